@@ -1,0 +1,15 @@
+"""NesT for Keras 3: published JAX checkpoints, ordinary Keras models.
+
+>>> import keras_nest
+>>> model = keras_nest.create_model("nest_base", weights="gs://gresearch/nest-checkpoints/nest-b_imagenet")
+>>> preprocess = keras_nest.preprocessor(model)
+>>> logits = model(preprocess(images))
+"""
+
+from keras_nest.models import NesT, ViTFlaxNesT
+from keras_nest.preprocessing import EvalPreprocessing, preprocessor
+from keras_nest.registry import create_model, list_models
+
+__version__ = "0.1.0"
+
+__all__ = ["EvalPreprocessing", "NesT", "ViTFlaxNesT", "create_model", "list_models", "preprocessor"]

@@ -1,0 +1,51 @@
+"""Outputs that are complete or absent."""
+
+import contextlib
+import pathlib
+import shutil
+import uuid
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
+    """Writes a file or directory beside its place and renames it into place at the end.
+
+    >>> with atomic_output("model.keras") as partial:
+    ...     model.save(partial)
+
+    Args:
+        path: where the output shall lie; missing parent directories are created.
+        overwrite: replace what lies there.
+
+    Yields:
+        A path in the same directory, with the same suffixes, where nothing lies yet. If the block raises, it is
+        removed and `path` is left as it was.
+
+    Raises:
+        FileExistsError: something lies at `path` and `overwrite` is false.
+        PermissionError: the directory cannot be written to.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already; pass overwrite=True (--overwrite) to replace it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".partial-{uuid.uuid4().hex[:8]}-{path.name}")
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise PermissionError(f"{path.parent} cannot be written to: {error.strerror}.") from error
+    try:
+        yield partial
+        _remove(path)
+        partial.rename(path)
+    finally:
+        _remove(partial)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,179 @@
+"""Self-attention inside each image block."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_nest.layers.dense_general import DenseGeneral, project
+from keras_nest.layers.initializers import kernel_initializer
+from keras_nest.layers.random import Dropout
+
+
+def attention_probabilities(query: Any, key: Any) -> Any:
+    """Softmax over the keys of query times key.
+
+    Args:
+        query: (…, Q, d), already scaled.
+        key: (…, K, d).
+
+    Returns:
+        (…, Q, K). The softmax runs in float32 (bfloat16 rows would not add up to one) and is cast back.
+    """
+    axes = (*range(query.ndim - 2), query.ndim - 1, query.ndim - 2)
+    scores = ops.matmul(query, ops.transpose(key, axes))
+    return ops.cast(ops.softmax(ops.cast(scores, "float32"), axis=-1), scores.dtype)
+
+
+def split_heads(x: Any, heads: int) -> Any:
+    """(B, N, h * d) -> (B, h, N, d)."""
+    x = ops.reshape(x, (-1, x.shape[1], heads, x.shape[2] // heads))
+    return ops.transpose(x, (0, 2, 1, 3))
+
+
+def merge_heads(x: Any) -> Any:
+    """(B, h, N, d) -> (B, N, h * d)."""
+    _, heads, tokens, size = x.shape
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, tokens, heads * size))
+
+
+class BlockAttention(keras.layers.Layer):
+    """What the two published attentions share: query and output projections, dropouts, the flow.
+
+    Input and output: (B, T, N, C); tokens attend to the tokens of their own block. Blocks are folded into the batch
+    so that no tensor has more than four axes.
+
+    Source: NesT paper, section 3.1; reference module `libml/self_attention.py`.
+
+    Args:
+        num_heads: heads h.
+        qkv_bias: adds biases to query, key and value; the output projection always has one.
+        attn_drop: dropout rate of the attention probabilities.
+        proj_drop: dropout rate of the output.
+        **kwargs: the usual layer arguments.
+    """
+
+    def __init__(
+        self, num_heads: int, qkv_bias: bool = True, attn_drop: float = 0.0, proj_drop: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads, self.qkv_bias = num_heads, qkv_bias
+        self.attn_drop, self.proj_drop = attn_drop, proj_drop
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels = input_shape[-1]
+        self.head_dim = channels // self.num_heads
+        policy = self.dtype_policy
+        self.query = DenseGeneral(
+            (self.num_heads, self.head_dim), self.qkv_bias, name="DenseGeneral_0", dtype=policy
+        )
+        self.query.build(input_shape)
+        self.key_value = self.build_key_value(input_shape)
+        self.proj_kernel = self.add_weight(
+            name="proj_kernel",
+            shape=(self.num_heads, self.head_dim, channels),
+            initializer=kernel_initializer(),
+        )
+        self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
+        self.probabilities_dropout = Dropout(self.attn_drop, name="Dropout_0", dtype=policy)
+        self.output_dropout = Dropout(self.proj_drop, name="Dropout_1", dtype=policy)
+
+    def build_key_value(self, input_shape: tuple[int | None, ...]) -> keras.layers.Layer:
+        """Creates and builds the projection to keys and values."""
+        raise NotImplementedError
+
+    def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
+        """Attention proper.
+
+        Args:
+            query: (B*T, N, h * d), scaled.
+            key_value: output of the key and value projection, (B*T, N, …).
+            training: whether dropout acts.
+
+        Returns:
+            The attended values (B*T, N, h * d) and the probabilities (B*T, h, N, N) before dropout.
+        """
+        raise NotImplementedError
+
+    def call(self, x: Any, training: bool | None = None, return_attention_scores: bool = False) -> Any:
+        """Attends.
+
+        Args:
+            x: (B, T, N, C).
+            training: whether dropout acts.
+            return_attention_scores: also return the probabilities.
+
+        Returns:
+            (B, T, N, C), and the probabilities (B, T, h, N, N) if asked for.
+        """
+        blocks, tokens, channels = x.shape[1:]
+        folded = ops.reshape(x, (-1, tokens, channels))
+        query = self.query(folded) * ops.cast(self.head_dim**-0.5, x.dtype)
+        values, probabilities = self.attend(query, self.key_value(folded), training)
+        y = project(values, self.proj_kernel, self.bias, inputs=2)
+        y = self.output_dropout(ops.reshape(y, (-1, blocks, tokens, channels)), training=training)
+        if not return_attention_scores:
+            return y
+        return y, ops.reshape(probabilities, (-1, blocks, self.num_heads, tokens, tokens))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "qkv_bias": self.qkv_bias,
+            "attn_drop": self.attn_drop,
+            "proj_drop": self.proj_drop,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class MultiHeadAttention(BlockAttention):
+    """Multi-head attention inside each block: every head has keys and values of its own.
+
+    One projection (C, h, 2d) gives both: within each head the first d columns are the key, the last d the value.
+    Arguments and shapes: `BlockAttention`.
+    """
+
+    def build_key_value(self, input_shape: tuple[int | None, ...]) -> keras.layers.Layer:
+        layer = DenseGeneral(
+            (self.num_heads, 2 * self.head_dim), self.qkv_bias, name="DenseGeneral_1", dtype=self.dtype_policy
+        )
+        layer.build(input_shape)
+        return layer
+
+    def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
+        key, value = ops.split(split_heads(key_value, self.num_heads), 2, axis=-1)
+        probabilities = attention_probabilities(split_heads(query, self.num_heads), key)
+        values = ops.matmul(self.probabilities_dropout(probabilities, training=training), value)
+        return merge_heads(values), probabilities
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class MultiQueryAttention(BlockAttention):
+    """Multi-query attention inside each block: all heads share one key and one value.
+
+    The shared projection is an ordinary dense layer (C, 2d), key first. Arguments and shapes: `BlockAttention`.
+    Source: Shazeer 2019, "Fast Transformer Decoding: One Write-Head is All You Need".
+    """
+
+    def build_key_value(self, input_shape: tuple[int | None, ...]) -> keras.layers.Layer:
+        layer = keras.layers.Dense(
+            2 * self.head_dim,
+            use_bias=self.qkv_bias,
+            kernel_initializer=kernel_initializer(),
+            name="Dense_0",
+            dtype=self.dtype_policy,
+        )
+        layer.build(input_shape)
+        return layer
+
+    def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
+        tokens = query.shape[1]
+        # The heads share the keys, so they are simply more queries: no transpose, no broadcast.
+        query = ops.reshape(query, (-1, tokens * self.num_heads, self.head_dim))
+        key, value = ops.split(key_value, 2, axis=-1)
+        probabilities = attention_probabilities(query, key)  # (B*T, N*h, N)
+        values = ops.matmul(self.probabilities_dropout(probabilities, training=training), value)
+        values = ops.reshape(values, (-1, tokens, self.num_heads * self.head_dim))
+        by_head = ops.reshape(probabilities, (-1, tokens, self.num_heads, tokens))
+        return values, ops.transpose(by_head, (0, 2, 1, 3))

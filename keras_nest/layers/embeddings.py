@@ -1,0 +1,153 @@
+"""Patch and position embeddings."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nest.layers.image_blocks import Size
+from keras_nest.layers.initializers import kernel_initializer
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class PatchEmbedding(keras.layers.Layer):
+    """Linear embedding of non-overlapping patches: (B, H, W, in_channels) -> (B, H / p, W / p, C).
+
+    Source: reference module `PatchEmbedding`, a convolution with kernel = stride = p and bias.
+
+    Args:
+        embedding_dim: output channels C.
+        patch_size: side p of a patch in pixels.
+        **kwargs: the usual layer arguments.
+    """
+
+    def __init__(self, embedding_dim: int, patch_size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.embedding_dim, self.patch_size = embedding_dim, patch_size
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.conv = keras.layers.Conv2D(
+            self.embedding_dim,
+            self.patch_size,
+            strides=self.patch_size,
+            kernel_initializer=kernel_initializer(),
+            name="Conv_0",
+            dtype=self.dtype_policy,
+        )
+        self.conv.build(input_shape)
+
+    def call(self, images: Any) -> Any:
+        return self.conv(images)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, height, width, _ = input_shape
+        return batch, height // self.patch_size, width // self.patch_size, self.embedding_dim
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "embedding_dim": self.embedding_dim, "patch_size": self.patch_size}
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds a learned vector to every token of every block: (B, T, N, C) -> the same.
+
+    Source: reference module `PositionEmbedding`; the variable is (1, T, N, C), a separate value for each block.
+
+    Args:
+        grid: number of blocks along height and width, T = grid[0] * grid[1].
+        block: height and width of a block in tokens, N = block[0] * block[1].
+        **kwargs: the usual layer arguments.
+    """
+
+    def __init__(self, grid: Size, block: Size, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.grid, self.block = tuple(grid), tuple(block)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.pos_embedding = self.add_weight(
+            name="pos_embedding", shape=(1, *input_shape[1:]), initializer=kernel_initializer()
+        )
+
+    def call(self, x: Any) -> Any:
+        return x + self.pos_embedding
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "grid": self.grid, "block": self.block}
+
+    def resize(self, value: np.ndarray, method: str = "block") -> np.ndarray:
+        """Fits the position embedding of another image size to this layer.
+
+        Args:
+            value: (1, T, N', C), square blocks of N' tokens, on the same grid of blocks.
+            method: "block" resizes every block for itself, as the reference does; "grid" resizes the un-blocked map,
+                so that neighbouring blocks stay continuous. Both are linear with aligned corners.
+
+        Returns:
+            (1, T, N, C), dtype of `value`.
+
+        Raises:
+            ValueError: another number of blocks or channels, blocks that are not square, or an unknown method.
+        """
+        if method not in ("block", "grid"):
+            raise ValueError(f"The position-embedding resize is {method!r}; it must be 'block' or 'grid'.")
+        blocks, tokens, channels = self.pos_embedding.shape[1:]
+        if value.shape[:2] + value.shape[3:] != (1, blocks, channels):
+            raise ValueError(
+                f"A position embedding of shape {value.shape} cannot be resized to {(1, blocks, tokens, channels)}: "
+                "the number of blocks and the channels must agree."
+            )
+        if method == "grid":
+            value = self._merge_blocks(value)
+            resized = resize_square_maps(value, (self.grid[0] * self.block[0], self.grid[1] * self.block[1]))
+            return self._split_blocks(resized)
+        return resize_square_maps(value[0], self.block).reshape(1, blocks, tokens, channels)
+
+    def _merge_blocks(self, value: np.ndarray) -> np.ndarray:
+        """(1, T, N', C) -> (1, T * N', C): the tokens of the un-blocked map, row-major."""
+        (rows, columns), side = self.grid, math.isqrt(value.shape[2])
+        maps = value.reshape(rows, columns, side, -1, value.shape[-1]).transpose(0, 2, 1, 3, 4)
+        return maps.reshape(1, -1, value.shape[-1])
+
+    def _split_blocks(self, maps: np.ndarray) -> np.ndarray:
+        """(1, H, W, C) -> (1, T, N, C)."""
+        (rows, columns), (block_h, block_w) = self.grid, self.block
+        blocks = maps.reshape(rows, block_h, columns, block_w, -1).transpose(0, 2, 1, 3, 4)
+        return blocks.reshape(1, rows * columns, block_h * block_w, -1)
+
+
+def resize_square_maps(tokens: np.ndarray, size: Size) -> np.ndarray:
+    """Linear resize of square maps, corners onto corners.
+
+    Args:
+        tokens: (maps, N, C), the N tokens of a square map row-major.
+        size: new height and width.
+
+    Returns:
+        (maps, height, width, C), interpolated in float64, dtype of `tokens`.
+
+    Raises:
+        ValueError: N is not a square number.
+    """
+    count, length, channels = tokens.shape
+    side = math.isqrt(length)
+    if side * side != length:
+        raise ValueError(f"{length} tokens are not a square map, so their position embedding cannot be resized.")
+    maps = tokens.reshape(count, side, side, channels)
+    rows, columns = _interpolation(side, size[0]), _interpolation(side, size[1])
+    return np.einsum("yh,mhwc,xw->myxc", rows, maps, columns, optimize=True).astype(tokens.dtype)
+
+
+def _interpolation(source: int, target: int) -> np.ndarray:
+    """Matrix (target, source), float64, that interpolates linearly with aligned corners."""
+    positions = np.linspace(0, source - 1, target)
+    left = np.minimum(positions.astype(int), max(source - 2, 0))
+    matrix = np.zeros((target, source))
+    index = np.arange(target)
+    matrix[index, left] = 1 - (positions - left)
+    matrix[index, np.minimum(left + 1, source - 1)] += positions - left
+    return matrix

@@ -1,0 +1,60 @@
+"""The normalisations of the published models, under their Flax names."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+# Flax type name and constructor of each value of the `norm_type` field.
+_NORMS = {
+    "LN": ("LayerNorm", lambda **kw: keras.layers.LayerNormalization(epsilon=1e-6, **kw)),
+    "BN": ("BatchNorm", lambda **kw: keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9, **kw)),
+    "GN": ("GroupNorm", lambda **kw: keras.layers.GroupNormalization(groups=32, epsilon=1e-6, **kw)),
+}
+
+
+def norm(norm_type: str, index: int = 0, **kwargs: Any) -> keras.layers.Layer:
+    """Normalisation over the last axis.
+
+    Args:
+        norm_type: "LN" (epsilon 1e-6), "BN" (epsilon 1e-5, momentum 0.9) or "GN" (32 groups, epsilon 1e-6, statistics
+            over blocks and tokens together).
+        index: count of this type within its parent; the layer is named like Flax does, "LayerNorm_0".
+        **kwargs: further layer arguments, such as `dtype`.
+
+    Returns:
+        A Keras layer that keeps shape.
+
+    Raises:
+        ValueError: unknown type.
+    """
+    if norm_type not in _NORMS:
+        raise ValueError(f"norm_type is {norm_type!r}; it must be one of {', '.join(map(repr, _NORMS))}.")
+    flax_name, create = _NORMS[norm_type]
+    return create(name=f"{flax_name}_{index}", **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class ChannelNorm(keras.layers.Layer):
+    """Layer normalisation over channels with scale `g` and shift `b` of shape (1, 1, 1, C).
+
+    (…, C) -> (…, C), epsilon 1e-5, biased variance. The arithmetic is Keras' `ops.layer_normalization`; only the
+    names and shapes of the variables are those of vit-flax, so that its checkpoints fit.
+
+    Source: `LayerNorm` in vit-flax `nest.py`.
+    """
+
+    EPSILON = 1e-5
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        shape = (1, 1, 1, input_shape[-1])
+        # Not autocast: scale and shift stay float32 under mixed precision, as in Keras' own normalisations.
+        self.g = self.add_weight(name="g", shape=shape, initializer="ones", autocast=False)
+        self.b = self.add_weight(name="b", shape=shape, initializer="zeros", autocast=False)
+
+    def call(self, x: Any) -> Any:
+        gamma, beta = ops.reshape(self.g, (-1,)), ops.reshape(self.b, (-1,))
+        return ops.cast(ops.layer_normalization(x, gamma, beta, axis=-1, epsilon=self.EPSILON), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape

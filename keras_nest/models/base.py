@@ -1,0 +1,169 @@
+"""What all image models share: configuration, endpoints, head and pyramid."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+
+from keras_nest.layers.image_blocks import Size
+
+# Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
+# centrally, and normalised. Source: reference `libml/preprocess.py` and the published configurations.
+IMAGENET_PREPROCESSING = {
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "crop_ratio": 224 / 256,
+    "interpolation": "bilinear",
+}
+CIFAR10_PREPROCESSING = {
+    "mean": [0.4914, 0.4822, 0.4465],
+    "std": [0.2471, 0.2435, 0.2616],
+    "crop_ratio": 1.0,
+    "interpolation": "bilinear",
+}
+
+
+class ImageModel(keras.Model):
+    """A functional Keras model that knows its configuration and names its intermediates.
+
+    Attributes:
+        endpoints: every named intermediate as a symbolic tensor, so that `keras.Model(model.input,
+            model.endpoints["level_2"])` computes it. Keys are Flax module paths, and the common names stem,
+            level_1 … level_n (maps (B, H, W, C) before pooling, without final norm), features (the normalised last
+            map), pre_logits (its mean, (B, C)) and logits.
+        config: the arguments that built the model.
+        HEAD: names of the layers that belong to the classifier.
+        omitted: layers of the full architecture that this model lacks, and whose checkpoint tensors it skips.
+
+    Args:
+        inputs: symbolic images (B, H, W, channels).
+        endpoints: see above.
+        config: arguments of the subclass, as `get_config` returns them.
+        features_only: output the feature pyramid.
+        name: name of the model.
+    """
+
+    HEAD: ClassVar[tuple[str, ...]] = ("Dense_0",)
+    FINAL_NORMS: ClassVar[tuple[str, ...]] = ("LayerNorm_0", "BatchNorm_0", "GroupNorm_0")
+
+    def __init__(
+        self,
+        inputs: keras.KerasTensor,
+        endpoints: dict[str, keras.KerasTensor],
+        config: Mapping[str, Any],
+        features_only: bool,
+        name: str | None,
+    ) -> None:
+        if features_only:
+            outputs, omitted = feature_pyramid(inputs, endpoints), (*self.FINAL_NORMS, *self.HEAD)
+        elif "logits" in endpoints:
+            outputs, omitted = endpoints["logits"], ()
+        else:
+            outputs, omitted = endpoints["pre_logits"], self.HEAD
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        self.endpoints = endpoints
+        self.config = {**config, "features_only": features_only}
+        self.omitted = omitted
+
+    @property
+    def image_size(self) -> Size:
+        """Height and width of the input in pixels."""
+        return tuple(self.config["image_size"])
+
+    @property
+    def num_classes(self) -> int:
+        """Size of the head; 0 without one."""
+        return 0 if self.omitted else self.config["num_classes"]
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor, and which layers are frozen."""
+        frozen = [layer.name for layer in self.layers if not layer.trainable]
+        return {**self.config, "name": self.name, **({"frozen_layers": frozen} if frozen else {})}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ImageModel":
+        """Inverse of `get_config`."""
+        config = dict(config)
+        frozen = config.pop("frozen_layers", ())
+        model = cls(**config)
+        for layer in frozen:
+            model.get_layer(layer).trainable = False
+        return model
+
+
+def classifier_endpoints(
+    features: keras.KerasTensor, num_classes: int, kernel_initializer: Any, policy: keras.DTypePolicy
+) -> dict[str, keras.KerasTensor]:
+    """Global average pooling and the head.
+
+    Args:
+        features: normalised last map (B, H, W, C).
+        num_classes: size of the head; 0 leaves it out.
+        kernel_initializer: of the head.
+        policy: of the body; under mixed precision the pooling and the head stay in float32.
+
+    Returns:
+        Endpoints `features`, `pre_logits` (B, C) and, with a head, `logits` (B, num_classes).
+    """
+    dtype = policy.variable_dtype
+    pooled = keras.layers.GlobalAveragePooling2D(name="pre_logits", dtype=dtype)(features)
+    endpoints = {"features": features, "pre_logits": pooled}
+    if num_classes:
+        head = keras.layers.Dense(num_classes, kernel_initializer=kernel_initializer, name="Dense_0", dtype=dtype)
+        endpoints["logits"] = endpoints["Dense_0"] = head(pooled)
+    return endpoints
+
+
+def feature_pyramid(
+    inputs: keras.KerasTensor, endpoints: Mapping[str, keras.KerasTensor]
+) -> dict[str, keras.KerasTensor]:
+    """Level maps, finest first, named like Keras backbones do: Pk has stride 2^k.
+
+    Where a stride is not a power of two the names are level_1 … level_n.
+    """
+    maps = {name: x for name, x in endpoints.items() if name.startswith("level_")}
+    strides = [inputs.shape[1] / x.shape[1] for x in maps.values()]
+    exponents = [math.log2(stride) for stride in strides]
+    if not all(exponent.is_integer() for exponent in exponents):
+        return maps
+    return {f"P{int(exponent)}": x for exponent, x in zip(exponents, maps.values(), strict=True)}
+
+
+def as_size(image_size: int | Size) -> Size:
+    """(height, width) of an image size given as one number or two.
+
+    Raises:
+        ValueError: not one or two positive whole numbers.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or any(int(side) != side or side < 1 for side in sides):
+        raise ValueError(f"image_size is {image_size!r}; it must be a positive whole number or (height, width).")
+    return int(sides[0]), int(sides[1])
+
+
+def check_image_size(image_size: Size, unit: int, reason: str) -> None:
+    """Refuses sizes that the block hierarchy does not divide.
+
+    Args:
+        image_size: height and width in pixels.
+        unit: number of pixels that both must be a multiple of.
+        reason: why, for the message.
+
+    Raises:
+        ValueError: names the nearest sizes that fit.
+    """
+    if all(side % unit == 0 for side in image_size):
+        return
+    below = tuple(max(side // unit, 1) * unit for side in image_size)
+    above = tuple(-(-side // unit) * unit for side in image_size)
+    nearest = " and ".join(f"{h} x {w}" for h, w in dict.fromkeys((below, above)))
+    raise ValueError(
+        f"image_size {image_size[0]} x {image_size[1]} does not fit: both sides must be multiples of {unit} "
+        f"({reason}); near it, {nearest} do."
+    )
+
+
+def resolve_policy(dtype: Any) -> keras.DTypePolicy:
+    """Dtype policy from a name, a policy, or None for the global one."""
+    return keras.config.dtype_policy() if dtype is None else keras.dtype_policies.get(dtype)

@@ -1,0 +1,262 @@
+"""NesT: nested hierarchical transformer.
+
+Zhang, Zhang, Zhao, Chen, Arik, Pfister, "Nested Hierarchical Transformer: Towards Accurate, Data-Efficient and
+Interpretable Visual Understanding", AAAI 2022. Reference: google-research/nested-transformer, `models/nest_net.py`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_nest.layers import (
+    BlockImages,
+    ConvPool,
+    EncoderNDBlock,
+    PatchEmbedding,
+    PositionEmbedding,
+    UnblockImages,
+)
+from keras_nest.layers.encoder import ATTENTIONS
+from keras_nest.layers.image_blocks import Size
+from keras_nest.layers.initializers import kernel_initializer
+from keras_nest.layers.normalization import norm
+from keras_nest.models.base import (
+    CIFAR10_PREPROCESSING,
+    IMAGENET_PREPROCESSING,
+    ImageModel,
+    as_size,
+    check_image_size,
+    classifier_endpoints,
+    resolve_policy,
+)
+
+_IMAGENET = {
+    "image_size": 224,
+    "num_classes": 1000,
+    "init_patch_embed_size": 4,
+    "scale_hidden_dims": 2,
+    "attn_type": "local_multi_head",
+    "preprocessing": IMAGENET_PREPROCESSING,
+}
+_CIFAR = {
+    "image_size": 32,
+    "num_classes": 10,
+    "init_patch_embed_size": 1,
+    "scale_hidden_dims": None,
+    "attn_type": "local_multi_query",
+    "num_layers_per_block": (3, 3, 3, 3),
+    "stochastic_depth_drop": 0.1,
+    "preprocessing": CIFAR10_PREPROCESSING,
+}
+
+# Published models: name, (alias), fields. The number in the name is tokens per block; 224 and 32 are image sizes.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "nest_tiny_s196_224": {
+        **_IMAGENET,
+        "embedding_dim": 96,
+        "num_heads": 3,
+        "num_layers_per_block": (2, 2, 8),
+        "stochastic_depth_drop": 0.2,
+    },
+    "nest_small_s196_224": {
+        **_IMAGENET,
+        "embedding_dim": 96,
+        "num_heads": 3,
+        "num_layers_per_block": (2, 2, 20),
+        "stochastic_depth_drop": 0.3,
+    },
+    "nest_base_s196_224": {
+        **_IMAGENET,
+        "embedding_dim": 128,
+        "num_heads": 4,
+        "num_layers_per_block": (2, 2, 20),
+        "stochastic_depth_drop": 0.5,
+    },
+    "nest_tiny_s16_32": {**_CIFAR, "embedding_dim": 192, "num_heads": 3},
+    "nest_small_s16_32": {**_CIFAR, "embedding_dim": 384, "num_heads": 6},
+    "nest_base_s16_32": {**_CIFAR, "embedding_dim": 768, "num_heads": 12},
+}
+ALIASES = {
+    "nest_tiny": "nest_tiny_s196_224",
+    "nest_small": "nest_small_s196_224",
+    "nest_base": "nest_base_s196_224",
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class NesT(ImageModel):
+    """NesT image classifier: (B, H, W, in_channels) float images, normalised -> logits (B, num_classes).
+
+    The number of levels is the length of `num_layers_per_block`. The first level has 2^(levels - 1) blocks per side,
+    every further level half as many, the last one a single block. That grid is fixed: a larger image makes larger
+    blocks, a rectangular one rectangular blocks.
+
+    Args:
+        num_classes: size of the head; 0 outputs the pooled embedding (B, C).
+        image_size: side or (height, width) in pixels; None takes it from `patch_size`.
+        in_channels: channels of the input.
+        embedding_dim: channels C of the first level.
+        num_heads: attention heads h of the first level.
+        num_layers_per_block: encoder layers of each level.
+        patch_size: side or (height, width) of a block in tokens, as in the published configurations. It follows from
+            `image_size`; given together they must agree.
+        init_patch_embed_size: side of an embedded patch in pixels.
+        scale_hidden_dims: factor of channels and heads from level to level; None keeps both.
+        attn_type: "local_multi_head" or "local_multi_query".
+        norm_type: "LN", "BN" or "GN".
+        mlp_ratio: hidden width of the MLP over C.
+        qkv_bias: biases of query, key and value.
+        attn_drop: dropout rate of attention probabilities.
+        proj_drop: dropout rate of the attention output and inside the MLP.
+        stochastic_depth_drop: drop-path rate of the last layer; rates rise linearly from 0.
+        features_only: output a dictionary of level maps (B, H, W, C), finest first; Pk has stride 2^k.
+        preprocessing: evaluation preprocessing, see `keras_nest.preprocessor`.
+        dtype: dtype policy of the layers, such as "mixed_bfloat16"; None takes the global one.
+        name: name of the model.
+
+    Raises:
+        ValueError: a field has no meaning, or the image size does not divide into the blocks.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        image_size: int | Size | None = 224,
+        in_channels: int = 3,
+        embedding_dim: int = 96,
+        num_heads: int = 3,
+        num_layers_per_block: Sequence[int] = (2, 2, 8),
+        patch_size: int | Size | None = None,
+        init_patch_embed_size: int = 4,
+        scale_hidden_dims: int | None = None,
+        attn_type: str = "local_multi_head",
+        norm_type: str = "LN",
+        mlp_ratio: float = 4,
+        qkv_bias: bool = True,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        stochastic_depth_drop: float = 0.0,
+        features_only: bool = False,
+        preprocessing: dict[str, Any] | None = None,
+        dtype: Any = None,
+        name: str | None = "nest",
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name", "patch_size")}
+        policy = resolve_policy(dtype)
+        config["num_layers_per_block"] = tuple(num_layers_per_block)
+        _check_fields(config)
+        levels = len(config["num_layers_per_block"])
+        config["image_size"] = resolve_image_size(image_size, patch_size, init_patch_embed_size, levels)
+        config["dtype"] = policy.name
+
+        inputs = keras.Input((*config["image_size"], in_channels), dtype=policy.variable_dtype, name="images")
+        stem = PatchEmbedding(embedding_dim, init_patch_embed_size, name="PatchEmbedding_0", dtype=policy)(inputs)
+        blocks, endpoints = _levels(stem, config, policy)
+        if not features_only:
+            final_norm = norm(norm_type, dtype=policy)
+            blocks = endpoints[final_norm.name] = final_norm(blocks)
+            features = UnblockImages((1, 1), _last_block(stem, levels), name="features", dtype=policy)(blocks)
+            endpoints |= classifier_endpoints(features, num_classes, kernel_initializer(), policy)
+        super().__init__(inputs, endpoints, config, features_only, name)
+
+
+def _levels(
+    stem: keras.KerasTensor, config: dict[str, Any], policy: keras.DTypePolicy
+) -> tuple[keras.KerasTensor, dict[str, keras.KerasTensor]]:
+    """All levels: the blocks of the last one, and the endpoints met on the way."""
+    depths = config["num_layers_per_block"]
+    scale = config["scale_hidden_dims"] or 1
+    rates = np.linspace(0, config["stochastic_depth_drop"], sum(depths)).tolist()
+    endpoints = {"PatchEmbedding_0": stem, "stem": stem}
+    layer = 0
+    side = 2 ** (len(depths) - 1)
+    x = BlockImages((side, side), name="blocks", dtype=policy)(stem)
+    for level, depth in enumerate(depths):
+        grid = (side >> level, side >> level)
+        block = (stem.shape[1] // side, stem.shape[2] // side)
+        x = _call(PositionEmbedding(grid, block, name=f"PositionEmbedding_{level}", dtype=policy), x, endpoints)
+        for _ in range(depth):
+            encoder = _encoder(config, config["num_heads"] * scale**level, rates[layer], layer, policy)
+            x, parts = encoder(x)
+            endpoints |= {encoder.name: x} | {f"{encoder.name}/{part}": value for part, value in parts.items()}
+            layer += 1
+        level_map = _call(UnblockImages(grid, block, name=f"level_{level + 1}", dtype=policy), x, endpoints)
+        if level + 1 < len(depths):
+            width = config["embedding_dim"] * scale ** (level + 1)
+            pool = ConvPool(width, (grid[0] // 2, grid[1] // 2), name=f"ConvPool_{level}", dtype=policy)
+            x = _call(pool, level_map, endpoints)
+    return x, endpoints
+
+
+def _call(layer: keras.layers.Layer, x: keras.KerasTensor, endpoints: dict[str, keras.KerasTensor]) -> Any:
+    """Calls a layer and keeps its output under its name."""
+    endpoints[layer.name] = layer(x)
+    return endpoints[layer.name]
+
+
+def _encoder(
+    config: dict[str, Any], num_heads: int, rate: float, index: int, policy: keras.DTypePolicy
+) -> EncoderNDBlock:
+    fields = ("attn_type", "norm_type", "mlp_ratio", "qkv_bias", "attn_drop", "proj_drop")
+    return EncoderNDBlock(
+        num_heads,
+        **{field: config[field] for field in fields},
+        stochastic_depth=rate,
+        name=f"EncoderNDBlock_{index}",
+        dtype=policy,
+    )
+
+
+def _last_block(stem: keras.KerasTensor, levels: int) -> Size:
+    """Height and width of the map of the last level, which is one block."""
+    return stem.shape[1] >> (levels - 1), stem.shape[2] >> (levels - 1)
+
+
+def resolve_image_size(
+    image_size: int | Size | None, patch_size: int | Size | None, init_patch_embed_size: int, levels: int
+) -> Size:
+    """Image size from either or both of the two fields that determine it.
+
+    Args:
+        image_size: side or (height, width) in pixels, or None.
+        patch_size: side or (height, width) of a block in tokens, or None.
+        init_patch_embed_size: pixels a token.
+        levels: number of levels; the first has 2^(levels - 1) blocks a side.
+
+    Returns:
+        (height, width) in pixels.
+
+    Raises:
+        ValueError: neither is given, they disagree, or the size does not divide.
+    """
+    blocks = 2 ** (levels - 1)
+    unit = blocks * init_patch_embed_size
+    if image_size is None and patch_size is None:
+        raise ValueError("Neither image_size nor patch_size is given; give one of them.")
+    implied = None if patch_size is None else tuple(side * unit for side in as_size(patch_size))
+    size = implied if image_size is None else as_size(image_size)
+    if implied is not None and size != implied:
+        raise ValueError(
+            f"image_size {image_size} and patch_size {patch_size} disagree: blocks of {patch_size} tokens, {blocks} a "
+            f"side, of {init_patch_embed_size} pixels each make an image of {implied[0]} x {implied[1]}; leave one out."
+        )
+    check_image_size(size, unit, f"{blocks} x {blocks} blocks of patches of {init_patch_embed_size} pixels")
+    return size
+
+
+def _check_fields(config: dict[str, Any]) -> None:
+    if config["attn_type"] not in ATTENTIONS:
+        raise ValueError(f"attn_type is {config['attn_type']!r}; it must be one of {', '.join(map(repr, ATTENTIONS))}.")
+    if config["embedding_dim"] % config["num_heads"]:
+        raise ValueError(
+            f"embedding_dim {config['embedding_dim']} is not a multiple of num_heads {config['num_heads']}."
+        )
+    if config["num_classes"] < 0:
+        raise ValueError(f"num_classes is {config['num_classes']}; it must be 0 (no head) or more.")
+    if not config["num_layers_per_block"] or min(config["num_layers_per_block"]) < 1:
+        raise ValueError("num_layers_per_block must hold a positive number of encoder layers for each level.")
+    for rate in ("attn_drop", "proj_drop", "stochastic_depth_drop"):
+        if not 0 <= config[rate] < 1:
+            raise ValueError(f"{rate} is {config[rate]}; it must be in [0, 1).")

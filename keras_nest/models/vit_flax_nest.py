@@ -1,0 +1,343 @@
+"""The NesT of vit-flax: a second Flax design with scalar position embeddings and bias-free 1x1 convolutions.
+
+Reference: conceptofmind/vit-flax, `vit_flax/nest.py`. Same hierarchy as the official NesT; what differs is in the
+layers below.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nest.layers import BlockImages, ChannelNorm, ConvPool, Dropout, UnblockImages
+from keras_nest.layers.attention import attention_probabilities, merge_heads, split_heads
+from keras_nest.layers.embeddings import resize_square_maps
+from keras_nest.layers.encoder import gelu
+from keras_nest.layers.image_blocks import Size, block_images
+from keras_nest.models.base import (
+    IMAGENET_PREPROCESSING,
+    ImageModel,
+    as_size,
+    check_image_size,
+    classifier_endpoints,
+    resolve_policy,
+)
+
+# The configuration in the reference's README; no checkpoint of it was published.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "vit_flax_nest": {
+        "image_size": 224,
+        "patch_size": 4,
+        "dim": 96,
+        "heads": 3,
+        "num_hierarchies": 3,
+        "block_repeats": (2, 2, 8),
+        "num_classes": 1000,
+        "preprocessing": IMAGENET_PREPROCESSING,
+    }
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class FlattenPatches(keras.layers.Layer):
+    """(B, H, W, c) -> (B, H / p, W / p, p * p * c): the pixels of a patch side by side, row-major.
+
+    Args:
+        patch_size: side p of a patch in pixels.
+        **kwargs: the usual layer arguments.
+    """
+
+    def __init__(self, patch_size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.patch_size = patch_size
+
+    def call(self, images: Any) -> Any:
+        _, height, width, channels = self.compute_output_shape(images.shape)
+        return ops.reshape(block_images(images, (height, width)), (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, height, width, channels = input_shape
+        return batch, height // self.patch_size, width // self.patch_size, self.patch_size**2 * channels
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "patch_size": self.patch_size}
+
+
+def _conv1x1(features: int, index: int, policy: keras.DTypePolicy) -> keras.layers.Conv2D:
+    return keras.layers.Conv2D(
+        features, 1, use_bias=False, kernel_initializer="lecun_normal", name=f"Conv_{index}", dtype=policy
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class Attention(keras.layers.Layer):
+    """Multi-head attention inside each block from one bias-free qkv kernel: (B, T, N, C) -> the same.
+
+    The kernel's outputs are query, key, value, each (h, d) with d = C // h; h * d may be smaller than C.
+
+    Args:
+        heads: heads h.
+        dropout: dropout rate of the output.
+        **kwargs: the usual layer arguments.
+    """
+
+    def __init__(self, heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.heads, self.dropout = heads, dropout
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels = input_shape[-1]
+        self.head_dim = channels // self.heads
+        inner = self.heads * self.head_dim
+        self.to_qkv = _conv1x1(3 * inner, 0, self.dtype_policy)
+        self.to_qkv.build(input_shape)
+        self.to_out = _conv1x1(channels, 1, self.dtype_policy)
+        self.to_out.build((*input_shape[:-1], inner))
+        self.output_dropout = Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        blocks, tokens = x.shape[1:3]
+        inner = self.heads * self.head_dim
+        qkv = ops.reshape(self.to_qkv(x), (-1, tokens, 3 * inner))
+        query, key, value = (split_heads(part, self.heads) for part in ops.split(qkv, 3, axis=-1))
+        probabilities = attention_probabilities(query * ops.cast(self.head_dim**-0.5, x.dtype), key)
+        values = ops.reshape(merge_heads(ops.matmul(probabilities, value)), (-1, blocks, tokens, inner))
+        return self.output_dropout(self.to_out(values), training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "heads": self.heads, "dropout": self.dropout}
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class FeedForward(keras.layers.Layer):
+    """Two bias-free 1x1 convolutions with a tanh GELU between them: (B, T, N, C) -> the same.
+
+    Args:
+        mlp_mult: hidden width over C.
+        dropout: dropout rate after the activation and after the second convolution.
+        **kwargs: the usual layer arguments.
+    """
+
+    def __init__(self, mlp_mult: int = 4, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mlp_mult, self.dropout = mlp_mult, dropout
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels, hidden = input_shape[-1], int(self.mlp_mult * input_shape[-1])
+        self.convs = [_conv1x1(width, i, self.dtype_policy) for i, width in enumerate((hidden, channels))]
+        self.convs[0].build(input_shape)
+        self.convs[1].build((*input_shape[:-1], hidden))
+        self.dropouts = [Dropout(self.dropout, name=f"Dropout_{i}", dtype=self.dtype_policy) for i in range(2)]
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        x = self.dropouts[0](gelu(self.convs[0](x)), training=training)
+        return self.dropouts[1](self.convs[1](x), training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mlp_mult": self.mlp_mult, "dropout": self.dropout}
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class PreNorm(keras.layers.Layer):
+    """Holds the normalisation in front of a branch: (…, C) -> (…, C)."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.norm = ChannelNorm(name="LayerNorm_0", dtype=self.dtype_policy)
+        self.norm.build(input_shape)
+
+    def call(self, x: Any) -> Any:
+        return self.norm(x)
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class Transformer(keras.layers.Layer):
+    """One level: position embedding, then attention and feed-forward branches.
+
+    Input (B, T, N, C). Returns the output of that shape and a dictionary of the intermediates. The embedding `pos_emb`
+    is (N,): one scalar a token, shared by blocks and channels.
+
+    Args:
+        depth: encoder layers.
+        heads: attention heads.
+        block: height and width of a block in tokens.
+        mlp_mult: hidden width of the feed-forward branch over C.
+        dropout: dropout rate.
+        **kwargs: the usual layer arguments.
+    """
+
+    def __init__(
+        self, depth: int, heads: int, block: Size, mlp_mult: int = 4, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.depth, self.heads, self.block = depth, heads, tuple(block)
+        self.mlp_mult, self.dropout = mlp_mult, dropout
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        policy = self.dtype_policy
+        self.pos_emb = self.add_weight(name="pos_emb", shape=(input_shape[2],), initializer="zeros")
+        self.norms = [PreNorm(name=f"PreNorm_{i}", dtype=policy) for i in range(2 * self.depth)]
+        self.branches = []
+        for i in range(self.depth):
+            self.branches += [
+                Attention(self.heads, self.dropout, name=f"Attention_{i}", dtype=policy),
+                FeedForward(self.mlp_mult, self.dropout, name=f"FeedForward_{i}", dtype=policy),
+            ]
+        for layer in (*self.norms, *self.branches):
+            layer.build(input_shape)
+
+    def call(self, x: Any, training: bool | None = None) -> tuple[Any, dict[str, Any]]:
+        parts = {}
+        x = x + ops.reshape(self.pos_emb, (1, 1, -1, 1))
+        for norm, branch in zip(self.norms, self.branches, strict=True):
+            normed = parts[f"{norm.name}/LayerNorm_0"] = norm(x)
+            # In the reference the branch runs inside PreNorm, so the two have one output.
+            parts[branch.name] = parts[norm.name] = branch(normed, training=training)
+            x = x + parts[branch.name]
+        return x, parts
+
+    def compute_output_spec(self, x: keras.KerasTensor, training: bool | None = None) -> Any:
+        """Shapes without tracing the computation, which keeps building a deep model fast."""
+        names = [f"{norm.name}/LayerNorm_0" for norm in self.norms]
+        names += [layer.name for layer in (*self.norms, *self.branches)]
+        spec = keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+        return spec, {name: keras.KerasTensor(x.shape, dtype=self.compute_dtype) for name in names}
+
+    def get_config(self) -> dict[str, Any]:
+        fields = ("depth", "heads", "block", "mlp_mult", "dropout")
+        return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
+
+    def resize(self, value: np.ndarray, method: str = "block") -> np.ndarray:
+        """Fits the position embedding of another image size to this layer.
+
+        Args:
+            value: (N',) of a square block.
+            method: "block" or "grid"; all blocks share one embedding, so both are the same here.
+
+        Returns:
+            (N,), resized linearly with aligned corners.
+
+        Raises:
+            ValueError: the block is not square.
+        """
+        return resize_square_maps(value.reshape(1, -1, 1), self.block).reshape(-1)
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class Aggregate(ConvPool):
+    """`ConvPool` with the other normalisation, and the map left whole: (B, H, W, C) -> (B, H / 2, W / 2, C').
+
+    Args:
+        output_dim: channels C' of the output.
+        **kwargs: the usual layer arguments.
+    """
+
+    def __init__(self, output_dim: int, **kwargs: Any) -> None:
+        super().__init__(output_dim, **{"grid": (1, 1), **kwargs})
+
+    def kernel_initializer(self) -> Any:
+        return "lecun_normal"
+
+    def create_norm(self) -> keras.layers.Layer:
+        return ChannelNorm(name="LayerNorm_0", dtype=self.dtype_policy)
+
+    def call(self, x: Any) -> Any:
+        return self.aggregate(x)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, height, width, _ = input_shape
+        return batch, height // 2, width // 2, self.output_dim
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class ViTFlaxNesT(ImageModel):
+    """NesT as in vit-flax: (B, H, W, in_channels) float images, normalised -> logits (B, num_classes).
+
+    Unlike the original, dropout acts in training only, and the image may be rectangular.
+
+    Args:
+        image_size: side or (height, width) in pixels.
+        patch_size: side of an embedded patch in pixels (`init_patch_embed_size` of the official NesT).
+        dim: channels of the first level; they double from level to level.
+        heads: attention heads of the first level; they double too.
+        num_hierarchies: number of levels.
+        block_repeats: encoder layers of each level, or one number for all.
+        mlp_mult: hidden width of the feed-forward branch over the channels.
+        dropout: dropout rate.
+        num_classes: size of the head; 0 outputs the pooled embedding.
+        in_channels: channels of the input.
+        features_only: output a dictionary of level maps, finest first.
+        preprocessing: evaluation preprocessing, see `keras_nest.preprocessor`.
+        dtype: dtype policy of the layers; None takes the global one.
+        name: name of the model.
+
+    Raises:
+        ValueError: the number of `block_repeats` differs from `num_hierarchies`, or the image size does not divide.
+    """
+
+    def __init__(
+        self,
+        image_size: int | Size = 224,
+        patch_size: int = 4,
+        dim: int = 96,
+        heads: int = 3,
+        num_hierarchies: int = 3,
+        block_repeats: int | Sequence[int] = (2, 2, 8),
+        mlp_mult: int = 4,
+        dropout: float = 0.0,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        features_only: bool = False,
+        preprocessing: dict[str, Any] | None = None,
+        dtype: Any = None,
+        name: str | None = "vit_flax_nest",
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        policy = resolve_policy(dtype)
+        repeats = (block_repeats,) * num_hierarchies if isinstance(block_repeats, int) else tuple(block_repeats)
+        if len(repeats) != num_hierarchies:
+            raise ValueError(f"block_repeats {repeats} has {len(repeats)} levels, num_hierarchies is {num_hierarchies}.")
+        blocks = 2 ** (num_hierarchies - 1)
+        size = as_size(image_size)
+        check_image_size(size, patch_size * blocks, f"{blocks} x {blocks} blocks of patches of {patch_size} pixels")
+        config |= {"image_size": size, "block_repeats": repeats, "dtype": policy.name}
+
+        inputs = keras.Input((*size, in_channels), dtype=policy.variable_dtype, name="images")
+        patches = FlattenPatches(patch_size, name="patches", dtype=policy)(inputs)
+        stem = keras.layers.Conv2D(dim, 1, kernel_initializer="lecun_normal", name="Conv_0", dtype=policy)(patches)
+        last_map, endpoints = _levels(stem, config, policy)
+        if not features_only:
+            features = ChannelNorm(name="LayerNorm_0", dtype=policy)(last_map)
+            endpoints["LayerNorm_0"] = features
+            endpoints |= classifier_endpoints(features, num_classes, "lecun_normal", policy)
+        super().__init__(inputs, endpoints, config, features_only, name)
+
+
+def _levels(
+    stem: keras.KerasTensor, config: dict[str, Any], policy: keras.DTypePolicy
+) -> tuple[keras.KerasTensor, dict[str, keras.KerasTensor]]:
+    """All levels: the map of the last one, and the endpoints met on the way."""
+    levels = config["num_hierarchies"]
+    endpoints = {"Conv_0": stem, "stem": stem}
+    x = stem
+    for level, depth in enumerate(config["block_repeats"]):
+        side = 2 ** (levels - 1 - level)
+        block = (x.shape[1] // side, x.shape[2] // side)
+        transformer = Transformer(
+            depth,
+            config["heads"] * 2**level,
+            block,
+            config["mlp_mult"],
+            config["dropout"],
+            name=f"Transformer_{level}",
+            dtype=policy,
+        )
+        x, parts = transformer(BlockImages((side, side), name=f"blocks_{level}", dtype=policy)(x))
+        endpoints |= {transformer.name: x} | {f"{transformer.name}/{part}": y for part, y in parts.items()}
+        x = UnblockImages((side, side), block, name=f"level_{level + 1}", dtype=policy)(x)
+        endpoints[f"level_{level + 1}"] = x
+        if level + 1 < levels:
+            x = Aggregate(config["dim"] * 2 ** (level + 1), name=f"Aggregate_{level}", dtype=policy)(x)
+            endpoints[f"Aggregate_{level}"] = x
+    return x, endpoints

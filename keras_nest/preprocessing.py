@@ -1,0 +1,117 @@
+"""The evaluation preprocessing of a model, as a Keras layer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_nest.layers.image_blocks import Size
+from keras_nest.models.base import as_size
+from keras_nest.registry import preprocessing_spec
+
+_METHODS = {"bilinear": tf.image.ResizeMethod.BILINEAR, "bicubic": tf.image.ResizeMethod.BICUBIC}
+
+
+def preprocessor(name_or_model: str | keras.Model) -> "EvalPreprocessing":
+    """Evaluation preprocessing of a published model, or of a model at hand (a fine-tuned one carries its own).
+
+    Args:
+        name_or_model: a name of `keras_nest.list_models`, or a model.
+
+    Returns:
+        A layer: uint8 or [0, 1] images of any size -> normalised float32 batch of the model's size.
+
+    Raises:
+        ValueError: unknown name, or a model without specification.
+    """
+    spec, image_size = preprocessing_spec(name_or_model)
+    return EvalPreprocessing(image_size=image_size, **spec, name="preprocessor")
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class EvalPreprocessing(keras.layers.Layer):
+    """Resizes, crops centrally and normalises images as the evaluation of the paper does.
+
+    Input: (B, h, w, 3) or (h, w, 3), uint8 in 0..255 or float in [0, 1], of any size; or a list of images of different
+    sizes. Output: float32 (B, H, W, 3); one image gives (H, W, 3). Works eagerly and inside `tf.data`.
+
+    The image is scaled until the crop takes `crop_ratio` of it, bilinearly and without antialiasing, and is not
+    scaled at all when it has the right size already. Scaling to a short side of 256 and cropping 224 is
+    crop_ratio 0.875.
+
+    Source: reference `libml/preprocess.py`, evaluation branch.
+
+    Args:
+        image_size: side or (height, width) of the output in pixels.
+        mean: mean of each channel of [0, 1] images.
+        std: deviation of each channel of [0, 1] images.
+        crop_ratio: share of the short side that the central crop keeps, in (0, 1].
+        interpolation: "bilinear" or "bicubic".
+        **kwargs: the usual layer arguments.
+
+    Raises:
+        ValueError: unknown interpolation or a ratio outside (0, 1].
+    """
+
+    def __init__(
+        self,
+        image_size: int | Size,
+        mean: Sequence[float],
+        std: Sequence[float],
+        crop_ratio: float = 1.0,
+        interpolation: str = "bilinear",
+        **kwargs: Any,
+    ) -> None:
+        # Inputs are integers or images of any size; Keras must not cast or check them.
+        super().__init__(**{"trainable": False, "autocast": False, "dtype": "float32", **kwargs})
+        if interpolation not in _METHODS:
+            raise ValueError(f"interpolation is {interpolation!r}; it must be one of {', '.join(_METHODS)}.")
+        if not 0 < crop_ratio <= 1:
+            raise ValueError(f"crop_ratio is {crop_ratio}; it must be in (0, 1].")
+        self.image_size = as_size(image_size)
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.crop_ratio, self.interpolation = crop_ratio, interpolation
+        # As the reference writes it, int(256 / 224 * size): the division first decides the last pixel.
+        self.resized = tuple(int((1 / crop_ratio) * side) for side in self.image_size)
+
+    def __call__(self, images: Any) -> tf.Tensor:
+        """Preprocesses; see the class for shapes."""
+        if isinstance(images, (list, tuple)):
+            return tf.stack([self(image) for image in images])
+        images = self._as_unit_floats(tf.convert_to_tensor(images))
+        if images.shape.rank not in (3, 4):
+            raise ValueError(f"Images have the shape {tuple(images.shape)}; it must be (h, w, 3) or (B, h, w, 3).")
+        images = self._crop(self._resize(images))
+        return (images - tf.constant(self.mean)) / tf.constant(self.std)
+
+    @staticmethod
+    def _as_unit_floats(images: tf.Tensor) -> tf.Tensor:
+        if images.dtype == tf.uint8:
+            return tf.cast(images, tf.float32) / 255.0
+        if images.dtype.is_floating:
+            return tf.cast(images, tf.float32)
+        raise ValueError(f"Images have dtype {images.dtype.name}; they must be uint8 in 0..255 or floats in [0, 1].")
+
+    def _resize(self, images: tf.Tensor) -> tf.Tensor:
+        """Scales so that the resized target just fits inside, keeping the aspect ratio."""
+        height, width = (tf.cast(side, tf.float32) for side in tf.unstack(tf.shape(images)[-3:-1]))
+        target_h, target_w = (float(side) for side in self.resized)
+        by_height = height * target_w <= width * target_h
+        new_h = tf.where(by_height, target_h, tf.round(height * target_w / width))
+        new_w = tf.where(by_height, tf.round(width * target_h / height), target_w)
+        size = tf.cast(tf.stack([new_h, new_w]), tf.int32)
+        return tf.image.resize(images, size, _METHODS[self.interpolation])
+
+    def _crop(self, images: tf.Tensor) -> tf.Tensor:
+        height, width = self.image_size
+        top, left = tf.unstack((tf.shape(images)[-3:-1] - [height, width]) // 2)
+        cropped = images[..., top : top + height, left : left + width, :]
+        return tf.ensure_shape(cropped, (*images.shape[:-3], height, width, images.shape[-1]))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return *input_shape[:-3], *self.image_size, input_shape[-1]
+
+    def get_config(self) -> dict[str, Any]:
+        fields = ("image_size", "mean", "std", "crop_ratio", "interpolation")
+        return {**super().get_config(), **{field: getattr(self, field) for field in fields}}

@@ -1,0 +1,149 @@
+"""Published names -> models."""
+
+import difflib
+import fnmatch
+import inspect
+from typing import Any
+
+import keras
+
+from keras_nest.layers.image_blocks import Size
+from keras_nest.models import NesT, ViTFlaxNesT, nest, vit_flax_nest
+from keras_nest.models.base import ImageModel
+
+_FAMILIES: dict[str, tuple[type[ImageModel], Any]] = {
+    "NesT": (NesT, nest),
+    "ViTFlaxNesT": (ViTFlaxNesT, vit_flax_nest),
+}
+_MODELS: dict[str, tuple[type[ImageModel], dict[str, Any]]] = {
+    name: (architecture, fields)
+    for architecture, module in _FAMILIES.values()
+    for name, fields in module.VARIANTS.items()
+}
+ALIASES: dict[str, str] = dict(nest.ALIASES)
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """Names that `create_model` knows, in the order of the papers' tables.
+
+    Args:
+        pattern: glob such as "*_s16_32"; None lists all. A pattern also finds models by their short aliases.
+
+    Returns:
+        Full names; the aliases are in `keras_nest.registry.ALIASES`.
+    """
+    if pattern is None:
+        return list(_MODELS)
+    by_alias = {ALIASES[alias] for alias in fnmatch.filter(ALIASES, pattern)}
+    return [name for name in _MODELS if fnmatch.fnmatch(name, pattern) or name in by_alias]
+
+
+def resolve(name: str) -> tuple[str, type[ImageModel], dict[str, Any]]:
+    """Full name, architecture and published fields of a model.
+
+    Args:
+        name: a name of `list_models`, or an alias.
+
+    Raises:
+        ValueError: unknown name; the nearest ones are suggested.
+    """
+    full_name = ALIASES.get(name, name)
+    if full_name not in _MODELS:
+        known = [*_MODELS, *ALIASES]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+        raise ValueError(f"There is no model {name!r}; did you mean {' or '.join(near)}?")
+    return full_name, *_MODELS[full_name]
+
+
+def model_fields(architecture: type[ImageModel]) -> list[str]:
+    """Fields of an architecture that `create_model` takes as keyword overrides."""
+    return [field for field in inspect.signature(architecture.__init__).parameters if field != "self"]
+
+
+def create_model(
+    name: str,
+    num_classes: int | None = None,
+    image_size: int | Size | None = None,
+    weights: str | None = None,
+    reinit_head: bool = False,
+    features_only: bool = False,
+    resize_method: str = "block",
+    **overrides: Any,
+) -> ImageModel:
+    """Creates a published model, with new or loaded weights.
+
+    Args:
+        name: a name of `list_models`, or an alias such as "nest_base".
+        num_classes: size of the head; 0 outputs the pooled embedding (B, C). None takes the checkpoint's, or without
+            weights the published one.
+        image_size: side or (height, width) in pixels. None takes the checkpoint's, or the published one. Position
+            embeddings of a checkpoint are resized to it, which is logged.
+        weights: checkpoint to load: a published directory or a file in it, a Flax msgpack file, a '/'-keyed .npz, an
+            Orbax directory, or a .keras file of this package; local or any path that TensorFlow reads ("gs://…").
+        reinit_head: start with a head of zeros instead of the checkpoint's.
+        features_only: output the feature pyramid, a dictionary P2, P3, … of maps (B, H, W, C), finest first.
+        resize_method: how position embeddings are resized: "block" (each block for itself, as the reference does) or
+            "grid" (the whole un-blocked map).
+        **overrides: any field of the architecture, under the name that the paper's configuration uses.
+
+    Returns:
+        A functional Keras model: normalised float32 images (B, H, W, 3) -> logits (B, num_classes).
+
+    Raises:
+        ValueError: unknown name or field, a value without meaning, or a checkpoint that does not fit.
+        FileNotFoundError: the checkpoint does not exist.
+    """
+    full_name, architecture, published = resolve(name)
+    _check_overrides(architecture, overrides)
+    given = {"num_classes": num_classes, "image_size": image_size, "features_only": features_only, **overrides}
+    given = {field: value for field, value in given.items() if value is not None or field in overrides}
+    if weights is None:
+        return architecture(**_merge(architecture, {"name": full_name, **published}, given))
+
+    # Converting is another room; it is entered only when there is something to convert.
+    import conversion
+
+    tree = conversion.read_checkpoint(weights)
+    inferred = conversion.infer_fields(architecture, _merge(architecture, published, given), tree)
+    fields = _merge(architecture, {"name": full_name, **published, **inferred}, given)
+    model = architecture(**fields)
+    report = conversion.load_weights(model, tree, reinit_head=reinit_head, resize_method=resize_method)
+    report.log()
+    return model
+
+
+def _merge(architecture: type[ImageModel], fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Published fields overridden by what the caller gave."""
+    merged = {**fields, **given}
+    # In NesT the block size and the image size determine each other: one given replaces the other.
+    if architecture is NesT and "patch_size" in given and "image_size" not in given:
+        merged["image_size"] = None
+    return merged
+
+
+def _check_overrides(architecture: type[ImageModel], overrides: dict[str, Any]) -> None:
+    known = model_fields(architecture)
+    for field in overrides:
+        if field not in known:
+            near = difflib.get_close_matches(field, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(known)}."
+            raise ValueError(f"{architecture.__name__} has no field {field!r}; {hint}")
+
+
+def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[dict[str, Any], Size]:
+    """Evaluation preprocessing and image size of a published name or of a model.
+
+    Raises:
+        ValueError: unknown name, or a model without specification.
+    """
+    if isinstance(name_or_model, str):
+        _, _, fields = resolve(name_or_model)
+        size = fields["image_size"]
+        return fields["preprocessing"], (size, size)
+    config = getattr(name_or_model, "config", {})
+    if not config.get("preprocessing"):
+        raise ValueError(
+            f"The model {name_or_model.name!r} carries no preprocessing; create it with `create_model`, or pass "
+            "preprocessing=… when you build it."
+        )
+    return config["preprocessing"], tuple(config["image_size"])
