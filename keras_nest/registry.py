@@ -21,6 +21,8 @@ _MODELS: dict[str, tuple[type[ImageModel], dict[str, Any]]] = {
     for name, fields in module.VARIANTS.items()
 }
 ALIASES: dict[str, str] = dict(nest.ALIASES)
+# Parameters of each model at its published size.
+PARAMETERS: dict[str, int] = {**nest.PARAMETERS, **vit_flax_nest.PARAMETERS}
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -93,37 +95,43 @@ def create_model(
         ValueError: unknown name or field, a value without meaning, or a checkpoint that does not fit.
         FileNotFoundError: the checkpoint does not exist.
     """
-    full_name, architecture, published = resolve(name)
-    _check_overrides(architecture, overrides)
-    given = {"num_classes": num_classes, "image_size": image_size, "features_only": features_only, **overrides}
-    given = {field: value for field, value in given.items() if value is not None or field in overrides}
+    full_name, architecture, _ = resolve(name)
+    check_fields(architecture, overrides)
+    given = {"features_only": features_only, **overrides}
+    given |= {k: v for k, v in (("num_classes", num_classes), ("image_size", image_size)) if v is not None}
     if weights is None:
-        return architecture(**_merge(architecture, {"name": full_name, **published}, given))
-
+        return architecture(**merge_fields(full_name, {}, given))
     # Converting is another room; it is entered only when there is something to convert.
     import conversion
 
-    tree = conversion.read_checkpoint(weights)
-    inferred = conversion.infer_fields(architecture, _merge(architecture, published, given), tree)
-    fields = _merge(architecture, {"name": full_name, **published, **inferred}, given)
-    model = architecture(**fields)
-    report = conversion.load_weights(model, tree, reinit_head=reinit_head, resize_method=resize_method)
-    report.log()
+    model, _ = conversion.load_model(full_name, weights, given, reinit_head, resize_method)
     return model
 
 
-def _merge(architecture: type[ImageModel], fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Published fields overridden by what the caller gave."""
-    merged = {**fields, **given}
-    # In NesT the block size and the image size determine each other: one given replaces the other.
+def merge_fields(full_name: str, inferred: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Constructor arguments: the published fields, then what a checkpoint shows, then what the user set.
+
+    Args:
+        full_name: a name of `list_models`.
+        inferred: fields read off a checkpoint.
+        given: fields that the user set.
+    """
+    architecture, published = _MODELS[full_name]
+    merged = {"name": full_name, **published, **inferred, **given}
+    # In NesT block size and image size determine each other: one that is given replaces the other.
     if architecture is NesT and "patch_size" in given and "image_size" not in given:
         merged["image_size"] = None
     return merged
 
 
-def _check_overrides(architecture: type[ImageModel], overrides: dict[str, Any]) -> None:
+def check_fields(architecture: type[ImageModel], given: dict[str, Any]) -> None:
+    """Refuses fields that an architecture does not have.
+
+    Raises:
+        ValueError: names the nearest field, or all.
+    """
     known = model_fields(architecture)
-    for field in overrides:
+    for field in given:
         if field not in known:
             near = difflib.get_close_matches(field, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(known)}."

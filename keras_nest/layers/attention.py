@@ -64,9 +64,7 @@ class BlockAttention(keras.layers.Layer):
         channels = input_shape[-1]
         self.head_dim = channels // self.num_heads
         policy = self.dtype_policy
-        self.query = DenseGeneral(
-            (self.num_heads, self.head_dim), self.qkv_bias, name="DenseGeneral_0", dtype=policy
-        )
+        self.query = DenseGeneral((self.num_heads, self.head_dim), self.qkv_bias, name="DenseGeneral_0", dtype=policy)
         self.query.build(input_shape)
         self.key_value = self.build_key_value(input_shape)
         self.proj_kernel = self.add_weight(

@@ -39,7 +39,12 @@ class ConvPool(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         policy = self.dtype_policy
         self.conv = keras.layers.Conv2D(
-            self.output_dim, 3, padding="same", kernel_initializer=self.kernel_initializer(), name="Conv_0", dtype=policy
+            self.output_dim,
+            3,
+            padding="same",
+            kernel_initializer=self.kernel_initializer(),
+            name="Conv_0",
+            dtype=policy,
         )
         self.conv.build(input_shape)
         self.norm = self.create_norm()

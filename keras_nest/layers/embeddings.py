@@ -5,10 +5,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_nest.layers.image_blocks import Size
 from keras_nest.layers.initializers import kernel_initializer
+
+# How position embeddings are resized: every block for itself, as the reference does, or the un-blocked map.
+RESIZE_METHODS = ("block", "grid")
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -91,10 +93,8 @@ class PositionEmbedding(keras.layers.Layer):
             (1, T, N, C), dtype of `value`.
 
         Raises:
-            ValueError: another number of blocks or channels, blocks that are not square, or an unknown method.
+            ValueError: another number of blocks or channels, or blocks that are not square.
         """
-        if method not in ("block", "grid"):
-            raise ValueError(f"The position-embedding resize is {method!r}; it must be 'block' or 'grid'.")
         blocks, tokens, channels = self.pos_embedding.shape[1:]
         if value.shape[:2] + value.shape[3:] != (1, blocks, channels):
             raise ValueError(
@@ -109,7 +109,7 @@ class PositionEmbedding(keras.layers.Layer):
 
     def _merge_blocks(self, value: np.ndarray) -> np.ndarray:
         """(1, T, N', C) -> (1, T * N', C): the tokens of the un-blocked map, row-major."""
-        (rows, columns), side = self.grid, math.isqrt(value.shape[2])
+        (rows, columns), side = self.grid, _square_side(value.shape[2])
         maps = value.reshape(rows, columns, side, -1, value.shape[-1]).transpose(0, 2, 1, 3, 4)
         return maps.reshape(1, -1, value.shape[-1])
 
@@ -134,12 +134,17 @@ def resize_square_maps(tokens: np.ndarray, size: Size) -> np.ndarray:
         ValueError: N is not a square number.
     """
     count, length, channels = tokens.shape
-    side = math.isqrt(length)
-    if side * side != length:
-        raise ValueError(f"{length} tokens are not a square map, so their position embedding cannot be resized.")
+    side = _square_side(length)
     maps = tokens.reshape(count, side, side, channels)
     rows, columns = _interpolation(side, size[0]), _interpolation(side, size[1])
     return np.einsum("yh,mhwc,xw->myxc", rows, maps, columns, optimize=True).astype(tokens.dtype)
+
+
+def _square_side(tokens: int) -> int:
+    side = math.isqrt(tokens)
+    if side * side != tokens:
+        raise ValueError(f"{tokens} tokens are not a square map, so their position embedding cannot be resized.")
+    return side
 
 
 def _interpolation(source: int, target: int) -> np.ndarray:

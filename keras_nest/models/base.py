@@ -76,6 +76,20 @@ class ImageModel(keras.Model):
         """Size of the head; 0 without one."""
         return 0 if self.omitted else self.config["num_classes"]
 
+    @classmethod
+    def infer_fields(cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """Fields that the shapes of a checkpoint's tensors show.
+
+        Args:
+            fields: the other fields.
+            shapes: Flax path -> shape.
+
+        Returns:
+            `num_classes` (0 if there is no head) and, where the position embedding shows it, `image_size`.
+        """
+        head = shapes.get(f"{cls.HEAD[-1]}/kernel")
+        return {"num_classes": head[-1] if head else 0}
+
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, and which layers are frozen."""
         frozen = [layer.name for layer in self.layers if not layer.trainable]
@@ -140,6 +154,12 @@ def as_size(image_size: int | Size) -> Size:
     if len(sides) != 2 or any(int(side) != side or side < 1 for side in sides):
         raise ValueError(f"image_size is {image_size!r}; it must be a positive whole number or (height, width).")
     return int(sides[0]), int(sides[1])
+
+
+def square_side(tokens: int) -> int | None:
+    """Side of a square of so many tokens, or None if it is none."""
+    side = math.isqrt(tokens)
+    return side if side * side == tokens else None
 
 
 def check_image_size(image_size: Size, unit: int, reason: str) -> None:

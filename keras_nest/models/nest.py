@@ -4,7 +4,7 @@ Zhang, Zhang, Zhao, Chen, Arik, Pfister, "Nested Hierarchical Transformer: Towar
 Interpretable Visual Understanding", AAAI 2022. Reference: google-research/nested-transformer, `models/nest_net.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -30,6 +30,7 @@ from keras_nest.models.base import (
     check_image_size,
     classifier_endpoints,
     resolve_policy,
+    square_side,
 )
 
 _IMAGENET = {
@@ -77,6 +78,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nest_tiny_s16_32": {**_CIFAR, "embedding_dim": 192, "num_heads": 3},
     "nest_small_s16_32": {**_CIFAR, "embedding_dim": 384, "num_heads": 6},
     "nest_base_s16_32": {**_CIFAR, "embedding_dim": 768, "num_heads": 12},
+}
+# For tables; a test counts them.
+PARAMETERS = {
+    "nest_tiny_s196_224": 17_057_608,
+    "nest_small_s196_224": 38_351_176,
+    "nest_base_s196_224": 67_723_368,
+    "nest_tiny_s16_32": 6_006_730,
+    "nest_small_s16_32": 22_849_930,
+    "nest_base_s16_32": 89_050_378,
 }
 ALIASES = {
     "nest_tiny": "nest_tiny_s196_224",
@@ -160,6 +170,18 @@ class NesT(ImageModel):
             features = UnblockImages((1, 1), _last_block(stem, levels), name="features", dtype=policy)(blocks)
             endpoints |= classifier_endpoints(features, num_classes, kernel_initializer(), policy)
         super().__init__(inputs, endpoints, config, features_only, name)
+
+    @classmethod
+    def infer_fields(cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """See `ImageModel.infer_fields`."""
+        inferred = super().infer_fields(fields, shapes)
+        position_embedding = shapes.get("PositionEmbedding_0/pos_embedding")
+        side = square_side(position_embedding[2]) if position_embedding else None
+        if side:
+            inferred["image_size"] = (
+                side * 2 ** (len(fields["num_layers_per_block"]) - 1) * fields["init_patch_embed_size"]
+            )
+        return inferred
 
 
 def _levels(

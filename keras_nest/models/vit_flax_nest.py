@@ -4,7 +4,7 @@ Reference: conceptofmind/vit-flax, `vit_flax/nest.py`. Same hierarchy as the off
 layers below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -23,6 +23,7 @@ from keras_nest.models.base import (
     check_image_size,
     classifier_endpoints,
     resolve_policy,
+    square_side,
 )
 
 # The configuration in the reference's README; no checkpoint of it was published.
@@ -38,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "preprocessing": IMAGENET_PREPROCESSING,
     }
 }
+PARAMETERS = {"vit_flax_nest": 16_498_516}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -297,7 +299,9 @@ class ViTFlaxNesT(ImageModel):
         policy = resolve_policy(dtype)
         repeats = (block_repeats,) * num_hierarchies if isinstance(block_repeats, int) else tuple(block_repeats)
         if len(repeats) != num_hierarchies:
-            raise ValueError(f"block_repeats {repeats} has {len(repeats)} levels, num_hierarchies is {num_hierarchies}.")
+            raise ValueError(
+                f"block_repeats {repeats} has {len(repeats)} levels, num_hierarchies is {num_hierarchies}."
+            )
         blocks = 2 ** (num_hierarchies - 1)
         size = as_size(image_size)
         check_image_size(size, patch_size * blocks, f"{blocks} x {blocks} blocks of patches of {patch_size} pixels")
@@ -312,6 +316,16 @@ class ViTFlaxNesT(ImageModel):
             endpoints["LayerNorm_0"] = features
             endpoints |= classifier_endpoints(features, num_classes, "lecun_normal", policy)
         super().__init__(inputs, endpoints, config, features_only, name)
+
+    @classmethod
+    def infer_fields(cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """See `ImageModel.infer_fields`."""
+        inferred = super().infer_fields(fields, shapes)
+        position_embedding = shapes.get("Transformer_0/pos_emb")
+        side = square_side(position_embedding[0]) if position_embedding else None
+        if side:
+            inferred["image_size"] = side * 2 ** (fields["num_hierarchies"] - 1) * fields["patch_size"]
+        return inferred
 
 
 def _levels(

@@ -1,0 +1,39 @@
+"""Flax (Linen) modules with the parameter trees of the two published NesT implementations.
+
+They are the oracle that converted models are compared with, and depend on neither Keras nor TensorFlow.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+
+from conversion.flax_reference.nest import NesT
+from conversion.flax_reference.vit_flax_nest import ViTFlaxNesT
+
+__all__ = ["NesT", "ViTFlaxNesT", "for_config"]
+
+_MODULES: dict[str, type[nn.Module]] = {"NesT": NesT, "ViTFlaxNesT": ViTFlaxNesT}
+
+
+def for_config(architecture: str, config: Mapping[str, Any]) -> nn.Module:
+    """Makes the module that a configuration describes.
+
+    Args:
+        architecture: "NesT" or "ViTFlaxNesT".
+        config: fields under the names of the reference; entries that are no field of the module are ignored.
+
+    Returns:
+        The module, without parameters.
+
+    Raises:
+        ValueError: if the architecture is unknown.
+    """
+    if architecture not in _MODULES:
+        raise ValueError(f"The architecture {architecture!r} is unknown; known are {', '.join(_MODULES)}.")
+    module = _MODULES[architecture]
+    # Every Flax module also has the fields `parent` and `name`; a model's name in `config` is not meant for them.
+    known = {field.name for field in dataclasses.fields(module)} - {"parent", "name"}
+    fields = {name: value for name, value in config.items() if name in known}
+    return module(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})

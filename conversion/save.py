@@ -1,0 +1,43 @@
+"""Keras weights -> checkpoint files."""
+
+import os
+
+import keras
+
+from conversion.msgpack_file import write_msgpack
+from conversion.names import model_tree
+from conversion.npz_file import write_npz
+from conversion.orbax_directory import write_orbax
+from keras_nest.files import atomic_output
+
+
+def write_checkpoint(model: keras.Model, path: str | os.PathLike[str], overwrite: bool = False) -> int:
+    """Writes a model's tensors, parameters and batch statistics, under their Flax names.
+
+    Args:
+        model: a model of this package.
+        path: .npz (plain paths, as published ViT files), .msgpack or .flax ({"params": …, "batch_stats": …}), or a
+            name without suffix for an Orbax directory of the same tree.
+        overwrite: replace what lies there.
+
+    Returns:
+        Number of tensors written.
+
+    Raises:
+        ValueError: unknown suffix.
+        FileExistsError: the path exists and `overwrite` is false.
+        ModuleNotFoundError: Orbax without the `flax` extra.
+    """
+    path = os.fspath(path)
+    suffix = os.path.splitext(path)[1]
+    writers = {".npz": write_npz, ".msgpack": write_msgpack, ".flax": write_msgpack}
+    if suffix and suffix not in writers:
+        raise ValueError(f"{path} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
+    tree = model_tree(model)
+    with atomic_output(path, overwrite) as partial:
+        if not suffix:
+            write_orbax(tree, partial)
+        else:
+            with open(partial, "wb") as file:
+                writers[suffix](tree, file)
+    return len(tree)

@@ -1,0 +1,91 @@
+"""The `keras-nest` command: thin, every sub-command calls the room that does the work."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import keras
+from rich.table import Table
+
+from keras_nest import registry
+from keras_nest.console import console, print_facts, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `keras-nest`.
+
+    Args:
+        argv: arguments without the program's name; None takes them from the command line.
+
+    Returns:
+        Exit code: 0, or 2 for bad input.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["train"]:
+        # Training has a command line of its own (absl flags); it is handed over whole.
+        from keras_nest.training import main as training
+
+        return training.run(argv[1:])
+    args = _parser().parse_args(argv)
+    return run(lambda: args.command(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    from conversion import cli as converter
+
+    parser = argparse.ArgumentParser(prog="keras-nest", description="NesT for Keras 3.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="table of models")
+    listing.add_argument("pattern", nargs="?", help="glob, such as '*_s16_32'")
+    listing.set_defaults(command=_list)
+    info = commands.add_parser("info", help="parameters, multiply-adds, input, preprocessing and layers of a model")
+    info.add_argument("name", help="model name, or a .keras file")
+    info.set_defaults(command=_info)
+    convert = commands.add_parser("convert", help="checkpoint to Keras and back", description=converter.DESCRIPTION)
+    converter.add_arguments(convert)
+    convert.set_defaults(command=converter.main)
+    commands.add_parser("train", help="train, fine-tune, evaluate: --config=FILE --workdir=DIR")
+    return parser
+
+
+def _list(args: argparse.Namespace) -> int:
+    names = registry.list_models(args.pattern)
+    if not names:
+        raise ValueError(f"No model matches {args.pattern!r}; `keras-nest list` shows all.")
+    aliases = {name: alias for alias, name in registry.ALIASES.items()}
+    table = Table("name", "alias", "architecture", "input", "classes", "parameters")
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for name in names:
+        _, architecture, fields = registry.resolve(name)
+        size, classes = fields["image_size"], fields["num_classes"]
+        parameters = f"{registry.PARAMETERS[name]:,}"
+        table.add_row(name, aliases.get(name, ""), architecture.__name__, f"{size} x {size}", str(classes), parameters)
+    console.print(table)
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from keras_nest import profiling
+
+    is_file = args.name.endswith(".keras")
+    model = keras.saving.load_model(args.name, compile=False) if is_file else registry.create_model(args.name)
+    spec, _ = registry.preprocessing_spec(model)
+    facts = {
+        "architecture": type(model).__name__,
+        "parameters": profiling.count_parameters(model),
+        "multiply-adds": profiling.count_macs(model),
+        "input": "{} x {} x {}".format(*model.input_shape[1:]),
+        "output": str(model.output_shape),
+        "preprocessing": ", ".join(f"{name} {value}" for name, value in spec.items()),
+    }
+    hidden = ("preprocessing", "image_size", "in_channels", "features_only", "num_classes")
+    facts |= {field: value for field, value in model.config.items() if field not in hidden}
+    print_facts(model.name, {name: value if isinstance(value, int) else str(value) for name, value in facts.items()})
+    table = Table("layer", "type", "output", "parameters")
+    table.columns[3].justify = "right"
+    for layer in model.layers:
+        output = layer.output[0] if isinstance(layer.output, (list, tuple)) else layer.output
+        table.add_row(layer.name, type(layer).__name__, str(tuple(output.shape)), f"{layer.count_params():,}")
+    console.print(table)
+    return 0

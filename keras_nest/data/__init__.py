@@ -1,0 +1,44 @@
+"""Data sets by name, and what happens to their images before the model sees them."""
+
+import difflib
+from collections.abc import Callable
+
+from keras_nest.data import digits
+from keras_nest.data.augmentation import augmentation, random_shift
+from keras_nest.data.info import DatasetInfo, Split
+from keras_nest.data.pipeline import steps_per_epoch, test_batches, train_batches
+
+__all__ = [
+    "DATASETS",
+    "DatasetInfo",
+    "Split",
+    "augmentation",
+    "load",
+    "random_shift",
+    "steps_per_epoch",
+    "test_batches",
+    "train_batches",
+]
+
+DATASETS: dict[str, Callable[..., tuple[Split, Split, DatasetInfo]]] = {"digits": digits.load}
+
+
+def load(name: str, image_size: int = 32) -> tuple[Split, Split, DatasetInfo]:
+    """A data set, in memory.
+
+    Args:
+        name: "digits", the 1,797 handwritten digits inside scikit-learn.
+        image_size: side of the images in pixels.
+
+    Returns:
+        train, test: uint8 images (N, image_size, image_size, 3), int32 labels (N,); and sizes and class names.
+
+    Raises:
+        ValueError: unknown name; the known ones are listed.
+        ModuleNotFoundError: the package that holds the data is not installed.
+    """
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(map(repr, DATASETS))}."
+        raise ValueError(f"There is no data set {name!r}; {hint}")
+    return DATASETS[name](image_size)

@@ -1,0 +1,42 @@
+"""What a data set is, once it is loaded."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Split(NamedTuple):
+    """One part of a data set.
+
+    Attributes:
+        images: uint8 (N, H, W, 3).
+        labels: int32 (N,), indices into the class names.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """Sizes and names of a data set.
+
+    Attributes:
+        name: as `keras_nest.data.load` takes it.
+        class_names: one a class; a label is an index into them.
+        image_shape: (H, W, C) in pixels.
+        num_train: number of training images.
+        num_test: number of test images.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    num_train: int
+    num_test: int
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)

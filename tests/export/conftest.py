@@ -1,0 +1,46 @@
+"""Small models with weights that matter: no bias is zero, no scale is one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import keras_nest
+from tests.golden import synthetic
+
+SMALL = {
+    "num_classes": 10,
+    "image_size": 32,
+    "embedding_dim": 16,
+    "num_heads": 2,
+    "num_layers_per_block": (1, 1, 2),
+    "init_patch_embed_size": 2,
+    "scale_hidden_dims": 2,
+    "preprocessing": {
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.3, 0.4],
+        "crop_ratio": 0.875,
+        "interpolation": "bilinear",
+    },
+}
+
+
+@pytest.fixture
+def small_nest() -> Callable[..., keras_nest.NesT]:
+    """Builds the small model; keyword arguments override its fields."""
+
+    def build(**fields: Any) -> keras_nest.NesT:
+        model = keras_nest.NesT(**{**SMALL, **fields})
+        for variable in model.trainable_variables:
+            path = variable.path.replace("gamma", "scale").replace("beta", "bias")
+            variable.assign(synthetic.leaf(path, variable.shape))
+        return model
+
+    return build
+
+
+@pytest.fixture
+def images() -> Callable[..., np.ndarray]:
+    """Draws images in [0, 1]: (batch, height, width, 3) float32."""
+    return lambda batch, size=(32, 32): np.random.default_rng(batch).random((batch, *size, 3), np.float32)
