@@ -80,7 +80,7 @@ class NesT(nn.Module):
     scale_hidden_dims: int | None = None
     attn_type: AttentionType = "local_multi_head"
     norm_type: NormType = "LN"
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4
     qkv_bias: bool = True
     attn_drop: float = 0.0
     proj_drop: float = 0.0
@@ -191,7 +191,7 @@ class EncoderNDBlock(nn.Module):
     num_heads: int
     attn_type: AttentionType
     norm_type: NormType
-    mlp_ratio: int
+    mlp_ratio: float
     qkv_bias: bool
     attn_drop: float
     proj_drop: float
@@ -276,13 +276,13 @@ ATTENTION: dict[AttentionType, type[BlockAttention]] = {
 class MlpBlock(nn.Module):
     """Two dense layers with GELU (its tanh approximation) between them."""
 
-    mlp_ratio: int
+    mlp_ratio: float
     proj_drop: float
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps (..., C) to the same shape."""
-        y = nn.Dense(self.mlp_ratio * x.shape[-1], kernel_init=KERNEL_INIT)(x)
+        y = nn.Dense(int(self.mlp_ratio * x.shape[-1]), kernel_init=KERNEL_INIT)(x)
         y = nn.gelu(y, approximate=True)
         y = nn.Dropout(self.proj_drop, deterministic=not train)(y)
         y = nn.Dense(x.shape[-1], kernel_init=KERNEL_INIT)(y)

@@ -10,6 +10,7 @@ batch axis: (B*T, rows, columns, C). Everything is float32 unless the caller pas
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -41,7 +42,7 @@ class ViTFlaxNesT(nn.Module):
     Fields carry the names of the original.
 
     Attributes:
-        image_size: image side in pixels that the position embeddings are made for; smaller images use a part of them.
+        image_size: image side, or (height, width), in pixels that the position embeddings are made for; smaller images use a part of them.
         patch_size: side in pixels of the patches that become tokens.
         dim: channels of the first level; they double from level to level.
         heads: heads of the first level; they double too.
@@ -52,7 +53,7 @@ class ViTFlaxNesT(nn.Module):
         num_classes: classes; 0 leaves out the classifier.
     """
 
-    image_size: int
+    image_size: int | tuple[int, int]
     patch_size: int
     dim: int
     heads: int
@@ -83,7 +84,8 @@ class ViTFlaxNesT(nn.Module):
         repeats = (self.block_repeats,) * levels if isinstance(self.block_repeats, int) else self.block_repeats
         largest_grid = 2 ** (levels - 1)
         self._check_size(images, self.patch_size * largest_grid)
-        block_tokens = (self.image_size // self.patch_size // largest_grid) ** 2
+        sides = self._sides()
+        block_tokens = math.prod(side // self.patch_size // largest_grid for side in sides)
 
         # What blocks are to a map, patches are to an image: their pixels, (p1, p2, c), become the channels of a token.
         x = self._patches(images)
@@ -104,10 +106,14 @@ class ViTFlaxNesT(nn.Module):
 
     def _check_size(self, images: jax.Array, unit: int) -> None:
         _, height, width, _ = images.shape
-        if height % unit or width % unit or max(height, width) > self.image_size:
+        largest = self._sides()
+        if height % unit or width % unit or height > largest[0] or width > largest[1]:
             raise ValueError(
                 f"The image size must be a multiple of {unit} and at most {self.image_size}, but is {height}x{width}."
             )
+
+    def _sides(self) -> tuple[int, int]:
+        return (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
 
     def _patches(self, images: jax.Array) -> jax.Array:
         """Maps images (B, p*H, p*W, 3) to flattened patches (B, H, W, p*p*3)."""

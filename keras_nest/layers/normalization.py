@@ -38,13 +38,19 @@ def norm(norm_type: str, index: int = 0, **kwargs: Any) -> keras.layers.Layer:
 class ChannelNorm(keras.layers.Layer):
     """Layer normalisation over channels with scale `g` and shift `b` of shape (1, 1, 1, C).
 
-    (…, C) -> (…, C), epsilon 1e-5, biased variance. The arithmetic is Keras' `ops.layer_normalization`; only the
+    (…, C) -> (…, C), biased variance. The arithmetic is Keras' `ops.layer_normalization`; only the
     names and shapes of the variables are those of vit-flax, so that its checkpoints fit.
 
     Source: `LayerNorm` in vit-flax `nest.py`.
+
+    Args:
+        epsilon: added to the variance.
+        **kwargs: the usual layer arguments.
     """
 
-    EPSILON = 1e-5
+    def __init__(self, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = (1, 1, 1, input_shape[-1])
@@ -54,7 +60,10 @@ class ChannelNorm(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         gamma, beta = ops.reshape(self.g, (-1,)), ops.reshape(self.b, (-1,))
-        return ops.cast(ops.layer_normalization(x, gamma, beta, axis=-1, epsilon=self.EPSILON), self.compute_dtype)
+        return ops.cast(ops.layer_normalization(x, gamma, beta, axis=-1, epsilon=self.epsilon), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "epsilon": self.epsilon}

@@ -45,15 +45,37 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class Dropout(keras.layers.Dropout):
-    """Keras' dropout, with a mask of its own on every replica.
+class Dropout(keras.layers.Layer):
+    """Dropout with a mask of its own on every replica: shape and dtype are kept.
+
+    The arithmetic is `keras.random.dropout`. (`keras.layers.Dropout` cannot be given another seed generator.)
 
     Args:
-        rate: fraction of the inputs that is set to zero in training, in [0, 1].
-        **kwargs: `noise_shape`, `seed` and the usual layer arguments.
+        rate: fraction of the inputs that is set to zero in training, in [0, 1); the others are scaled up.
+        seed: integer seed; None draws one.
+        **kwargs: the usual layer arguments.
+
+    Raises:
+        ValueError: the rate is outside [0, 1).
     """
 
-    def __init__(self, rate: float, **kwargs: Any) -> None:
-        super().__init__(rate, **kwargs)
-        if rate > 0:
-            self.seed_generator = ReplicaSeedGenerator(self.seed, name="seed_generator")
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"The dropout rate is {rate}; it must be in [0, 1).")
+        self.rate, self.seed = float(rate), seed
+        self.seed_generator = ReplicaSeedGenerator(seed, name="seed_generator") if rate > 0 else None
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        if not training or self.rate == 0:
+            return x
+        return keras.random.dropout(x, self.rate, seed=self.seed_generator)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}

@@ -143,14 +143,26 @@ class FeedForward(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class PreNorm(keras.layers.Layer):
-    """Holds the normalisation in front of a branch: (…, C) -> (…, C)."""
+    """Holds the normalisation in front of a branch: (…, C) -> (…, C).
+
+    Args:
+        epsilon: of the normalisation.
+        **kwargs: the usual layer arguments.
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.norm = ChannelNorm(name="LayerNorm_0", dtype=self.dtype_policy)
+        self.norm = ChannelNorm(self.epsilon, name="LayerNorm_0", dtype=self.dtype_policy)
         self.norm.build(input_shape)
 
     def call(self, x: Any) -> Any:
         return self.norm(x)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "epsilon": self.epsilon}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")

@@ -1,0 +1,95 @@
+"""Keras models of the reference cases, and how to compare them."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import conversion
+from keras_nest import NesT, ViTFlaxNesT
+from keras_nest.models.base import ImageModel
+from tests.golden import loading
+
+# Absolute tolerances of full-size models; rounding reaches 2e-6 and 2e-5, an exact GELU is off by 5e-4 and 2e-3.
+LOGITS, LEVELS = 3e-5, 2e-4
+# Small models are shallower: rounding reaches 2e-6 and 1.5e-5.
+SMALL_LOGITS, SMALL_LEVELS = 1e-5, 3e-5
+
+ARCHITECTURES = {"NesT": NesT, "ViTFlaxNesT": ViTFlaxNesT}
+
+
+def build(case: loading.Case, **fields) -> ImageModel:
+    """The Keras model of a case, without its weights."""
+    config = {**case.config, "image_size": case.images.shape[1:3], **fields}
+    return ARCHITECTURES[case.architecture](**config)
+
+
+def tree(case: loading.Case) -> conversion.Tree:
+    """The weights of a case as the converter reads them."""
+    stats = {f"batch_stats/{path}": value for path, value in case.batch_stats.items()}
+    return {f"params/{path}": value for path, value in case.params.items()} | stats
+
+
+def load(case: loading.Case, weights: conversion.Tree | None = None, **fields) -> ImageModel:
+    """The Keras model of a case with its weights."""
+    model = build(case, **fields)
+    conversion.load_weights(model, tree(case) if weights is None else weights)
+    return model
+
+
+def endpoints(model: ImageModel, images: np.ndarray, names: list[str] | None = None) -> dict[str, np.ndarray]:
+    """Values of named intermediates, all by default."""
+    wanted = {name: x for name, x in model.endpoints.items() if names is None or name in names}
+    return {name: np.asarray(x) for name, x in keras.Model(model.input, wanted)(images).items()}
+
+
+def differences(model: ImageModel, case: loading.Case) -> dict[str, float]:
+    """Largest absolute difference of the logits, the embedding and every level map that the reference stored."""
+    names = ["logits", "pre_logits", *(f"level_{i + 1}" for i in range(case.levels))]
+    ours = endpoints(model, case.images, names)
+    found = {"logits": gap(ours["logits"], case.expected["logits"])}
+    if "pooled" in case.expected:
+        found["pre_logits"] = gap(ours["pre_logits"], case.expected["pooled"])
+    for level in range(case.levels):
+        ours_map = ours[f"level_{level + 1}"]
+        if f"level{level}" in case.expected:
+            found[f"level_{level + 1}"] = gap(ours_map, case.expected[f"level{level}"])
+        elif f"level{level}_sample" in case.expected:
+            sample = loading.level_sample(ours_map, case.expected["stride"])
+            found[f"level_{level + 1}"] = gap(sample, case.expected[f"level{level}_sample"])
+    return found
+
+
+def agrees(model: ImageModel, case: loading.Case, logits: float, levels: float) -> bool:
+    """Whether a model reproduces a case within tolerances."""
+    found = differences(model, case)
+    return all(value <= (levels if name.startswith("level") else logits) for name, value in found.items())
+
+
+def gap(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Largest absolute difference of two arrays of one shape."""
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    return float(np.abs(ours - theirs).max())
+
+
+def loss_and_gradients(
+    model: ImageModel, images: np.ndarray, labels: np.ndarray, training: bool = False
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Mean softmax cross-entropy and its gradients, by Flax path."""
+    variables = {conversion.flax_path(v.path).removeprefix("params/"): v.value for v in model.trainable_variables}
+    with tf.GradientTape() as tape:
+        logits = model(images, training=training)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    values = tape.gradient(loss, variables)
+    return float(loss), {path: np.asarray(value) for path, value in values.items()}
+
+
+@contextlib.contextmanager
+def exact_matmuls() -> Iterator[None]:
+    """JAX at the precision that the reference outputs were computed with."""
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        yield

@@ -1,0 +1,118 @@
+"""Keras and Flax agree on random small configurations: outputs, and gradients of every parameter."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import conversion
+from conversion import flax_reference
+from conversion.tree import flatten, unflatten
+from keras_nest import NesT, ViTFlaxNesT
+from tests import keras_models
+
+PROPERTY = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@st.composite
+def nest_configurations(draw):
+    levels = draw(st.integers(1, 3))
+    heads = draw(st.sampled_from([1, 2, 3]))
+    norm_type = draw(st.sampled_from(["LN", "LN", "BN", "GN"]))
+    scale = draw(st.sampled_from([None, 2]))
+    width = 32 if norm_type == "GN" else 4 * draw(st.integers(1, 3))
+    patch = draw(st.integers(1, 3))
+    blocks = draw(st.sampled_from([(2, 2), (3, 3), (1, 2), (3, 2)]))
+    return {
+        "num_classes": draw(st.integers(1, 5)),
+        "image_size": tuple(side * patch * 2 ** (levels - 1) for side in blocks),
+        "embedding_dim": width * heads,
+        "num_heads": heads,
+        "num_layers_per_block": tuple(draw(st.integers(1, 2)) for _ in range(levels)),
+        "init_patch_embed_size": patch,
+        "scale_hidden_dims": scale,
+        "attn_type": draw(st.sampled_from(["local_multi_head", "local_multi_query"])),
+        "norm_type": norm_type,
+        "mlp_ratio": draw(st.sampled_from([1, 2.5, 4])),
+        "qkv_bias": draw(st.booleans()),
+        "in_channels": draw(st.sampled_from([1, 3])),
+    }
+
+
+@st.composite
+def vit_flax_configurations(draw):
+    levels = draw(st.integers(1, 3))
+    patch = draw(st.integers(1, 2))
+    block = draw(st.sampled_from([(2, 2), (3, 3), (1, 2), (3, 2)]))
+    return {
+        "image_size": tuple(side * patch * 2 ** (levels - 1) for side in block),
+        "patch_size": patch,
+        "dim": draw(st.sampled_from([5, 8])),
+        "heads": draw(st.sampled_from([1, 2])),
+        "num_hierarchies": levels,
+        "block_repeats": tuple(draw(st.integers(1, 2)) for _ in range(levels)),
+        "mlp_mult": draw(st.sampled_from([1, 3])),
+        "num_classes": 3,
+    }
+
+
+def _random_tree(model, rng):
+    """Weights far from their initial values, so that every parameter matters."""
+    tree = {}
+    for path, value in conversion.model_tree(model).items():
+        noise = rng.standard_normal(value.shape).astype(np.float32)
+        if path.endswith(("scale", "/g")):
+            tree[path] = 1 + 0.1 * noise
+        elif path.endswith("var"):
+            tree[path] = 1 + 0.1 * np.abs(noise)
+        elif path.endswith("kernel"):
+            tree[path] = noise / np.sqrt(np.prod(value.shape[:-1])).astype(np.float32)
+        else:
+            tree[path] = 0.2 * noise
+    return tree
+
+
+def _compare(architecture, config, seed):
+    rng = np.random.default_rng(seed)
+    model = architecture(**config)
+    tree = _random_tree(model, rng)
+    conversion.load_weights(model, tree)
+    images = rng.standard_normal((2, *model.input_shape[1:])).astype(np.float32)
+    labels = rng.integers(0, config["num_classes"], 2)
+    module = flax_reference.for_config(architecture.__name__, model.config)
+    variables = unflatten(tree)
+
+    def loss(params, images):
+        logits = module.apply({**variables, "params": params}, images)
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean(), logits
+
+    with keras_models.exact_matmuls():
+        compiled = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(variables["params"], images)
+        # These models run once: most of the time would go into optimising their programs.
+        compiled = compiled.compile({"xla_backend_optimization_level": 0})
+        (theirs_loss, logits), theirs = compiled(variables["params"], images)
+    ours_loss, ours = keras_models.loss_and_gradients(model, images, labels)
+    scale = max(1.0, float(np.abs(logits).max()))
+    assert keras_models.gap(np.asarray(model(images)), np.asarray(logits)) <= 2e-5 * scale
+    assert ours_loss == pytest.approx(float(theirs_loss), abs=2e-5 * scale)
+    flat = dict(flatten(theirs))
+    assert set(flat) == set(ours)
+    largest = max(float(np.abs(value).max()) for value in flat.values())
+    for path, value in flat.items():
+        # Gradients that are zero in exact arithmetic are noise of the size of the others' rounding.
+        tolerance = max(1e-4 * float(np.abs(value).max()), 2e-6 * max(1.0, largest))
+        assert keras_models.gap(ours[path], np.asarray(value)) <= tolerance, path
+
+
+@PROPERTY
+@given(nest_configurations(), st.integers(0, 2**31))
+def test_nest(config, seed):
+    _compare(NesT, config, seed)
+
+
+@PROPERTY
+@given(vit_flax_configurations(), st.integers(0, 2**31))
+def test_vit_flax_nest(config, seed):
+    _compare(ViTFlaxNesT, config, seed)
