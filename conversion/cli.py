@@ -148,6 +148,7 @@ def _verify(model: ImageModel, report: LoadReport, checkpoint: str, facts: dict[
     changed = report.resized or report.new_head
     # The checkpoint's own tensors, not the model's: a tensor that went astray must show.
     tree = model_tree(model) if changed else read_checkpoint(checkpoint)
-    difference, scale = largest_difference(model, tree)
-    facts["largest difference"] = f"{difference:.1e} from the Flax module on random images (outputs up to {scale:.2f})"
+    difference, scale = largest_difference(model, tree, headless=report.new_head)
+    what = "embeddings" if report.new_head or not model.num_classes else "logits"
+    facts["largest difference"] = f"{difference:.1e} from the Flax module on random images ({what} up to {scale:.2f})"
     return difference / max(1.0, scale)

@@ -55,7 +55,7 @@ def locate(path: str) -> str:
     Raises:
         FileNotFoundError: nothing found; says what lies there instead.
     """
-    path = path.rstrip("/")
+    path = path.rstrip("/") or path
     if tf.io.gfile.isdir(path):
         return _locate_in_directory(path)
     directory, name = os.path.split(path)

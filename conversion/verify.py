@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from conversion.names import Tree
+from conversion.load import load_weights
+from conversion.names import Tree, module_name
 from conversion.tree import unflatten
 
 
@@ -35,12 +36,15 @@ def flax_outputs(model: keras.Model, tree: Tree, images: np.ndarray) -> np.ndarr
         return np.asarray(jax.jit(module.apply)(unflatten(tree), images))
 
 
-def largest_difference(model: keras.Model, tree: Tree, batch: int = 2, seed: int = 0) -> tuple[float, float]:
+def largest_difference(
+    model: keras.Model, tree: Tree, headless: bool = False, batch: int = 2, seed: int = 0
+) -> tuple[float, float]:
     """Largest difference between Keras and Flax on random images.
 
     Args:
         model: a model of this package whose output is one tensor.
         tree: the weights that both should have.
+        headless: compare the pooled embeddings, because the head is new and its logits are all zero.
         batch: number of images.
         seed: of the images, which are normally distributed.
 
@@ -49,6 +53,10 @@ def largest_difference(model: keras.Model, tree: Tree, batch: int = 2, seed: int
     """
     shape = (batch, *model.image_size, model.config["in_channels"])
     images = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    if headless:
+        model = type(model).from_config({**model.config, "num_classes": 0})
+        tree = {path: value for path, value in tree.items() if module_name(path) not in model.HEAD}
+        load_weights(model, tree)
     theirs = flax_outputs(model, tree, images)
     ours = np.asarray(model(images, training=False), dtype=np.float32)
     return float(np.abs(ours - theirs).max()), float(np.abs(theirs).max())

@@ -89,3 +89,7 @@ def _info(args: argparse.Namespace) -> int:
         table.add_row(layer.name, type(layer).__name__, str(tuple(output.shape)), f"{layer.count_params():,}")
     console.print(table)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -36,7 +36,8 @@ def print_facts(title: str, facts: Mapping[str, Any]) -> None:
         title: above the table.
         facts: one row each; whole numbers get thousands separators.
     """
-    table = Table(title=title, title_justify="left", show_header=False)
+    console.print(title, style="bold")
+    table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts.items():

@@ -80,10 +80,13 @@ class EvalPreprocessing(keras.layers.Layer):
         if isinstance(images, (list, tuple)):
             return tf.stack([self(image) for image in images])
         images = self._as_unit_floats(tf.convert_to_tensor(images))
-        if images.shape.rank not in (3, 4):
-            raise ValueError(f"Images have the shape {tuple(images.shape)}; it must be (h, w, 3) or (B, h, w, 3).")
+        channels = len(self.mean)
+        if images.shape.rank not in (3, 4) or images.shape[-1] not in (None, channels):
+            raise ValueError(
+                f"Images have the shape {images.shape}; it must be (h, w, {channels}) or (B, h, w, {channels})."
+            )
         images = self._crop(self._resize(images))
-        return (images - tf.constant(self.mean)) / tf.constant(self.std)
+        return (images - tf.constant(self.mean, tf.float32)) / tf.constant(self.std, tf.float32)
 
     @staticmethod
     def _as_unit_floats(images: tf.Tensor) -> tf.Tensor:
@@ -95,19 +98,16 @@ class EvalPreprocessing(keras.layers.Layer):
 
     def _resize(self, images: tf.Tensor) -> tf.Tensor:
         """Scales so that the resized target just fits inside, keeping the aspect ratio."""
-        height, width = (tf.cast(side, tf.float32) for side in tf.unstack(tf.shape(images)[-3:-1]))
-        target_h, target_w = (float(side) for side in self.resized)
-        by_height = height * target_w <= width * target_h
-        new_h = tf.where(by_height, target_h, tf.round(height * target_w / width))
-        new_w = tf.where(by_height, tf.round(width * target_h / height), target_w)
-        size = tf.cast(tf.stack([new_h, new_w]), tf.int32)
-        return tf.image.resize(images, size, _METHODS[self.interpolation])
+        sides = tf.cast(tf.shape(images)[-3:-1], tf.float32)
+        # As the reference, the rounded ratio first: sides of half a pixel then round the same way.
+        ratio = tf.reduce_max(tf.constant(self.resized, tf.float32) / sides)
+        return tf.image.resize(images, tf.cast(tf.round(sides * ratio), tf.int32), _METHODS[self.interpolation])
 
     def _crop(self, images: tf.Tensor) -> tf.Tensor:
         height, width = self.image_size
         top, left = tf.unstack((tf.shape(images)[-3:-1] - [height, width]) // 2)
         cropped = images[..., top : top + height, left : left + width, :]
-        return tf.ensure_shape(cropped, (*images.shape[:-3], height, width, images.shape[-1]))
+        return tf.ensure_shape(cropped, (*images.shape[:-3], height, width, len(self.mean)))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return *input_shape[:-3], *self.image_size, input_shape[-1]

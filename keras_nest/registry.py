@@ -121,7 +121,14 @@ def merge_fields(full_name: str, inferred: dict[str, Any], given: dict[str, Any]
     # In NesT block size and image size determine each other: one that is given replaces the other.
     if architecture is NesT and "patch_size" in given and "image_size" not in given:
         merged["image_size"] = None
+    if merged.get("in_channels", 3) != 3 and "preprocessing" not in given:
+        merged["preprocessing"] = _spread(merged["preprocessing"], merged["in_channels"])
     return merged
+
+
+def _spread(spec: dict[str, Any], channels: int) -> dict[str, Any]:
+    """A specification for RGB images made one for other channels: each gets the average of the three."""
+    return {**spec, **{name: [sum(spec[name]) / 3] * channels for name in ("mean", "std")}}
 
 
 def check_fields(architecture: type[ImageModel], given: dict[str, Any]) -> None:
