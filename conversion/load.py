@@ -134,10 +134,10 @@ def _fit_shapes(
     fitted, resized, refused = {}, [], {}
     for path, value in values.items():
         shape = tuple(variables[path].shape)
-        layer = layers.get(variables[path].path.rpartition("/")[0])
+        layer: Any = layers.get(variables[path].path.rpartition("/")[0])
         if value.shape != shape and _squeeze(value.shape) == _squeeze(shape):
             value = value.reshape(shape)  # Flax 0.3 stored GroupNorm vectors as (1, 1, 1, C)
-        elif value.shape != shape and hasattr(layer, "resize") and value.ndim == len(shape):
+        elif value.shape != shape and value.ndim == len(shape) and hasattr(layer, "resize"):
             try:
                 value = layer.resize(value, resize_method)
                 resized.append(f"{_plain(path)} was resized from {values[path].shape} to {shape} ({resize_method}).")

@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -33,7 +33,8 @@ def write_npz(tree: Tree, file: BinaryIO) -> None:
         tree: "params/PATH" and "batch_stats/PATH" -> array.
         file: binary file open for writing.
     """
-    np.savez(file, **{path.removeprefix("params/"): value for path, value in tree.items()})
+    arrays: dict[str, Any] = {path.removeprefix("params/"): value for path, value in tree.items()}
+    np.savez(file, **arrays)
 
 
 def _is_moment(key: str) -> bool:

@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Training has a command line of its own (absl flags); it is handed over whole.
         from keras_nest.training import main as training
 
-        return training.run(argv[1:])
+        training.run(["keras-nest train", *argv[1:]])
+        return 0
     args = _parser().parse_args(argv)
     return run(lambda: args.command(args))
 

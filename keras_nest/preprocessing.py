@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_nest.layers.image_blocks import Size
+from keras_nest.layers.image_blocks import Shape, Size
 from keras_nest.models.base import as_size
 from keras_nest.registry import preprocessing_spec
 
@@ -109,7 +109,7 @@ class EvalPreprocessing(keras.layers.Layer):
         cropped = images[..., top : top + height, left : left + width, :]
         return tf.ensure_shape(cropped, (*images.shape[:-3], height, width, len(self.mean)))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return *input_shape[:-3], *self.image_size, input_shape[-1]
 
     def get_config(self) -> dict[str, Any]:

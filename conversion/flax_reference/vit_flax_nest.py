@@ -42,7 +42,8 @@ class ViTFlaxNesT(nn.Module):
     Fields carry the names of the original.
 
     Attributes:
-        image_size: image side, or (height, width), in pixels that the position embeddings are made for; smaller images use a part of them.
+        image_size: image side, or (height, width), in pixels that the position embeddings are made for; smaller
+            images use a part of them.
         patch_size: side in pixels of the patches that become tokens.
         dim: channels of the first level; they double from level to level.
         heads: heads of the first level; they double too.

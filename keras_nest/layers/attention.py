@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers.dense_general import DenseGeneral, project
+from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.random import Dropout
 
@@ -60,7 +61,7 @@ class BlockAttention(keras.layers.Layer):
         self.num_heads, self.qkv_bias = num_heads, qkv_bias
         self.attn_drop, self.proj_drop = attn_drop, proj_drop
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.head_dim = channels // self.num_heads
         policy = self.dtype_policy
@@ -76,7 +77,7 @@ class BlockAttention(keras.layers.Layer):
         self.probabilities_dropout = Dropout(self.attn_drop, name="Dropout_0", dtype=policy)
         self.output_dropout = Dropout(self.proj_drop, name="Dropout_1", dtype=policy)
 
-    def build_key_value(self, input_shape: tuple[int | None, ...]) -> keras.layers.Layer:
+    def build_key_value(self, input_shape: Shape) -> keras.layers.Layer:
         """Creates and builds the projection to keys and values."""
         raise NotImplementedError
 
@@ -132,7 +133,7 @@ class MultiHeadAttention(BlockAttention):
     Arguments and shapes: `BlockAttention`.
     """
 
-    def build_key_value(self, input_shape: tuple[int | None, ...]) -> keras.layers.Layer:
+    def build_key_value(self, input_shape: Shape) -> keras.layers.Layer:
         layer = DenseGeneral(
             (self.num_heads, 2 * self.head_dim), self.qkv_bias, name="DenseGeneral_1", dtype=self.dtype_policy
         )
@@ -154,7 +155,7 @@ class MultiQueryAttention(BlockAttention):
     Source: Shazeer 2019, "Fast Transformer Decoding: One Write-Head is All You Need".
     """
 
-    def build_key_value(self, input_shape: tuple[int | None, ...]) -> keras.layers.Layer:
+    def build_key_value(self, input_shape: Shape) -> keras.layers.Layer:
         layer = keras.layers.Dense(
             2 * self.head_dim,
             use_bias=self.qkv_bias,

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_nest.layers.image_blocks import Size, block_images
+from keras_nest.layers.image_blocks import Shape, Size, block_images, pair
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
 
@@ -34,9 +34,9 @@ class ConvPool(keras.layers.Layer):
 
     def __init__(self, output_dim: int, grid: Size, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.output_dim, self.grid = output_dim, tuple(grid)
+        self.output_dim, self.grid = output_dim, pair(grid)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         policy = self.dtype_policy
         self.conv = keras.layers.Conv2D(
             self.output_dim,
@@ -65,7 +65,7 @@ class ConvPool(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         return block_images(self.aggregate(x), self.grid)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape
         blocks = self.grid[0] * self.grid[1]
         return batch, blocks, (height // 2) * (width // 2) // blocks, self.output_dim

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.initializers import kernel_initializer
 
 
@@ -46,7 +47,7 @@ class DenseGeneral(keras.layers.Layer):
         self.features = tuple(features)
         self.use_bias = use_bias
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         shape = (input_shape[-1], *self.features)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=kernel_initializer())
         self.bias = self.add_weight(name="bias", shape=self.features, initializer="zeros") if self.use_bias else None
@@ -54,7 +55,7 @@ class DenseGeneral(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         return project(x, self.kernel, self.bias)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return *input_shape[:-1], math.prod(self.features)
 
     def get_config(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_nest.layers.image_blocks import Size
+from keras_nest.layers.image_blocks import Shape, Size, pair
 from keras_nest.layers.initializers import kernel_initializer
 
 # How position embeddings are resized: every block for itself, as the reference does, or the un-blocked map.
@@ -29,7 +29,7 @@ class PatchEmbedding(keras.layers.Layer):
         super().__init__(**kwargs)
         self.embedding_dim, self.patch_size = embedding_dim, patch_size
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.conv = keras.layers.Conv2D(
             self.embedding_dim,
             self.patch_size,
@@ -43,7 +43,7 @@ class PatchEmbedding(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         return self.conv(images)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape
         return batch, height // self.patch_size, width // self.patch_size, self.embedding_dim
 
@@ -65,9 +65,9 @@ class PositionEmbedding(keras.layers.Layer):
 
     def __init__(self, grid: Size, block: Size, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.grid, self.block = tuple(grid), tuple(block)
+        self.grid, self.block = pair(grid), pair(block)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.pos_embedding = self.add_weight(
             name="pos_embedding", shape=(1, *input_shape[1:]), initializer=kernel_initializer()
         )
@@ -75,7 +75,7 @@ class PositionEmbedding(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         return x + self.pos_embedding
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers.attention import MultiHeadAttention, MultiQueryAttention
+from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.random import Dropout
@@ -35,7 +36,7 @@ class MlpBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.hidden_dim, self.dropout = hidden_dim, dropout
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         policy = self.dtype_policy
         widths = (self.hidden_dim, input_shape[-1])
         self.dense = [
@@ -50,7 +51,7 @@ class MlpBlock(keras.layers.Layer):
         x = self.dropouts[0](gelu(self.dense[0](x)), training=training)
         return self.dropouts[1](self.dense[1](x), training=training)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -95,7 +96,7 @@ class EncoderNDBlock(keras.layers.Layer):
         self.mlp_ratio, self.qkv_bias = mlp_ratio, qkv_bias
         self.attn_drop, self.proj_drop, self.stochastic_depth = attn_drop, proj_drop, stochastic_depth
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         policy = self.dtype_policy
         attention = ATTENTIONS[self.attn_type]
         self.norms = [norm(self.norm_type, i, dtype=policy) for i in range(2)]

@@ -4,12 +4,21 @@ Blocks are row-major over the grid, tokens row-major inside a block. Every step 
 is what fast kernels on all backends (XNNPACK among them) accept.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+# Height and width; and the shape of a tensor, with None where it is not known.
 Size = tuple[int, int]
+Shape = tuple[Any, ...]
+
+
+def pair(values: Sequence[int]) -> Size:
+    """Two numbers as a tuple; a configuration read from JSON holds a list."""
+    first, second = values
+    return int(first), int(second)
 
 
 def block_images(images: Any, grid: Size) -> Any:
@@ -61,12 +70,12 @@ class BlockImages(keras.layers.Layer):
 
     def __init__(self, grid: Size, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.grid = tuple(grid)
+        self.grid = pair(grid)
 
     def call(self, images: Any) -> Any:
         return block_images(images, self.grid)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         blocks = self.grid[0] * self.grid[1]
         return batch, blocks, height * width // blocks, channels
@@ -87,12 +96,12 @@ class UnblockImages(keras.layers.Layer):
 
     def __init__(self, grid: Size, block: Size, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.grid, self.block = tuple(grid), tuple(block)
+        self.grid, self.block = pair(grid), pair(block)
 
     def call(self, blocks: Any) -> Any:
         return unblock_images(blocks, self.grid, self.block)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         (rows, columns), (block_h, block_w) = self.grid, self.block
         return input_shape[0], rows * block_h, columns * block_w, input_shape[-1]
 

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.image_blocks import Shape
+
 # Flax type name and constructor of each value of the `norm_type` field.
 _NORMS = {
     "LN": ("LayerNorm", lambda **kw: keras.layers.LayerNormalization(epsilon=1e-6, **kw)),
@@ -52,7 +54,7 @@ class ChannelNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         shape = (1, 1, 1, input_shape[-1])
         # Not autocast: scale and shift stay float32 under mixed precision, as in Keras' own normalisations.
         self.g = self.add_weight(name="g", shape=shape, initializer="ones", autocast=False)
@@ -62,7 +64,7 @@ class ChannelNorm(keras.layers.Layer):
         gamma, beta = ops.reshape(self.g, (-1,)), ops.reshape(self.b, (-1,))
         return ops.cast(ops.layer_normalization(x, gamma, beta, axis=-1, epsilon=self.epsilon), self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.image_blocks import Shape
+
 # Keeps the seed sequences of neighbouring layers and replicas apart.
 _REPLICA_STRIDE = 1_000_003
 
@@ -66,7 +68,7 @@ class Dropout(keras.layers.Layer):
         self.rate, self.seed = float(rate), seed
         self.seed_generator = ReplicaSeedGenerator(seed, name="seed_generator") if rate > 0 else None
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.built = True
 
     def call(self, x: Any, training: bool | None = None) -> Any:
@@ -74,7 +76,7 @@ class Dropout(keras.layers.Layer):
             return x
         return keras.random.dropout(x, self.rate, seed=self.seed_generator)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

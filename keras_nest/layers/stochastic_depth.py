@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.random import ReplicaSeedGenerator
 
 
@@ -49,7 +50,7 @@ class StochasticDepth(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = ReplicaSeedGenerator(seed, name="seed_generator") if rate > 0 else None
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.built = True
 
     def call(self, x: Any, training: bool | None = None) -> Any:
@@ -60,7 +61,7 @@ class StochasticDepth(keras.layers.Layer):
         # A product, not a division: the mask is already scaled, one multiplication touches the big tensor.
         return x * (ops.cast(mask, x.dtype) / ops.cast(keep, x.dtype))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

@@ -144,16 +144,20 @@ def feature_pyramid(
     return {f"P{int(exponent)}": x for exponent, x in zip(exponents, maps.values(), strict=True)}
 
 
-def as_size(image_size: int | Size) -> Size:
-    """(height, width) of an image size given as one number or two.
+def as_size(size: int | Size, field: str = "image_size") -> Size:
+    """(height, width) of a size given as one number or two.
+
+    Args:
+        size: one number or (height, width).
+        field: what it is, for the message.
 
     Raises:
         ValueError: not one or two positive whole numbers.
     """
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) != 2 or any(int(side) != side or side < 1 for side in sides):
-        raise ValueError(f"image_size is {image_size!r}; it must be a positive whole number or (height, width).")
-    return int(sides[0]), int(sides[1])
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(f"{field} is {size!r}; it must be a positive whole number or (height, width).")
+    return sides[0], sides[1]
 
 
 def square_side(tokens: int) -> int | None:

@@ -255,15 +255,18 @@ def resolve_image_size(
     """
     blocks = 2 ** (levels - 1)
     unit = blocks * init_patch_embed_size
-    if image_size is None and patch_size is None:
+    if patch_size is not None:
+        height, width = as_size(patch_size, "patch_size")
+        size = (height * unit, width * unit)
+        if image_size is not None and as_size(image_size) != size:
+            raise ValueError(
+                f"image_size {image_size} and patch_size {patch_size} disagree: {blocks} blocks a side of {patch_size} "
+                f"tokens of {init_patch_embed_size} pixels make an image of {size[0]} x {size[1]}; leave one out."
+            )
+    elif image_size is not None:
+        size = as_size(image_size)
+    else:
         raise ValueError("Neither image_size nor patch_size is given; give one of them.")
-    implied = None if patch_size is None else tuple(side * unit for side in as_size(patch_size))
-    size = implied if image_size is None else as_size(image_size)
-    if implied is not None and size != implied:
-        raise ValueError(
-            f"image_size {image_size} and patch_size {patch_size} disagree: blocks of {patch_size} tokens, {blocks} a "
-            f"side, of {init_patch_embed_size} pixels each make an image of {implied[0]} x {implied[1]}; leave one out."
-        )
     check_image_size(size, unit, f"{blocks} x {blocks} blocks of patches of {init_patch_embed_size} pixels")
     return size
 

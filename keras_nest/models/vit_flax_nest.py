@@ -15,7 +15,7 @@ from keras_nest.layers import BlockImages, ChannelNorm, ConvPool, Dropout, Unblo
 from keras_nest.layers.attention import attention_probabilities, merge_heads, split_heads
 from keras_nest.layers.embeddings import resize_square_maps
 from keras_nest.layers.encoder import gelu
-from keras_nest.layers.image_blocks import Size, block_images
+from keras_nest.layers.image_blocks import Shape, Size, block_images, pair
 from keras_nest.models.base import (
     IMAGENET_PREPROCESSING,
     ImageModel,
@@ -59,7 +59,7 @@ class FlattenPatches(keras.layers.Layer):
         _, height, width, channels = self.compute_output_shape(images.shape)
         return ops.reshape(block_images(images, (height, width)), (-1, height, width, channels))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         return batch, height // self.patch_size, width // self.patch_size, self.patch_size**2 * channels
 
@@ -89,7 +89,7 @@ class Attention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.heads, self.dropout = heads, dropout
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.head_dim = channels // self.heads
         inner = self.heads * self.head_dim
@@ -126,7 +126,7 @@ class FeedForward(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mlp_mult, self.dropout = mlp_mult, dropout
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         channels, hidden = input_shape[-1], int(self.mlp_mult * input_shape[-1])
         self.convs = [_conv1x1(width, i, self.dtype_policy) for i, width in enumerate((hidden, channels))]
         self.convs[0].build(input_shape)
@@ -154,7 +154,7 @@ class PreNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.norm = ChannelNorm(self.epsilon, name="LayerNorm_0", dtype=self.dtype_policy)
         self.norm.build(input_shape)
 
@@ -185,14 +185,14 @@ class Transformer(keras.layers.Layer):
         self, depth: int, heads: int, block: Size, mlp_mult: int = 4, dropout: float = 0.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.depth, self.heads, self.block = depth, heads, tuple(block)
+        self.depth, self.heads, self.block = depth, heads, pair(block)
         self.mlp_mult, self.dropout = mlp_mult, dropout
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         policy = self.dtype_policy
         self.pos_emb = self.add_weight(name="pos_emb", shape=(input_shape[2],), initializer="zeros")
         self.norms = [PreNorm(name=f"PreNorm_{i}", dtype=policy) for i in range(2 * self.depth)]
-        self.branches = []
+        self.branches: list[keras.layers.Layer] = []
         for i in range(self.depth):
             self.branches += [
                 Attention(self.heads, self.dropout, name=f"Attention_{i}", dtype=policy),
@@ -259,7 +259,7 @@ class Aggregate(ConvPool):
     def call(self, x: Any) -> Any:
         return self.aggregate(x)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape
         return batch, height // 2, width // 2, self.output_dim
 
