@@ -1,0 +1,111 @@
+"""What `train_keras.py` understands and says."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+from rich.table import Table
+
+from keras_nest.training.config import DEFAULTS
+
+_HELP = """\
+Trains a model; the directory gets model.keras, history.csv, curves.png, metrics.json and config.json.
+
+usage: {program} --config=configs/digits_nest.py --workdir=DIR [--overwrite] [--config.FIELD=VALUE …]
+
+  --config     configuration file
+  --workdir    directory of the run
+  --overwrite  replace the results of an earlier run in that directory
+
+Fields: {fields}.
+Those of the model go as --config.model.FIELD=VALUE."""
+
+
+class Arguments(NamedTuple):
+    """What the command line asked for.
+
+    Attributes:
+        config: the configuration, overrides applied.
+        workdir: directory of the run.
+        overwrite: replace the results of an earlier run in it.
+    """
+
+    config: ConfigDict
+    workdir: str
+    overwrite: bool
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Reads a command line.
+
+    Args:
+        argv: program name and arguments.
+
+    Raises:
+        ValueError: an argument is unknown, missing or of the wrong type.
+        FileNotFoundError: there is no such configuration file.
+        SystemExit: help was asked for, and given.
+    """
+    argv = list(argv)
+    try:
+        # The first pass only finds the file, so that its absence can be told plainly; the second loads it.
+        found = _flags()
+        found(argv, known_only=True)
+        if found.help:
+            print(_HELP.format(program=pathlib.Path(argv[0]).name, fields=", ".join(DEFAULTS)))
+            raise SystemExit(0)
+        _check_given(found)
+        parsed = _flags(argv)
+        left = parsed(argv)[1:]
+    except flags.Error as error:
+        raise ValueError(str(error)) from error
+    if left:
+        raise ValueError(f"The argument {left[0]!r} has no meaning; --help lists those that have.")
+    return Arguments(parsed.config, parsed.workdir, parsed.overwrite)
+
+
+def _flags(argv: list[str] | None = None) -> flags.FlagValues:
+    """Definition of the flags, apart from the global ones; with `argv` the configuration is loaded from its file."""
+    values = flags.FlagValues()
+    options: dict[str, Any] = {"flag_values": values}
+    flags.DEFINE_string("workdir", None, "directory of the run", **options)
+    flags.DEFINE_boolean("overwrite", False, "replace the results of an earlier run", **options)
+    flags.DEFINE_boolean("help", False, "this text", **options)
+    if argv is None:
+        flags.DEFINE_string("config", None, "configuration file", **options)
+    else:
+        # Fields that the file does not list are checked when the configuration is resolved.
+        options |= {"sys_argv": argv, "lock_config": False, "accept_new_attributes": True}
+        config_flags.DEFINE_config_file("config", None, "configuration file", **options)
+    return values
+
+
+def _check_given(found: flags.FlagValues) -> None:
+    for name, example in (("config", "configs/digits_nest.py"), ("workdir", "runs/digits")):
+        if not found[name].value:
+            raise ValueError(f"--{name} is missing; give one, such as --{name}={example}.")
+    # What follows a colon is an argument of the file's get_config.
+    file = found.config.split(":", 1)[0]
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"There is no configuration file {file!r}; those of this project are in configs/.")
+
+
+def fail(error: Exception) -> NoReturn:
+    """Ends the process with code 2 and the message of an error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"Error: {error}", markup=False)
+    raise SystemExit(2) from error
+
+
+def show_result(metrics: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    """Prints the metrics of a finished run as a table."""
+    table = Table(title=f"Results in {workdir}", show_header=False, title_justify="left")
+    table.add_row("test accuracy", f"{metrics['top1']:.2%} of {metrics['examples']} images")
+    table.add_row("among the first five", f"{metrics['top5']:.2%}")
+    table.add_row("test loss", f"{metrics['loss']:.4f}")
+    table.add_row("parameters", f"{metrics['parameters']:,}")
+    table.add_row("training time", f"{metrics['train_seconds']:.0f} s for {metrics['epochs']} epochs")
+    Console().print(table)

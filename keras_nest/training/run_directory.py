@@ -1,0 +1,66 @@
+"""The directory of a run: what lies in it, and whose it is."""
+
+import json
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from keras_nest.files import atomic_output
+
+CONFIG, MODEL, HISTORY, CURVES, METRICS = "config.json", "model.keras", "history.csv", "curves.png", "metrics.json"
+# The metrics are written last: where they lie, the run is finished.
+FILES = (CONFIG, MODEL, HISTORY, CURVES, METRICS)
+
+
+def check(workdir: pathlib.Path, config: ConfigDict, overwrite: bool) -> None:
+    """Refuses to touch the results of another run.
+
+    A run that was broken off may be started again, with the same configuration.
+
+    Args:
+        workdir: where the run shall write.
+        config: the resolved configuration.
+        overwrite: the results of an earlier run may be replaced.
+
+    Raises:
+        NotADirectoryError: there is a file of that name.
+        FileExistsError: the directory holds a finished run, or one with another configuration.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
+    if overwrite:
+        return
+    remedy = "choose another --workdir, or pass --overwrite to replace it."
+    if (workdir / METRICS).exists():
+        raise FileExistsError(f"{workdir} holds a finished run; {remedy}")
+    if (workdir / CONFIG).exists():
+        differences = _differences(json.loads((workdir / CONFIG).read_text("utf-8")), as_json(config))
+        if differences:
+            raise FileExistsError(f"{workdir} belongs to another run ({differences}); {remedy}")
+    elif (workdir / MODEL).exists():
+        raise FileExistsError(f"{workdir} holds a model already; {remedy}")
+
+
+def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Removes what an earlier run wrote, nothing else, and writes the configuration."""
+    for name in FILES:
+        (workdir / name).unlink(missing_ok=True)
+    write_json(workdir / CONFIG, as_json(config))
+
+
+def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    """Writes a dictionary as indented JSON, completely or not at all."""
+    with atomic_output(path, overwrite=True) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    """The configuration as JSON has it: tuples are lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """The fields that differ, in words: "seed is 1 there and 2 here"."""
+    fields = [field for field in {**there, **here} if there.get(field) != here.get(field)]
+    return ", ".join(f"{field} is {there.get(field)!r} there and {here.get(field)!r} here" for field in fields)

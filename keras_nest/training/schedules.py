@@ -1,0 +1,77 @@
+"""Learning rates over the steps of a training."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then a decay to zero at the end of the last epoch.
+
+    The first update has step 1: called with the optimiser's number of finished updates, it gives the rate of the next
+    one. Past its end "cosine" rises again, as the reference does; "linear" stays at the minimum.
+
+    Source: reference `train.py`, `get_learning_rate`. Its formula 0.5 * (1 + cos(pi * progress)) loses digits in
+    float32 near the end; the square of a sine, used here, does not.
+
+    Args:
+        learning_rate: rate at the end of the warm-up.
+        steps_per_epoch: updates an epoch.
+        num_epochs: epochs until the end of the decay.
+        schedule: "cosine", "linear" or "constant".
+        warmup_epochs: epochs of linear warm-up from 0; without warm-up step 0, which no update uses, is NaN.
+        min_learning_rate: lower bound once the warm-up is over.
+        name: name of the schedule.
+
+    Raises:
+        ValueError: unknown schedule, no steps in an epoch, or a warm-up that leaves no epoch to decay.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        steps_per_epoch: int,
+        num_epochs: float,
+        schedule: str = "cosine",
+        warmup_epochs: float = 0,
+        min_learning_rate: float = 0.0,
+        name: str = "warmup_decay",
+    ) -> None:
+        if schedule not in SCHEDULES:
+            known = ", ".join(map(repr, SCHEDULES))
+            raise ValueError(f"learning_rate_schedule is {schedule!r}; it must be one of {known}.")
+        if steps_per_epoch <= 0:
+            raise ValueError(f"steps_per_epoch is {steps_per_epoch}; an epoch needs at least one step.")
+        if warmup_epochs >= num_epochs:
+            raise ValueError(f"warmup_epochs is {warmup_epochs}; it must be less than num_epochs, {num_epochs}.")
+        self._config = {k: v for k, v in locals().items() if k != "self"}
+        self._warmup_steps = warmup_epochs * steps_per_epoch
+        self._steps = num_epochs * steps_per_epoch
+
+    def __call__(self, step: Any) -> Any:
+        """Rate of the update that follows `step` finished ones: scalar float32."""
+        return self.at(ops.cast(step, "float32") + 1)
+
+    def at(self, step: Any) -> Any:
+        """Rate of update number `step`, counted from 1; scalar or array (…) -> float32 (…)."""
+        step = ops.cast(step, "float32")
+        warmup = ops.minimum(1.0, ops.divide(step, ops.cast(self._warmup_steps, "float32")))
+        rate = self._config["learning_rate"] * self._decay(step) * warmup
+        bounded = ops.maximum(rate, self._config["min_learning_rate"])
+        return ops.where(step >= self._warmup_steps, ops.where(ops.isnan(rate), rate, bounded), rate)
+
+    def _decay(self, step: Any) -> Any:
+        """Factor of the decay: 1 until the end of the warm-up, 0 at the end of the training."""
+        left = ops.minimum(1.0, (self._steps - step) / (self._steps - self._warmup_steps))
+        if self._config["schedule"] == "cosine":
+            return ops.square(ops.sin(0.5 * math.pi * left))
+        return left if self._config["schedule"] == "linear" else ops.ones_like(left)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return dict(self._config)
