@@ -11,10 +11,10 @@ from tests.golden import synthetic
 
 SMALL = {
     "num_classes": 10,
-    "image_size": 32,
+    "image_size": 16,
     "embedding_dim": 16,
     "num_heads": 2,
-    "num_layers_per_block": (1, 1, 2),
+    "num_layers_per_block": (1, 1),
     "init_patch_embed_size": 2,
     "scale_hidden_dims": 2,
     "preprocessing": {
@@ -26,7 +26,7 @@ SMALL = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_nest() -> Callable[..., keras_nest.NesT]:
     """Builds the small model; keyword arguments override its fields."""
 
@@ -40,7 +40,7 @@ def small_nest() -> Callable[..., keras_nest.NesT]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def images() -> Callable[..., np.ndarray]:
     """Draws images in [0, 1]: (batch, height, width, 3) float32."""
-    return lambda batch, size=(32, 32): np.random.default_rng(batch).random((batch, *size, 3), np.float32)
+    return lambda batch, size=(16, 16): np.random.default_rng(batch).random((batch, *size, 3), np.float32)

@@ -1,0 +1,10 @@
+"""Keras models to formats that run without this package.
+
+>>> import export, keras_nest
+>>> export.to_saved_model(keras_nest.create_model("nest_tiny", weights=CHECKPOINT), "nest_tiny")
+>>> tf.saved_model.load("nest_tiny")(images)  # float32 in [0, 1] -> logits
+"""
+
+from export.saved_model import to_saved_model
+
+__all__ = ["to_saved_model"]
