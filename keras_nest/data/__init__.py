@@ -4,34 +4,35 @@ import difflib
 from collections.abc import Callable
 
 from keras_nest.data import digits
-from keras_nest.data.augmentation import augmentation, random_shift
+from keras_nest.data.augmentation import create_augmentation, random_shift
 from keras_nest.data.info import DatasetInfo, Split
-from keras_nest.data.pipeline import steps_per_epoch, test_batches, train_batches
+from keras_nest.data.pipeline import eval_batches, steps_per_epoch, train_batches
+from keras_nest.layers.image_blocks import Size
 
 __all__ = [
     "DATASETS",
     "DatasetInfo",
     "Split",
-    "augmentation",
+    "create_augmentation",
+    "eval_batches",
     "load",
     "random_shift",
     "steps_per_epoch",
-    "test_batches",
     "train_batches",
 ]
 
 DATASETS: dict[str, Callable[..., tuple[Split, Split, DatasetInfo]]] = {"digits": digits.load}
 
 
-def load(name: str, image_size: int = 32) -> tuple[Split, Split, DatasetInfo]:
+def load(name: str, image_size: int | Size = 32) -> tuple[Split, Split, DatasetInfo]:
     """A data set, in memory.
 
     Args:
         name: "digits", the 1,797 handwritten digits inside scikit-learn.
-        image_size: side of the images in pixels.
+        image_size: side or (height, width) of the images in pixels.
 
     Returns:
-        train, test: uint8 images (N, image_size, image_size, 3), int32 labels (N,); and sizes and class names.
+        train, test: uint8 images (N, H, W, 3), int32 labels (N,); and sizes and class names.
 
     Raises:
         ValueError: unknown name; the known ones are listed.

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""(image (H, W, C), key (2,) int32) -> image of the same shape and dtype."""
+"""(image (H, W, C), key (2,) int64) -> image of the same shape and dtype."""
 
 
 def random_shift(image: tf.Tensor, key: tf.Tensor, max_shift: int) -> tf.Tensor:
@@ -14,7 +14,7 @@ def random_shift(image: tf.Tensor, key: tf.Tensor, max_shift: int) -> tf.Tensor:
 
     Args:
         image: (H, W, C), any dtype.
-        key: int32 (2,); the same key moves by the same amount.
+        key: integer (2,); the same key moves by the same amount.
         max_shift: largest shift in pixels; each axis draws its own, uniformly in [-max_shift, max_shift].
 
     Returns:
@@ -26,19 +26,21 @@ def random_shift(image: tf.Tensor, key: tf.Tensor, max_shift: int) -> tf.Tensor:
     return tf.ensure_shape(moved, image.shape)
 
 
-def augmentation(fields: Mapping[str, Any]) -> Augmentation:
+def create_augmentation(fields: Mapping[str, Any]) -> Augmentation:
     """The augmentation that a configuration describes.
 
     Args:
         fields: `type` is "none", or "shift" with `max_shift` in pixels.
 
     Raises:
-        ValueError: unknown type.
+        ValueError: unknown type, or no such shift.
     """
-    kind = fields.get("type", "none")
+    kind, max_shift = fields.get("type", "none"), fields.get("max_shift")
     if kind == "none":
         return lambda image, key: image
-    if kind == "shift":
-        max_shift = fields["max_shift"]
-        return lambda image, key: random_shift(image, key, max_shift)
-    raise ValueError(f"augment.type is {kind!r}; it must be 'none' or 'shift'.")
+    if kind != "shift":
+        raise ValueError(f"augment.type is {kind!r}; it must be 'none' or 'shift'.")
+    if not isinstance(max_shift, int) or max_shift < 0:
+        given = "missing" if max_shift is None else repr(max_shift)
+        raise ValueError(f"augment.max_shift is {given}; it must be a number of pixels.")
+    return lambda image, key: random_shift(image, key, max_shift)

@@ -1,11 +1,14 @@
 """The handwritten digits inside scikit-learn: real images that need no download."""
 
-from typing import Any
+import importlib
+from types import ModuleType
 
 import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.info import DatasetInfo, Split
+from keras_nest.layers.image_blocks import Size
+from keras_nest.models.base import as_size
 
 CLASS_NAMES = tuple("0123456789")
 TEST_SHARE = 0.2
@@ -14,7 +17,7 @@ _SPLIT_SEED = 0
 _BRIGHTEST = 16  # the scans count the dark pixels of 4x4 cells
 
 
-def load(image_size: int = 32) -> tuple[Split, Split, DatasetInfo]:
+def load(image_size: int | Size = 32) -> tuple[Split, Split, DatasetInfo]:
     """1,797 scans of the digits 0 to 9, divided into 1,437 for training and 360 for testing.
 
     The scans are 8x8 pixels; they are enlarged bicubically and repeated over three channels, so that every published
@@ -23,17 +26,17 @@ def load(image_size: int = 32) -> tuple[Split, Split, DatasetInfo]:
     Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI 1998, as `sklearn.datasets` has it.
 
     Args:
-        image_size: side of the images in pixels.
+        image_size: side or (height, width) of the images in pixels.
 
     Returns:
-        train, test: uint8 images (N, image_size, image_size, 3), int32 labels (N,); and what is known about them.
+        train, test: uint8 images (N, H, W, 3), int32 labels (N,); and what is known about them.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
     """
     scans, labels = _scans()
     train, test = _split(labels)
-    images = _enlarge(scans, image_size)
+    images = _enlarge(scans, as_size(image_size))
     info = DatasetInfo("digits", CLASS_NAMES, images.shape[1:], len(train), len(test))
     return Split(images[train], labels[train]), Split(images[test], labels[test]), info
 
@@ -52,17 +55,15 @@ def _split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(train), np.sort(test)
 
 
-def _enlarge(scans: np.ndarray, size: int) -> np.ndarray:
-    """(N, 8, 8) in 0..16 -> uint8 (N, size, size, 3)."""
-    smooth = tf.image.resize(scans[..., None] / _BRIGHTEST, (size, size), tf.image.ResizeMethod.BICUBIC)
+def _enlarge(scans: np.ndarray, size: Size) -> np.ndarray:
+    """(N, 8, 8) in 0..16 -> uint8 (N, height, width, 3)."""
+    smooth = tf.image.resize(scans[..., None] / _BRIGHTEST, size, tf.image.ResizeMethod.BICUBIC)
     pixels = np.rint(np.clip(smooth, 0, 1) * 255).astype(np.uint8)
     return np.repeat(pixels, 3, axis=-1)
 
 
-def _sklearn(module: str) -> Any:
+def _sklearn(module: str) -> ModuleType:
     """A module of scikit-learn, which only this data set needs."""
-    import importlib
-
     try:
         return importlib.import_module(f"sklearn.{module}")
     except ModuleNotFoundError as error:

@@ -48,7 +48,7 @@ def train_batches(
     return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def test_batches(split: Split, batch_size: int) -> tf.data.Dataset:
+def eval_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     """Every image once, in order; the last batch may be smaller.
 
     Args:

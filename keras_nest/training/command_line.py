@@ -100,6 +100,11 @@ def fail(error: Exception) -> NoReturn:
     raise SystemExit(2) from error
 
 
+def say(sentence: str) -> None:
+    """Prints a sentence, at once also into a file or a pipe."""
+    print(sentence, flush=True)
+
+
 def show_result(metrics: Mapping[str, Any], workdir: pathlib.Path) -> None:
     """Prints the metrics of a finished run as a table."""
     table = Table(title=f"Results in {workdir}", show_header=False, title_justify="left")

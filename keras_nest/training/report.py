@@ -118,17 +118,20 @@ def write_curves(path: pathlib.Path, rows: list[dict[str, float]]) -> None:
 
 
 def draw_curves(axes: Any, rows: list[dict[str, float]]) -> None:
-    """Draws loss (first axes) and accuracy (second axes) of training and evaluation.
+    """Draws loss (first axes, logarithmic) and accuracy (second axes, in percent) of training and evaluation.
 
     Args:
         axes: two matplotlib axes.
         rows: of a `Recorder`.
     """
     epochs = [row["epoch"] for row in rows]
-    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-        axis.plot(epochs, [row[quantity] for row in rows], label="training (augmented)", color="tab:gray")
-        axis.plot(epochs, [row[f"eval_{quantity}"] for row in rows], label="test", color="tab:blue")
-        axis.set(xlabel="epoch", title=quantity)
+    for axis, quantity, scale in zip(axes, ("loss", "accuracy"), (1, 100), strict=True):
+        evaluated = [scale * row[f"eval_{quantity}"] for row in rows]
+        axis.plot(epochs, [scale * row[quantity] for row in rows], label="training (augmented)", color="tab:gray")
+        axis.plot(epochs, evaluated, label="test", color="tab:blue")
+        axis.plot(epochs[-1], evaluated[-1], "o", color="tab:blue")
         axis.grid(alpha=0.3)
-    axes[0].set_yscale("log")
+        axis.set_xlabel("epoch")
+    axes[0].set(yscale="log", title=f"loss (test, at the end: {rows[-1]['eval_loss']:.3f})")
+    axes[1].set(title=f"accuracy in % (test, at the end: {100 * rows[-1]['eval_accuracy']:.2f})")
     axes[0].legend()

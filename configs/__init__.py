@@ -1,0 +1,1 @@
+"""Training configurations, one screen each, with the fields of the papers' own; see `train_keras.py`."""

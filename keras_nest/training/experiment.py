@@ -1,0 +1,153 @@
+"""A training that is ready to start, made from its configuration."""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from keras_nest import data
+from keras_nest.files import atomic_output
+from keras_nest.models.base import ImageModel
+from keras_nest.preprocessing import preprocessor
+from keras_nest.registry import create_model
+from keras_nest.training import report, run_directory
+from keras_nest.training.config import resolve
+from keras_nest.training.optimizers import create_optimizer
+from keras_nest.training.schedules import WarmupDecay
+
+Config = ConfigDict | Mapping[str, Any]
+"""Fields of `keras_nest.training.config.DEFAULTS`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A training that can start.
+
+    Attributes:
+        config: complete configuration.
+        workdir: where the results go.
+        model: the model that is kept; normalised images -> logits.
+        trainer: the same layers, compiled. The optimiser stays out of the saved model, which is a third of the size
+            and needs nothing of this room to be loaded.
+        schedule: learning rates.
+        train: endless normalised batches.
+        test: normalised batches.
+        steps_per_epoch: training batches an epoch.
+    """
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    model: ImageModel
+    trainer: keras.Model
+    schedule: WarmupDecay
+    train: tf.data.Dataset
+    test: tf.data.Dataset
+    steps_per_epoch: int
+
+    @property
+    def description(self) -> str:
+        """What will be trained, and where, in one sentence."""
+        device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+        return (
+            f"Training {self.model.name} ({self.model.count_params():,} parameters) on {self.config.dataset}: "
+            f"{self.config.num_epochs} epochs of {self.steps_per_epoch} steps of "
+            f"{self.config.per_device_batch_size} images, on the {device}."
+        )
+
+    def execute(self) -> dict[str, Any]:
+        """Trains, evaluates, writes; returns the content of metrics.json."""
+        recorder = report.Recorder(self.schedule, self.steps_per_epoch * self.config.per_device_batch_size)
+        self.trainer.fit(
+            self.train,
+            epochs=self.config.num_epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            validation_data=self.test,
+            callbacks=[recorder],
+            shuffle=False,
+            # A bar that moves needs a terminal; in a file or a pipe it would be a line for every step.
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+        metrics = report.evaluate(self.model, self.test) | {
+            "parameters": self.model.count_params(),
+            "train_seconds": recorder.seconds,
+            "epochs": self.config.num_epochs,
+            "seed": self.config.seed,
+        }
+        self._write(recorder.rows, metrics)
+        return metrics
+
+    def _write(self, rows: list[dict[str, float]], metrics: dict[str, Any]) -> None:
+        with atomic_output(self.workdir / run_directory.MODEL, overwrite=True) as partial:
+            self.model.save(partial)
+        report.write_history(self.workdir / run_directory.HISTORY, rows)
+        report.write_curves(self.workdir / run_directory.CURVES, rows)
+        run_directory.write_json(self.workdir / run_directory.METRICS, metrics)
+
+
+def prepare(config: Config, workdir: str | pathlib.Path, overwrite: bool = False) -> Experiment:
+    """Everything before the first step; whatever is wrong with the request is found here.
+
+    Args:
+        config: what to train, on what, how.
+        workdir: directory of the run; from now on it belongs to this one.
+        overwrite: replace the results of an earlier run in it.
+
+    Raises:
+        ValueError: a field has no meaning.
+        FileExistsError: the directory holds the results of another run.
+        PermissionError: the directory cannot be written to.
+        ModuleNotFoundError: the package with the data is not installed.
+    """
+    config, workdir = resolve(config), pathlib.Path(workdir)
+    run_directory.check(workdir, config, overwrite)
+    keras.utils.set_random_seed(config.seed)
+    train, test, info = data.load(config.dataset)
+    model = create_model(config.model_name, **{"num_classes": info.num_classes, **config.model.to_dict()})
+    batch_size, augment = config.per_device_batch_size, data.create_augmentation(config.augment)
+    steps = data.steps_per_epoch(train, batch_size)
+    schedule = _schedule(config, steps)
+    experiment = Experiment(
+        config=config,
+        workdir=workdir,
+        model=model,
+        trainer=_trainer(model, config, schedule),
+        schedule=schedule,
+        train=_normalised(data.train_batches(train, batch_size, config.seed, augment), model),
+        test=_normalised(data.eval_batches(test, batch_size), model),
+        steps_per_epoch=steps,
+    )
+    run_directory.claim(workdir, config)
+    return experiment
+
+
+def _schedule(config: ConfigDict, steps_per_epoch: int) -> WarmupDecay:
+    """Learning rates of the configuration, which are those of a batch of 256."""
+    scale = config.per_device_batch_size / 256
+    return WarmupDecay(
+        learning_rate=config.learning_rate * scale,
+        steps_per_epoch=steps_per_epoch,
+        num_epochs=config.num_epochs,
+        schedule=config.learning_rate_schedule,
+        warmup_epochs=config.warmup_epochs,
+        min_learning_rate=config.min_learning_rate * scale,
+    )
+
+
+def _trainer(model: ImageModel, config: ConfigDict, schedule: WarmupDecay) -> keras.Model:
+    """The layers of the model, compiled for classification."""
+    trainer = keras.Model(model.inputs, model.outputs, name=model.name)
+    optimizer = create_optimizer(model, config.optim, schedule, config.weight_decay, config.optim_wd_ignore)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    trainer.compile(optimizer, loss, metrics=["accuracy"])
+    return trainer
+
+
+def _normalised(batches: tf.data.Dataset, model: ImageModel) -> tf.data.Dataset:
+    """Batches as the model takes them, by its own preprocessing."""
+    preprocess = preprocessor(model)
+    return batches.map(lambda images, labels: (preprocess(images), labels), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
