@@ -9,6 +9,7 @@ from rich.table import Table
 
 from keras_nest import registry
 from keras_nest.console import console, print_facts, run
+from keras_nest.models.base import ImageModel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,14 +72,16 @@ def _info(args: argparse.Namespace) -> int:
 
     is_file = args.name.endswith(".keras")
     model = keras.saving.load_model(args.name, compile=False) if is_file else registry.create_model(args.name)
-    spec, _ = registry.preprocessing_spec(model)
+    if not isinstance(model, ImageModel):
+        raise ValueError(f"{args.name} holds a {type(model).__name__}, which is no model of keras_nest.")
+    spec = model.config["preprocessing"] or {}
     facts = {
         "architecture": type(model).__name__,
         "parameters": profiling.count_parameters(model),
         "multiply-adds": profiling.count_macs(model),
         "input": "{} x {} x {}".format(*model.input_shape[1:]),
-        "output": str(model.output_shape),
-        "preprocessing": ", ".join(f"{name} {value}" for name, value in spec.items()),
+        "output": str(keras.tree.map_structure(lambda x: x.shape, model.output)),
+        "preprocessing": ", ".join(f"{name} {value}" for name, value in spec.items()) or "none",
     }
     hidden = ("preprocessing", "image_size", "in_channels", "features_only", "num_classes")
     facts |= {field: value for field, value in model.config.items() if field not in hidden}

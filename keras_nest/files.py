@@ -38,10 +38,24 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         raise PermissionError(f"{path.parent} cannot be written to: {error.strerror}.") from error
     try:
         yield partial
-        _remove(path)
-        partial.rename(path)
+        _move_into_place(partial, path)
     finally:
         _remove(partial)
+
+
+def _move_into_place(partial: pathlib.Path, path: pathlib.Path) -> None:
+    """Renames; what lay at `path` goes only once the new output is there."""
+    if not (path.is_dir() or (path.exists() and partial.is_dir())):
+        partial.replace(path)
+        return
+    # Directories cannot be replaced in one step.
+    old = path.rename(partial.with_name(f"{partial.name}.old"))
+    try:
+        partial.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    _remove(old)
 
 
 def _remove(path: pathlib.Path) -> None:

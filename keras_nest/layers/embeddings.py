@@ -102,16 +102,15 @@ class PositionEmbedding(keras.layers.Layer):
                 "the number of blocks and the channels must agree."
             )
         if method == "grid":
-            value = self._merge_blocks(value)
-            resized = resize_square_maps(value, (self.grid[0] * self.block[0], self.grid[1] * self.block[1]))
-            return self._split_blocks(resized)
+            size = (self.grid[0] * self.block[0], self.grid[1] * self.block[1])
+            return self._split_blocks(_resize_maps(self._merge_blocks(value), size))
         return resize_square_maps(value[0], self.block).reshape(1, blocks, tokens, channels)
 
     def _merge_blocks(self, value: np.ndarray) -> np.ndarray:
-        """(1, T, N', C) -> (1, T * N', C): the tokens of the un-blocked map, row-major."""
+        """(1, T, N', C) -> (1, H', W', C), the un-blocked map."""
         (rows, columns), side = self.grid, _square_side(value.shape[2])
-        maps = value.reshape(rows, columns, side, -1, value.shape[-1]).transpose(0, 2, 1, 3, 4)
-        return maps.reshape(1, -1, value.shape[-1])
+        maps = value.reshape(rows, columns, side, side, -1).transpose(0, 2, 1, 3, 4)
+        return maps.reshape(1, rows * side, columns * side, -1)
 
     def _split_blocks(self, maps: np.ndarray) -> np.ndarray:
         """(1, H, W, C) -> (1, T, N, C)."""
@@ -135,9 +134,13 @@ def resize_square_maps(tokens: np.ndarray, size: Size) -> np.ndarray:
     """
     count, length, channels = tokens.shape
     side = _square_side(length)
-    maps = tokens.reshape(count, side, side, channels)
-    rows, columns = _interpolation(side, size[0]), _interpolation(side, size[1])
-    return np.einsum("yh,mhwc,xw->myxc", rows, maps, columns, optimize=True).astype(tokens.dtype)
+    return _resize_maps(tokens.reshape(count, side, side, channels), size)
+
+
+def _resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:
+    """(maps, H, W, C) -> (maps, *size, C), linear with aligned corners."""
+    rows, columns = (_interpolation(old, new) for old, new in zip(maps.shape[1:3], size, strict=True))
+    return np.einsum("yh,mhwc,xw->myxc", rows, maps, columns, optimize=True).astype(maps.dtype)
 
 
 def _square_side(tokens: int) -> int:

@@ -1,0 +1,100 @@
+"""Outputs are complete or absent."""
+
+import pytest
+
+from keras_nest.files import atomic_output
+
+
+def write(path, text, directory=False):
+    """A file, or a directory with a file and a sub-directory."""
+    if directory:
+        (path / "sub").mkdir(parents=True)
+        path = path / "sub" / "file"
+    path.write_text(text)
+
+
+def read(path):
+    return ((path / "sub" / "file") if path.is_dir() else path).read_text()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_output_appears_at_the_end(tmp_path, directory):
+    path = tmp_path / "new" / "folder" / "model.weights.h5"
+    with atomic_output(path) as partial:
+        assert partial.parent == path.parent
+        assert partial.suffixes == path.suffixes
+        assert not partial.exists()
+        write(partial, "new", directory)
+        assert not path.exists()
+    assert read(path) == "new"
+    assert names(path.parent) == [path.name]
+
+
+def test_takes_relative_strings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with atomic_output("model.keras") as partial:
+        write(partial, "new")
+    assert read(tmp_path / "model.keras") == "new"
+
+
+def fail_half_way(path, directory, error=RuntimeError):
+    with atomic_output(path, overwrite=True) as partial:
+        write(partial, "half", directory)
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("directory", [False, True])
+def test_failure_leaves_nothing(tmp_path, directory, error):
+    with pytest.raises(error):
+        fail_half_way(tmp_path / "out", directory, error)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_failure_keeps_what_was_there(tmp_path, directory):
+    write(tmp_path / "out", "old", directory)
+    with pytest.raises(RuntimeError):
+        fail_half_way(tmp_path / "out", directory)
+    assert read(tmp_path / "out") == "old"
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_a_writer_that_wrote_nothing_destroys_nothing(tmp_path, directory):
+    write(tmp_path / "out", "old", directory)
+    with pytest.raises(FileNotFoundError), atomic_output(tmp_path / "out", overwrite=True):
+        pass
+    assert read(tmp_path / "out") == "old"
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("old_is_directory", [False, True])
+@pytest.mark.parametrize("new_is_directory", [False, True])
+def test_overwrite_replaces(tmp_path, old_is_directory, new_is_directory):
+    write(tmp_path / "out", "old", old_is_directory)
+    with atomic_output(tmp_path / "out", overwrite=True) as partial:
+        write(partial, "new", new_is_directory)
+        assert read(tmp_path / "out") == "old"
+    assert read(tmp_path / "out") == "new"
+    assert (tmp_path / "out").is_dir() == new_is_directory
+    assert names(tmp_path) == ["out"]
+
+
+def test_existing_output_is_refused_before_any_work(tmp_path):
+    write(tmp_path / "out", "old")
+    with pytest.raises(FileExistsError, match=r"out exists already; .*--overwrite"), atomic_output(tmp_path / "out"):
+        pytest.fail("the work began")
+    assert read(tmp_path / "out") == "old"
+
+
+@pytest.mark.parametrize("path", ["file/out", "file/folder/out", "folder/" + "x" * 300])
+def test_unwritable_place_is_refused_before_any_work(tmp_path, path):
+    write(tmp_path / "file", "a file where a folder would have to be")
+    with pytest.raises(PermissionError, match="cannot be written to"), atomic_output(tmp_path / path):
+        pytest.fail("the work began")
+    assert read(tmp_path / "file").startswith("a file")

@@ -1,0 +1,183 @@
+"""Evaluation preprocessing: against the reference, on every kind of input, and where it is stored."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_nest
+from keras_nest import EvalPreprocessing
+from tests.golden import loading, synthetic
+
+IMAGENET, _ = keras_nest.registry.preprocessing_spec("nest_tiny")
+MEAN, STD = np.float32(IMAGENET["mean"]), np.float32(IMAGENET["std"])
+TOY = {"image_size": 16, "init_patch_embed_size": 2, "embedding_dim": 12, "num_layers_per_block": (1, 1)}
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+
+
+def reference_case(number):
+    stored = loading.below(loading.arrays("eval_preprocess"), f"case{number}")
+    noise = synthetic.images(int(stored["seed"]), (*stored["image_hw"], 3))
+    image = np.clip(np.round(128 + 50 * noise), 0, 255).astype(np.uint8)
+    assert image.sum() == stored["image_sum"]
+    return image, stored
+
+
+class TestAgainstTheReference:
+    @pytest.mark.parametrize("number", range(5))
+    def test_outputs(self, number):
+        image, stored = reference_case(number)
+        out = np.asarray(EvalPreprocessing(int(stored["input_size"]), **IMAGENET)(image))
+        stride = int(stored["stride"])
+        np.testing.assert_allclose(out[::stride, ::stride], stored["out"], atol=1e-6, rtol=0)
+        assert out.mean() == pytest.approx(float(stored["out_mean"]), abs=1e-6)
+
+    def test_resized_size_is_rounded_like_the_reference(self):
+        ours = [EvalPreprocessing(size, **IMAGENET).resized[0] for size in range(7, 601)]
+        assert ours == [int(256 / 224 * size) for size in range(7, 601)]
+
+    @pytest.mark.parametrize(("size", "height", "width"), [(32, 120, 175), (256, 72, 99), (224, 99, 256)])
+    def test_half_pixels_are_rounded_like_the_reference(self, size, height, width, monkeypatch):
+        """Sides that are half a pixel in exact arithmetic: the reference rounds side * (target / short side)."""
+        sizes = []
+        resize = tf.image.resize
+        monkeypatch.setattr(tf.image, "resize", lambda x, size, *rest: sizes.append(size) or resize(x, size, *rest))
+        EvalPreprocessing(size, **IMAGENET)(np.zeros((height, width, 3), np.uint8))
+        ratio = np.float32(int(256 / 224 * size)) / np.float32(min(height, width))
+        np.testing.assert_array_equal(sizes[0], np.round(np.float32([height, width]) * ratio))
+
+    def test_small_models_do_not_scale_their_own_size(self):
+        image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+        spec, _ = keras_nest.registry.preprocessing_spec("nest_tiny_s16_32")
+        out = keras_nest.preprocessor("nest_tiny_s16_32")(image)
+        expected = (np.float32(image) / 255 - np.float32(spec["mean"])) / np.float32(spec["std"])
+        np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+class TestInputs:
+    def test_bytes_and_unit_floats_are_the_same(self, image):
+        preprocess = EvalPreprocessing(16, **IMAGENET)
+        out = preprocess(image)
+        assert (out.dtype, tuple(out.shape)) == (tf.float32, (16, 16, 3))
+        for dtype in (np.float32, np.float64):
+            np.testing.assert_allclose(preprocess(image.astype(dtype) / 255), out, atol=1e-5)
+        np.testing.assert_allclose(preprocess(tf.constant(image)), out, atol=0)
+
+    def test_batch_is_image_by_image(self, image):
+        preprocess = EvalPreprocessing((16, 24), **IMAGENET)
+        batch = np.stack([image, image[::-1], 255 - image])
+        out = preprocess(batch)
+        assert tuple(out.shape) == (3, 16, 24, 3)
+        np.testing.assert_allclose(out, [preprocess(x) for x in batch], atol=1e-6)
+
+    def test_list_of_different_sizes(self, image):
+        preprocess = EvalPreprocessing(16, **IMAGENET)
+        images = [image, image[:30, :20], image[:7, :9].astype(np.float32) / 255]
+        np.testing.assert_allclose(preprocess(images), [preprocess(x) for x in images], atol=1e-6)
+
+    def test_rectangular_target_keeps_the_aspect_ratio(self):
+        """A left-to-right ramp of a wide image keeps its slope; the crop takes the middle."""
+        ramp = np.broadcast_to(np.linspace(0, 1, 101, dtype=np.float32)[:, None], (50, 101, 3))
+        out = np.asarray(EvalPreprocessing((25, 20), [0] * 3, [1] * 3)(ramp))
+        assert out.shape == (25, 20, 3)
+        np.testing.assert_allclose(np.diff(out[:, :, 0], axis=1), 0.02, atol=3e-4)  # half the size, double the slope
+        assert out.mean() == pytest.approx(0.5, abs=0.02)
+
+    @pytest.mark.parametrize("shape", [(40, 50), (40, 50, 1), (40, 50, 4), (2, 40, 50, 1), (1, 1, 40, 50, 3)])
+    def test_other_shapes_are_refused(self, shape):
+        with pytest.raises(ValueError, match=r"shape .*; it must be \(h, w, 3\) or \(B, h, w, 3\)") as error:
+            EvalPreprocessing(16, **IMAGENET)(np.zeros(shape, np.uint8))
+        assert str(shape) in str(error.value)
+
+    def test_one_channel_with_one_mean(self):
+        out = EvalPreprocessing(16, [0.5], [0.25])(np.full((20, 20, 1), 255, np.uint8))
+        np.testing.assert_allclose(out, np.full((16, 16, 1), 2.0), atol=1e-6)
+
+    @pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "uint16"])
+    def test_other_dtypes_are_refused(self, dtype):
+        with pytest.raises(ValueError, match=f"dtype {dtype}; they must be uint8 in 0..255 or floats"):
+            EvalPreprocessing(16, **IMAGENET)(np.zeros((20, 20, 3), dtype))
+
+    def test_a_path_is_refused(self):
+        with pytest.raises(ValueError, match="dtype string; they must be uint8"):
+            EvalPreprocessing(16, **IMAGENET)("cat.jpg")
+
+    @pytest.mark.parametrize(
+        ("field", "value", "words"),
+        [("crop_ratio", 0, "crop_ratio is 0"), ("crop_ratio", 1.2, r"\(0, 1\]"), ("interpolation", "area", "bicubic")],
+    )
+    def test_bad_fields(self, field, value, words):
+        with pytest.raises(ValueError, match=words):
+            EvalPreprocessing(16, **{**IMAGENET, field: value})
+
+
+class TestInsideTfData:
+    def test_images_of_any_size_get_a_static_shape(self, image):
+        preprocess = EvalPreprocessing((16, 24), **IMAGENET)
+        images = [image, image[:20, :45], image[:33]]
+        spec = tf.TensorSpec((None, None, 3), tf.uint8)
+        dataset = tf.data.Dataset.from_generator(lambda: images, output_signature=spec).map(preprocess).batch(3)
+        assert dataset.element_spec.shape.as_list() == [None, 16, 24, 3]
+        np.testing.assert_allclose(next(iter(dataset)), preprocess(images), atol=1e-6)
+
+    def test_encoded_images_of_unknown_channels(self, image):
+        preprocess = EvalPreprocessing(16, **IMAGENET)
+
+        def dataset(pixels):
+            encoded = tf.data.Dataset.from_tensors(tf.io.encode_png(pixels))
+            return encoded.map(lambda x: preprocess(tf.io.decode_image(x, expand_animations=False)))
+
+        assert dataset(image).element_spec.shape == (16, 16, 3)
+        np.testing.assert_allclose(next(iter(dataset(image))), preprocess(image), atol=1e-6)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[16,16,1\] is not compatible"):
+            next(iter(dataset(image[..., :1])))
+
+    def test_unknown_rank_is_refused(self, image):
+        encoded = tf.data.Dataset.from_tensors(tf.io.encode_png(image))
+        with pytest.raises(ValueError, match="shape <unknown>; it must be"):
+            encoded.map(lambda x: EvalPreprocessing(16, **IMAGENET)(tf.io.decode_image(x)))
+
+
+class TestWhereItIsStored:
+    def test_states_what_it_does(self):
+        preprocess = keras_nest.preprocessor("nest_base")
+        assert preprocess.image_size == (224, 224)
+        assert preprocess.resized == (256, 256)
+        assert preprocess.mean == (0.485, 0.456, 0.406)
+        assert preprocess.std == (0.229, 0.224, 0.225)
+        assert preprocess.crop_ratio == 0.875
+        assert preprocess.interpolation == "bilinear"
+
+    def test_follows_a_saved_and_a_fine_tuned_model(self, image, tmp_path):
+        spec = {"mean": [0.1, 0.2, 0.3], "std": [1.0, 2.0, 3.0], "crop_ratio": 0.5, "interpolation": "bicubic"}
+        model = keras_nest.create_model("nest_tiny", preprocessing=spec, num_classes=7, **TOY)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        expected = EvalPreprocessing(16, **spec)(image)
+        np.testing.assert_array_equal(keras_nest.preprocessor(loaded)(image), expected)
+        config = keras_nest.preprocessor(loaded).get_config()
+        assert {
+            field: list(config[field]) if isinstance(spec[field], list) else config[field] for field in spec
+        } == spec
+
+    def test_of_a_name_is_that_of_its_model(self, image):
+        model = keras_nest.create_model("nest_tiny", num_classes=7, **TOY)
+        expected = EvalPreprocessing(16, **IMAGENET)(image)
+        np.testing.assert_array_equal(keras_nest.preprocessor(model)(image), expected)
+
+    def test_survives_serialisation(self, image):
+        layer = EvalPreprocessing((16, 24), **IMAGENET, name="preprocessor")
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+        assert type(copy) is EvalPreprocessing
+        assert copy.get_config() == layer.get_config()
+        np.testing.assert_array_equal(copy(image), layer(image))
+        assert layer.compute_output_shape((None, 40, 50, 3)) == (None, 16, 24, 3)
+
+    def test_bicubic_differs(self, image):
+        bilinear = EvalPreprocessing(16, **IMAGENET)(image)
+        bicubic = EvalPreprocessing(16, **{**IMAGENET, "interpolation": "bicubic"})(image)
+        assert np.abs(bilinear - bicubic).max() > 0.01
