@@ -5,9 +5,10 @@ Orbax directories and `--verify`.
 """
 
 from conversion.load import LoadReport, load_model, load_weights
-from conversion.names import Tree, flax_path, model_tree
+from conversion.names import Tree, model_tree
 from conversion.save import write_checkpoint
 from conversion.sources import read_checkpoint
+from keras_nest.names import flax_path
 
 __all__ = [
     "LoadReport",

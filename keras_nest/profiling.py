@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-# What BatchNormalization keeps beside its parameters.
-_STATISTICS = ("moving_mean", "moving_variance")
+from keras_nest.names import STATISTICS
+
 # Operations that hide others in functions, where static shapes are not to be had.
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile")
 
@@ -18,7 +18,7 @@ def count_parameters(model: keras.Model) -> int:
     Args:
         model: a built model.
     """
-    parameters = (weight for weight in model.weights if weight.path.rsplit("/", 1)[-1] not in _STATISTICS)
+    parameters = (weight for weight in model.weights if weight.path.rsplit("/", 1)[-1] not in STATISTICS)
     return sum(math.prod(weight.shape) for weight in parameters)
 
 

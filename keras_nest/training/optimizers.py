@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.names import flax_path
+
 OPTIMIZERS = ("adamw",)
-# Leaf names that Keras fixes; `optim_wd_ignore` lists those of the reference.
-_REFERENCE_LEAVES = {"gamma": "scale", "beta": "bias", "embeddings": "embedding"}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -79,6 +79,5 @@ def create_optimizer(
 
 
 def reference_path(variable: keras.Variable) -> str:
-    """Path of a trainable variable under the reference's names, with a leading slash."""
-    parent, _, leaf = variable.path.rpartition("/")
-    return f"/{parent}/{_REFERENCE_LEAVES.get(leaf, leaf)}"
+    """ "/" and the path of a trainable variable under the reference's names."""
+    return flax_path(variable.path).removeprefix("params")

@@ -86,7 +86,7 @@ class TestMsgpack:
 
     @pytest.mark.parametrize("data", [b"hello", b"\x93\x01\x02\x03", b"\x80", b"\x81\xa1a\x01"])
     def test_something_else(self, data):
-        with pytest.raises(ValueError, match="no Flax msgpack|no model parameters"):
+        with pytest.raises(ValueError, match=r"no Flax msgpack|no model parameters"):
             read_msgpack(io.BytesIO(data))
 
 

@@ -3,28 +3,10 @@
 import keras
 import pytest
 
-import conversion
 from conversion.names import checkpoint_variables
 from keras_nest import NesT
 from tests import keras_models
 from tests.golden import loading
-
-
-@pytest.mark.parametrize(
-    ("keras_path", "flax_path"),
-    [
-        ("EncoderNDBlock_0/LayerNorm_0/gamma", "params/EncoderNDBlock_0/LayerNorm_0/scale"),
-        ("Dense_0/bias", "params/Dense_0/bias"),
-        ("LayerNorm_0/beta", "params/LayerNorm_0/bias"),
-        ("a/BatchNorm_0/moving_mean", "batch_stats/a/BatchNorm_0/mean"),
-        ("a/BatchNorm_0/moving_variance", "batch_stats/a/BatchNorm_0/var"),
-        ("word_embeddings/embeddings", "params/word_embeddings/embedding"),
-        ("cls/cls", "params/cls"),
-        ("a/cls/cls", "params/a/cls/cls"),
-    ],
-)
-def test_flax_path(keras_path, flax_path):
-    assert conversion.flax_path(keras_path) == flax_path
 
 
 @pytest.mark.parametrize("name", [*loading.SMALL, *loading.VIT_FLAX])
