@@ -70,13 +70,13 @@ class TestChannelNorm:
         assert layer.compute_output_shape((None, 4, 4, 8)) == (None, 4, 4, 8)
 
     def test_mixed_precision_keeps_scale_and_shift(self):
-        """A scale of 1 + 2^-9 would be rounded to 1 in bfloat16, and 1000 times it would show."""
+        """bfloat16 knows no number between 1 and 1 + 2^-7, and would round these two."""
         layer = ChannelNorm(dtype="mixed_bfloat16")
         layer.build((None, 1, 1, 2))
-        layer.set_weights([np.full((1, 1, 1, 2), 1 + 2**-9), np.full((1, 1, 1, 2), -1.0)])
+        layer.set_weights([np.full((1, 1, 1, 2), 1 + 2**-9), np.full((1, 1, 1, 2), -1 - 2**-10)])
         y = layer(np.array([[[[-100.0, 100.0]]]], np.float32))
         assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
-        np.testing.assert_allclose(keras.ops.cast(y, "float32")[0, 0, 0, 1], 2**-9, rtol=0.01)
+        np.testing.assert_allclose(keras.ops.cast(y, "float32")[0, 0, 0, 1], 2**-10, rtol=0.01)
 
     def test_survives_serialisation(self):
         layer = ChannelNorm(epsilon=1e-3)
