@@ -14,8 +14,6 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from train_keras import quiet_start
 
@@ -26,6 +24,7 @@ with quiet_start():
     import export
     import keras_nest
     from keras_nest import data
+    from keras_nest.console import print_facts
     from keras_nest.training.report import read_history
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -116,16 +115,16 @@ def summarise(
 
 def show(summary: dict[str, Any], workdir: pathlib.Path) -> None:
     """Prints the summary as a table."""
-    table = Table(title="NesT on handwritten digits", show_header=False, title_justify="left")
-    table.add_row("parameters", f"{summary['parameters']:,}")
-    table.add_row("training time", f"{summary['train_seconds']:.0f} s for {summary['epochs']} epochs")
-    wrong = f"{summary['test_errors']} of {summary['test_images']} wrong"
-    table.add_row("test accuracy", f"{summary['test_accuracy']:.2%} ({wrong})")
-    table.add_row("size of the export", f"{summary['export_bytes'] / 1e6:.1f} MB")
-    table.add_row("largest difference, model to export", f"{summary['max_abs_diff']:.1e}")
-    console = Console()
-    console.print(table)
-    console.print(f"Everything lies in {workdir}; look at {workdir / 'demo.png'}.", soft_wrap=True)
+    facts = {
+        "parameters": summary["parameters"],
+        "training time": f"{summary['train_seconds']:.0f} s for {summary['epochs']} epochs",
+        "test accuracy of the export": f"{summary['test_accuracy']:.2%}",
+        "misread images": f"{summary['test_errors']} of {summary['test_images']}",
+        "size of the export": f"{summary['export_bytes'] / 1e6:.1f} MB",
+        "largest difference, model to export": f"{summary['max_abs_diff']:.1e}",
+    }
+    print_facts("NesT on handwritten digits", facts)
+    print(f"Everything lies in {workdir}; look at {workdir / 'demo.png'}.")
 
 
 if __name__ == "__main__":

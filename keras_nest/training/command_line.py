@@ -1,14 +1,12 @@
-"""What `train_keras.py` understands and says."""
+"""What `train_keras.py` understands, and how it words the result."""
 
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
-from rich.console import Console
-from rich.table import Table
 
 from keras_nest.training.config import DEFAULTS
 
@@ -94,23 +92,12 @@ def _check_given(found: flags.FlagValues) -> None:
         raise FileNotFoundError(f"There is no configuration file {file!r}; those of this project are in configs/.")
 
 
-def fail(error: Exception) -> NoReturn:
-    """Ends the process with code 2 and the message of an error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"Error: {error}", markup=False)
-    raise SystemExit(2) from error
-
-
-def say(sentence: str) -> None:
-    """Prints a sentence, at once also into a file or a pipe."""
-    print(sentence, flush=True)
-
-
-def show_result(metrics: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    """Prints the metrics of a finished run as a table."""
-    table = Table(title=f"Results in {workdir}", show_header=False, title_justify="left")
-    table.add_row("test accuracy", f"{metrics['top1']:.2%} of {metrics['examples']} images")
-    table.add_row("among the first five", f"{metrics['top5']:.2%}")
-    table.add_row("test loss", f"{metrics['loss']:.4f}")
-    table.add_row("parameters", f"{metrics['parameters']:,}")
-    table.add_row("training time", f"{metrics['train_seconds']:.0f} s for {metrics['epochs']} epochs")
-    Console().print(table)
+def results(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of a finished run in words."""
+    return {
+        "test accuracy": f"{metrics['top1']:.2%} of {metrics['examples']:,} images",
+        "among the first five": f"{metrics['top5']:.2%}",
+        "test loss": f"{metrics['loss']:.4f}",
+        "parameters": metrics["parameters"],
+        "training time": f"{metrics['train_seconds']:.0f} s for {metrics['epochs']} epochs",
+    }

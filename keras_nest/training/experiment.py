@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -20,7 +20,7 @@ from keras_nest.training.config import resolve
 from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.schedules import WarmupDecay
 
-Config = ConfigDict | Mapping[str, Any]
+Config: TypeAlias = ConfigDict | Mapping[str, Any]
 """Fields of `keras_nest.training.config.DEFAULTS`."""
 
 
@@ -103,25 +103,25 @@ def prepare(config: Config, workdir: str | pathlib.Path, overwrite: bool = False
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: the package with the data is not installed.
     """
-    config, workdir = resolve(config), pathlib.Path(workdir)
-    run_directory.check(workdir, config, overwrite)
-    keras.utils.set_random_seed(config.seed)
-    train, test, info = data.load(config.dataset)
-    model = create_model(config.model_name, **{"num_classes": info.num_classes, **config.model.to_dict()})
-    batch_size, augment = config.per_device_batch_size, data.create_augmentation(config.augment)
+    fields, directory = resolve(config), pathlib.Path(workdir)
+    run_directory.check(directory, fields, overwrite)
+    keras.utils.set_random_seed(fields.seed)
+    train, test, info = data.load(fields.dataset)
+    model = create_model(fields.model_name, **{"num_classes": info.num_classes, **fields.model.to_dict()})
+    batch_size, augment = fields.per_device_batch_size, data.create_augmentation(fields.augment)
     steps = data.steps_per_epoch(train, batch_size)
-    schedule = _schedule(config, steps)
+    schedule = _schedule(fields, steps)
     experiment = Experiment(
-        config=config,
-        workdir=workdir,
+        config=fields,
+        workdir=directory,
         model=model,
-        trainer=_trainer(model, config, schedule),
+        trainer=_trainer(model, fields, schedule),
         schedule=schedule,
-        train=_normalised(data.train_batches(train, batch_size, config.seed, augment), model),
+        train=_normalised(data.train_batches(train, batch_size, fields.seed, augment), model),
         test=_normalised(data.eval_batches(test, batch_size), model),
         steps_per_epoch=steps,
     )
-    run_directory.claim(workdir, config)
+    run_directory.claim(directory, fields)
     return experiment
 
 

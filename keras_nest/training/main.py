@@ -5,11 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from keras_nest import console
 from keras_nest.training import command_line
-from keras_nest.training.experiment import Config, prepare
-
-# What a user can cause and repair: told in one sentence.
-_USER_ERRORS = (ValueError, OSError, ImportError)
+from keras_nest.training.experiment import Config, Experiment, prepare
 
 
 def main(config: Config, workdir: str | pathlib.Path, overwrite: bool = False) -> dict[str, Any]:
@@ -40,15 +38,20 @@ def run(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: program name and arguments; None takes those of the process.
     """
-    try:
+    ready: list[Experiment] = []
+
+    def get_ready() -> None:
         arguments = command_line.parse(sys.argv if argv is None else argv)
-        experiment = prepare(arguments.config, arguments.workdir, arguments.overwrite)
-    except _USER_ERRORS as error:
-        command_line.fail(error)
-    command_line.say(experiment.description)
+        ready.append(prepare(arguments.config, arguments.workdir, arguments.overwrite))
+
+    if code := console.run(get_ready):
+        raise SystemExit(code)
+    (experiment,) = ready
+    # What goes wrong from here on is no wrong use, and keeps its traceback.
+    print(experiment.description, flush=True)
     try:
         metrics = experiment.execute()
     except KeyboardInterrupt:
-        command_line.say("\nInterrupted; the same command starts this training again.")
+        print("\nInterrupted; the same command starts this training again.", flush=True)
         raise SystemExit(130) from None
-    command_line.show_result(metrics, experiment.workdir)
+    console.print_facts(f"Results in {experiment.workdir}", command_line.results(metrics))

@@ -1,10 +1,13 @@
 """The demonstration, as `make demo` calls it."""
 
+import argparse
+import importlib
 import json
 import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -58,22 +61,57 @@ def test_table_and_picture(finished):
     assert done.stderr == ""
 
 
-def test_it_can_be_run_again(finished):
-    workdir, _ = finished
-    before = (workdir / "metrics.json").stat().st_mtime_ns
-    done = demo(f"--workdir={workdir}", "--seed=6", *TOY)
-    assert done.returncode == 0, done.stderr
-    assert json.loads((workdir / "summary.json").read_text())["seed"] == 6
-    assert (workdir / "metrics.json").stat().st_mtime_ns > before
+@pytest.fixture
+def demonstration(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    return importlib.import_module("digits_demo")
 
 
-def test_other_trainings_are_safe_from_it(tmp_path):
-    (tmp_path / "metrics.json").write_text("{}")
-    done = demo(f"--workdir={tmp_path}", *TOY)
-    assert done.returncode == 2
-    assert done.stderr.startswith("Error: ")
-    assert done.stderr.count("\n") == 1
-    assert (tmp_path / "metrics.json").read_text() == "{}"
+def command_for(demonstration, workdir, monkeypatch):
+    """The training that the demonstration would start."""
+    commands = []
+
+    def started(command, check):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", started)
+    demonstration.train(argparse.Namespace(workdir=workdir, seed=3, epochs=10), ["--config.weight_decay=0"])
+    return commands[0]
+
+
+def test_it_replaces_what_it_left_itself_and_no_other_training(demonstration, tmp_path, monkeypatch):
+    assert "--overwrite" in command_for(demonstration, demonstration.WORKDIR, monkeypatch)
+    (tmp_path / "metrics.json").touch()
+    assert "--overwrite" not in command_for(demonstration, tmp_path, monkeypatch)
+    (tmp_path / "summary.json").touch()
+    assert "--overwrite" in command_for(demonstration, tmp_path, monkeypatch)
+
+
+def test_options_reach_the_training(demonstration, tmp_path, monkeypatch):
+    command = command_for(demonstration, tmp_path, monkeypatch)
+    expected = {"--config.seed=3", "--config.num_epochs=10", "--config.warmup_epochs=2", "--config.weight_decay=0"}
+    assert expected <= set(command)
+
+
+def test_a_training_that_fails_ends_the_demonstration(demonstration, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, 2))
+    with pytest.raises(SystemExit) as stopped:
+        demonstration.train(argparse.Namespace(workdir=tmp_path, seed=0, epochs=1), [])
+    assert stopped.value.code == 2
+
+
+def test_an_export_with_other_predictions_is_noticed(demonstration, tmp_path):
+    (tmp_path / "saved_model").mkdir()
+    metrics = {"parameters": 1, "train_seconds": 1.0, "seed": 0, "epochs": 1}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    labels, logits = np.array([0, 1]), np.eye(2)
+    same = demonstration.summarise(tmp_path, labels, logits, logits + 1e-5)
+    assert same["same_predictions"]
+    assert (same["test_accuracy"], same["test_errors"]) == (1.0, 0)
+    assert not demonstration.summarise(tmp_path, labels, logits, logits + 1e-3)["same_predictions"]
+    other = demonstration.summarise(tmp_path, labels, logits, logits[::-1])
+    assert (other["test_accuracy"], other["same_predictions"], other["max_abs_diff"]) == (0.0, False, 1.0)
 
 
 @pytest.mark.slow

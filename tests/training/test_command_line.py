@@ -39,7 +39,7 @@ def test_wrong_use_ends_with_one_sentence(case, tmp_path, monkeypatch, capsys):
     assert stopped.value.code == 2
     output, errors = capsys.readouterr()
     assert message in errors
-    assert errors.startswith("Error: ")
+    assert errors.startswith("error: ")
     assert errors.count("\n") == 1, "one sentence, one line"
     assert output == ""
     assert not list(tmp_path.iterdir())
@@ -94,10 +94,8 @@ def test_interruption_says_what_to_do(tmp_path, monkeypatch, capsys):
     assert "the same command starts this training again" in capsys.readouterr().out
 
 
-def test_result_table(capsys):
+def test_result_in_words():
     metrics = {"top1": 0.99444, "top5": 1.0, "loss": 0.0166, "examples": 360, "parameters": 881210}
-    command_line.show_result({**metrics, "train_seconds": 59.6, "epochs": 25}, pathlib.Path("runs/demo"))
-    output = capsys.readouterr().out
-    assert "99.44% of 360 images" in output
-    assert "881,210" in output
-    assert "60 s for 25 epochs" in output
+    words = command_line.results({**metrics, "train_seconds": 59.6, "epochs": 25})
+    assert words["test accuracy"] == "99.44% of 360 images"
+    assert words["training time"] == "60 s for 25 epochs"
