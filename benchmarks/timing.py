@@ -7,8 +7,8 @@ import pathlib
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import rich.box
 import rich.console
@@ -22,30 +22,39 @@ _DISTURBED = 0.05
 # So many times the rounds asked for are tried before disturbed ones are accepted.
 _PATIENCE = 3
 
+# What candidates are called: text, or a tuple.
+Name = TypeVar("Name", bound=Hashable)
+
 
 @dataclasses.dataclass
-class Rounds:
+class Rounds(Generic[Name]):
     """Times of interleaved rounds.
 
     Attributes:
         seconds: of every candidate, one number a round.
-        load: processors that other processes used meanwhile, on average; 0 where the system does not say.
+        loads: share of the machine's processors that other processes used, one number a round; 0 where the system does
+            not say.
     """
 
-    seconds: dict[str, list[float]]
-    load: float
+    seconds: dict[Name, list[float]]
+    loads: list[float]
 
-    def median(self, candidate: str) -> float:
+    @property
+    def load(self) -> float:
+        """Processors that other processes used, on average."""
+        return statistics.mean(self.loads) * (os.cpu_count() or 1)
+
+    def median(self, candidate: Name) -> float:
         """Median time of a candidate in seconds."""
         return statistics.median(self.seconds[candidate])
 
-    def ratio(self, candidate: str, reference: str) -> float:
+    def ratio(self, candidate: Name, reference: Name) -> float:
         """Median over the rounds of time over the reference's time in the same round."""
         pairs = zip(self.seconds[candidate], self.seconds[reference], strict=True)
         return statistics.median(ours / theirs for ours, theirs in pairs)
 
 
-def interleave(candidates: Mapping[str, Callable[[], Any]], runs: int, title: str) -> Rounds:
+def interleave(candidates: Mapping[Name, Callable[[], Any]], runs: int, title: str) -> Rounds[Name]:
     """Times callables in turns: whatever slows the machine down meanwhile slows down all of them.
 
     Two warm-up calls of each come first. Then every round calls each once, in random order. Rounds that other
@@ -59,31 +68,50 @@ def interleave(candidates: Mapping[str, Callable[[], Any]], runs: int, title: st
     """
     for call in candidates.values():
         call(), call()
-    rounds: list[tuple[float, dict[str, float]]] = []
+    loads: list[float] = []
+    seconds: dict[Name, list[float]] = {name: [] for name in candidates}
     order, shuffle = list(candidates), random.Random(0).shuffle
     with rich.progress.Progress(transient=True) as progress:
-        task = progress.add_task(title, total=runs)
-        while sum(load <= _DISTURBED for load, _ in rounds) < runs and len(rounds) < _PATIENCE * runs:
+        task = progress.add_task(title, total=_PATIENCE * runs)
+        while sum(load <= _DISTURBED for load in loads) < runs and len(loads) < _PATIENCE * runs:
             shuffle(order)
-            rounds.append(_round({name: candidates[name] for name in order}))
-            progress.update(task, completed=max(sum(load <= _DISTURBED for load, _ in rounds), len(rounds) / _PATIENCE))
-    quiet = [entry for entry in rounds if entry[0] <= _DISTURBED]
-    kept = quiet if len(quiet) >= runs else rounds
-    load = statistics.mean(load for load, _ in kept) * (os.cpu_count() or 1)
-    return Rounds({name: [seconds[name] for _, seconds in kept] for name in candidates}, load)
+            load, times = _round({name: candidates[name] for name in order})
+            loads.append(load)
+            for name in candidates:
+                seconds[name].append(times[name])
+            progress.update(task, completed=max(_PATIENCE * sum(x <= _DISTURBED for x in loads), len(loads)))
+    return _without_disturbed(Rounds(seconds, loads), runs)
 
 
-def _round(candidates: Mapping[str, Callable[[], Any]]) -> tuple[float, dict[str, float]]:
+def _without_disturbed(rounds: Rounds[Name], runs: int) -> Rounds[Name]:
+    """The quiet rounds if there are as many as wanted, otherwise all."""
+    quiet = [i for i, load in enumerate(rounds.loads) if load <= _DISTURBED]
+    if len(quiet) < runs:
+        return rounds
+    seconds = {name: [times[i] for i in quiet] for name, times in rounds.seconds.items()}
+    return Rounds(seconds, [rounds.loads[i] for i in quiet])
+
+
+def best_of(call: Callable[[], Any], runs: int) -> float:
+    """Shortest time of a call in seconds, after a warm-up."""
+    call()
+    return min(_timed(call) for _ in range(runs))
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    time.sleep(_PAUSE)
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _round(candidates: Mapping[Name, Callable[[], Any]]) -> tuple[float, dict[Name, float]]:
     """Share of the processors that others used, and the time of every candidate."""
     others, begin = _others_seconds(), time.perf_counter()
-    seconds = {}
-    for name, call in candidates.items():
-        time.sleep(_PAUSE)
-        start = time.perf_counter()
-        call()
-        seconds[name] = time.perf_counter() - start
+    seconds = {name: _timed(call) for name, call in candidates.items()}
     available = (time.perf_counter() - begin) * (os.cpu_count() or 1)
-    return (_others_seconds() - others) / available, seconds
+    # The system counts in ticks, which can come late: the difference may be negative.
+    return max(_others_seconds() - others, 0.0) / available, seconds
 
 
 def _others_seconds() -> float:

@@ -3,11 +3,9 @@
 import argparse
 import ast
 import os
-import pathlib
 import time
 from typing import Any
 
-import keras
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from conversion.load import LoadReport, load_model
@@ -18,7 +16,7 @@ from conversion.verify import largest_difference
 from keras_nest import registry
 from keras_nest.console import console, print_facts
 from keras_nest.files import atomic_output
-from keras_nest.models.base import ImageModel
+from keras_nest.models import ImageModel, read_model
 
 # Keras and Flax agree to about 2e-6 on logits of size one; more than this is a wrong model, not rounding.
 _VERIFY_TOLERANCE = 1e-4
@@ -90,9 +88,7 @@ def _to_keras(args: argparse.Namespace) -> int:
 
 def _to_flax(args: argparse.Namespace) -> int:
     source, output = args.paths
-    if not pathlib.Path(source).is_file():
-        raise FileNotFoundError(f"There is no model {source}.")
-    model = keras.saving.load_model(source, compile=False)
+    model = read_model(source)
     tensors = write_checkpoint(model, output, args.overwrite)
     facts = {"model": source, "tensors": tensors, "parameters": model.count_params(), "written": output}
     print_facts(f"Converted {model.name} to Flax", facts)

@@ -9,11 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from conversion.names import Tree, checkpoint_variables, module_name
+from conversion.names import Tree, checkpoint_variables, model_tree, module_name
 from conversion.sources import Progress, read_checkpoint
 from keras_nest import registry
 from keras_nest.layers.embeddings import RESIZE_METHODS
-from keras_nest.models.base import ImageModel
+from keras_nest.layers.image_blocks import Size
+from keras_nest.models import ImageModel, read_model
 
 _log = logging.getLogger("keras_nest")
 _SHOWN = 3
@@ -71,19 +72,31 @@ def load_model(
         FileNotFoundError: there is no checkpoint.
     """
     full_name, architecture, _ = registry.resolve(name)
-    tree = read_checkpoint(weights, progress)
-    shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
-    inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes)
+    source_size = None
+    if os.fspath(weights).endswith(".keras"):
+        source = read_model(weights)
+        tree, source_size = model_tree(source), source.image_size
+        inferred = {"num_classes": source.num_classes, "image_size": source_size}
+    else:
+        tree = read_checkpoint(weights, progress)
+        shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
+        inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes)
     model = architecture(**registry.merge_fields(full_name, inferred, given))
     try:
-        report = load_weights(model, tree, reinit_head, resize_method)
+        report = load_weights(model, tree, reinit_head, resize_method, source_size)
     except ValueError as error:
         raise ValueError(f"{os.fspath(weights)} does not fit {full_name}: {error}") from None
     report.log()
     return model, report
 
 
-def load_weights(model: ImageModel, tree: Tree, reinit_head: bool = False, resize_method: str = "block") -> LoadReport:
+def load_weights(
+    model: ImageModel,
+    tree: Tree,
+    reinit_head: bool = False,
+    resize_method: str = "block",
+    source_size: Size | None = None,
+) -> LoadReport:
     """Puts a checkpoint's tensors into a model; all of them or, on an error, none.
 
     Args:
@@ -91,6 +104,7 @@ def load_weights(model: ImageModel, tree: Tree, reinit_head: bool = False, resiz
         tree: "params/PATH" and "batch_stats/PATH" -> array.
         reinit_head: set the head to zero, whatever the checkpoint holds.
         resize_method: "block" or "grid", see `PositionEmbedding.resize`.
+        source_size: height and width of the checkpoint's images; None takes them to be square.
 
     Returns:
         What was done.
@@ -105,7 +119,7 @@ def load_weights(model: ImageModel, tree: Tree, reinit_head: bool = False, resiz
     if resize_method not in RESIZE_METHODS:
         raise ValueError(f"resize_method is {resize_method!r}; it must be one of {', '.join(RESIZE_METHODS)}.")
     wanted = {path: tree[path] for path in variables if path in tree and path not in new_head}
-    values, resized, refused = _fit_shapes(model, variables, wanted, resize_method)
+    values, resized, refused = _fit_shapes(model, variables, wanted, resize_method, source_size)
     left = [path for path in tree if path not in variables and path not in skipped]
     _check(model, variables, values, left, new_head, refused)
     _warn_of_nan(values)
@@ -123,7 +137,7 @@ def load_weights(model: ImageModel, tree: Tree, reinit_head: bool = False, resiz
 
 
 def _fit_shapes(
-    model: keras.Model, variables: dict[str, keras.Variable], values: Tree, resize_method: str
+    model: ImageModel, variables: dict[str, keras.Variable], values: Tree, resize_method: str, source_size: Size | None
 ) -> tuple[Tree, list[str], dict[str, str]]:
     """Reshapes what old Flax stored otherwise, and resizes what a layer knows how to resize.
 
@@ -131,20 +145,29 @@ def _fit_shapes(
         The values, a sentence for each resized one, and why others could not be resized, by path.
     """
     layers = {layer.path: layer for layer in model._flatten_layers()}
+    height, width = model.image_size
+    scale = None if source_size is None else (source_size[0] / height, source_size[1] / width)
     fitted, resized, refused = {}, [], {}
     for path, value in values.items():
         shape = tuple(variables[path].shape)
         layer: Any = layers.get(variables[path].path.rpartition("/")[0])
         if value.shape != shape and _squeeze(value.shape) == _squeeze(shape):
             value = value.reshape(shape)  # Flax 0.3 stored GroupNorm vectors as (1, 1, 1, C)
-        elif value.shape != shape and value.ndim == len(shape) and hasattr(layer, "resize"):
+        elif value.ndim == len(shape) and hasattr(layer, "resize"):
             try:
-                value = layer.resize(value, resize_method)
-                resized.append(f"{_plain(path)} was resized from {values[path].shape} to {shape} ({resize_method}).")
+                block = layer.source_block(value, scale)
+                if block != layer.block:
+                    value = layer.resize(value, block, resize_method)
+                    resized.append(_resize_sentence(path, block, layer.block, resize_method))
             except ValueError as error:
                 refused[path] = str(error)
         fitted[path] = value
     return fitted, resized, refused
+
+
+def _resize_sentence(path: str, old: Size, new: Size, method: str) -> str:
+    old_block, new_block = ("{} x {}".format(*block) for block in (old, new))
+    return f"{_plain(path)} was resized from {old_block} to {new_block} tokens a block (method {method})."
 
 
 def _squeeze(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-import keras
 import tensorflow as tf
 
 from conversion.msgpack_file import read_msgpack
 from conversion.names import Tree, model_tree
 from conversion.npz_file import read_npz
 from conversion.orbax_directory import MARKERS, read_orbax
+from keras_nest.models import read_model
 
 # Called with the bytes read so far and the bytes in all.
 Progress = Callable[[int, int], None]
@@ -39,7 +39,7 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
         if tf.io.gfile.isdir(located):
             return read_orbax(located)
         if located.endswith(".keras"):
-            return _read_keras(located)
+            return model_tree(read_model(located))
         with _open(located, progress) as file:
             is_zip = file.peek(2)[:2] == b"PK"
             return read_npz(file) if is_zip else read_msgpack(file)
@@ -101,12 +101,6 @@ def _require(directory: str, name: str) -> str:
     there = sorted(entry for entry in tf.io.gfile.listdir(directory or ".") if entry.endswith(".flax"))
     found = f"it holds {', '.join(there)}" if there else "it holds no .flax file"
     raise FileNotFoundError(f"There is no {name} in {directory or 'the current directory'}; {found}.")
-
-
-def _read_keras(path: str) -> Tree:
-    import keras_nest  # noqa: F401  (registers the model classes)
-
-    return model_tree(keras.saving.load_model(path, compile=False))
 
 
 class _Reader(io.RawIOBase):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from train_keras import quiet_start
+from quiet_start import quiet_start
 
 with quiet_start():
     import digits_picture

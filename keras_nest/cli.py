@@ -9,7 +9,7 @@ from rich.table import Table
 
 from keras_nest import registry
 from keras_nest.console import console, print_facts, run
-from keras_nest.models.base import ImageModel
+from keras_nest.models import read_model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,9 +71,7 @@ def _info(args: argparse.Namespace) -> int:
     from keras_nest import profiling
 
     is_file = args.name.endswith(".keras")
-    model = keras.saving.load_model(args.name, compile=False) if is_file else registry.create_model(args.name)
-    if not isinstance(model, ImageModel):
-        raise ValueError(f"{args.name} holds a {type(model).__name__}, which is no model of keras_nest.")
+    model = read_model(args.name) if is_file else registry.create_model(args.name)
     spec = model.config["preprocessing"] or {}
     facts = {
         "architecture": type(model).__name__,

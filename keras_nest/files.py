@@ -24,6 +24,7 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
 
     Raises:
         FileExistsError: something lies at `path` and `overwrite` is false.
+        IsADirectoryError: a file would replace a directory.
         PermissionError: the directory cannot be written to.
     """
     path = pathlib.Path(path)
@@ -45,6 +46,8 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
 
 def _move_into_place(partial: pathlib.Path, path: pathlib.Path) -> None:
     """Renames; what lay at `path` goes only once the new output is there."""
+    if path.is_dir() and partial.is_file():
+        raise IsADirectoryError(f"{path} is a directory; it is not replaced by a file, so give another name.")
     if not (path.is_dir() or (path.exists() and partial.is_dir())):
         partial.replace(path)
         return

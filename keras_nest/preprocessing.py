@@ -34,7 +34,8 @@ class EvalPreprocessing(keras.layers.Layer):
     """Resizes, crops centrally and normalises images as the evaluation of the paper does.
 
     Input: (B, h, w, 3) or (h, w, 3), uint8 in 0..255 or float in [0, 1], of any size; or a list of images of different
-    sizes. Output: float32 (B, H, W, 3); one image gives (H, W, 3). Works eagerly and inside `tf.data`.
+    sizes. Output: float32 (B, H, W, 3); one image gives (H, W, 3). Works eagerly, inside `tf.data`, and in a Keras
+    model, whose `Input` decides the dtype: uint8 images need `dtype="uint8"` there.
 
     The image is scaled until the crop takes `crop_ratio` of it, bilinearly and without antialiasing, and is not
     scaled at all when it has the right size already. Scaling to a short side of 256 and cropping 224 is
@@ -75,10 +76,17 @@ class EvalPreprocessing(keras.layers.Layer):
         # As the reference writes it, int(256 / 224 * size): the division first decides the last pixel.
         self.resized = tuple(int((1 / crop_ratio) * side) for side in self.image_size)
 
-    def __call__(self, images: Any) -> tf.Tensor:
+    def __call__(self, images: Any) -> Any:
         """Preprocesses; see the class for shapes."""
-        if isinstance(images, (list, tuple)):
-            return tf.stack([self(image) for image in images])
+        if isinstance(images, keras.KerasTensor):
+            return super().__call__(images)
+        if not isinstance(images, (list, tuple)):
+            return self.call(images)
+        if not images:
+            raise ValueError("The list of images is empty.")
+        return tf.stack([self.call(image) for image in images])
+
+    def call(self, images: Any) -> Any:
         images = self._as_unit_floats(tf.convert_to_tensor(images))
         channels = len(self.mean)
         if images.shape.rank not in (3, 4) or images.shape[-1] not in (None, channels):

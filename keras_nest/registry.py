@@ -52,8 +52,9 @@ def resolve(name: str) -> tuple[str, type[ImageModel], dict[str, Any]]:
     full_name = ALIASES.get(name, name)
     if full_name not in _MODELS:
         known = [*_MODELS, *ALIASES]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-        raise ValueError(f"There is no model {name!r}; did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
+        raise ValueError(f"There is no model {name!r}; {hint}")
     return full_name, *_MODELS[full_name]
 
 

@@ -1,5 +1,6 @@
 """The `keras-nest` command, as typed."""
 
+import pathlib
 import re
 import subprocess
 import sys
@@ -15,11 +16,10 @@ TOY = {"image_size": 16, "init_patch_embed_size": 2, "embedding_dim": 12, "num_l
 
 
 def run_process(*arguments):
-    """Runs the command like a shell does: exit code, output, errors without TensorFlow's notes about itself."""
-    done = subprocess.run([sys.executable, "-m", "keras_nest.cli", *arguments], capture_output=True, text=True)
-    notes = re.compile(r"WARNING: All log messages|[IWE]\d{4} |To enable the following instructions")
-    errors = [line for line in done.stderr.splitlines() if not notes.match(line)]
-    return done.returncode, done.stdout, errors
+    """Runs the installed command like a shell does: exit code, output, lines of errors."""
+    command = pathlib.Path(sys.executable).with_name("keras-nest")
+    done = subprocess.run([command, *arguments], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr.splitlines()
 
 
 @pytest.fixture

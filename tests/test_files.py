@@ -73,8 +73,7 @@ def test_a_writer_that_wrote_nothing_destroys_nothing(tmp_path, directory):
     assert names(tmp_path) == ["out"]
 
 
-@pytest.mark.parametrize("old_is_directory", [False, True])
-@pytest.mark.parametrize("new_is_directory", [False, True])
+@pytest.mark.parametrize(("old_is_directory", "new_is_directory"), [(False, False), (False, True), (True, True)])
 def test_overwrite_replaces(tmp_path, old_is_directory, new_is_directory):
     write(tmp_path / "out", "old", old_is_directory)
     with atomic_output(tmp_path / "out", overwrite=True) as partial:
@@ -98,3 +97,10 @@ def test_unwritable_place_is_refused_before_any_work(tmp_path, path):
     with pytest.raises(PermissionError, match="cannot be written to"), atomic_output(tmp_path / path):
         pytest.fail("the work began")
     assert read(tmp_path / "file").startswith("a file")
+
+
+def test_a_file_never_replaces_a_directory(tmp_path):
+    write(tmp_path / "out", "old", directory=True)
+    with pytest.raises(IsADirectoryError, match="is a directory"), atomic_output(tmp_path / "out", True) as partial:
+        partial.write_text("new")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

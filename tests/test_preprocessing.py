@@ -181,3 +181,16 @@ class TestWhereItIsStored:
         bilinear = EvalPreprocessing(16, **IMAGENET)(image)
         bicubic = EvalPreprocessing(16, **{**IMAGENET, "interpolation": "bicubic"})(image)
         assert np.abs(bilinear - bicubic).max() > 0.01
+
+
+def test_as_a_layer_of_a_model():
+    preprocess = keras_nest.preprocessor("nest_tiny_s16_32")
+    model = keras.Sequential([keras.Input((40, 50, 3), dtype="uint8"), preprocess])
+    images = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), np.uint8)
+    assert model.output_shape == (None, 32, 32, 3)
+    np.testing.assert_allclose(model(images), preprocess(images), atol=1e-6)
+
+
+def test_no_images():
+    with pytest.raises(ValueError, match="list of images is empty"):
+        keras_nest.preprocessor("nest_tiny")([])

@@ -11,6 +11,7 @@ from keras_nest.layers.initializers import kernel_initializer
 
 # How position embeddings are resized: every block for itself, as the reference does, or the un-blocked map.
 RESIZE_METHODS = ("block", "grid")
+Scale = tuple[float, float]
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -81,11 +82,16 @@ class PositionEmbedding(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "grid": self.grid, "block": self.block}
 
-    def resize(self, value: np.ndarray, method: str = "block") -> np.ndarray:
+    def source_block(self, value: np.ndarray, scale: Scale | None = None) -> Size:
+        """Height and width of the blocks in the position embedding of another image size; see `source_block`."""
+        return source_block(value.shape[2], self.block, scale)
+
+    def resize(self, value: np.ndarray, block: Size, method: str = "block") -> np.ndarray:
         """Fits the position embedding of another image size to this layer.
 
         Args:
-            value: (1, T, N', C), square blocks of N' tokens, on the same grid of blocks.
+            value: (1, T, N', C) on the same grid of blocks.
+            block: height and width of its blocks in tokens, N' = block[0] * block[1].
             method: "block" resizes every block for itself, as the reference does; "grid" resizes the un-blocked map,
                 so that neighbouring blocks stay continuous. Both are linear with aligned corners.
 
@@ -93,7 +99,7 @@ class PositionEmbedding(keras.layers.Layer):
             (1, T, N, C), dtype of `value`.
 
         Raises:
-            ValueError: another number of blocks or channels, or blocks that are not square.
+            ValueError: another number of blocks or channels.
         """
         blocks, tokens, channels = self.pos_embedding.shape[1:]
         if value.shape[:2] + value.shape[3:] != (1, blocks, channels):
@@ -103,14 +109,14 @@ class PositionEmbedding(keras.layers.Layer):
             )
         if method == "grid":
             size = (self.grid[0] * self.block[0], self.grid[1] * self.block[1])
-            return self._split_blocks(_resize_maps(self._merge_blocks(value), size))
-        return resize_square_maps(value[0], self.block).reshape(1, blocks, tokens, channels)
+            return self._split_blocks(resize_maps(self._merge_blocks(value, block), size))
+        return resize_maps(value.reshape(blocks, *block, channels), self.block).reshape(1, blocks, tokens, channels)
 
-    def _merge_blocks(self, value: np.ndarray) -> np.ndarray:
+    def _merge_blocks(self, value: np.ndarray, block: Size) -> np.ndarray:
         """(1, T, N', C) -> (1, H', W', C), the un-blocked map."""
-        (rows, columns), side = self.grid, _square_side(value.shape[2])
-        maps = value.reshape(rows, columns, side, side, -1).transpose(0, 2, 1, 3, 4)
-        return maps.reshape(1, rows * side, columns * side, -1)
+        rows, columns = self.grid
+        maps = value.reshape(rows, columns, *block, -1).transpose(0, 2, 1, 3, 4)
+        return maps.reshape(1, rows * block[0], columns * block[1], -1)
 
     def _split_blocks(self, maps: np.ndarray) -> np.ndarray:
         """(1, H, W, C) -> (1, T, N, C)."""
@@ -119,35 +125,35 @@ class PositionEmbedding(keras.layers.Layer):
         return blocks.reshape(1, rows * columns, block_h * block_w, -1)
 
 
-def resize_square_maps(tokens: np.ndarray, size: Size) -> np.ndarray:
-    """Linear resize of square maps, corners onto corners.
+def source_block(tokens: int, block: Size, scale: Scale | None = None) -> Size:
+    """Height and width of a block of which a checkpoint only tells the number of tokens.
 
     Args:
-        tokens: (maps, N, C), the N tokens of a square map row-major.
-        size: new height and width.
-
-    Returns:
-        (maps, height, width, C), interpolated in float64, dtype of `tokens`.
+        tokens: tokens in the block.
+        block: the model's own block.
+        scale: size of the checkpoint's images over the model's, along height and width. None if the checkpoint does
+            not tell; then a square is assumed where the number allows one, and else the model's own block.
 
     Raises:
-        ValueError: N is not a square number.
+        ValueError: neither is possible.
     """
-    count, length, channels = tokens.shape
-    side = _square_side(length)
-    return _resize_maps(tokens.reshape(count, side, side, channels), size)
+    side = math.isqrt(tokens)
+    if scale is not None:
+        block = (round(block[0] * scale[0]), round(block[1] * scale[1]))
+    elif side * side == tokens:
+        block = (side, side)
+    if math.prod(block) != tokens:
+        raise ValueError(f"{tokens} tokens are not a square block, so their position embedding cannot be resized.")
+    return block
 
 
-def _resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:
-    """(maps, H, W, C) -> (maps, *size, C), linear with aligned corners."""
+def resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:
+    """Linear resize of maps, corners onto corners: (maps, H, W, C) -> (maps, *size, C).
+
+    Interpolated in float64, in the dtype of `maps`.
+    """
     rows, columns = (_interpolation(old, new) for old, new in zip(maps.shape[1:3], size, strict=True))
     return np.einsum("yh,mhwc,xw->myxc", rows, maps, columns, optimize=True).astype(maps.dtype)
-
-
-def _square_side(tokens: int) -> int:
-    side = math.isqrt(tokens)
-    if side * side != tokens:
-        raise ValueError(f"{tokens} tokens are not a square map, so their position embedding cannot be resized.")
-    return side
 
 
 def _interpolation(source: int, target: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """What all image models share: configuration, endpoints, head and pyramid."""
 
 import math
+import os
+import zipfile
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -104,6 +106,24 @@ class ImageModel(keras.Model):
         for layer in frozen:
             model.get_layer(layer).trainable = False
         return model
+
+
+def read_model(path: str | os.PathLike[str]) -> ImageModel:
+    """Reads a .keras file of this package.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds another model.
+    """
+    if "://" not in os.fspath(path) and not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no model {os.fspath(path)}.")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile):
+        raise ValueError(f"{os.fspath(path)} cannot be read as a Keras model; is it a complete .keras file?") from None
+    if not isinstance(model, ImageModel):
+        raise ValueError(f"{os.fspath(path)} holds a {type(model).__name__}, which is no model of keras_nest.")
+    return model
 
 
 def classifier_endpoints(

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_nest.layers import BlockImages, ChannelNorm, ConvPool, Dropout, UnblockImages
 from keras_nest.layers.attention import attention_probabilities, merge_heads, split_heads
-from keras_nest.layers.embeddings import resize_square_maps
+from keras_nest.layers.embeddings import Scale, resize_maps, source_block
 from keras_nest.layers.encoder import gelu
 from keras_nest.layers.image_blocks import Shape, Size, block_images, pair
 from keras_nest.models.base import (
@@ -222,20 +222,22 @@ class Transformer(keras.layers.Layer):
         fields = ("depth", "heads", "block", "mlp_mult", "dropout")
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
 
-    def resize(self, value: np.ndarray, method: str = "block") -> np.ndarray:
+    def source_block(self, value: np.ndarray, scale: Scale | None = None) -> Size:
+        """Height and width of the block in the position embedding of another image size; see `source_block`."""
+        return source_block(value.shape[0], self.block, scale)
+
+    def resize(self, value: np.ndarray, block: Size, method: str = "block") -> np.ndarray:
         """Fits the position embedding of another image size to this layer.
 
         Args:
-            value: (N',) of a square block.
+            value: (N',).
+            block: height and width of its block in tokens.
             method: "block" or "grid"; all blocks share one embedding, so both are the same here.
 
         Returns:
             (N,), resized linearly with aligned corners.
-
-        Raises:
-            ValueError: the block is not square.
         """
-        return resize_square_maps(value.reshape(1, -1, 1), self.block).reshape(-1)
+        return resize_maps(value.reshape(1, *block, 1), self.block).reshape(-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")

@@ -79,5 +79,5 @@ def create_optimizer(
 
 
 def reference_path(variable: keras.Variable) -> str:
-    """ "/" and the path of a trainable variable under the reference's names."""
+    """Path of a trainable variable under the reference's names, after a slash."""
     return flax_path(variable.path).removeprefix("params")

@@ -38,7 +38,7 @@ def test_fine_tuning_at_another_size_is_the_reference_loader(caplog):
     assert keras_models.gap(model(case.images).numpy(), case.expected["logits"]) <= keras_models.SMALL_LOGITS
     resized = loading.arrays("checkpoint_tiny_resized")
     assert len(resized) == len(caplog.messages) == 3
-    assert "resized from (1, 16, 16, 6) to (1, 16, 64, 6)" in caplog.text
+    assert "PositionEmbedding_0/pos_embedding was resized from 4 x 4 to 8 x 8 tokens a block" in caplog.text
     tree = conversion.model_tree(model)
     for path, value in resized.items():
         np.testing.assert_allclose(tree[f"params/{path}"], value, atol=1e-7)
@@ -117,11 +117,14 @@ class TestMisfits:
             conversion.load_weights(model, keras_models.tree(loading.case("small_mq_scale2")))
         assert all(np.array_equal(before[path], value) for path, value in conversion.model_tree(model).items())
 
-    def test_rectangular_sources_cannot_be_resized(self, tmp_path):
+    def test_rectangular_files_without_their_size(self, tmp_path):
         create(image_size=(32, 64)).save(tmp_path / "wide.keras")
-        assert create(tmp_path / "wide.keras", image_size=(32, 64)).image_size == (32, 64)
-        with pytest.raises(ValueError, match="32 tokens are not a square map"):
-            create(tmp_path / "wide.keras", image_size=32)
+        wide = conversion.read_checkpoint(tmp_path / "wide.keras")
+        np.savez(tmp_path / "wide.npz", **{path.removeprefix("params/"): value for path, value in wide.items()})
+        with pytest.raises(ValueError, match="32 tokens are not a square block"):
+            create(tmp_path / "wide.npz", image_size=32)
+        same = conversion.model_tree(create(tmp_path / "wide.npz", image_size=(32, 64)))
+        assert all(np.array_equal(same[path], value) for path, value in wide.items())
 
     def test_unknown_resize_method(self):
         with pytest.raises(ValueError, match="must be one of block, grid"):
@@ -150,3 +153,33 @@ def test_keras_files_are_checkpoints_too(tmp_path):
     model = create(tmp_path / "tuned.keras")
     assert model.image_size == (64, 64)
     assert isinstance(model, keras.Model)
+
+
+def test_keras_files_know_their_rectangle(tmp_path, caplog):
+    """Blocks of 2 x 8 tokens: as many as in the 4 x 4 of a square image, but laid out otherwise."""
+    create(image_size=(16, 64)).save(tmp_path / "wide.keras")
+    wide = conversion.read_checkpoint(tmp_path / "wide.keras")
+    caplog.clear()
+    again = create(tmp_path / "wide.keras")
+    assert again.image_size == (16, 64)
+    assert not caplog.messages
+    path = "params/PositionEmbedding_0/pos_embedding"
+    np.testing.assert_array_equal(conversion.model_tree(again)[path], wide[path])
+    square = create(tmp_path / "wide.keras", image_size=32)
+    assert "from 2 x 8 to 4 x 4" in caplog.text
+    corner = conversion.model_tree(square)[path].reshape(16, 4, 4, 6)[:, 0, -1]
+    np.testing.assert_allclose(corner, wide[path].reshape(16, 2, 8, 6)[:, 0, -1], atol=1e-7)
+
+
+def test_as_many_tokens_in_another_layout_are_resized(caplog):
+    create(image_size=(16, 64))
+    assert "from 4 x 4 to 2 x 8" in caplog.text
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "broken.keras").write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match=r"broken\.keras cannot be read as a Keras model"):
+        create(tmp_path / "broken.keras")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "dense.keras")
+    with pytest.raises(ValueError, match="holds a Sequential, which is no model of keras_nest"):
+        create(tmp_path / "dense.keras")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_nest.layers import PatchEmbedding, PositionEmbedding
+from keras_nest.layers.embeddings import source_block
 from tests.golden import loading
 
 RESIZES = loading.facts("pos_embedding_resize")["cases"]
@@ -72,26 +73,26 @@ class TestResize:
         stored = loading.below(loading.arrays("pos_embedding_resize"), f"case{case['case']}")
         _, blocks, _, channels = case["out_shape"]
         layer = position_embedding((math.isqrt(blocks),) * 2, (case["side"][1],) * 2, channels)
-        ours = np.concatenate([layer.resize(value[None]) for value in stored["in"]])
+        ours = np.concatenate([layer.resize(value[None], (case["side"][0],) * 2) for value in stored["in"]])
         assert ours.dtype == np.float32
         np.testing.assert_allclose(ours, stored["out"], atol=1e-7, rtol=0)
 
     @pytest.mark.parametrize("method", ["block", "grid"])
     def test_same_size_changes_nothing(self, method):
         value = np.random.default_rng(0).standard_normal((1, 6, 16, 3), np.float32)
-        np.testing.assert_array_equal(position_embedding((2, 3), (4, 4), 3).resize(value, method), value)
+        np.testing.assert_array_equal(position_embedding((2, 3), (4, 4), 3).resize(value, (4, 4), method), value)
 
     @pytest.mark.parametrize("block", [(6, 6), (2, 2), (5, 8)])
     def test_grid_keeps_neighbouring_blocks_continuous(self, block):
         grid = (2, 4)
         size = (grid[0] * block[0], grid[1] * block[1])
-        resized = position_embedding(grid, block, 2).resize(plane(8, 16, grid), "grid")
+        resized = position_embedding(grid, block, 2).resize(plane(8, 16, grid), (4, 4), "grid")
         np.testing.assert_allclose(resized, plane(*size, grid, old=(8, 16)), atol=1e-12)
 
     def test_blocks_alone_keep_their_own_corners(self):
         grid, block = (2, 2), (5, 8)
         value = np.random.default_rng(0).standard_normal((1, 4, 16, 3))
-        resized = position_embedding(grid, block, 3).resize(value).reshape(4, *block, 3)
+        resized = position_embedding(grid, block, 3).resize(value, (4, 4)).reshape(4, *block, 3)
         old = value.reshape(4, 4, 4, 3)
         for row in (0, -1):
             for column in (0, -1):
@@ -103,9 +104,33 @@ class TestResize:
     @pytest.mark.parametrize("shape", [(1, 4, 16, 5), (1, 16, 16, 3), (2, 4, 16, 3)])
     def test_other_blocks_or_channels_are_refused(self, shape, method):
         with pytest.raises(ValueError, match="number of blocks and the channels must agree"):
-            position_embedding((2, 2), (6, 6), 3).resize(np.zeros(shape), method)
+            position_embedding((2, 2), (6, 6), 3).resize(np.zeros(shape), (4, 4), method)
 
     @pytest.mark.parametrize("method", ["block", "grid"])
-    def test_blocks_that_are_not_square_are_refused(self, method):
-        with pytest.raises(ValueError, match="15 tokens are not a square map"):
-            position_embedding((2, 2), (6, 6), 3).resize(np.zeros((1, 4, 15, 3)), method)
+    def test_rectangular_sources(self, method):
+        value = plane(8, 16, (2, 2))  # blocks of 4 x 8
+        resized = position_embedding((2, 2), (8, 4), 2).resize(value, (4, 8), method)
+        if method == "grid":
+            np.testing.assert_allclose(resized, plane(16, 8, (2, 2), old=(8, 16)), atol=1e-12)
+        corners = [0, 3, 28, 31]
+        np.testing.assert_allclose(resized[0, 0, corners[:1]], value[0, 0, :1], atol=1e-12)
+
+
+class TestSourceBlock:
+    @pytest.mark.parametrize(
+        ("tokens", "block", "scale", "expected"),
+        [
+            (196, (24, 24), None, (14, 14)),
+            (196, (7, 28), None, (14, 14)),  # as many tokens, laid out otherwise
+            (196, (14, 14), (0.5, 2.0), (7, 28)),
+            (12, (3, 4), None, (3, 4)),  # no square: the model's own
+            (12, (6, 8), (0.5, 0.5), (3, 4)),
+        ],
+    )
+    def test_what_a_number_of_tokens_means(self, tokens, block, scale, expected):
+        assert source_block(tokens, block, scale) == expected
+
+    @pytest.mark.parametrize("scale", [None, (1.0, 1.0)])
+    def test_neither_square_nor_known(self, scale):
+        with pytest.raises(ValueError, match="15 tokens are not a square block"):
+            source_block(15, (4, 4), scale)
