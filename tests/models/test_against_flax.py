@@ -13,7 +13,7 @@ from conversion.tree import flatten, unflatten
 from keras_nest import NesT, ViTFlaxNesT
 from tests import keras_models
 
-PROPERTY = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

@@ -1,0 +1,55 @@
+"""Interleaved timing: rounds, disturbed rounds, ratios and the table."""
+
+import pytest
+
+from benchmarks import timing
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Sets how busy the machine was in each round."""
+
+    def play(*values):
+        shares = iter(values)
+        real = timing._round
+        monkeypatch.setattr(timing, "_round", lambda candidates: (next(shares), real(candidates)[1]))
+
+    monkeypatch.setattr(timing, "_PAUSE", 0)
+    return play
+
+
+def test_rounds_call_every_candidate_after_a_warm_up(loads):
+    loads(0, 0, 0)
+    calls = []
+    candidates = {name: lambda name=name: calls.append(name) for name in "ab"}
+    rounds = timing.interleave(candidates, 3, "test")
+    assert sorted(calls) == ["a"] * 5 + ["b"] * 5
+    assert [len(seconds) for seconds in rounds.seconds.values()] == [3, 3]
+    assert rounds.load == 0
+
+
+def test_disturbed_rounds_are_repeated(loads):
+    loads(0.5, 0, 0.3, 0)
+    rounds = timing.interleave({"a": lambda: None}, 2, "test")
+    assert rounds.loads == [0, 0]
+    assert len(rounds.seconds["a"]) == 2
+
+
+def test_on_a_busy_machine_all_rounds_count(loads):
+    loads(*[0.5] * 6)
+    rounds = timing.interleave({"a": lambda: None}, 2, "test")
+    assert rounds.loads == [0.5] * 6
+
+
+def test_ratios_are_taken_round_by_round():
+    rounds = timing.Rounds({"a": [1.0, 20.0, 3.0], "b": [2.0, 10.0, 6.0]}, [0.0] * 3)
+    assert rounds.ratio("a", "b") == 0.5
+    assert rounds.median("a") == 3
+
+
+def test_report_writes_what_it_shows(tmp_path, capsys):
+    path = tmp_path / "new" / "table.csv"
+    timing.report("Title", [{"name": "one", "value": 1.23456}, {"name": "two", "value": None}], path, "a note")
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("Title", "one", "1.235", "a note", str(path)))
+    assert path.read_text().splitlines() == ["name,value", "one,1.23456", "two,"]
