@@ -83,6 +83,7 @@ def create_model(
             embeddings of a checkpoint are resized to it, which is logged.
         weights: checkpoint to load: a published directory or a file in it, a Flax msgpack file, a '/'-keyed .npz, an
             Orbax directory, or a .keras file of this package; local or any path that TensorFlow reads ("gs://…").
+            Only a .keras file tells its image size; in the others blocks are taken to be square where they can be.
         reinit_head: start with a head of zeros instead of the checkpoint's.
         features_only: output the feature pyramid, a dictionary P2, P3, … of maps (B, H, W, C), finest first.
         resize_method: how position embeddings are resized: "block" (each block for itself, as the reference does) or

@@ -134,6 +134,7 @@ class MultiHeadAttention(BlockAttention):
     """
 
     def build_key_value(self, input_shape: Shape) -> keras.layers.Layer:
+        """See `BlockAttention.build_key_value`."""
         layer = DenseGeneral(
             (self.num_heads, 2 * self.head_dim), self.qkv_bias, name="DenseGeneral_1", dtype=self.dtype_policy
         )
@@ -141,6 +142,7 @@ class MultiHeadAttention(BlockAttention):
         return layer
 
     def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
+        """See `BlockAttention.attend`."""
         key, value = ops.split(split_heads(key_value, self.num_heads), 2, axis=-1)
         probabilities = attention_probabilities(split_heads(query, self.num_heads), key)
         values = ops.matmul(self.probabilities_dropout(probabilities, training=training), value)
@@ -156,6 +158,7 @@ class MultiQueryAttention(BlockAttention):
     """
 
     def build_key_value(self, input_shape: Shape) -> keras.layers.Layer:
+        """See `BlockAttention.build_key_value`."""
         layer = keras.layers.Dense(
             2 * self.head_dim,
             use_bias=self.qkv_bias,
@@ -167,6 +170,7 @@ class MultiQueryAttention(BlockAttention):
         return layer
 
     def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
+        """See `BlockAttention.attend`."""
         tokens = query.shape[1]
         # The heads share the keys, so they are simply more queries: no transpose, no broadcast.
         query = ops.reshape(query, (-1, tokens * self.num_heads, self.head_dim))

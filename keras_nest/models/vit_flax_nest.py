@@ -253,9 +253,11 @@ class Aggregate(ConvPool):
         super().__init__(output_dim, **{"grid": (1, 1), **kwargs})
 
     def kernel_initializer(self) -> Any:
+        """See `ConvPool.kernel_initializer`."""
         return "lecun_normal"
 
     def create_norm(self) -> keras.layers.Layer:
+        """See `ConvPool.create_norm`."""
         return ChannelNorm(name="LayerNorm_0", dtype=self.dtype_policy)
 
     def call(self, x: Any) -> Any:
