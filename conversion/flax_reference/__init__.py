@@ -1,4 +1,4 @@
-"""Flax (Linen) modules with the parameter trees of the two published NesT implementations.
+"""Flax (Linen) modules with the parameter trees of published implementations: NesT (two), ViT with hybrids, MLP-Mixer.
 
 They are the oracle that converted models are compared with, and depend on neither Keras nor TensorFlow.
 """
@@ -9,20 +9,24 @@ from typing import Any
 
 import flax.linen as nn
 
+from conversion.flax_reference.mixer import MlpMixer
 from conversion.flax_reference.nest import NesT
+from conversion.flax_reference.vit import VisionTransformer
 from conversion.flax_reference.vit_flax_nest import ViTFlaxNesT
 
-__all__ = ["NesT", "ViTFlaxNesT", "for_config"]
+__all__ = ["MlpMixer", "NesT", "ViTFlaxNesT", "VisionTransformer", "for_config"]
 
-_MODULES: dict[str, type[nn.Module]] = {"NesT": NesT, "ViTFlaxNesT": ViTFlaxNesT}
+_MODULES: dict[str, type[nn.Module]] = {
+    module.__name__: module for module in (NesT, ViTFlaxNesT, VisionTransformer, MlpMixer)
+}
 
 
 def for_config(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     """Makes the module that a configuration describes.
 
     Args:
-        architecture: "NesT" or "ViTFlaxNesT".
-        config: fields under the names of the reference; entries that are no field of the module are ignored.
+        architecture: "NesT", "ViTFlaxNesT", "VisionTransformer" or "MlpMixer".
+        config: fields under the names that the module documents; entries that are no field of the module are ignored.
 
     Returns:
         The module, without parameters.
