@@ -1,4 +1,4 @@
-"""NesT for Keras 3: published JAX checkpoints, ordinary Keras models.
+"""NesT, ViT and MLP-Mixer for Keras 3: published JAX checkpoints, ordinary Keras models.
 
 >>> import keras_nest
 >>> model = keras_nest.create_model("nest_base", weights="gs://gresearch/nest-checkpoints/nest-b_imagenet")
@@ -6,10 +6,19 @@
 >>> logits = model(preprocess(images))
 """
 
-from keras_nest.models import NesT, ViTFlaxNesT
+from keras_nest.models import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT
 from keras_nest.preprocessing import EvalPreprocessing, preprocessor
 from keras_nest.registry import create_model, list_models
 
 __version__ = "0.1.0"
 
-__all__ = ["EvalPreprocessing", "NesT", "ViTFlaxNesT", "create_model", "list_models", "preprocessor"]
+__all__ = [
+    "EvalPreprocessing",
+    "MlpMixer",
+    "NesT",
+    "ViTFlaxNesT",
+    "VisionTransformer",
+    "create_model",
+    "list_models",
+    "preprocessor",
+]

@@ -8,21 +8,23 @@ from typing import Any
 import keras
 
 from keras_nest.layers.image_blocks import Size
-from keras_nest.models import NesT, ViTFlaxNesT, nest, vit_flax_nest
+from keras_nest.models import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT, mixer, nest, vit, vit_flax_nest
 from keras_nest.models.base import ImageModel
 
 _FAMILIES: dict[str, tuple[type[ImageModel], Any]] = {
     "NesT": (NesT, nest),
     "ViTFlaxNesT": (ViTFlaxNesT, vit_flax_nest),
+    "VisionTransformer": (VisionTransformer, vit),
+    "MlpMixer": (MlpMixer, mixer),
 }
 _MODELS: dict[str, tuple[type[ImageModel], dict[str, Any]]] = {
     name: (architecture, fields)
     for architecture, module in _FAMILIES.values()
     for name, fields in module.VARIANTS.items()
 }
-ALIASES: dict[str, str] = dict(nest.ALIASES)
+ALIASES: dict[str, str] = {alias: name for _, m in _FAMILIES.values() for alias, name in m.ALIASES.items()}
 # Parameters of each model at its published size.
-PARAMETERS: dict[str, int] = {**nest.PARAMETERS, **vit_flax_nest.PARAMETERS}
+PARAMETERS: dict[str, int] = {name: count for _, m in _FAMILIES.values() for name, count in m.PARAMETERS.items()}
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -64,7 +66,7 @@ def model_fields(architecture: type[ImageModel]) -> list[str]:
 
 
 def create_model(
-    name: str,
+    name: str | None = None,
     num_classes: int | None = None,
     image_size: int | Size | None = None,
     weights: str | None = None,
@@ -76,7 +78,8 @@ def create_model(
     """Creates a published model, with new or loaded weights.
 
     Args:
-        name: a name of `list_models`, or an alias such as "nest_base".
+        name: a name of `list_models`, or an alias such as "nest_base" or "B_16". None takes it from the file name of
+            the checkpoint where that tells it, as those of AugReg do.
         num_classes: size of the head; 0 outputs the pooled embedding (B, C). None takes the checkpoint's, or without
             weights the published one.
         image_size: side or (height, width) in pixels. None takes the checkpoint's, or the published one. Position
@@ -84,26 +87,34 @@ def create_model(
         weights: checkpoint to load: a published directory or a file in it, a Flax msgpack file, a '/'-keyed .npz, an
             Orbax directory, or a .keras file of this package; local or any path that TensorFlow reads ("gs://…").
             Only a .keras file tells its image size; in the others blocks are taken to be square where they can be.
-        reinit_head: start with a head of zeros instead of the checkpoint's.
-        features_only: output the feature pyramid, a dictionary P2, P3, … of maps (B, H, W, C), finest first.
+        reinit_head: start with a head of zeros instead of the checkpoint's. A layer that only the checkpoint's head
+            needs, ViT's `pre_logits`, is left out too unless `representation_size` asks for it.
+        features_only: output a dictionary of maps (B, H, W, C), finest first: P2, P3, … of NesT's levels, block_k of
+            the blocks that `feature_blocks` names in ViT and Mixer.
         resize_method: how position embeddings are resized: "block" (each block for itself, as the reference does) or
             "grid" (the whole un-blocked map).
         **overrides: any field of the architecture, under the name that the paper's configuration uses.
 
     Returns:
-        A functional Keras model: normalised float32 images (B, H, W, 3) -> logits (B, num_classes).
+        A functional Keras model: normalised float32 images (B, H, W, in_channels) -> logits (B, num_classes).
 
     Raises:
         ValueError: unknown name or field, a value without meaning, or a checkpoint that does not fit.
         FileNotFoundError: the checkpoint does not exist.
     """
+    # Converting is another room; it is entered only when there is something to convert.
+    if name is None:
+        if weights is None:
+            raise ValueError("Neither a name nor weights are given; `list_models()` has the names.")
+        import conversion
+
+        name = conversion.name_of(weights)
     full_name, architecture, _ = resolve(name)
     check_fields(architecture, overrides)
     given = {"features_only": features_only, **overrides}
     given |= {k: v for k, v in (("num_classes", num_classes), ("image_size", image_size)) if v is not None}
     if weights is None:
         return architecture(**merge_fields(full_name, {}, given))
-    # Converting is another room; it is entered only when there is something to convert.
     import conversion
 
     model, _ = conversion.load_model(full_name, weights, given, reinit_head, resize_method)

@@ -5,24 +5,38 @@ from keras_nest.layers.block_aggregation import ConvPool
 from keras_nest.layers.dense_general import DenseGeneral
 from keras_nest.layers.embeddings import PatchEmbedding, PositionEmbedding
 from keras_nest.layers.encoder import EncoderNDBlock, MlpBlock
+from keras_nest.layers.encoder_1d import Encoder, Encoder1DBlock, MultiHeadDotProductAttention
 from keras_nest.layers.image_blocks import BlockImages, UnblockImages
 from keras_nest.layers.normalization import ChannelNorm
 from keras_nest.layers.random import Dropout, ReplicaSeedGenerator
+from keras_nest.layers.resnet import ResidualUnit, ResNetStage, StdConv
 from keras_nest.layers.stochastic_depth import StochasticDepth
+from keras_nest.layers.tokens import AddPositionEmbs, ClassToken, MapToTokens, PoolTokens, TokensToMap
 
 __all__ = [
+    "AddPositionEmbs",
     "BlockImages",
     "ChannelNorm",
+    "ClassToken",
     "ConvPool",
     "DenseGeneral",
     "Dropout",
+    "Encoder",
+    "Encoder1DBlock",
     "EncoderNDBlock",
+    "MapToTokens",
     "MlpBlock",
     "MultiHeadAttention",
+    "MultiHeadDotProductAttention",
     "MultiQueryAttention",
     "PatchEmbedding",
+    "PoolTokens",
     "PositionEmbedding",
     "ReplicaSeedGenerator",
+    "ResNetStage",
+    "ResidualUnit",
+    "StdConv",
     "StochasticDepth",
+    "TokensToMap",
     "UnblockImages",
 ]

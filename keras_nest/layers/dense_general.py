@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers import initializers
 from keras_nest.layers.image_blocks import Shape
-from keras_nest.layers.initializers import kernel_initializer
 
 
 def project(x: Any, kernel: Any, bias: Any | None, inputs: int = 1) -> Any:
@@ -29,34 +29,56 @@ def project(x: Any, kernel: Any, bias: Any | None, inputs: int = 1) -> Any:
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class DenseGeneral(keras.layers.Layer):
-    """Dense layer whose kernel keeps the head axes of the checkpoint, (C, h, d).
+    """Dense layer whose kernel keeps the head axes of the checkpoint, (C, h, d) or (h, d, C).
 
-    (…, C) -> (…, h * d): the output is flat, heads outermost. `keras.layers.EinsumDense` stores the same kernel but
-    computes an einsum, which TFLite does not fuse.
+    (…, C) -> (…, h * d) or back: inputs and outputs are flat, heads outermost. `keras.layers.EinsumDense` stores the
+    same kernel but computes an einsum, which TFLite does not fuse.
 
     Source: `flax.linen.DenseGeneral`.
 
     Args:
         features: output axes, such as (h, d).
         use_bias: adds a bias of shape `features`.
+        input_axes: axes of the kernel that stand for the input's last one, such as (h, d); None is that axis itself.
+        kernel_initializer: drawn for the kernel as a matrix (inputs, outputs); None takes NesT's.
         **kwargs: the usual layer arguments.
     """
 
-    def __init__(self, features: tuple[int, ...], use_bias: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        features: tuple[int, ...],
+        use_bias: bool = True,
+        input_axes: tuple[int, ...] | None = None,
+        kernel_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.features = tuple(features)
         self.use_bias = use_bias
+        self.input_axes = None if input_axes is None else tuple(input_axes)
+        self.kernel_initializer = initializers.get(kernel_initializer)
 
     def build(self, input_shape: Shape) -> None:
-        shape = (input_shape[-1], *self.features)
-        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=kernel_initializer())
+        axes = self.input_axes or (input_shape[-1],)
+        self.kernel = self.add_weight(name="kernel", shape=(*axes, *self.features), initializer=self._draw_kernel)
         self.bias = self.add_weight(name="bias", shape=self.features, initializer="zeros") if self.use_bias else None
 
+    def _draw_kernel(self, shape: Shape, dtype: Any = None) -> Any:
+        """Initial kernel; Keras would mistake head axes for those of a convolution and count other fans."""
+        matrix = (math.prod(shape[: -len(self.features)]), math.prod(self.features))
+        return ops.reshape(self.kernel_initializer(matrix, dtype), shape)
+
     def call(self, x: Any) -> Any:
-        return project(x, self.kernel, self.bias)
+        return project(x, self.kernel, self.bias, inputs=len(self.input_axes or "C"))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return *input_shape[:-1], math.prod(self.features)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "features": self.features, "use_bias": self.use_bias}
+        return {
+            **super().get_config(),
+            "features": self.features,
+            "use_bias": self.use_bias,
+            "input_axes": self.input_axes,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

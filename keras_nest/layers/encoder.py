@@ -1,13 +1,13 @@
-"""Transformer encoder layers on blocked images."""
+"""Transformer encoder layers, and NesT's on blocked images."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_nest.layers import initializers
 from keras_nest.layers.attention import MultiHeadAttention, MultiQueryAttention
 from keras_nest.layers.image_blocks import Shape
-from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.random import Dropout
 from keras_nest.layers.stochastic_depth import StochasticDepth
@@ -24,24 +24,41 @@ def gelu(x: Any) -> Any:
 class MlpBlock(keras.layers.Layer):
     """Two dense layers with a GELU between them: (…, C) -> (…, C).
 
-    Source: reference module `MlpBlock`.
+    Source: modules `MlpBlock` of the NesT, ViT and Mixer references.
 
     Args:
         hidden_dim: width between the two layers.
         dropout: dropout rate after the activation and after the second layer.
+        kernel_initializer: of both layers; None takes NesT's.
+        bias_initializer: of both layers.
         **kwargs: the usual layer arguments.
     """
 
-    def __init__(self, hidden_dim: int, dropout: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        hidden_dim: int,
+        dropout: float = 0.0,
+        kernel_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.hidden_dim, self.dropout = hidden_dim, dropout
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
 
     def build(self, input_shape: Shape) -> None:
         policy = self.dtype_policy
-        widths = (self.hidden_dim, input_shape[-1])
         self.dense = [
-            keras.layers.Dense(width, kernel_initializer=kernel_initializer(), name=f"Dense_{i}", dtype=policy)
-            for i, width in enumerate(widths)
+            keras.layers.Dense(
+                width,
+                # Copies: an initializer that is used twice draws the same values twice.
+                kernel_initializer=self.kernel_initializer.clone(),
+                bias_initializer=self.bias_initializer.clone(),
+                name=f"Dense_{i}",
+                dtype=policy,
+            )
+            for i, width in enumerate((self.hidden_dim, input_shape[-1]))
         ]
         self.dense[0].build(input_shape)
         self.dense[1].build((*input_shape[:-1], self.hidden_dim))
@@ -55,15 +72,55 @@ class MlpBlock(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "hidden_dim": self.hidden_dim, "dropout": self.dropout}
+        return {
+            **super().get_config(),
+            "hidden_dim": self.hidden_dim,
+            "dropout": self.dropout,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+
+class PreNormBlock(keras.layers.Layer):
+    """Pre-norm encoder layer: x + attention(norm(x)), then y + mlp(norm(y)).
+
+    Input: (…, C). Returns the output of that shape and a dictionary of the intermediates under their Flax names, each
+    of that shape too. Subclasses say which layers these are.
+    """
+
+    norms: list[keras.layers.Layer]
+    attention: keras.layers.Layer
+    mlp: keras.layers.Layer
+    branch_drops: list[keras.layers.Layer]
+
+    def create_layers(self, channels: int) -> None:
+        """Sets the two `norms`, `attention`, `mlp`, and what drops the ends of the two branches, `branch_drops`."""
+        raise NotImplementedError
+
+    def build(self, input_shape: Shape) -> None:
+        self.create_layers(input_shape[-1])
+        for layer in (*self.norms, self.attention, self.mlp):
+            layer.build(input_shape)
+
+    def call(self, x: Any, training: bool | None = None) -> tuple[Any, dict[str, Any]]:
+        parts = {}
+        normed = parts[self.norms[0].name] = self.norms[0](x)
+        attended = parts[self.attention.name] = self.attention(normed, training=training)
+        x = x + self.branch_drops[0](attended, training=training)
+        normed = parts[self.norms[1].name] = self.norms[1](x)
+        hidden = parts[self.mlp.name] = self.mlp(normed, training=training)
+        return x + self.branch_drops[1](hidden, training=training), parts
+
+    def compute_output_spec(self, x: keras.KerasTensor, training: bool | None = None) -> Any:
+        """Shapes without tracing the computation, which keeps building a deep model fast."""
+        names = (self.norms[0].name, self.attention.name, self.norms[1].name, self.mlp.name)
+        spec, *parts = (keras.KerasTensor(x.shape, dtype=self.compute_dtype) for _ in range(5))
+        return spec, dict(zip(names, parts, strict=True))
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class EncoderNDBlock(keras.layers.Layer):
-    """Pre-norm encoder layer: x + attention(norm(x)), then y + mlp(norm(y)).
-
-    Input: (B, T, N, C). Returns the output (B, T, N, C) and a dictionary of the intermediates under their Flax names,
-    each (B, T, N, C).
+class EncoderNDBlock(PreNormBlock):
+    """NesT's encoder layer on blocks, (B, T, N, C); see `PreNormBlock`.
 
     Source: NesT paper, section 3.1, equation 1; reference module `EncoderNDBlock`.
 
@@ -96,7 +153,8 @@ class EncoderNDBlock(keras.layers.Layer):
         self.mlp_ratio, self.qkv_bias = mlp_ratio, qkv_bias
         self.attn_drop, self.proj_drop, self.stochastic_depth = attn_drop, proj_drop, stochastic_depth
 
-    def build(self, input_shape: Shape) -> None:
+    def create_layers(self, channels: int) -> None:
+        """See `PreNormBlock.create_layers`."""
         policy = self.dtype_policy
         attention = ATTENTIONS[self.attn_type]
         self.norms = [norm(self.norm_type, i, dtype=policy) for i in range(2)]
@@ -108,27 +166,10 @@ class EncoderNDBlock(keras.layers.Layer):
             name=f"{attention.__name__}_0",
             dtype=policy,
         )
-        self.mlp = MlpBlock(int(self.mlp_ratio * input_shape[-1]), self.proj_drop, name="MlpBlock_0", dtype=policy)
-        for layer in (*self.norms, self.attention, self.mlp):
-            layer.build(input_shape)
-        self.drop_paths = [
+        self.mlp = MlpBlock(int(self.mlp_ratio * channels), self.proj_drop, name="MlpBlock_0", dtype=policy)
+        self.branch_drops = [
             StochasticDepth(self.stochastic_depth, name=f"StochasticDepth_{i}", dtype=policy) for i in range(2)
         ]
-
-    def call(self, x: Any, training: bool | None = None) -> tuple[Any, dict[str, Any]]:
-        parts = {}
-        normed = parts[self.norms[0].name] = self.norms[0](x)
-        attended = parts[self.attention.name] = self.attention(normed, training=training)
-        x = x + self.drop_paths[0](attended, training=training)
-        normed = parts[self.norms[1].name] = self.norms[1](x)
-        hidden = parts[self.mlp.name] = self.mlp(normed, training=training)
-        return x + self.drop_paths[1](hidden, training=training), parts
-
-    def compute_output_spec(self, x: keras.KerasTensor, training: bool | None = None) -> Any:
-        """Shapes without tracing the computation, which keeps building a deep model fast."""
-        spec = keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-        names = (self.norms[0].name, self.attention.name, self.norms[1].name, self.mlp.name)
-        return spec, {name: keras.KerasTensor(x.shape, dtype=self.compute_dtype) for name in names}
 
     def get_config(self) -> dict[str, Any]:
         fields = ("num_heads", "attn_type", "norm_type", "mlp_ratio", "qkv_bias", "attn_drop", "proj_drop")

@@ -19,10 +19,10 @@ def norm(norm_type: str, index: int = 0, **kwargs: Any) -> keras.layers.Layer:
     """Normalisation over the last axis.
 
     Args:
-        norm_type: "LN" (epsilon 1e-6), "BN" (epsilon 1e-5, momentum 0.9) or "GN" (32 groups, epsilon 1e-6, statistics
-            over blocks and tokens together).
+        norm_type: "LN" (epsilon 1e-6), "BN" (epsilon 1e-5, momentum 0.9) or "GN" (32 groups of neighbouring channels,
+            epsilon 1e-6, statistics over all axes between batch and channels).
         index: count of this type within its parent; the layer is named like Flax does, "LayerNorm_0".
-        **kwargs: further layer arguments, such as `dtype`.
+        **kwargs: further layer arguments, such as `dtype`, or another `name`.
 
     Returns:
         A Keras layer that keeps shape.
@@ -33,7 +33,7 @@ def norm(norm_type: str, index: int = 0, **kwargs: Any) -> keras.layers.Layer:
     if norm_type not in _NORMS:
         raise ValueError(f"norm_type is {norm_type!r}; it must be one of {', '.join(map(repr, _NORMS))}.")
     flax_name, create = _NORMS[norm_type]
-    return create(name=f"{flax_name}_{index}", **kwargs)
+    return create(**{"name": f"{flax_name}_{index}", **kwargs})
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")

@@ -1,7 +1,9 @@
-"""Model architectures, one file each."""
+"""Architectures: one file each, with its table of published variants on top."""
 
 from keras_nest.models.base import ImageModel, read_model
+from keras_nest.models.mixer import MlpMixer
 from keras_nest.models.nest import NesT
+from keras_nest.models.vit import VisionTransformer
 from keras_nest.models.vit_flax_nest import ViTFlaxNesT
 
-__all__ = ["ImageModel", "NesT", "ViTFlaxNesT", "read_model"]
+__all__ = ["ImageModel", "MlpMixer", "NesT", "ViTFlaxNesT", "VisionTransformer", "read_model"]

@@ -3,7 +3,7 @@
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -24,6 +24,14 @@ CIFAR10_PREPROCESSING = {
     "crop_ratio": 1.0,
     "interpolation": "bilinear",
 }
+# ViT and Mixer: the whole image is squeezed into the size, and pixels into [-1, 1].
+# Source: reference `vit_jax/input_pipeline.py`, evaluation branch.
+STRETCHED_PREPROCESSING = {
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "stretch": True,
+    "interpolation": "bilinear",
+}
 
 
 class ImageModel(keras.Model):
@@ -33,40 +41,39 @@ class ImageModel(keras.Model):
         endpoints: every named intermediate as a symbolic tensor, so that `keras.Model(model.input,
             model.endpoints["level_2"])` computes it. Keys are Flax module paths, and the common names stem,
             level_1 … level_n (maps (B, H, W, C) before pooling, without final norm), features (the normalised last
-            map), pre_logits (its mean, (B, C)) and logits.
+            map), pre_logits (what the head sees, mostly (B, C)) and logits.
         config: the arguments that built the model.
         HEAD: names of the layers that belong to the classifier.
-        omitted: layers of the full architecture that this model lacks, and whose checkpoint tensors it skips.
+        NECK: names of optional layers between pooling and head, which a head is worth nothing without.
+        omitted: modules (Flax paths) of the full architecture that this model lacks, and whose checkpoint tensors it
+            skips.
 
     Args:
         inputs: symbolic images (B, H, W, channels).
         endpoints: see above.
         config: arguments of the subclass, as `get_config` returns them.
-        features_only: output the feature pyramid.
-        name: name of the model.
+        pyramid: maps (B, H, W, C) to output instead of logits or embedding.
+        omitted: see above; the head need not be named.
+        name: name of the model; "+" becomes "_", since TensorFlow allows no other in a scope.
     """
 
     HEAD: ClassVar[tuple[str, ...]] = ("Dense_0",)
-    FINAL_NORMS: ClassVar[tuple[str, ...]] = ("LayerNorm_0", "BatchNorm_0", "GroupNorm_0")
+    NECK: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
         inputs: keras.KerasTensor,
         endpoints: dict[str, keras.KerasTensor],
         config: Mapping[str, Any],
-        features_only: bool,
-        name: str | None,
+        pyramid: dict[str, keras.KerasTensor] | None = None,
+        omitted: Sequence[str] = (),
+        name: str | None = None,
     ) -> None:
-        if features_only:
-            outputs, omitted = feature_pyramid(inputs, endpoints), (*self.FINAL_NORMS, *self.HEAD)
-        elif "logits" in endpoints:
-            outputs, omitted = endpoints["logits"], ()
-        else:
-            outputs, omitted = endpoints["pre_logits"], self.HEAD
-        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        outputs = pyramid or endpoints.get("logits", endpoints.get("pre_logits"))
+        super().__init__(inputs=inputs, outputs=outputs, name=name and name.replace("+", "_"))
         self.endpoints = endpoints
-        self.config = {**config, "features_only": features_only}
-        self.omitted = omitted
+        self.config = dict(config)
+        self.omitted = tuple(omitted) if "logits" in endpoints else (*omitted, *self.HEAD)
 
     @property
     def image_size(self) -> Size:
@@ -76,15 +83,18 @@ class ImageModel(keras.Model):
     @property
     def num_classes(self) -> int:
         """Size of the head; 0 without one."""
-        return 0 if self.omitted else self.config["num_classes"]
+        return self.config["num_classes"] if "logits" in self.endpoints else 0
 
     @classmethod
-    def infer_fields(cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    def infer_fields(
+        cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], new_head: bool = False
+    ) -> dict[str, Any]:
         """Fields that the shapes of a checkpoint's tensors show.
 
         Args:
             fields: the other fields.
             shapes: Flax path -> shape.
+            new_head: the checkpoint's head will not be used, nor what only it needs.
 
         Returns:
             `num_classes` (0 if there is no head) and, where the position embedding shows it, `image_size`.
@@ -127,26 +137,42 @@ def read_model(path: str | os.PathLike[str]) -> ImageModel:
 
 
 def classifier_endpoints(
-    features: keras.KerasTensor, num_classes: int, kernel_initializer: Any, policy: keras.DTypePolicy
+    features: keras.KerasTensor, num_classes: int, policy: keras.DTypePolicy, **head: Any
 ) -> dict[str, keras.KerasTensor]:
     """Global average pooling and the head.
 
     Args:
         features: normalised last map (B, H, W, C).
         num_classes: size of the head; 0 leaves it out.
-        kernel_initializer: of the head.
         policy: of the body; under mixed precision the pooling and the head stay in float32.
+        **head: arguments of the head, `keras.layers.Dense`.
 
     Returns:
         Endpoints `features`, `pre_logits` (B, C) and, with a head, `logits` (B, num_classes).
     """
-    dtype = policy.variable_dtype
-    pooled = keras.layers.GlobalAveragePooling2D(name="pre_logits", dtype=dtype)(features)
-    endpoints = {"features": features, "pre_logits": pooled}
-    if num_classes:
-        head = keras.layers.Dense(num_classes, kernel_initializer=kernel_initializer, name="Dense_0", dtype=dtype)
-        endpoints["logits"] = endpoints["Dense_0"] = head(pooled)
-    return endpoints
+    pooled = keras.layers.GlobalAveragePooling2D(name="pre_logits", dtype=policy.variable_dtype)(features)
+    return {"features": features, "pre_logits": pooled, **head_endpoints(pooled, num_classes, policy, **head)}
+
+
+def head_endpoints(
+    pooled: keras.KerasTensor, num_classes: int, policy: keras.DTypePolicy, **head: Any
+) -> dict[str, keras.KerasTensor]:
+    """The head.
+
+    Args:
+        pooled: what it sees, (…, C).
+        num_classes: its size; 0 leaves it out.
+        policy: of the body; under mixed precision the head stays in float32.
+        **head: further arguments of `keras.layers.Dense`, its name among them.
+
+    Returns:
+        Endpoint `logits` (…, num_classes), also under the layer's name; nothing without a head.
+    """
+    if not num_classes:
+        return {}
+    layer = keras.layers.Dense(num_classes, dtype=policy.variable_dtype, **head)
+    logits = layer(pooled)
+    return {"logits": logits, layer.name: logits}
 
 
 def feature_pyramid(
@@ -155,6 +181,10 @@ def feature_pyramid(
     """Level maps, finest first, named like Keras backbones do: Pk has stride 2^k.
 
     Where a stride is not a power of two the names are level_1 … level_n.
+
+    Args:
+        inputs: symbolic images (B, H, W, channels).
+        endpoints: of a model whose levels have strides of their own.
     """
     maps = {name: x for name, x in endpoints.items() if name.startswith("level_")}
     strides = [inputs.shape[1] / x.shape[1] for x in maps.values()]
@@ -178,6 +208,55 @@ def as_size(size: int | Size, field: str = "image_size") -> Size:
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise ValueError(f"{field} is {size!r}; it must be a positive whole number or (height, width).")
     return sides[0], sides[1]
+
+
+def check_num_classes(num_classes: int) -> None:
+    """Refuses numbers that no head has.
+
+    Raises:
+        ValueError: below 0.
+    """
+    if num_classes < 0:
+        raise ValueError(f"num_classes is {num_classes}; it must be 0 (no head) or more.")
+
+
+def check_feature_blocks(feature_blocks: Sequence[int] | None, depth: int) -> tuple[int, ...]:
+    """The blocks whose maps are wanted, the last one by default.
+
+    Args:
+        feature_blocks: numbers of blocks, counted from 1, or None.
+        depth: number of blocks there are.
+
+    Raises:
+        ValueError: there is no such block, or they are not in order.
+    """
+    if feature_blocks is None:
+        return (depth,) if depth else ()
+    numbers = tuple(feature_blocks)
+    if not numbers or list(numbers) != sorted(set(numbers)) or not 1 <= numbers[0] <= numbers[-1] <= depth:
+        raise ValueError(f"feature_blocks is {numbers}; it must hold rising numbers from 1 to {depth}.")
+    return numbers
+
+
+def check_heads(width: int, num_heads: int, width_field: str) -> None:
+    """Refuses numbers of heads that do not divide the width.
+
+    Raises:
+        ValueError: says both numbers.
+    """
+    if width % num_heads:
+        raise ValueError(f"{width_field} {width} is not a multiple of num_heads {num_heads}.")
+
+
+def check_rates(config: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """Refuses rates outside [0, 1).
+
+    Raises:
+        ValueError: names the field.
+    """
+    for field in fields:
+        if not 0 <= config[field] < 1:
+            raise ValueError(f"{field} is {config[field]}; it must be in [0, 1).")
 
 
 def square_side(tokens: int) -> int | None:

@@ -27,8 +27,12 @@ from keras_nest.models.base import (
     IMAGENET_PREPROCESSING,
     ImageModel,
     as_size,
+    check_heads,
     check_image_size,
+    check_num_classes,
+    check_rates,
     classifier_endpoints,
+    feature_pyramid,
     resolve_policy,
     square_side,
 )
@@ -168,13 +172,18 @@ class NesT(ImageModel):
             final_norm = norm(norm_type, dtype=policy)
             blocks = endpoints[final_norm.name] = final_norm(blocks)
             features = UnblockImages((1, 1), _last_block(stem, levels), name="features", dtype=policy)(blocks)
-            endpoints |= classifier_endpoints(features, num_classes, kernel_initializer(), policy)
-        super().__init__(inputs, endpoints, config, features_only, name)
+            head = {"name": "Dense_0", "kernel_initializer": kernel_initializer()}
+            endpoints |= classifier_endpoints(features, num_classes, policy, **head)
+        pyramid = feature_pyramid(inputs, endpoints) if features_only else None
+        omitted = [norm(norm_type).name] if features_only else []
+        super().__init__(inputs, endpoints, config, pyramid, omitted, name)
 
     @classmethod
-    def infer_fields(cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    def infer_fields(
+        cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], new_head: bool = False
+    ) -> dict[str, Any]:
         """See `ImageModel.infer_fields`."""
-        inferred = super().infer_fields(fields, shapes)
+        inferred = super().infer_fields(fields, shapes, new_head)
         position_embedding = shapes.get("PositionEmbedding_0/pos_embedding")
         side = square_side(position_embedding[2]) if position_embedding else None
         if side:
@@ -274,14 +283,8 @@ def resolve_image_size(
 def _check_fields(config: dict[str, Any]) -> None:
     if config["attn_type"] not in ATTENTIONS:
         raise ValueError(f"attn_type is {config['attn_type']!r}; it must be one of {', '.join(map(repr, ATTENTIONS))}.")
-    if config["embedding_dim"] % config["num_heads"]:
-        raise ValueError(
-            f"embedding_dim {config['embedding_dim']} is not a multiple of num_heads {config['num_heads']}."
-        )
-    if config["num_classes"] < 0:
-        raise ValueError(f"num_classes is {config['num_classes']}; it must be 0 (no head) or more.")
+    check_heads(config["embedding_dim"], config["num_heads"], "embedding_dim")
+    check_num_classes(config["num_classes"])
     if not config["num_layers_per_block"] or min(config["num_layers_per_block"]) < 1:
         raise ValueError("num_layers_per_block must hold a positive number of encoder layers for each level.")
-    for rate in ("attn_drop", "proj_drop", "stochastic_depth_drop"):
-        if not 0 <= config[rate] < 1:
-            raise ValueError(f"{rate} is {config[rate]}; it must be in [0, 1).")
+    check_rates(config, ("attn_drop", "proj_drop", "stochastic_depth_drop"))

@@ -22,6 +22,7 @@ from keras_nest.models.base import (
     as_size,
     check_image_size,
     classifier_endpoints,
+    feature_pyramid,
     resolve_policy,
     square_side,
 )
@@ -40,6 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     }
 }
 PARAMETERS = {"vit_flax_nest": 16_498_516}
+ALIASES: dict[str, str] = {}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -330,13 +332,18 @@ class ViTFlaxNesT(ImageModel):
         if not features_only:
             features = ChannelNorm(name="LayerNorm_0", dtype=policy)(last_map)
             endpoints["LayerNorm_0"] = features
-            endpoints |= classifier_endpoints(features, num_classes, "lecun_normal", policy)
-        super().__init__(inputs, endpoints, config, features_only, name)
+            head = {"name": "Dense_0", "kernel_initializer": "lecun_normal"}
+            endpoints |= classifier_endpoints(features, num_classes, policy, **head)
+        pyramid = feature_pyramid(inputs, endpoints) if features_only else None
+        omitted = ["LayerNorm_0"] if features_only else []
+        super().__init__(inputs, endpoints, config, pyramid, omitted, name)
 
     @classmethod
-    def infer_fields(cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    def infer_fields(
+        cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], new_head: bool = False
+    ) -> dict[str, Any]:
         """See `ImageModel.infer_fields`."""
-        inferred = super().infer_fields(fields, shapes)
+        inferred = super().infer_fields(fields, shapes, new_head)
         position_embedding = shapes.get("Transformer_0/pos_emb")
         side = square_side(position_embedding[0]) if position_embedding else None
         if side:

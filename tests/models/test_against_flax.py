@@ -1,7 +1,6 @@
 """Keras and Flax agree on random small configurations: outputs, and gradients of every parameter."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 import conversion
 from conversion import flax_reference
 from conversion.tree import flatten, unflatten
-from keras_nest import NesT, ViTFlaxNesT
+from keras_nest import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT
 from tests import keras_models
 
 PROPERTY = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -74,19 +73,58 @@ def _random_tree(model, rng):
     return tree
 
 
+@st.composite
+def vit_configurations(draw):
+    heads = draw(st.sampled_from([1, 2, 3]))
+    patch = draw(st.sampled_from([1, 2, (1, 3)]))
+    resnet = draw(st.sampled_from([None, None, (), (1,), (1, 2)]))
+    sides = st.integers(8, 17) if resnet is not None else st.integers(3, 7)
+    layers = draw(st.sampled_from([None, 0, 1, 2]))
+    classifiers = ["gap", "unpooled"] if layers is None else ["token", "gap", "unpooled", "token_unpooled"]
+    return {
+        "num_classes": draw(st.integers(0, 5)),
+        "image_size": (draw(sides), draw(sides)),
+        "in_channels": draw(st.sampled_from([1, 3])),
+        "patch_size": 1 if resnet is not None else patch,
+        "hidden_size": 4 * draw(st.integers(1, 3)) * heads,
+        "num_layers": layers,
+        "num_heads": heads,
+        "mlp_dim": draw(st.integers(1, 9)),
+        "classifier": draw(st.sampled_from(classifiers)),
+        "representation_size": draw(st.sampled_from([None, 6])),
+        "resnet_num_layers": resnet,
+        "resnet_width_factor": draw(st.sampled_from([0.5, 1])),
+    }
+
+
+@st.composite
+def mixer_configurations(draw):
+    return {
+        "num_classes": draw(st.integers(0, 5)),
+        "image_size": (draw(st.integers(2, 9)), draw(st.integers(2, 9))),
+        "in_channels": draw(st.sampled_from([1, 3])),
+        "patch_size": draw(st.sampled_from([2, 3, (2, 4)])),
+        "hidden_dim": draw(st.integers(6, 12)),  # a norm over two channels is mostly rounding
+        "num_blocks": draw(st.integers(1, 2)),
+        "tokens_mlp_dim": draw(st.integers(1, 6)),
+        "channels_mlp_dim": draw(st.integers(1, 6)),
+    }
+
+
 def _compare(architecture, config, seed):
     rng = np.random.default_rng(seed)
     model = architecture(**config)
     tree = _random_tree(model, rng)
     conversion.load_weights(model, tree)
     images = rng.standard_normal((2, *model.input_shape[1:])).astype(np.float32)
-    labels = rng.integers(0, config["num_classes"], 2)
+    labels = np.eye(model.output_shape[-1], dtype=np.float32)[rng.integers(0, model.output_shape[-1], 2)]
     module = flax_reference.for_config(architecture.__name__, model.config)
     variables = unflatten(tree)
 
     def loss(params, images):
         logits = module.apply({**variables, "params": params}, images)
-        return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean(), logits
+        one_hot = labels.reshape(2, *(1,) * (logits.ndim - 2), -1)
+        return -(one_hot * jax.nn.log_softmax(logits)).sum(-1).mean(), logits
 
     with keras_models.exact_matmuls():
         compiled = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(variables["params"], images)
@@ -116,3 +154,15 @@ def test_nest(config, seed):
 @given(vit_flax_configurations(), st.integers(0, 2**31))
 def test_vit_flax_nest(config, seed):
     _compare(ViTFlaxNesT, config, seed)
+
+
+@PROPERTY
+@given(vit_configurations(), st.integers(0, 2**31))
+def test_vision_transformer(config, seed):
+    _compare(VisionTransformer, config, seed)
+
+
+@PROPERTY
+@given(mixer_configurations(), st.integers(0, 2**31))
+def test_mlp_mixer(config, seed):
+    _compare(MlpMixer, config, seed)
