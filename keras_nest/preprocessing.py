@@ -39,9 +39,10 @@ class EvalPreprocessing(keras.layers.Layer):
 
     The image is scaled until the crop takes `crop_ratio` of it, bilinearly and without antialiasing, and is not
     scaled at all when it has the right size already. Scaling to a short side of 256 and cropping 224 is
-    crop_ratio 0.875.
+    crop_ratio 0.875. With `stretch` the whole image is squeezed into the size instead.
 
-    Source: reference `libml/preprocess.py`, evaluation branch.
+    Sources: NesT reference `libml/preprocess.py`, evaluation branch; ViT reference `vit_jax/input_pipeline.py`,
+    evaluation branch (stretched), and `vit_jax/preprocess.py` (truncated; stretched or cropped).
 
     Args:
         image_size: side or (height, width) of the output in pixels.
@@ -49,10 +50,12 @@ class EvalPreprocessing(keras.layers.Layer):
         std: deviation of each channel of [0, 1] images.
         crop_ratio: share of the short side that the central crop keeps, in (0, 1].
         interpolation: "bilinear" or "bicubic".
+        stretch: resize to the size without keeping the aspect ratio, and crop nothing.
+        truncate: cut the resized pixels down to whole numbers of 0..255, as LiT does; images must then be uint8.
         **kwargs: the usual layer arguments.
 
     Raises:
-        ValueError: unknown interpolation or a ratio outside (0, 1].
+        ValueError: unknown interpolation, or a ratio outside (0, 1] or beside `stretch`.
     """
 
     def __init__(
@@ -62,6 +65,8 @@ class EvalPreprocessing(keras.layers.Layer):
         std: Sequence[float],
         crop_ratio: float = 1.0,
         interpolation: str = "bilinear",
+        stretch: bool = False,
+        truncate: bool = False,
         **kwargs: Any,
     ) -> None:
         # Inputs are integers or images of any size; Keras must not cast or check them.
@@ -70,9 +75,12 @@ class EvalPreprocessing(keras.layers.Layer):
             raise ValueError(f"interpolation is {interpolation!r}; it must be one of {', '.join(_METHODS)}.")
         if not 0 < crop_ratio <= 1:
             raise ValueError(f"crop_ratio is {crop_ratio}; it must be in (0, 1].")
+        if stretch and crop_ratio != 1:
+            raise ValueError(f"crop_ratio is {crop_ratio}; with stretch=True nothing is cropped, so leave it at 1.")
         self.image_size = as_size(image_size)
         self.mean, self.std = tuple(mean), tuple(std)
         self.crop_ratio, self.interpolation = crop_ratio, interpolation
+        self.stretch, self.truncate = stretch, truncate
         # As the reference writes it, int(256 / 224 * size): the division first decides the last pixel.
         self.resized = tuple(int((1 / crop_ratio) * side) for side in self.image_size)
 
@@ -87,29 +95,38 @@ class EvalPreprocessing(keras.layers.Layer):
         return tf.stack([self.call(image) for image in images])
 
     def call(self, images: Any) -> Any:
-        images = self._as_unit_floats(tf.convert_to_tensor(images))
+        images = tf.convert_to_tensor(images)
+        self._check(images)
+        if self.truncate:
+            images = tf.floor(self._crop(self._resize(tf.cast(images, tf.float32)))) / 255.0
+        else:
+            images = self._crop(self._resize(self._as_unit_floats(images)))
+        return (images - tf.constant(self.mean, tf.float32)) / tf.constant(self.std, tf.float32)
+
+    def _check(self, images: tf.Tensor) -> None:
+        if images.dtype != tf.uint8 and (self.truncate or not images.dtype.is_floating):
+            allowed = "uint8 in 0..255" if self.truncate else "uint8 in 0..255 or floats in [0, 1]"
+            raise ValueError(f"Images have dtype {images.dtype.name}; they must be {allowed}.")
         channels = len(self.mean)
         if images.shape.rank not in (3, 4) or images.shape[-1] not in (None, channels):
             raise ValueError(
                 f"Images have the shape {images.shape}; it must be (h, w, {channels}) or (B, h, w, {channels})."
             )
-        images = self._crop(self._resize(images))
-        return (images - tf.constant(self.mean, tf.float32)) / tf.constant(self.std, tf.float32)
 
     @staticmethod
     def _as_unit_floats(images: tf.Tensor) -> tf.Tensor:
-        if images.dtype == tf.uint8:
-            return tf.cast(images, tf.float32) / 255.0
-        if images.dtype.is_floating:
-            return tf.cast(images, tf.float32)
-        raise ValueError(f"Images have dtype {images.dtype.name}; they must be uint8 in 0..255 or floats in [0, 1].")
+        floats = tf.cast(images, tf.float32)
+        return floats / 255.0 if images.dtype == tf.uint8 else floats
 
     def _resize(self, images: tf.Tensor) -> tf.Tensor:
-        """Scales so that the resized target just fits inside, keeping the aspect ratio."""
-        sides = tf.cast(tf.shape(images)[-3:-1], tf.float32)
-        # As the reference, the rounded ratio first: sides of half a pixel then round the same way.
-        ratio = tf.reduce_max(tf.constant(self.resized, tf.float32) / sides)
-        return tf.image.resize(images, tf.cast(tf.round(sides * ratio), tf.int32), _METHODS[self.interpolation])
+        """Scales so that the target just fits inside, keeping the aspect ratio unless it stretches."""
+        size = tf.constant(self.resized)
+        if not self.stretch:
+            sides = tf.cast(tf.shape(images)[-3:-1], tf.float32)
+            # As the reference, the rounded ratio first: sides of half a pixel then round the same way.
+            ratio = tf.reduce_max(tf.constant(self.resized, tf.float32) / sides)
+            size = tf.cast(tf.round(sides * ratio), tf.int32)
+        return tf.image.resize(images, size, _METHODS[self.interpolation])
 
     def _crop(self, images: tf.Tensor) -> tf.Tensor:
         height, width = self.image_size
@@ -121,5 +138,5 @@ class EvalPreprocessing(keras.layers.Layer):
         return *input_shape[:-3], *self.image_size, input_shape[-1]
 
     def get_config(self) -> dict[str, Any]:
-        fields = ("image_size", "mean", "std", "crop_ratio", "interpolation")
+        fields = ("image_size", "mean", "std", "crop_ratio", "interpolation", "stretch", "truncate")
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}

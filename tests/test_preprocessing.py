@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_nest
 from keras_nest import EvalPreprocessing
-from tests.golden import loading, synthetic
+from tests.golden import loading, synthetic, vit_loading
 
 IMAGENET, _ = keras_nest.registry.preprocessing_spec("nest_tiny")
 MEAN, STD = np.float32(IMAGENET["mean"]), np.float32(IMAGENET["std"])
@@ -49,6 +49,22 @@ class TestAgainstTheReference:
         EvalPreprocessing(size, **IMAGENET)(np.zeros((height, width, 3), np.uint8))
         ratio = np.float32(int(256 / 224 * size)) / np.float32(min(height, width))
         np.testing.assert_array_equal(sizes[0], np.round(np.float32([height, width]) * ratio))
+
+    @pytest.mark.parametrize("number", range(5))
+    def test_vit_and_mixer_squeeze_the_whole_image(self, number):
+        stored = vit_loading.arrays("images/preprocess")
+        out = EvalPreprocessing(24, **keras_nest.registry.preprocessing_spec("ViT-B_16")[0])(stored[f"image_{number}"])
+        np.testing.assert_allclose(out, stored[f"eval_{number}"][0, 0], atol=1e-6, rtol=0)
+        assert keras_nest.registry.preprocessing_spec("Mixer-B_16") == keras_nest.registry.preprocessing_spec("B_16")
+
+    @pytest.mark.parametrize("size", [16, 24, 12])
+    @pytest.mark.parametrize("crop", [False, True])
+    def test_pixels_are_truncated_as_lit_does(self, size, crop):
+        """Another rounding would be off by 2 / 255 in half of all pixels."""
+        stored = vit_loading.arrays("images/preprocess")
+        preprocess = EvalPreprocessing(size, [0.5] * 3, [0.5] * 3, stretch=not crop, truncate=True)
+        out = preprocess([stored[f"image_{number}"] for number in range(5)])
+        np.testing.assert_allclose(out, stored[f"preprocess_size{size}_crop{int(crop)}"], atol=1e-6, rtol=0)
 
     def test_small_models_do_not_scale_their_own_size(self):
         image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
@@ -101,6 +117,14 @@ class TestInputs:
     def test_other_dtypes_are_refused(self, dtype):
         with pytest.raises(ValueError, match=f"dtype {dtype}; they must be uint8 in 0..255 or floats"):
             EvalPreprocessing(16, **IMAGENET)(np.zeros((20, 20, 3), dtype))
+
+    def test_what_is_defined_for_pixels_refuses_floats(self, image):
+        with pytest.raises(ValueError, match=r"float32; they must be uint8 in 0\.\.255"):
+            EvalPreprocessing(16, MEAN, STD, stretch=True, truncate=True)(np.float32(image) / 255)
+
+    def test_nothing_is_cropped_of_a_stretched_image(self):
+        with pytest.raises(ValueError, match=r"crop_ratio is 0\.5; with stretch=True"):
+            EvalPreprocessing(16, MEAN, STD, crop_ratio=0.5, stretch=True)
 
     def test_a_path_is_refused(self):
         with pytest.raises(ValueError, match="dtype string; they must be uint8"):
