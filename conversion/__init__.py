@@ -4,7 +4,8 @@
 Orbax directories and `--verify`.
 """
 
-from conversion.load import LoadReport, load_model, load_weights
+from conversion.augreg import augreg, augreg_best
+from conversion.load import LoadReport, load_model, load_weights, name_of
 from conversion.names import Tree, model_tree
 from conversion.save import write_checkpoint
 from conversion.sources import read_checkpoint
@@ -13,10 +14,13 @@ from keras_nest.names import flax_path
 __all__ = [
     "LoadReport",
     "Tree",
+    "augreg",
+    "augreg_best",
     "flax_path",
     "load_model",
     "load_weights",
     "model_tree",
+    "name_of",
     "read_checkpoint",
     "write_checkpoint",
 ]

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from conversion.load import LoadReport, load_model
+from conversion.legacy import LAYOUTS
+from conversion.load import LoadReport, load_model, name_of
 from conversion.names import model_tree
 from conversion.save import write_checkpoint
 from conversion.sources import read_checkpoint
@@ -21,7 +22,7 @@ from keras_nest.models import ImageModel, read_model
 # Keras and Flax agree to about 2e-6 on logits of size one; more than this is a wrong model, not rounding.
 _VERIFY_TOLERANCE = 1e-4
 
-DESCRIPTION = "Converts a JAX checkpoint to a Keras model (NAME CHECKPOINT OUT.keras), or back with --to-flax."
+DESCRIPTION = "Converts a JAX checkpoint to a Keras model ([NAME] CHECKPOINT OUT.keras), or back with --to-flax."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,11 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         nargs="+",
-        metavar="NAME CHECKPOINT OUT.keras | MODEL.keras OUT",
-        help="model name, checkpoint (published directory, .flax, .npz, Orbax directory; local or gs://) and output; "
-        "with --to-flax the model and an output ending in .npz, .msgpack, .flax or, for Orbax, nothing",
+        metavar="[NAME] CHECKPOINT OUT.keras | MODEL.keras OUT",
+        help="model name (not needed where the checkpoint's file name tells it), checkpoint (published directory, "
+        ".flax, .npz, Orbax directory; local or gs://) and output; with --to-flax the model and an output ending in "
+        ".npz, .msgpack, .flax or, for Orbax, nothing",
     )
     parser.add_argument("--to-flax", action="store_true", help="write a Keras model as a Flax checkpoint")
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default="linen",
+        help="names of --to-flax: today's, or those of the first ViT files",
+    )
     parser.add_argument("--num-classes", type=int, help="size of the head (default: the checkpoint's)")
     parser.add_argument("--image-size", type=_literal, help="side or HEIGHT,WIDTH (default: the checkpoint's)")
     parser.add_argument("--reinit-head", action="store_true", help="start with a head of zeros")
@@ -50,17 +58,17 @@ def main(args: argparse.Namespace) -> int:
         ValueError: bad arguments, or a checkpoint that does not fit.
         OSError: missing input, or existing or unwritable output.
     """
-    expected = 2 if args.to_flax else 3
-    if len(args.paths) != expected:
+    if len(args.paths) not in ((2,) if args.to_flax else (2, 3)):
         shape = "MODEL.keras OUT" if args.to_flax else "NAME CHECKPOINT OUT.keras"
         raise ValueError(f"{len(args.paths)} arguments were given; expected {shape}.")
     return (_to_flax if args.to_flax else _to_keras)(args)
 
 
 def _to_keras(args: argparse.Namespace) -> int:
-    name, checkpoint, output = args.paths
+    *names, checkpoint, output = args.paths
     if not output.endswith((".keras", ".weights.h5")):
         raise ValueError(f"The output {output} must end in .keras or .weights.h5.")
+    name = names[0] if names else name_of(checkpoint)
     given = _given_fields(name, args)
     start = time.perf_counter()
     # Entered first: an output that cannot be written is refused before any work.
@@ -89,7 +97,7 @@ def _to_keras(args: argparse.Namespace) -> int:
 def _to_flax(args: argparse.Namespace) -> int:
     source, output = args.paths
     model = read_model(source)
-    tensors = write_checkpoint(model, output, args.overwrite)
+    tensors = write_checkpoint(model, output, args.overwrite, args.layout)
     facts = {"model": source, "tensors": tensors, "parameters": model.count_params(), "written": output}
     print_facts(f"Converted {model.name} to Flax", facts)
     return 0
@@ -132,8 +140,8 @@ def _facts(model: ImageModel, report: LoadReport, checkpoint: str, output: str) 
         "image size": "{} x {}".format(*model.image_size),
         "written": f"{output} ({os.path.getsize(output) / 2**20:.1f} MiB)",
     }
-    if report.resized:
-        facts["resized"] = "\n".join(report.resized)
+    if report.changed:
+        facts["changed"] = "\n".join(report.changed)
     if report.skipped:
         facts["not used"] = ", ".join(report.skipped)
     return facts
@@ -141,7 +149,7 @@ def _facts(model: ImageModel, report: LoadReport, checkpoint: str, output: str) 
 
 def _verify(model: ImageModel, report: LoadReport, checkpoint: str, facts: dict[str, Any]) -> float:
     """Adds the largest difference to the facts, and returns it relative to the outputs' scale."""
-    changed = report.resized or report.new_head
+    changed = report.changed or report.new_head
     # The checkpoint's own tensors, not the model's: a tensor that went astray must show.
     tree = model_tree(model) if changed else read_checkpoint(checkpoint)
     difference, scale = largest_difference(model, tree, headless=report.new_head)

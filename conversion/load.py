@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from conversion.names import Tree, checkpoint_variables, model_tree, module_name
+from conversion.fit import Fitted, fit
+from conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, module_name, plain
 from conversion.sources import Progress, read_checkpoint
 from keras_nest import registry
 from keras_nest.layers.embeddings import RESIZE_METHODS
@@ -27,23 +28,42 @@ class LoadReport:
     Attributes:
         tensors: tensors of the checkpoint that went into the model.
         parameters: numbers in the model, batch statistics included.
-        resized: one sentence for each resized position embedding.
+        changed: one sentence for each tensor that is not as in the checkpoint.
         new_head: the head was set to zero.
         skipped: top-level modules of the checkpoint that the model does without.
     """
 
     tensors: int
     parameters: int
-    resized: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     new_head: bool = False
     skipped: tuple[str, ...] = ()
 
     def log(self) -> None:
         """Tells the user what is not as in the checkpoint."""
-        for sentence in self.resized:
+        for sentence in self.changed:
             _log.warning(sentence)
         if self.new_head:
             _log.info("The head was set to zero.")
+        if self.skipped:
+            _log.warning(f"Of the checkpoint, {', '.join(self.skipped)} was not used.")
+
+
+def name_of(weights: str | os.PathLike[str]) -> str:
+    """The model that a checkpoint's file name tells.
+
+    Raises:
+        ValueError: it tells none.
+    """
+    from conversion.augreg import model_of
+
+    name = model_of(os.fspath(weights))
+    if name is None:
+        raise ValueError(
+            f"The file name {os.path.basename(os.fspath(weights))} does not tell which model it is; give the model's "
+            "name, one of `keras-nest list`."
+        )
+    return name
 
 
 def load_model(
@@ -72,15 +92,13 @@ def load_model(
         FileNotFoundError: there is no checkpoint.
     """
     full_name, architecture, _ = registry.resolve(name)
-    source_size = None
-    if os.fspath(weights).endswith(".keras"):
-        source = read_model(weights)
-        tree, source_size = model_tree(source), source.image_size
-        inferred = {"num_classes": source.num_classes, "image_size": source_size}
-    else:
-        tree = read_checkpoint(weights, progress)
-        shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
-        inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes)
+    source = read_model(weights) if os.fspath(weights).endswith(".keras") else None
+    source_size = source.image_size if source else None
+    tree = model_tree(source) if source else read_checkpoint(weights, progress)
+    shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
+    inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes, new_head=reinit_head)
+    if source:
+        inferred |= {"num_classes": source.num_classes, "image_size": source_size}
     model = architecture(**registry.merge_fields(full_name, inferred, given))
     try:
         report = load_weights(model, tree, reinit_head, resize_method, source_size)
@@ -112,92 +130,49 @@ def load_weights(
     Raises:
         ValueError: tensors are missing, left over or of another shape.
     """
-    variables = checkpoint_variables(model)
-    skipped = {path for path in tree if module_name(path) in model.omitted}
-    new_head = {path for path in variables if reinit_head and module_name(path) in model.HEAD}
-    skipped |= {path for path in tree if reinit_head and module_name(path) in model.HEAD}
     if resize_method not in RESIZE_METHODS:
         raise ValueError(f"resize_method is {resize_method!r}; it must be one of {', '.join(RESIZE_METHODS)}.")
+    variables = checkpoint_variables(model)
+    skipped = {path for path in tree if belongs_to(path, model.omitted)}
+    new_head = {path for path in variables if reinit_head and belongs_to(path, model.HEAD)}
+    new_neck = {path for path in variables if reinit_head and path not in tree and belongs_to(path, model.NECK)}
+    skipped |= {path for path in tree if reinit_head and belongs_to(path, model.HEAD)}
     wanted = {path: tree[path] for path in variables if path in tree and path not in new_head}
-    values, resized, refused = _fit_shapes(model, variables, wanted, resize_method, source_size)
+    fitted = fit(model, variables, wanted, resize_method, source_size)
     left = [path for path in tree if path not in variables and path not in skipped]
-    _check(model, variables, values, left, new_head, refused)
-    _warn_of_nan(values)
-    for path, value in values.items():
+    _check(model, variables, fitted, left, new_head | new_neck)
+    _check_neck(model, tree, skipped, reinit_head)
+    _warn_of_nan(fitted.values)
+    for path, value in fitted.values.items():
         variables[path].assign(value)
     for path in new_head:
         variables[path].assign(np.zeros(variables[path].shape))
+    new = [f"{plain(path)} is not in the checkpoint and starts with random values." for path in new_neck]
     return LoadReport(
-        tensors=len(values),
+        tensors=len(fitted.values),
         parameters=sum(int(np.prod(variable.shape)) for variable in variables.values()),
-        resized=tuple(resized),
+        changed=(*fitted.changed, *new),
         new_head=bool(new_head),
         skipped=tuple(sorted({module_name(path) for path in skipped - new_head})),
     )
 
 
-def _fit_shapes(
-    model: ImageModel, variables: dict[str, keras.Variable], values: Tree, resize_method: str, source_size: Size | None
-) -> tuple[Tree, list[str], dict[str, str]]:
-    """Reshapes what old Flax stored otherwise, and resizes what a layer knows how to resize.
-
-    Returns:
-        The values, a sentence for each resized one, and why others could not be resized, by path.
-    """
-    layers = {layer.path: layer for layer in model._flatten_layers()}
-    height, width = model.image_size
-    scale = None if source_size is None else (source_size[0] / height, source_size[1] / width)
-    fitted, resized, refused = {}, [], {}
-    for path, value in values.items():
-        shape = tuple(variables[path].shape)
-        layer: Any = layers.get(variables[path].path.rpartition("/")[0])
-        if value.shape != shape and _squeeze(value.shape) == _squeeze(shape):
-            value = value.reshape(shape)  # Flax 0.3 stored GroupNorm vectors as (1, 1, 1, C)
-        elif value.ndim == len(shape) and hasattr(layer, "resize"):
-            try:
-                block = layer.source_block(value, scale)
-                if block != layer.block:
-                    value = layer.resize(value, block, resize_method)
-                    resized.append(_resize_sentence(path, block, layer.block, resize_method))
-            except ValueError as error:
-                refused[path] = str(error)
-        fitted[path] = value
-    return fitted, resized, refused
-
-
-def _resize_sentence(path: str, old: Size, new: Size, method: str) -> str:
-    old_block, new_block = ("{} x {}".format(*block) for block in (old, new))
-    return f"{_plain(path)} was resized from {old_block} to {new_block} tokens a block (method {method})."
-
-
-def _squeeze(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without leading axes of size one."""
-    shape = tuple(shape)
-    while shape and shape[0] == 1:
-        shape = shape[1:]
-    return shape
-
-
 def _check(
-    model: ImageModel,
-    variables: dict[str, keras.Variable],
-    values: Tree,
-    extra: list[str],
-    new_head: set[str],
-    refused: dict[str, str],
+    model: ImageModel, variables: dict[str, keras.Variable], fitted: Fitted, extra: list[str], new: set[str]
 ) -> None:
     """Raises unless every variable has a tensor of its shape and no tensor is left over."""
-    missing = [path for path in variables if path not in values and path not in new_head]
+    values, refused = fitted.values, fitted.refused
+    missing = [path for path in variables if path not in values and path not in new]
     differing = [path for path in values if values[path].shape != tuple(variables[path].shape)]
     problems = [*differing, *missing, *extra]
     if not problems:
         return
-    if all(module_name(path) in model.HEAD for path in problems):
+    if all(belongs_to(path, model.HEAD) for path in problems):
         raise ValueError(_head_sentence(model, values))
     if set(problems) == set(refused):
         raise ValueError(next(iter(refused.values())))
     parts = [
-        f"{_plain(path)} is {values[path].shape} in the checkpoint and {tuple(variables[path].shape)} in the model"
+        f"{plain(path)} is {values[path].shape} in the checkpoint and {tuple(variables[path].shape)} in the model"
         for path in differing[:_SHOWN]
     ]
     if missing:
@@ -208,6 +183,19 @@ def _check(
         f"{len(problems)} tensors differ: {'; '.join(parts)}. "
         "Is it a checkpoint of another model, or does a field need to be set?"
     )
+
+
+def _check_neck(model: ImageModel, tree: Tree, skipped: set[str], reinit_head: bool) -> None:
+    """Refuses a head without the layer that it was trained on."""
+    if reinit_head or not model.num_classes:
+        return
+    necks = [name for name in model.NECK if any(belongs_to(path, [name]) for path in skipped)]
+    if necks:
+        width = tree[f"params/{necks[0]}/kernel"].shape[-1]
+        raise ValueError(
+            f"its head was trained on the layer {necks[0]}, which the model lacks; pass reinit_head=True "
+            f"(--reinit-head) for a new head of zeros, or representation_size={width} to keep both."
+        )
 
 
 def _head_sentence(model: ImageModel, tree: Tree) -> str:
@@ -226,10 +214,6 @@ def _warn_of_nan(values: Tree) -> None:
         warnings.warn(f"The checkpoint holds NaN or infinite values in {_some(damaged)}.", stacklevel=2)
 
 
-def _plain(path: str) -> str:
-    return path.removeprefix("params/")
-
-
 def _some(paths: list[str]) -> str:
-    shown = ", ".join(_plain(path) for path in paths[:_SHOWN])
+    shown = ", ".join(plain(path) for path in paths[:_SHOWN])
     return shown if len(paths) <= _SHOWN else f"{shown} and {len(paths) - _SHOWN} more"

@@ -1,5 +1,7 @@
 """A model's variables as a checkpoint holds them."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 
@@ -22,3 +24,14 @@ def model_tree(model: keras.Model) -> Tree:
 def module_name(path: str) -> str:
     """Top-level module that a tensor belongs to."""
     return path.split("/")[1]
+
+
+def belongs_to(path: str, modules: Iterable[str]) -> bool:
+    """Whether a tensor lies in one of the modules, which are named by their Flax paths."""
+    _, _, inner = path.partition("/")
+    return any(inner == module or inner.startswith(f"{module}/") for module in modules)
+
+
+def plain(path: str) -> str:
+    """A path as a published .npz has it, for people."""
+    return path.removeprefix("params/")

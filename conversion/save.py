@@ -4,6 +4,7 @@ import os
 
 import keras
 
+from conversion.legacy import to_layout
 from conversion.msgpack_file import write_msgpack
 from conversion.names import model_tree
 from conversion.npz_file import write_npz
@@ -11,7 +12,9 @@ from conversion.orbax_directory import write_orbax
 from keras_nest.files import atomic_output
 
 
-def write_checkpoint(model: keras.Model, path: str | os.PathLike[str], overwrite: bool = False) -> int:
+def write_checkpoint(
+    model: keras.Model, path: str | os.PathLike[str], overwrite: bool = False, layout: str = "linen"
+) -> int:
     """Writes a model's tensors, parameters and batch statistics, under their Flax names.
 
     Args:
@@ -19,12 +22,13 @@ def write_checkpoint(model: keras.Model, path: str | os.PathLike[str], overwrite
         path: .npz (plain paths, as published ViT files), .msgpack or .flax ({"params": …, "batch_stats": …}), or a
             name without suffix for an Orbax directory of the same tree.
         overwrite: replace what lies there.
+        layout: "linen", or "pre_linen" for programs that expect the first published ViT files.
 
     Returns:
         Number of tensors written.
 
     Raises:
-        ValueError: unknown suffix.
+        ValueError: unknown suffix or layout.
         FileExistsError: the path exists and `overwrite` is false.
         ModuleNotFoundError: Orbax without the `flax` extra.
     """
@@ -33,7 +37,7 @@ def write_checkpoint(model: keras.Model, path: str | os.PathLike[str], overwrite
     writers = {".npz": write_npz, ".msgpack": write_msgpack, ".flax": write_msgpack}
     if suffix and suffix not in writers:
         raise ValueError(f"{path} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
-    tree = model_tree(model)
+    tree = to_layout(model_tree(model), layout)
     with atomic_output(path, overwrite) as partial:
         if not suffix:
             write_orbax(tree, partial)

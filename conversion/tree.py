@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from conversion.legacy import to_linen
 from conversion.names import Tree
 
 # Where the parameters lie: NesT's trainer, ViT's trainer, Flax variables or a train state; else the root itself.
@@ -44,7 +45,7 @@ def select_variables(flat: Mapping[str, Any]) -> Tree:
         flat: '/'-joined paths -> arrays, in any published layout.
 
     Returns:
-        "params/PATH" and "batch_stats/PATH" -> array.
+        "params/PATH" and "batch_stats/PATH" -> array, under today's names.
 
     Raises:
         ValueError: no tensor found.
@@ -59,7 +60,7 @@ def select_variables(flat: Mapping[str, Any]) -> Tree:
             tree["params/" + key.removeprefix(params_prefix)] = np.asarray(value)
     if not tree:
         raise ValueError("it holds no model parameters")
-    return tree
+    return to_linen(tree)
 
 
 def _join_chunks(node: Mapping[str, Any]) -> np.ndarray:

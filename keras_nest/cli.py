@@ -34,18 +34,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from conversion import cli as converter
+    from conversion import published_cli as published
 
-    parser = argparse.ArgumentParser(prog="keras-nest", description="NesT for Keras 3.")
+    parser = argparse.ArgumentParser(prog="keras-nest", description="NesT, ViT and MLP-Mixer for Keras 3.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="table of models")
-    listing.add_argument("pattern", nargs="?", help="glob, such as '*_s16_32'")
-    listing.set_defaults(command=_list)
+    listing.add_argument("pattern", nargs="?", help="glob, such as '*_s16_32', or 'sam/*' with --urls")
+    listing.add_argument("--urls", action="store_true", help="table of published checkpoints instead")
+    listing.set_defaults(command=lambda args: published.print_table(args.pattern) if args.urls else _list(args))
     info = commands.add_parser("info", help="parameters, multiply-adds, input, preprocessing and layers of a model")
     info.add_argument("name", help="model name, or a .keras file")
     info.set_defaults(command=_info)
     convert = commands.add_parser("convert", help="checkpoint to Keras and back", description=converter.DESCRIPTION)
     converter.add_arguments(convert)
     convert.set_defaults(command=converter.main)
+    fetch = commands.add_parser("download", help="published checkpoint to a local directory")
+    published.add_arguments(fetch)
+    fetch.set_defaults(command=published.main)
     commands.add_parser("train", help="train, fine-tune, evaluate: --config=FILE --workdir=DIR")
     return parser
 

@@ -1,0 +1,83 @@
+"""Tensors for another image size, or another number of input channels, than the checkpoint's."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from conversion.names import Tree, plain
+from keras_nest.layers.embeddings import Scale
+from keras_nest.layers.image_blocks import Size
+from keras_nest.models import ImageModel
+
+
+@dataclasses.dataclass
+class Fitted:
+    """A checkpoint's tensors on their way into a model.
+
+    Attributes:
+        values: by Flax path, fitted or as they were.
+        changed: a sentence for each fitted one.
+        refused: why others could not be fitted, by path.
+    """
+
+    values: Tree = dataclasses.field(default_factory=dict)
+    changed: list[str] = dataclasses.field(default_factory=list)
+    refused: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def fit(
+    model: ImageModel, variables: dict[str, keras.Variable], values: Tree, resize_method: str, source_size: Size | None
+) -> Fitted:
+    """Fits tensors to a model where that has a meaning, and leaves the others alone.
+
+    Args:
+        model: the model.
+        variables: its variables by Flax path.
+        values: tensors for some of them.
+        resize_method: "block" or "grid", see `PositionEmbedding.resize`.
+        source_size: height and width of the checkpoint's images; None takes them to be square.
+    """
+    layers = {layer.path: layer for layer in model._flatten_layers()}
+    channels = model.config["in_channels"]
+    height, width = model.image_size
+    scale = None if source_size is None else (source_size[0] / height, source_size[1] / width)
+    fitted = Fitted()
+    for path, value in values.items():
+        shape = tuple(variables[path].shape)
+        layer = layers.get(variables[path].path.rpartition("/")[0])
+        sentence = None
+        if value.ndim == len(shape) and hasattr(layer, "resize"):
+            try:
+                value, sentence = _resize(layer, value, shape, resize_method, scale)
+            except ValueError as error:
+                fitted.refused[path] = str(error)
+        elif value.shape != shape == (*value.shape[:2], channels, *value.shape[3:]) and value.shape[2] == 3:
+            value, sentence = _fit_channels(value, channels)
+        fitted.values[path] = value
+        if sentence:
+            fitted.changed.append(f"{plain(path)} was {sentence}.")
+    return fitted
+
+
+def _resize(
+    layer: Any, value: np.ndarray, shape: tuple[int, ...], method: str, scale: Scale | None
+) -> tuple[np.ndarray, str | None]:
+    """A position embedding of another image size, and what was done."""
+    block = layer.source_block(value, scale)
+    if block == layer.block and value.shape == shape:
+        return value, None
+    old, new = ("{} x {}".format(*size) for size in (block, layer.block))
+    return layer.resize(value, block, method), f"resized from {old} to {new} tokens" if old != new else None
+
+
+def _fit_channels(kernel: np.ndarray, channels: int) -> tuple[np.ndarray, str]:
+    """The first kernel (p, p, 3, C) for images of other channels, and what was done.
+
+    A grey image gives what it gives as red, green and blue. More channels take turns; the sum over them keeps its size.
+    """
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True), "fitted to grey images by adding up red, green and blue"
+    repeated = kernel[:, :, np.arange(channels) % 3] * np.float32(3 / channels)
+    return repeated, f"fitted to {channels} channels by repeating those of red, green and blue, times 3 / {channels}"
