@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN = .venv/bin
 # TensorFlow's start-up notes would bury tables and progress bars.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# One worker a core; a worker takes neighbouring tests, which share what they compute.
+PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow lint format bench clean
+.PHONY: env demo test test-slow lint format bench table clean
 
 env: .venv/.complete
 
@@ -19,10 +21,10 @@ demo: env
 	$(BIN)/python examples/digits_demo.py
 
 test: env
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-slow: env
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 lint: env
 	$(BIN)/ruff check .
@@ -36,6 +38,11 @@ format: env
 bench: env
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.conversion
+
+# Measures every published model against the reference outputs, and writes the README's table.
+table: env
+	$(BIN)/python -m pytest -m slow tests/models/test_published_models.py
+	$(BIN)/python -m benchmarks.model_table
 
 clean:
 	rm -rf .venv build dist *.egg-info runs

@@ -1,0 +1,94 @@
+"""The README's table of models: parameters, multiply-adds, checkpoints, and distance from the reference outputs.
+
+The test-suite measures (`tests/models/test_published_models.py` leaves its numbers in runs/model_table); this command
+collects the numbers into results/models.csv and writes the table into the README. `make table` does both.
+"""
+
+import csv
+import json
+import pathlib
+from typing import Any
+
+from conversion.published import PUBLISHED
+from keras_nest import registry
+from keras_nest.console import console
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MEASURED = ROOT / "runs" / "model_table"
+RESULTS = ROOT / "results" / "models.csv"
+README = ROOT / "README.md"
+_BEGIN, _END = "<!-- table of models, written by `make table` -->\n", "<!-- end of the table -->\n"
+_FIELDS = ("model", "parameters", "multiply_adds", "largest_difference")
+
+
+def record(model: str, parameters: int, multiply_adds: int, largest_difference: float) -> None:
+    """Keeps what a test measured.
+
+    Args:
+        model: published name.
+        parameters: at the published size.
+        multiply_adds: of one image in inference.
+        largest_difference: of the logits from the reference's, absolute.
+    """
+    MEASURED.mkdir(parents=True, exist_ok=True)
+    values = (model, parameters, multiply_adds, largest_difference)
+    (MEASURED / f"{model}.json").write_text(json.dumps(dict(zip(_FIELDS, values, strict=True))))
+
+
+def main() -> None:
+    """Collects what was measured, and writes the CSV file and the README.
+
+    Raises:
+        FileNotFoundError: a model was not measured.
+    """
+    rows = [json.loads((MEASURED / f"{name}.json").read_text()) for name in published_names()]
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    README.write_text(with_table(README.read_text()))
+    console.print(f"{len(rows)} models written to {RESULTS.relative_to(ROOT)} and {README.relative_to(ROOT)}.")
+
+
+def published_names() -> list[str]:
+    """Models of the table: all but those for tests."""
+    return [name for name in registry.list_models() if not name.startswith("testing")]
+
+
+def with_table(readme: str) -> str:
+    """The README with the table that the CSV file gives."""
+    before, _, rest = readme.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return before + _BEGIN + _table() + _END + after
+
+
+def _table() -> str:
+    lines = ["| name | parameters | multiply-adds | checkpoints | largest difference |", "|---|---:|---:|---|---:|"]
+    with RESULTS.open(newline="") as file:
+        lines += [_line(row) for row in csv.DictReader(file)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: dict[str, Any]) -> str:
+    aliases = [f"`{alias}`" for alias, name in registry.ALIASES.items() if name == row["model"]]
+    names = " ".join([f"`{row['model']}`", *aliases])
+    parameters, multiply_adds = int(row["parameters"]) / 1e6, int(row["multiply_adds"]) / 1e9
+    difference = float(row["largest_difference"])
+    return f"| {names} | {parameters:.1f} M | {multiply_adds:.2f} G | {_checkpoints(row['model'])} | {difference:.1e} |"
+
+
+def _checkpoints(model: str) -> str:
+    """Where the checkpoints of a model lie, one pattern a bucket."""
+    buckets: dict[str, dict[str, None]] = {}
+    for row in PUBLISHED:
+        if row.model == model:
+            bucket, _, path = row.uri.removeprefix("gs://").partition("/")
+            buckets.setdefault(bucket, {})[path.rpartition("/")[0] or path] = None
+    return ", ".join(
+        f"`{bucket}/{next(iter(folders)) if len(folders) == 1 else '{' + ','.join(folders) + '}'}`"
+        for bucket, folders in buckets.items()
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Every published model at its published size, one forward pass each, against the reference outputs.
+
+The bounds are those that rounding allows (the deep hybrids amplify it); what was measured goes into the README's table.
+"""
+
+import numpy as np
+import pytest
+
+from benchmarks import model_table
+from keras_nest import profiling, registry
+from tests import keras_models
+from tests.golden import loading, vit_loading
+
+BOUNDS = {"R26+ViT-S_32": 2e-4, "R26+ViT-B_32": 2e-4, "R50+ViT-B_16": 2e-4, "R50+ViT-L_32": 1e-3}
+BOUND = 5e-5
+QUICK = ["ViT-Ti_16", "ViT-S_32-384", "R+ViT-Ti_16", "Mixer-B_32"]
+
+
+def slow_but(quick, names):
+    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_but(QUICK, vit_loading.FULL_SIZE))
+def test_vit_and_mixer(name):
+    case = vit_loading.case(name)
+    model = keras_models.load(case)
+    with keras_models.recorded_outputs() as inside:
+        logits = np.asarray(model(case.images))
+    published = name.removesuffix("-384").removesuffix("-i21k")
+    bound = BOUNDS.get(published, BOUND)
+    difference = keras_models.gap(case.sample("logits", logits), case.expected["logits"])
+    assert difference <= bound
+    pooled = inside["pre_logits" if case.config.get("representation_size") else pooling_layer(case)]
+    assert keras_models.gap(case.sample("pre_logits", pooled), case.expected["pre_logits"]) <= bound
+    assert len(case.intermediates) >= 4
+    for path, value in case.intermediates.items():
+        sample = case.sample(f"inter:{path}", inside[path])
+        assert keras_models.gap(sample, value) <= bound * max(1.0, float(np.abs(value).max())), path
+    if name == published:
+        record(name, model, difference)
+
+
+def pooling_layer(case):
+    return "pool" if case.architecture == "VisionTransformer" else "pre_logits"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*loading.VARIANTS, "vit_flax_readme"])
+def test_nest(name):
+    case = loading.case(name)
+    model = keras_models.load(case)
+    difference = keras_models.gap(np.asarray(model(case.images)), case.expected["logits"])
+    assert difference <= keras_models.LOGITS
+    record("vit_flax_nest" if name == "vit_flax_readme" else name, model, difference)
+
+
+def record(name, model, difference):
+    parameters = profiling.count_parameters(model)
+    assert parameters == registry.PARAMETERS[name]
+    model_table.record(name, parameters, profiling.count_macs(model), difference)
