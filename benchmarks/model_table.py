@@ -78,15 +78,18 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _checkpoints(model: str) -> str:
-    """Where the checkpoints of a model lie, one pattern a bucket."""
-    buckets: dict[str, dict[str, None]] = {}
+    """Patterns of the addresses of a model's checkpoints, one for each way of naming files."""
+    folders: dict[tuple[str, str], dict[str, None]] = {}
     for row in PUBLISHED:
         if row.model == model:
-            bucket, _, path = row.uri.removeprefix("gs://").partition("/")
-            buckets.setdefault(bucket, {})[path.rpartition("/")[0] or path] = None
-    return ", ".join(
-        f"`{bucket}/{next(iter(folders)) if len(folders) == 1 else '{' + ','.join(folders) + '}'}`"
-        for bucket, folders in buckets.items()
+            place, _, file = row.uri.rpartition("/")
+            bucket, _, folder = place.rpartition("/")
+            # AugReg names tell how a model was trained; of other files a suffix may tell the image size.
+            pattern = f"{file.split('-i21k')[0]}-*.npz" if row.source == "augreg" else file.replace("-224.npz", ".npz")
+            folders.setdefault((bucket, pattern), {})[folder] = None
+    return "<br>".join(
+        f"`{bucket}/{next(iter(names)) if len(names) == 1 else '{' + ','.join(names) + '}'}/{pattern}`"
+        for (bucket, pattern), names in folders.items()
     )
 
 

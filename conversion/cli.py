@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
         OSError: missing input, or existing or unwritable output.
     """
     if len(args.paths) not in ((2,) if args.to_flax else (2, 3)):
-        shape = "MODEL.keras OUT" if args.to_flax else "NAME CHECKPOINT OUT.keras"
+        shape = "MODEL.keras OUT" if args.to_flax else "[NAME] CHECKPOINT OUT.keras"
         raise ValueError(f"{len(args.paths)} arguments were given; expected {shape}.")
     return (_to_flax if args.to_flax else _to_keras)(args)
 

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from rich import box, progress
+from rich.console import Console
 from rich.table import Table
 
 from conversion.download import download
@@ -14,6 +15,8 @@ from conversion.published import PUBLISHED, PublishedCheckpoint, companions, fin
 from keras_nest.console import console, print_facts
 
 _CAPTION = "MiB: the weights alone; a file is a little larger. Download by MODEL, SOURCE/MODEL or address."
+
+_PIPE_WIDTH = 190
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +62,9 @@ def print_table(pattern: str | None) -> int:
         for row in group:
             table.add_row(*_cells(row))
         table.add_section()
-    console.print(table, _CAPTION)
+    # In a pipe every address has a line of its own, to be searched and copied.
+    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
+    console.print(_CAPTION)
     return 0
 
 

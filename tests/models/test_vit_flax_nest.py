@@ -11,14 +11,12 @@ from tests.golden import loading
 from tests.models.test_nest import assert_gradients
 
 
-@pytest.mark.parametrize("name", [*loading.VIT_FLAX, pytest.param("vit_flax_readme", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", loading.VIT_FLAX)
 def test_outputs(name):
     case = loading.case(name)
     model = keras_models.load(case)
     assert model.count_params() == loading.parameter_count(name)
-    tolerances = (keras_models.LOGITS, keras_models.LEVELS)
-    if name in loading.VIT_FLAX:
-        tolerances = (keras_models.SMALL_LOGITS, keras_models.SMALL_LEVELS)
+    tolerances = (keras_models.SMALL_LOGITS, keras_models.SMALL_LEVELS)
     assert keras_models.agrees(model, case, *tolerances), keras_models.differences(model, case)
 
 
