@@ -92,7 +92,8 @@ class PoolTokens(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         match self.classifier:
             case "token":
-                return x[:, 0]
+                # Not x[:, 0]: XNNPACK computes slices only that keep their axes.
+                return ops.reshape(x[:, :1], (-1, x.shape[-1]))
             case "gap":
                 return ops.mean(x, axis=1)
         return x

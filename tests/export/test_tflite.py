@@ -6,6 +6,7 @@ from ai_edge_litert import interpreter as litert
 
 import export
 import keras_nest
+from tests import keras_models
 
 # TFLite's converter and its calls into TensorFlow raise these about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorflow")
@@ -68,6 +69,26 @@ def test_a_small_nest_is_one_partition(fields, small_nest, images, tmp_path):
 def test_the_other_nest_is_one_partition(images, tmp_path):
     preprocessing = {"mean": [0.5] * 3, "std": [0.5] * 3}
     model = keras_nest.ViTFlaxNesT(16, 2, 16, 2, 2, block_repeats=1, num_classes=10, preprocessing=preprocessing)
+    check_file(model, convert(model, tmp_path / "saved"), images(1))
+
+
+VIT = {"patch_size": 4, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 24}
+MIXER = {"patch_size": 4, "hidden_dim": 16, "num_blocks": 1, "tokens_mlp_dim": 6, "channels_mlp_dim": 24}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("ViT-B_16", VIT),
+        ("ViT-B_16", {**VIT, "classifier": "gap", "representation_size": 7}),
+        ("ViT-B_16", {**VIT, "patch_size": 1, "resnet_num_layers": (1, 1), "resnet_width_factor": 0.5}),
+        ("Mixer-B_16", MIXER),
+    ],
+    ids=["token", "gap", "hybrid", "mixer"],
+)
+def test_vit_and_mixer_are_one_partition(name, fields, images, tmp_path):
+    model = keras_nest.create_model(name, image_size=16, num_classes=5, **fields)
+    keras_models.randomise(model)
     check_file(model, convert(model, tmp_path / "saved"), images(1))
 
 

@@ -14,12 +14,19 @@ import keras_nest
 DROPS = {"attn_drop": 0.1, "proj_drop": 0.1, "stochastic_depth_drop": 0.5}
 SIZES = {"num_classes": 5, "image_size": (16, 24)}
 NEST = {"init_patch_embed_size": 2, "embedding_dim": 8, "num_heads": 2, "num_layers_per_block": (1, 1), **DROPS}
+VIT = {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 8, "dropout_rate": 0.1}
 MODELS = {
     "multi_head": ("nest_tiny", {**NEST, "scale_hidden_dims": 2}),
     "multi_query": ("nest_tiny", {**NEST, "attn_type": "local_multi_query", "norm_type": "BN"}),
     "vit_flax": (
         "vit_flax_nest",
         {"patch_size": 2, "dim": 8, "heads": 2, "num_hierarchies": 2, "block_repeats": 1, "dropout": 0.1},
+    ),
+    "vit": ("ViT-B_16", {**VIT, "patch_size": 8, "representation_size": 6}),
+    "hybrid": ("ViT-B_16", {**VIT, "patch_size": 1, "resnet_num_layers": (1,), "resnet_width_factor": 0.5}),
+    "mixer": (
+        "Mixer-B_16",
+        {"patch_size": 8, "hidden_dim": 8, "num_blocks": 1, "tokens_mlp_dim": 4, "channels_mlp_dim": 8},
     ),
 }
 
@@ -70,4 +77,5 @@ def test_jax_gives_the_same_logits(outputs, name):
     assert scale > 0.1
     assert np.ptp(tensorflow, axis=0).max() > 1e-3 * scale  # the images differ
     np.testing.assert_allclose(jax["logits"], tensorflow, atol=1e-5 * scale)
-    assert np.abs(jax["training"] - jax["logits"]).max() > 1e-3 * scale  # the dropouts act
+    if name != "mixer":
+        assert np.abs(jax["training"] - jax["logits"]).max() > 1e-3 * scale  # the dropouts act
