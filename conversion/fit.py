@@ -28,7 +28,12 @@ class Fitted:
 
 
 def fit(
-    model: ImageModel, variables: dict[str, keras.Variable], values: Tree, resize_method: str, source_size: Size | None
+    model: ImageModel,
+    variables: dict[str, keras.Variable],
+    values: Tree,
+    resize_method: str,
+    source_size: Size | None,
+    drop_class_token: bool = False,
 ) -> Fitted:
     """Fits tensors to a model where that has a meaning, and leaves the others alone.
 
@@ -38,6 +43,7 @@ def fit(
         values: tensors for some of them.
         resize_method: "block" or "grid", see `PositionEmbedding.resize`.
         source_size: height and width of the checkpoint's images; None takes them to be square.
+        drop_class_token: the checkpoint has a class token and the model has none.
     """
     layers = {layer.path: layer for layer in model._flatten_layers()}
     channels = model.config["in_channels"]
@@ -48,6 +54,9 @@ def fit(
         shape = tuple(variables[path].shape)
         layer = layers.get(variables[path].path.rpartition("/")[0])
         sentence = None
+        if drop_class_token and hasattr(layer, "class_token"):
+            value = value[:, 1:]
+            fitted.changed.append(f"{plain(path)} lost the vector of the class token, which the model does without.")
         if value.ndim == len(shape) and hasattr(layer, "resize"):
             try:
                 value, sentence = _resize(layer, value, shape, resize_method, scale)
@@ -75,7 +84,8 @@ def _resize(
 def _fit_channels(kernel: np.ndarray, channels: int) -> tuple[np.ndarray, str]:
     """The first kernel (p, p, 3, C) for images of other channels, and what was done.
 
-    A grey image gives what it gives as red, green and blue. More channels take turns; the sum over them keeps its size.
+    A grey image gives what it gives as red, green and blue, but for the hybrids, whose weight standardisation gives the
+    sum another scale. More channels take turns; the sum over them keeps its size.
     """
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True), "fitted to grey images by adding up red, green and blue"

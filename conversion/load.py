@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 import warnings
 from typing import Any
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 
 from conversion.fit import Fitted, fit
-from conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, module_name, plain
+from conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
 from conversion.sources import Progress, read_checkpoint
 from keras_nest import registry
 from keras_nest.layers.embeddings import RESIZE_METHODS
@@ -30,7 +31,7 @@ class LoadReport:
         parameters: numbers in the model, batch statistics included.
         changed: one sentence for each tensor that is not as in the checkpoint.
         new_head: the head was set to zero.
-        skipped: top-level modules of the checkpoint that the model does without.
+        skipped: modules of the checkpoint that the model does without.
     """
 
     tensors: int
@@ -133,28 +134,32 @@ def load_weights(
     if resize_method not in RESIZE_METHODS:
         raise ValueError(f"resize_method is {resize_method!r}; it must be one of {', '.join(RESIZE_METHODS)}.")
     variables = checkpoint_variables(model)
-    skipped = {path for path in tree if belongs_to(path, model.omitted)}
-    new_head = {path for path in variables if reinit_head and belongs_to(path, model.HEAD)}
-    new_neck = {path for path in variables if reinit_head and path not in tree and belongs_to(path, model.NECK)}
-    skipped |= {path for path in tree if reinit_head and belongs_to(path, model.HEAD)}
+    head, neck = (model.HEAD, model.NECK) if reinit_head else ((), ())
+    new_head = {path for path in variables if belongs_to(path, head)}
+    new_neck = {path for path in variables if belongs_to(path, neck) and path not in tree}
+    skipped = [name for name in sorted(model.omitted) if any(belongs_to(path, [name]) for path in tree)]
     wanted = {path: tree[path] for path in variables if path in tree and path not in new_head}
-    fitted = fit(model, variables, wanted, resize_method, source_size)
-    left = [path for path in tree if path not in variables and path not in skipped]
+    fitted = fit(model, variables, wanted, resize_method, source_size, drop_class_token="cls" in skipped)
+    left = [path for path in tree if path not in variables and not belongs_to(path, (*skipped, *head))]
     _check(model, variables, fitted, left, new_head | new_neck)
     _check_neck(model, tree, skipped, reinit_head)
     _warn_of_nan(fitted.values)
-    for path, value in fitted.values.items():
-        variables[path].assign(value)
-    for path in new_head:
-        variables[path].assign(np.zeros(variables[path].shape))
-    new = [f"{plain(path)} is not in the checkpoint and starts with random values." for path in new_neck]
+    _assign(variables, fitted.values, zeros=new_head)
+    new = [f"{plain(path)} is not in the checkpoint and starts with random values." for path in sorted(new_neck)]
     return LoadReport(
         tensors=len(fitted.values),
-        parameters=sum(int(np.prod(variable.shape)) for variable in variables.values()),
+        parameters=sum(math.prod(variable.shape) for variable in variables.values()),
         changed=(*fitted.changed, *new),
         new_head=bool(new_head),
-        skipped=tuple(sorted({module_name(path) for path in skipped - new_head})),
+        skipped=tuple(skipped),
     )
+
+
+def _assign(variables: dict[str, keras.Variable], values: Tree, zeros: set[str]) -> None:
+    for path, value in values.items():
+        variables[path].assign(value)
+    for path in zeros:
+        variables[path].assign(np.zeros(variables[path].shape))
 
 
 def _check(
@@ -179,17 +184,17 @@ def _check(
         parts.append(f"the checkpoint lacks {_some(missing)}")
     if extra:
         parts.append(f"the model lacks {_some(extra)}")
-    raise ValueError(
-        f"{len(problems)} tensors differ: {'; '.join(parts)}. "
-        "Is it a checkpoint of another model, or does a field need to be set?"
-    )
+    hint = "Is it a checkpoint of another model, or does a field need to be set?"
+    if all(set(path.split("/")) & set(model.FIXED_BY_IMAGE_SIZE) for path in problems):
+        hint = "They depend on the number of patches: a checkpoint fits its own image_size only, which may be left out."
+    raise ValueError(f"{len(problems)} tensors differ: {'; '.join(parts)}. {hint}")
 
 
-def _check_neck(model: ImageModel, tree: Tree, skipped: set[str], reinit_head: bool) -> None:
+def _check_neck(model: ImageModel, tree: Tree, skipped: list[str], reinit_head: bool) -> None:
     """Refuses a head without the layer that it was trained on."""
     if reinit_head or not model.num_classes:
         return
-    necks = [name for name in model.NECK if any(belongs_to(path, [name]) for path in skipped)]
+    necks = [name for name in model.NECK if name in skipped]
     if necks:
         width = tree[f"params/{necks[0]}/kernel"].shape[-1]
         raise ValueError(

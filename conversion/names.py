@@ -21,11 +21,6 @@ def model_tree(model: keras.Model) -> Tree:
     return {path: np.asarray(variable) for path, variable in checkpoint_variables(model).items()}
 
 
-def module_name(path: str) -> str:
-    """Top-level module that a tensor belongs to."""
-    return path.split("/")[1]
-
-
 def belongs_to(path: str, modules: Iterable[str]) -> bool:
     """Whether a tensor lies in one of the modules, which are named by their Flax paths."""
     _, _, inner = path.partition("/")

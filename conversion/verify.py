@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from conversion.load import load_weights
-from conversion.names import Tree, module_name
+from conversion.names import Tree, belongs_to
 from conversion.tree import unflatten
 
 
@@ -55,7 +55,7 @@ def largest_difference(
     images = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     if headless:
         model = type(model).from_config({**model.config, "num_classes": 0})
-        tree = {path: value for path, value in tree.items() if module_name(path) not in model.HEAD}
+        tree = {path: value for path, value in tree.items() if not belongs_to(path, model.HEAD)}
         load_weights(model, tree)
     theirs = flax_outputs(model, tree, images)
     ours = np.asarray(model(images, training=False), dtype=np.float32)

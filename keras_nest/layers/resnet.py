@@ -30,9 +30,12 @@ class StdConv(keras.layers.Conv2D):
         defaults = {"padding": "same", "use_bias": False, "kernel_initializer": "lecun_normal"}
         super().__init__(filters, kernel_size, **{**defaults, **kwargs})
 
+    def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
+        """As usual, but under mixed precision the kernel is standardised before it is rounded, not after."""
+        return super().add_weight(*args, **{**kwargs, "autocast": False})
+
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """The convolution, with the kernel (k, k, C, filters) standardised in float32."""
-        kernel = ops.cast(kernel, "float32")
         kernel = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
         kernel = kernel / (ops.std(kernel, axis=(0, 1, 2), keepdims=True) + 1e-5)
         return super().convolution_op(inputs, ops.cast(kernel, inputs.dtype))

@@ -145,12 +145,10 @@ class AddPositionEmbs(keras.layers.Layer):
 
     def source_block(self, value: np.ndarray, scale: Scale | None = None) -> Size:
         """Height and width of the grid in the position embedding of another image size; see `source_block`."""
-        return source_block(value.shape[1] - self._source_has_class_token(value), self.grid, scale)
+        return source_block(value.shape[1] - self.class_token, self.grid, scale)
 
     def resize(self, value: np.ndarray, block: Size, method: str = "block") -> np.ndarray:
-        """Fits the position embedding of another image size to this layer.
-
-        The class token's vector is kept as it is; a model without class token does without it.
+        """Fits the position embedding of another image size to this layer; the class token's vector is kept as it is.
 
         Args:
             value: (1, N', C).
@@ -160,12 +158,6 @@ class AddPositionEmbs(keras.layers.Layer):
         Returns:
             (1, N, C), the grid resized linearly with aligned corners.
         """
-        in_front = self._source_has_class_token(value)
+        in_front = int(self.class_token)
         maps = resize_maps(value[:, in_front:].reshape(1, *block, -1), self.grid)
-        token = value[:, : int(self.class_token)]
-        return np.concatenate([token, maps.reshape(1, math.prod(self.grid), -1)], axis=1)
-
-    def _source_has_class_token(self, value: np.ndarray) -> int:
-        """1 if the first vector belongs to a class token that this model may lack, else 0."""
-        tokens = value.shape[1]
-        return int(self.class_token or (tokens != math.prod(self.grid) and math.isqrt(tokens - 1) ** 2 == tokens - 1))
+        return np.concatenate([value[:, :in_front], maps.reshape(1, math.prod(self.grid), -1)], axis=1)

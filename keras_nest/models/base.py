@@ -45,6 +45,7 @@ class ImageModel(keras.Model):
         config: the arguments that built the model.
         HEAD: names of the layers that belong to the classifier.
         NECK: names of optional layers between pooling and head, which a head is worth nothing without.
+        FIXED_BY_IMAGE_SIZE: names of layers whose weights no other number of patches fits.
         omitted: modules (Flax paths) of the full architecture that this model lacks, and whose checkpoint tensors it
             skips.
 
@@ -59,6 +60,7 @@ class ImageModel(keras.Model):
 
     HEAD: ClassVar[tuple[str, ...]] = ("Dense_0",)
     NECK: ClassVar[tuple[str, ...]] = ()
+    FIXED_BY_IMAGE_SIZE: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

@@ -118,6 +118,7 @@ class MlpMixer(ImageModel):
     """
 
     HEAD: ClassVar[tuple[str, ...]] = ("head",)
+    FIXED_BY_IMAGE_SIZE: ClassVar[tuple[str, ...]] = ("token_mixing",)
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from conversion.tree import flatten, unflatten
 from keras_nest import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT
 from tests import keras_models
 
-PROPERTY = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
