@@ -88,7 +88,7 @@ def _info(args: argparse.Namespace) -> int:
     }
     hidden = ("preprocessing", "image_size", "in_channels", "features_only", "num_classes")
     facts |= {field: value for field, value in model.config.items() if field not in hidden}
-    print_facts(model.name, facts)
+    print_facts(model.name if is_file else registry.resolve(args.name)[0], facts)
     table = Table("layer", "type", "output", "parameters")
     table.columns[3].justify = "right"
     for layer in model.layers:
