@@ -5,13 +5,13 @@ Source: the READMEs and notebooks of google-research/nested-transformer and goog
 
 import contextlib
 import dataclasses
-import difflib
 import os
 import re
 from collections.abc import Iterator
 
 from conversion.augreg import FOLDER, INDEX, checkpoint_uri, model_of
 from keras_nest import registry
+from keras_nest.hints import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +169,8 @@ def find(name: str) -> PublishedCheckpoint:
         return _augreg_row(name.removeprefix(f"{FOLDER}/").removeprefix("augreg/"))
     if "://" in name or os.path.exists(name):
         return PublishedCheckpoint(model_of(name) or "", "", name)
-    near = difflib.get_close_matches(name, {known for row in PUBLISHED for known in names(row)}, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`keras-nest list --urls` shows all."
+    known = sorted({known for row in PUBLISHED for known in names(row)})
+    hint = did_you_mean(name, known, "`keras-nest list --urls` shows all.", count=3)
     raise ValueError(f"There is no published checkpoint and no file {name!r}; {hint}")
 
 

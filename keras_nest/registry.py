@@ -1,12 +1,12 @@
 """Published names -> models."""
 
-import difflib
 import fnmatch
 import inspect
 from typing import Any
 
 import keras
 
+from keras_nest.hints import did_you_mean
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT, mixer, nest, vit, vit_flax_nest
 from keras_nest.models.base import ImageModel
@@ -53,10 +53,7 @@ def resolve(name: str) -> tuple[str, type[ImageModel], dict[str, Any]]:
     """
     full_name = ALIASES.get(name, name)
     if full_name not in _MODELS:
-        known = [*_MODELS, *ALIASES]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
-        raise ValueError(f"There is no model {name!r}; {hint}")
+        raise ValueError(f"There is no model {name!r}; {did_you_mean(name, [*_MODELS, *ALIASES], count=3)}")
     return full_name, *_MODELS[full_name]
 
 
@@ -153,8 +150,7 @@ def check_fields(architecture: type[ImageModel], given: dict[str, Any]) -> None:
     known = model_fields(architecture)
     for field in given:
         if field not in known:
-            near = difflib.get_close_matches(field, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(known)}."
+            hint = did_you_mean(field, known, "its fields are {}.")
             raise ValueError(f"{architecture.__name__} has no field {field!r}; {hint}")
 
 
