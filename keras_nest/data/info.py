@@ -25,14 +25,14 @@ class DatasetInfo:
     Attributes:
         name: as `keras_nest.data.load` takes it.
         class_names: one a class; a label is an index into them.
-        image_shape: (H, W, C) in pixels.
+        image_shape: (H, W, C) in pixels; None where images differ.
         num_train: number of training images.
         num_test: number of test images.
     """
 
     name: str
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int | None, int | None, int]
     num_train: int
     num_test: int
 

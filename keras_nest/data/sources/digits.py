@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.info import DatasetInfo, Split
+from keras_nest.data.sources.examples import IndexedExamples
+from keras_nest.data.sources.source import Source
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models.base import as_size
 
@@ -39,6 +41,16 @@ def load(image_size: int | Size = 32) -> tuple[Split, Split, DatasetInfo]:
     images = _enlarge(scans, as_size(image_size))
     info = DatasetInfo("digits", CLASS_NAMES, images.shape[1:], len(train), len(test))
     return Split(images[train], labels[train]), Split(images[test], labels[test]), info
+
+
+def open_digits() -> Source:
+    """The digits as 32x32 pixels, as a source.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    train, test, info = load()
+    return Source(info, IndexedExamples(*train), IndexedExamples(*test))
 
 
 def _scans() -> tuple[np.ndarray, np.ndarray]:

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from keras_nest import data
-from keras_nest.data import digits
+from keras_nest.data.sources import digits
 
 
 @pytest.fixture(scope="module")
 def loaded():
-    return data.load("digits")
+    return digits.load()
 
 
 def test_images_have_the_form_that_published_models_take(loaded):
@@ -50,7 +49,7 @@ def test_split_is_the_one_that_results_were_reported_on(loaded):
 
 def test_split_does_not_follow_the_global_seed(loaded):
     np.random.seed(7)
-    np.testing.assert_array_equal(data.load("digits")[1].labels, loaded[1].labels)
+    np.testing.assert_array_equal(digits.load()[1].labels, loaded[1].labels)
 
 
 def test_enlarging_keeps_brightness_and_position():
@@ -72,18 +71,11 @@ def test_image_size(size, shape):
     assert train.images.shape[1:3] == info.image_shape[:2] == shape
 
 
-def test_unknown_data_set():
-    with pytest.raises(ValueError, match="no data set 'digit'; did you mean 'digits'"):
-        data.load("digit")
-    with pytest.raises(ValueError, match="known are 'digits'"):
-        data.load("imagenet2012")
-
-
 def test_missing_scikit_learn_is_told_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ModuleNotFoundError, match=r"not installed: pip install keras-nest\[demo\]"):
-        data.load("digits")
+        digits.load()
 
 
 def test_importing_the_rooms_loads_no_optional_package():

@@ -1,0 +1,46 @@
+"""Where labelled images come from: TFDS, class folders, and the digits inside scikit-learn."""
+
+import os
+
+from keras_nest.data.sources import digits
+from keras_nest.data.sources.examples import ONLY_HOST, Example, Examples, Host, IndexedExamples
+from keras_nest.data.sources.folder import open_folder
+from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.tfds import open_tfds
+
+__all__ = ["ONLY_HOST", "Example", "Examples", "Host", "IndexedExamples", "Source", "open_source"]
+
+
+def open_source(
+    name: str | os.PathLike[str],
+    train_split: str = "train",
+    test_split: str | None = None,
+    data_dir: str | None = None,
+    shuffle_buffer: int = 4096,
+    broken: str = "refuse",
+) -> Source:
+    """Finds a data set.
+
+    Args:
+        name: "digits"; a directory DIR with images in DIR/{train,test}/CLASS/; or a data set of TFDS such as
+            "cifar10", "imagenet2012" or "oxford_flowers102".
+        train_split: which part to train on; with TFDS also a part of a part such as "train[:98%]".
+        test_split: which part to test on; None takes "test" or "validation", whichever there is.
+        data_dir: where TFDS finds its data; None is TFDS's default.
+        shuffle_buffer: images among which a large data set of TFDS is shuffled, beside its files; encoded, up to three
+            times as many are in memory. Small ones, folders and the digits are shuffled as a whole.
+        broken: what to do about files in folders that are not complete images: "refuse" tells their names, "skip"
+            leaves them out and logs their names, "unchecked" does not look, which saves reading everything once.
+
+    Raises:
+        ValueError: unknown name, broken files, empty classes, or options without meaning for the data set.
+        FileNotFoundError: the data set is not there; how to get it is told.
+        ModuleNotFoundError: the package that holds or reads the data is not installed.
+    """
+    path = os.path.expanduser(name)
+    if name == "digits":
+        return digits.open_digits()
+    # A name of TFDS may have a slash in it too.
+    if os.path.isdir(path) or "://" in path or path.startswith((".", os.sep)) or not isinstance(name, str):
+        return open_folder(path, train_split, test_split, broken)
+    return open_tfds(name, train_split, test_split, data_dir, shuffle_buffer)

@@ -1,0 +1,141 @@
+"""Labelled images one after the other: once in an order of their own, or shuffled without end."""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nest.data.keys import Stream, key_of
+
+UPRIGHT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """One of the processes that read a data set together.
+
+    Attributes:
+        index: of this process, from 0.
+        count: of all processes.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def part(self, number: int) -> range:
+        """This process's part of `number` things: consecutive, and equal among the processes but for one."""
+        return range(number * self.index // self.count, number * (self.index + 1) // self.count)
+
+
+ONLY_HOST = Host()
+
+
+class Example(NamedTuple):
+    """One image and its label.
+
+    Attributes:
+        content: an encoded image, a string scalar; or its pixels, uint8 (H, W, 3).
+        label: int32 scalar.
+        orientation: int32 scalar, how an encoded image is to be turned, 1 to 8 as EXIF counts; 1 is upright.
+    """
+
+    content: tf.Tensor
+    label: tf.Tensor
+    orientation: tf.Tensor
+
+
+class Examples(abc.ABC):
+    """One part of a data set, training or test images."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abc.abstractmethod
+    def in_order(self, host: Host) -> tf.data.Dataset:
+        """Every image of a host's part once.
+
+        Args:
+            host: which part; together the parts are all images, each once.
+
+        Returns:
+            `Example`s, always in the same order.
+        """
+
+    @abc.abstractmethod
+    def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
+        """Endless images, in an order that depends on the arguments alone.
+
+        Args:
+            seed: of the order; every epoch has another one.
+            host: which of the images; in an epoch the hosts together see each image once.
+            first: how many images to leave out; none of them is decoded.
+
+        Returns:
+            `Example`s.
+        """
+
+
+class IndexedExamples(Examples):
+    """Images in memory, encoded or decoded, or files: each can be had at any time.
+
+    The order of an epoch is a permutation of all images, and leaving out images costs nothing.
+
+    Args:
+        contents: uint8 (N, H, W, 3), or strings (N,): encoded images, or what `read` makes encoded images of.
+        labels: integers (N,).
+        orientations: integers (N,), as in `Example`; None if all are upright.
+        read: string scalar -> encoded image; None takes contents as they are.
+
+    Raises:
+        ValueError: lengths differ.
+    """
+
+    def __init__(
+        self,
+        contents: np.ndarray,
+        labels: np.ndarray,
+        orientations: np.ndarray | None = None,
+        read: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ) -> None:
+        if orientations is None:
+            orientations = np.full(len(labels), UPRIGHT)
+        if not len(contents) == len(labels) == len(orientations):
+            raise ValueError(
+                f"There are {len(contents)} images, {len(labels)} labels and {len(orientations)} orientations; "
+                "each image must have one of each."
+            )
+        self._count = len(labels)
+        self._contents = tf.constant(contents)
+        self._labels = tf.constant(labels, tf.int32)
+        self._orientations = tf.constant(orientations, tf.int32)
+        self._read = read
+
+    def __len__(self) -> int:
+        return self._count
+
+    def in_order(self, host: Host) -> tf.data.Dataset:
+        part = host.part(len(self))
+        return self._at(tf.data.Dataset.range(part.start, part.stop))
+
+    def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
+        count = len(self)
+
+        def index_at(step: tf.Tensor) -> tf.Tensor:
+            # Hosts take turns, so that they see each image once an epoch whatever their number.
+            position = step * host.count + host.index
+            key = key_of(seed, Stream.ORDER, position // count)
+            return tf.random.experimental.index_shuffle(position % count, key, count - 1)
+
+        return self._at(tf.data.Dataset.range(first, tf.int64.max).map(index_at))
+
+    def _at(self, indices: tf.data.Dataset) -> tf.data.Dataset:
+        def example(index: tf.Tensor) -> Example:
+            content = self._contents[index]
+            content = content if self._read is None else self._read(content)
+            return Example(content, self._labels[index], self._orientations[index])
+
+        return indices.map(example, tf.data.AUTOTUNE, deterministic=True)

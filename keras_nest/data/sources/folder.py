@@ -1,0 +1,189 @@
+"""Images in one folder a class."""
+
+import io
+import logging
+import multiprocessing.pool
+import os
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from PIL import ExifTags, Image
+
+from keras_nest.data.info import DatasetInfo
+from keras_nest.data.sources.examples import UPRIGHT, IndexedExamples
+from keras_nest.data.sources.source import Source
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+TEST_SPLITS = ("test", "val", "validation")
+BROKEN = ("refuse", "skip", "unchecked")
+_LAYOUT = "SPLIT/CLASS/image.jpg"
+_MAX_NAMED = 10
+_LOGGER = logging.getLogger(__name__)
+_UNREADABLE = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.PermissionDeniedError,
+)
+
+
+class _File(NamedTuple):
+    path: str
+    label: int
+    orientation: int = UPRIGHT
+
+
+def open_folder(
+    path: str | os.PathLike[str], train_split: str = "train", test_split: str | None = None, broken: str = "refuse"
+) -> Source:
+    """Opens images that lie in `path/split/class/`.
+
+    JPEG, PNG, BMP and GIF files may be mixed; hidden and other files are ignored. Names are sorted, so that labels and
+    the order of the images are the same everywhere. An image is turned as its EXIF orientation says.
+
+    A file is broken if it is empty, cut off, no image, or BMP with a palette, which TensorFlow cannot decode. A JPEG
+    file that was overwritten in the middle is not found to be broken, since decoders fill in what is missing.
+
+    Args:
+        path: the directory, local or any that `tf.io.gfile` opens.
+        train_split: its sub-directory of training images; that one's sub-directories are the classes.
+        test_split: its sub-directory of test images, with the same classes or fewer; None takes the first of
+            `TEST_SPLITS` that is there.
+        broken: what to do about broken files. "refuse" names them, "skip" leaves them out with a warning; for both,
+            each file is decoded once now. "unchecked" does not look, and takes all images as upright.
+
+    Returns:
+        The data set; its images are read when they are needed.
+
+    Raises:
+        FileNotFoundError: there is no such directory or split.
+        ValueError: there are broken files, a class without images, a class only in the test split, a name that is not
+            UTF-8, or an unknown value of `broken`.
+    """
+    if broken not in BROKEN:
+        raise ValueError(f"broken is {broken!r}; it must be one of {', '.join(map(repr, BROKEN))}.")
+    root = os.fspath(path)
+    train_directory = _find_split(root, (train_split,))
+    test_directory = _find_split(root, TEST_SPLITS if test_split is None else (test_split,))
+    class_names = _class_names(train_directory)
+    train = _list_images(train_directory, class_names)
+    _check_not_empty(train_directory, train, class_names)
+    test = _list_images(test_directory, class_names)
+    _check_not_empty(test_directory, test)
+    if broken != "unchecked":
+        train, test = _without_broken(train, test, broken)
+        _check_not_empty(train_directory, train, class_names)
+        _check_not_empty(test_directory, test)
+    info = DatasetInfo(root, class_names, (None, None, 3), len(train), len(test))
+    return Source(info, _examples(train), _examples(test))
+
+
+def _find_split(root: str, names: Sequence[str]) -> str:
+    """The first of some sub-directories that is there."""
+    if not tf.io.gfile.isdir(root):
+        raise FileNotFoundError(f"There is no directory {root}; it is to hold images as {_LAYOUT}.")
+    for name in names:
+        directory = tf.io.gfile.join(root, name)
+        if tf.io.gfile.isdir(directory):
+            return directory
+    raise FileNotFoundError(f"{root} has no sub-directory {' or '.join(names)}; images must lie as {_LAYOUT}.")
+
+
+def _names(directory: str) -> list[str]:
+    """What lies in a directory, sorted and without hidden names."""
+    try:
+        names = tf.io.gfile.listdir(directory)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{directory} holds the name {error.object!r}, which is not UTF-8; rename it.") from error
+    return sorted(name.rstrip("/") for name in names if not name.startswith("."))
+
+
+def _class_names(directory: str) -> tuple[str, ...]:
+    return tuple(name for name in _names(directory) if tf.io.gfile.isdir(tf.io.gfile.join(directory, name)))
+
+
+def _list_images(directory: str, class_names: Sequence[str]) -> list[_File]:
+    """Image files of a split; classes and the files of each are sorted."""
+    labels = {name: label for label, name in enumerate(class_names)}
+    present = _class_names(directory)
+    if unknown := [name for name in present if name not in labels]:
+        raise ValueError(f"{directory} has classes that the training images lack: {_some(unknown)}.")
+    folders = [(tf.io.gfile.join(directory, name), labels[name]) for name in present]
+    return [
+        _File(f"{folder}/{name}", label)
+        for folder, label in folders
+        for name in _names(folder)
+        if name.lower().endswith(SUFFIXES)
+    ]
+
+
+def _check_not_empty(directory: str, files: Sequence[_File], class_names: Sequence[str] = ()) -> None:
+    """Refuses a split without images, or with none of one of the classes."""
+    if not files:
+        raise ValueError(
+            f"{directory} has no images ({', '.join(SUFFIXES)}) in class folders; they must lie as {_LAYOUT}."
+        )
+    labels = {file.label for file in files}
+    if empty := [name for label, name in enumerate(class_names) if label not in labels]:
+        raise ValueError(f"{directory} has classes without images: {_some(empty)}. Add images or remove the folders.")
+
+
+def _without_broken(train: list[_File], test: list[_File], broken: str) -> tuple[list[_File], list[_File]]:
+    """Files that can be decoded, with their orientations."""
+    paths = [file.path for file in train + test]
+    _LOGGER.info("Decoding %s images once to find broken ones.", f"{len(paths):,}")
+    orientations = _orientations(paths)
+    if lost := [path for path in paths if path not in orientations]:
+        message = f"{len(lost):,} of {len(paths):,} files cannot be read as images: {_some(lost)}."
+        if broken == "refuse":
+            raise ValueError(f'{message} Replace them, or leave them out with broken="skip".')
+        _LOGGER.warning("%s They are left out.", message)
+
+    def kept(files: list[_File]) -> list[_File]:
+        return [file._replace(orientation=orientations[file.path]) for file in files if file.path in orientations]
+
+    return kept(train), kept(test)
+
+
+def _orientations(paths: Sequence[str]) -> dict[str, int]:
+    """Orientations of those files that can be decoded."""
+    with warnings.catch_warnings(), multiprocessing.pool.ThreadPool() as pool:
+        # Pillow warns about EXIF data that it can still read in part.
+        warnings.simplefilter("ignore")
+        orientations = pool.map(_decode, paths)
+    return {path: orientation for path, orientation in zip(paths, orientations, strict=True) if orientation is not None}
+
+
+def _decode(path: str) -> int | None:
+    """Orientation of an image file, 1 to 8; None if it is broken."""
+    try:
+        encoded = tf.io.read_file(path)
+        tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    except _UNREADABLE:
+        return None
+    return _orientation(encoded.numpy())
+
+
+def _orientation(encoded: bytes) -> int | None:
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            if image.format == "BMP" and image.mode == "P":
+                return None  # TensorFlow takes the indices into the palette for grey values
+            orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+    except Exception:  # what Pillow raises about bad EXIF data is not listed anywhere
+        return UPRIGHT
+    return int(orientation) if orientation in range(1, 9) else UPRIGHT
+
+
+def _examples(files: Sequence[_File]) -> IndexedExamples:
+    paths, labels, orientations = zip(*files, strict=True)
+    return IndexedExamples(np.array(paths, object), np.array(labels), np.array(orientations), tf.io.read_file)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of many names, and how many follow."""
+    rest = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")

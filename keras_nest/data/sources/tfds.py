@@ -1,0 +1,172 @@
+"""Data sets that TensorFlow Datasets (TFDS) has prepared."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nest.data.info import DatasetInfo
+from keras_nest.data.sources.examples import UPRIGHT, Example, Examples
+from keras_nest.data.sources.records import CachedExamples, Shard, StreamedExamples
+from keras_nest.data.sources.source import Source
+from keras_nest.hints import did_you_mean
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+# What the configurations of the papers call it.
+ALIASES = {"imagenet": "imagenet2012"}
+
+
+def open_tfds(
+    name: str,
+    train_split: str = "train",
+    test_split: str | None = None,
+    data_dir: str | None = None,
+    shuffle_buffer: int = 4096,
+    in_memory_bytes: int = 2**28,
+) -> Source:
+    """A data set for image classification that TFDS has prepared; nothing is downloaded.
+
+    Args:
+        name: as TFDS has it, with configuration or version if need be: "cifar10", "cifar10:3.*.*",
+            "imagenet_v2/matched-frequency". "imagenet" is short for "imagenet2012".
+        train_split: training images: a split of the data set, parts of it ("train[:98%]") or sums of them.
+        test_split: test images, likewise; None takes "test", or else "validation". It takes "validation" of
+            imagenet2012, whose "test" has no labels.
+        data_dir: folder that holds the prepared data; None takes the one of TFDS, `~/tensorflow_datasets`.
+        shuffle_buffer: how many images change places with one another when a split is streamed.
+        in_memory_bytes: a split whose encoded images take no more is read into memory when it is first used, and is
+            then shuffled as a whole.
+
+    Returns:
+        Names and sizes, training and test images; the images are encoded as TFDS stores them.
+
+    Raises:
+        ModuleNotFoundError: TFDS is not installed.
+        FileNotFoundError: the data set is not prepared.
+        ValueError: there is no such data set or split, or it is not for image classification or not in TFRecord files.
+    """
+    info = _prepared(name, data_dir).info
+    image, label = _supervised_keys(info)
+    parse = _parser(info, image, label)
+
+    def examples(spec: str) -> Examples:
+        split = _split(info, spec)
+        shards = [Shard(file.filename, file.skip, file.take) for file in split.file_instructions]
+        streamed = StreamedExamples(shards, parse, shuffle_buffer)
+        # TFDS knows no sizes of parts; a size of 0 is an unknown one.
+        num_bytes = info.dataset_size * len(streamed) / info.splits.total_num_examples
+        return CachedExamples(streamed) if 0 < num_bytes <= in_memory_bytes else streamed
+
+    train = examples(train_split)
+    test = examples(_default_test_split(info) if test_split is None else test_split)
+    class_names = tuple(info.features[label].names)
+    height, width, _ = info.features[image].shape
+    return Source(DatasetInfo(name, class_names, (height, width, 3), len(train), len(test)), train, test)
+
+
+def _tfds() -> ModuleType:
+    """TFDS, which only its data sets need."""
+    try:
+        return importlib.import_module("tensorflow_datasets")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Data sets other than 'digits' and directories are read by TensorFlow Datasets, which is not installed: "
+            "pip install keras-nest[data]"
+        ) from error
+
+
+def _prepared(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """The builder of a data set that is there."""
+    builder = _builder(name, data_dir)
+    if not builder.is_prepared():
+        official = _official(name)
+        folder = "" if data_dir is None else f" --data_dir={data_dir}"
+        raise FileNotFoundError(
+            f"{name!r} is not prepared in {builder.data_dir}; prepare it once with `tfds build {official}{folder}` or "
+            f"`tfds.builder({official!r}).download_and_prepare()`, or give the data_dir that holds it."
+        )
+    if builder.info.file_format != _tfds().core.FileFormat.TFRECORD:
+        raise ValueError(
+            f"{name!r} is stored as {builder.info.file_format.value}; prepare it with file_format='tfrecord'."
+        )
+    return builder
+
+
+def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """The builder of a data set that TFDS knows, or that lies in the folder."""
+    tfds = _tfds()
+    try:
+        return tfds.builder(_official(name), data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+        hint = did_you_mean(re.split("[/:]", name)[0], known, "`tfds.list_builders()` lists what it has.", count=3)
+        raise ValueError(f"There is no directory and no data set {name!r}; {hint}") from error
+    except (AssertionError, ValueError) as error:
+        raise ValueError(f"TFDS cannot open {name!r}: {str(error).splitlines()[0]}") from error
+
+
+def _official(name: str) -> str:
+    """The name that TFDS knows; configuration and version stay as they are."""
+    return re.sub(r"^\w+", lambda base: ALIASES.get(base[0], base[0]), name)
+
+
+def _supervised_keys(info: tfds.core.DatasetInfo) -> tuple[str, str]:
+    """Names of the features with the images and with the labels."""
+    tfds = _tfds()
+    features = dict(info.features)
+    for keys in (info.supervised_keys, ("image", "label")):
+        match [features.get(key) for key in keys or () if isinstance(key, str)]:
+            case [tfds.features.Image(np_dtype=np.uint8), tfds.features.ClassLabel()]:
+                return keys
+    raise ValueError(
+        f"{info.name!r} is not for image classification; each example must have one image of 8 bits and one class."
+    )
+
+
+def _parser(info: tfds.core.DatasetInfo, image: str, label: str) -> Callable[[tf.Tensor], Example]:
+    """What takes encoded image and label out of a serialized example."""
+    tfds = _tfds()
+    wanted = tfds.features.FeaturesDict({key: info.features[key] for key in (image, label)})
+    unlabelled = f"{info.name} has an image without label in this split; choose another split"
+
+    def parse(record: tf.Tensor) -> Example:
+        example = wanted.deserialize_example(record, decoders={image: tfds.decode.SkipDecoding()})
+        class_index = tf.cast(example[label], tf.int32)
+        tf.debugging.assert_non_negative(class_index, unlabelled)
+        return Example(example[image], class_index, tf.constant(UPRIGHT))
+
+    return parse
+
+
+def _split(info: tfds.core.DatasetInfo, spec: str) -> tfds.core.SplitInfo | tfds.core.SubSplitInfo:
+    """A split, or parts of splits, with images in it."""
+    reason: Exception | None = None
+    try:
+        split = info.splits[spec]
+        if split.num_examples > 0:
+            return split
+    except (AssertionError, ValueError) as error:
+        reason = error
+    raise ValueError(
+        f"{info.name!r} has no images in split {spec!r}; it has {_splits_of(info)}, and parts such as 'train[:98%]'."
+    ) from reason
+
+
+def _default_test_split(info: tfds.core.DatasetInfo) -> str:
+    for name in ("validation",) if info.name == "imagenet2012" else ("test", "validation"):
+        if name in info.splits:
+            return name
+    raise ValueError(f"{info.name!r} has no test images; choose a test_split: it has {_splits_of(info)}.")
+
+
+def _splits_of(info: tfds.core.DatasetInfo) -> str:
+    """Names and sizes of all splits."""
+    return ", ".join(f"{name!r} ({split.num_examples} images)" for name, split in info.splits.items())
