@@ -23,8 +23,8 @@ with quiet_start():
 
     import export
     import keras_nest
-    from keras_nest import data
     from keras_nest.console import print_facts
+    from keras_nest.data.sources import digits
     from keras_nest.training.report import read_history
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -38,7 +38,7 @@ def main() -> None:
     options, overrides = parse()
     train(options, overrides)
     model = keras.models.load_model(options.workdir / "model.keras")
-    _, test, info = data.load("digits")
+    _, test, info = digits.load()
     logits = model.predict(keras_nest.preprocessor(model)(test.images), verbose=0)
     saved_model = export.to_saved_model(model, options.workdir / "saved_model", overwrite=True)
     exported_logits = predict_elsewhere(saved_model, test.images)

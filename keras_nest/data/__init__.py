@@ -1,45 +1,89 @@
-"""Data sets by name, and what happens to their images before the model sees them."""
+"""Labelled images by name, and what happens to them before a model sees them.
 
-import difflib
-from collections.abc import Callable
+>>> train, test, info = keras_nest.data.load("cifar10", recipe="nest", image_size=32, batch_size=192)
+>>> model.fit(train, steps_per_epoch=train.steps_per_epoch, epochs=300)
+"""
 
-from keras_nest.data import digits
-from keras_nest.data.augmentation import create_augmentation, random_shift
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from keras_nest.data.configuration import recipe_of
 from keras_nest.data.info import DatasetInfo, Split
-from keras_nest.data.pipeline import eval_batches, steps_per_epoch, train_batches
+from keras_nest.data.pipeline import TrainBatches, Transfer, eval_batches, train_batches, without_filling
+from keras_nest.data.recipes import RECIPES, Recipe, create_recipe
+from keras_nest.data.sources import ONLY_HOST, Host, Source, open_source
 from keras_nest.layers.image_blocks import Size
+from keras_nest.models.base import as_size
 
 __all__ = [
-    "DATASETS",
+    "RECIPES",
     "DatasetInfo",
+    "Host",
+    "Recipe",
+    "Source",
     "Split",
-    "create_augmentation",
+    "TrainBatches",
+    "create_recipe",
     "eval_batches",
     "load",
-    "random_shift",
-    "steps_per_epoch",
+    "open_source",
+    "recipe_of",
     "train_batches",
+    "without_filling",
 ]
 
-DATASETS: dict[str, Callable[..., tuple[Split, Split, DatasetInfo]]] = {"digits": digits.load}
+_USUAL_SIZE = 224
 
 
-def load(name: str, image_size: int | Size = 32) -> tuple[Split, Split, DatasetInfo]:
-    """A data set, in memory.
+def load(
+    name: str | os.PathLike[str],
+    recipe: str | Recipe = "plain",
+    image_size: int | Size | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    *,
+    host: Host = ONLY_HOST,
+    transfer: Transfer = "float32",
+    **options: Any,
+) -> tuple[TrainBatches, tf.data.Dataset, DatasetInfo]:
+    """Batches of a data set, for training and for evaluation.
+
+    Everything follows from the seed: the same arguments give the same bytes, however many run in parallel, and
+    `train.skip(k)` gives what is left after k steps without reading what it leaves out.
 
     Args:
-        name: "digits", the 1,797 handwritten digits inside scikit-learn.
-        image_size: side or (height, width) of the images in pixels.
+        name: "digits"; a directory DIR with images in DIR/{train,test}/CLASS/; or a data set of TFDS such as "cifar10"
+            or "imagenet2012".
+        recipe: one of `RECIPES`, or a recipe made with `create_recipe` and `dataclasses.replace`.
+        image_size: side or (height, width) of the images in pixels; None is that of the data set, or 224.
+        batch_size: images a step, of all hosts together.
+        seed: of everything random.
+        host: which of the processes that train together this is.
+        transfer: "float32" gives finished batches, "uint8" what `Recipe.finish` finishes in the train step.
+        **options: `train_split`, `test_split`, `data_dir`, `shuffle_buffer` and `broken` of `open_source`.
 
     Returns:
-        train, test: uint8 images (N, H, W, 3), int32 labels (N,); and sizes and class names.
+        train: endless batches of `train_batches`, with `steps_per_epoch`.
+        test: batches of `eval_batches`: images, labels, and weights that are 0 where a batch is filled up.
+        info: names and sizes.
 
     Raises:
-        ValueError: unknown name; the known ones are listed.
-        ModuleNotFoundError: the package that holds the data is not installed.
+        ValueError: what is asked for does not exist, or not in this way; see `open_source`.
+        FileNotFoundError: the data set is not there; how to get it is told.
+        ModuleNotFoundError: the package that holds or reads the data is not installed.
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(map(repr, DATASETS))}."
-        raise ValueError(f"There is no data set {name!r}; {hint}")
-    return DATASETS[name](image_size)
+    source = open_source(name, **options)
+    size = _size(image_size, source.info)
+    if isinstance(recipe, str):
+        recipe = create_recipe(recipe, source.info, size)
+    train = train_batches(source, recipe, size, batch_size, seed, host, transfer)
+    return train, eval_batches(source, recipe, size, batch_size, host), source.info
+
+
+def _size(given: int | Size | None, info: DatasetInfo) -> Size:
+    height, width, _ = info.image_shape
+    if given is not None:
+        return as_size(given)
+    return (_USUAL_SIZE, _USUAL_SIZE) if height is None or width is None else (height, width)

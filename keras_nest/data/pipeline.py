@@ -1,77 +1,171 @@
-"""From a split in memory to batches, the same on every run."""
+"""From a data set and a recipe to batches, the same on every run."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
-from keras_nest.data.augmentation import Augmentation
-from keras_nest.data.info import Split
+from keras_nest.data.keys import Stream, key_of
+from keras_nest.data.mixing import check_labels
+from keras_nest.data.recipes import Recipe, as_uint8
+from keras_nest.data.sources.examples import ONLY_HOST, Example, Host
+from keras_nest.data.sources.source import Source
+from keras_nest.layers.image_blocks import Size
 
-# Shuffling and augmentation draw from streams of their own.
-_SHUFFLE, _AUGMENT = 1, 2
+Transfer: TypeAlias = Literal["float32", "uint8"]
+"""How images travel to the accelerator."""
+
+
+class TrainBatches(tf.data.Dataset):
+    """Endless training batches that can start anywhere.
+
+    An ordinary `tf.data.Dataset`, but for `skip`, which neither reads nor decodes what it leaves out; so a training
+    that resumes at step k takes `batches.skip(k)`.
+
+    Args:
+        start_at: number of batches to leave out -> the others.
+        steps_per_epoch: full batches in the data set.
+    """
+
+    def __init__(self, start_at: Callable[[int], tf.data.Dataset], steps_per_epoch: int, first_step: int = 0) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self._start_at, self._first_step = start_at, first_step
+        self._batches = start_at(first_step)
+        super().__init__(tf.data.experimental.to_variant(self._batches))
+
+    def _inputs(self) -> list[tf.data.Dataset]:
+        return [self._batches]
+
+    @property
+    def element_spec(self) -> Any:
+        """Shapes and dtypes of a batch."""
+        return self._batches.element_spec
+
+    def skip(self, count: int, name: str | None = None) -> "TrainBatches":
+        """The same batches without the next `count`.
+
+        Raises:
+            ValueError: `count` is negative.
+        """
+        if count < 0:
+            raise ValueError(f"count is {count}; it must be 0 or more batches.")
+        return TrainBatches(self._start_at, self.steps_per_epoch, self._first_step + int(count))
 
 
 def train_batches(
-    split: Split, batch_size: int, seed: int, augment: Augmentation | None = None, first_step: int = 0
-) -> tf.data.Dataset:
+    source: Source,
+    recipe: Recipe,
+    image_size: Size,
+    batch_size: int,
+    seed: int,
+    host: Host = ONLY_HOST,
+    transfer: Transfer = "float32",
+) -> TrainBatches:
     """Endless shuffled and augmented batches.
 
-    An epoch visits each image at most once, in an order of its own, and leaves out what does not fill a batch. The
-    order depends on (seed, epoch) alone and the augmentation of an image on (seed, epoch, its index), so that a run
-    can start at any step and parallel work changes nothing.
+    Epochs follow each other without a gap: what does not fill a batch begins the next one, so that each epoch has each
+    image once. The order depends on (seed, epoch) alone, the augmentation of an image on (seed, its place in the whole
+    stream), the mixing of a batch on (seed, its number).
 
     Args:
-        split: the training images.
-        batch_size: images a batch.
-        seed: of order and augmentation.
-        augment: changes one image; None leaves them as they are.
-        first_step: number of batches to leave out; they cost nothing.
+        source: the data set.
+        recipe: what happens to its images.
+        image_size: (height, width) in pixels.
+        batch_size: images a step, of all hosts together.
+        seed: of everything random.
+        host: which of the processes that train together this is; each gets its own images.
+        transfer: "float32" gives finished batches; "uint8" a quarter of the bytes, for `Recipe.finish` in the train
+            step.
 
     Returns:
-        Batches of images (B, H, W, C) uint8 and labels (B,) int32; `steps_per_epoch` of them are an epoch.
+        "float32": images float32 (B, H, W, 3); labels int32 (B,), or float32 (B, K) if the recipe mixes.
+        "uint8": (images uint8 (B, H, W, 3), keys int64 (B, 2)), labels int32 (B,). B is the share of one host.
 
     Raises:
-        ValueError: the split does not fill one batch.
+        ValueError: the batch cannot be filled or divided among the hosts, or unknown `transfer`.
     """
-    examples_per_epoch = steps_per_epoch(split, batch_size) * batch_size
-    last = len(split.labels) - 1
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    if transfer not in ("float32", "uint8"):
+        raise ValueError(f"transfer is {transfer!r}; it must be 'float32' or 'uint8'.")
+    share, count = _share(batch_size, host), len(source.train)
+    if batch_size > count:
+        raise ValueError(f"A batch of {batch_size} cannot be filled from {count} training images.")
 
-    def example(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        epoch, place = position // examples_per_epoch, position % examples_per_epoch
-        index = tf.random.experimental.index_shuffle(place, _key(seed, _SHUFFLE, epoch), last)
-        image = images[index]
-        if augment is not None:
-            image = augment(image, _key(seed, _AUGMENT, epoch * (last + 1) + index))
-        return image, labels[index]
+    def prepare(step: tf.Tensor, example: Example) -> Any:
+        key, label = key_of(seed, Stream.EXAMPLE, step * host.count + host.index), _label(source, example)
+        if transfer == "uint8":
+            return (as_uint8(recipe.pixels(example, key, image_size)), key), label
+        return recipe.train_image(example, key, image_size), label
 
-    positions = tf.data.Dataset.range(first_step * batch_size, tf.int64.max)
-    examples = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    def mix(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        key = key_of(seed, Stream.BATCH, step * host.count + host.index)
+        return recipe.mix(*batch, key, source.info.num_classes)  # type: ignore[misc]
+
+    def start_at(first_step: int) -> tf.data.Dataset:
+        first = first_step * share
+        examples = source.train.shuffled(seed, host, first).enumerate(first)
+        prepared = examples.map(prepare, tf.data.AUTOTUNE, deterministic=True)
+        batches = prepared.batch(share, drop_remainder=True)
+        if recipe.mix is not None and transfer == "float32":
+            batches = batches.enumerate(first_step).map(mix, tf.data.AUTOTUNE, deterministic=True)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    return TrainBatches(start_at, count // batch_size)
 
 
-def eval_batches(split: Split, batch_size: int) -> tf.data.Dataset:
-    """Every image once, in order; the last batch may be smaller.
+def eval_batches(
+    source: Source, recipe: Recipe, image_size: Size, batch_size: int, host: Host = ONLY_HOST
+) -> tf.data.Dataset:
+    """Every test image once, among all hosts together.
+
+    All batches are full and every host has the same number of them, so that replicas stay in step: what is missing is
+    filled up with black images whose weight is 0.
 
     Args:
-        split: the test images.
-        batch_size: images a batch.
+        source: the data set.
+        recipe: how test images are resized, cropped and normalised.
+        image_size: (height, width) in pixels.
+        batch_size: images a step, of all hosts together.
+        host: which of the processes that evaluate together this is.
 
     Returns:
-        Batches of images (B, H, W, C) uint8 and labels (B,) int32.
-    """
-    return tf.data.Dataset.from_tensor_slices(tuple(split)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-
-def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """Number of full batches.
+        Images float32 (B, H, W, 3); labels int32 (B,); weights float32 (B,), 1 for images and 0 for the filling, which
+        Keras takes as sample weights. B is the share of one host.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the batch cannot be divided among the hosts.
     """
-    if not 0 < batch_size <= len(split.labels):
-        raise ValueError(f"A batch of {batch_size} cannot be filled from {len(split.labels)} training images.")
-    return len(split.labels) // batch_size
+    share, count = _share(batch_size, host), len(source.test)
+    largest_part = -(-count // host.count)
+    padded = -(-largest_part // share) * share
+
+    def prepare(example: Example) -> tuple[tf.Tensor, ...]:
+        return recipe.test_image(example, image_size), _label(source, example), tf.constant(1.0)
+
+    images = source.test.in_order(host).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    filling = tf.data.Dataset.from_tensors((tf.zeros((*image_size, 3)), 0, 0.0))
+    filled = images.concatenate(filling.repeat(padded - len(host.part(count))))
+    batches = filled.batch(share, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return batches.apply(tf.data.experimental.assert_cardinality(padded // share))
 
 
-def _key(seed: int, stream: int, counter: tf.Tensor) -> tf.Tensor:
-    """Key (2,) int64 for one draw; different seeds, streams and counters give unrelated draws."""
-    return tf.stack([tf.constant(2 * seed + stream, tf.int64), counter])
+def without_filling(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Test batches for one device, where the last may be smaller: images and labels of weight 1 alone."""
+
+    def kept(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.boolean_mask(images, weights > 0), tf.boolean_mask(labels, weights > 0)
+
+    return batches.map(kept, tf.data.AUTOTUNE)
+
+
+def _share(batch_size: int, host: Host) -> int:
+    """Images of a batch that belong to one host."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
+    if batch_size % host.count:
+        raise ValueError(f"A batch of {batch_size} cannot be divided evenly among {host.count} hosts.")
+    return batch_size // host.count
+
+
+def _label(source: Source, example: Example) -> tf.Tensor:
+    check_labels(example.label, source.info.num_classes)
+    return example.label

@@ -1,17 +1,22 @@
 """The fields of a training configuration, under the names of the papers' own."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from keras_nest.hints import did_you_mean
 
 _REQUIRED = ("model_name", "dataset", "num_epochs")
 DEFAULTS: dict[str, Any] = {
     "model_name": None,  # as keras_nest.create_model takes it
     "model": {},  # further fields of the model
     "dataset": None,  # as keras_nest.data.load takes it
-    "augment": {"type": "none"},  # see keras_nest.data.augmentation
+    "augment": {"type": "none"},  # these four, and `pp` of ViT: see keras_nest.data.configuration
+    "randerasing": {},
+    "mix": {},
+    "colorjitter": {},
+    "pp": {},
     "num_epochs": None,
     "per_device_batch_size": 64,
     "optim": "adamw",
@@ -40,8 +45,7 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> ConfigDict:
     given = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     for field in given:
         if field not in DEFAULTS:
-            near = difflib.get_close_matches(field, DEFAULTS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(DEFAULTS)}."
+            hint = did_you_mean(field, DEFAULTS, "its fields are {}.")
             raise ValueError(f"The configuration has an unknown field {field!r}; {hint}")
     resolved = {**DEFAULTS, **given}
     for field in _REQUIRED:

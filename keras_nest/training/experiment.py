@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 
 from keras_nest import data
 from keras_nest.files import atomic_output
-from keras_nest.models.base import ImageModel
-from keras_nest.preprocessing import preprocessor
-from keras_nest.registry import create_model
+from keras_nest.models.base import ImageModel, as_size
+from keras_nest.registry import create_model, preprocessing_spec
 from keras_nest.training import report, run_directory
 from keras_nest.training.config import resolve
+from keras_nest.training.objectives import accuracy, cross_entropy
 from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.schedules import WarmupDecay
 
@@ -106,20 +106,24 @@ def prepare(config: Config, workdir: str | pathlib.Path, overwrite: bool = False
     fields, directory = resolve(config), pathlib.Path(workdir)
     run_directory.check(directory, fields, overwrite)
     keras.utils.set_random_seed(fields.seed)
-    train, test, info = data.load(fields.dataset)
-    model = create_model(fields.model_name, **{"num_classes": info.num_classes, **fields.model.to_dict()})
-    batch_size, augment = fields.per_device_batch_size, data.create_augmentation(fields.augment)
-    steps = data.steps_per_epoch(train, batch_size)
-    schedule = _schedule(fields, steps)
+    source = data.open_source(fields.dataset)
+    published, usual_size = preprocessing_spec(fields.model_name)
+    size = as_size(fields.model.get("image_size", usual_size))
+    recipe = data.recipe_of(fields.to_dict(), source.info, size, published)
+    train = data.train_batches(source, recipe, size, fields.per_device_batch_size, fields.seed)
+    test = data.eval_batches(source, recipe, size, fields.per_device_batch_size)
+    known = {"num_classes": source.info.num_classes, "image_size": size, "preprocessing": recipe.preprocessing}
+    model = create_model(fields.model_name, **{**known, **fields.model.to_dict()})
+    schedule = _schedule(fields, train.steps_per_epoch)
     experiment = Experiment(
         config=fields,
         workdir=directory,
         model=model,
         trainer=_trainer(model, fields, schedule),
         schedule=schedule,
-        train=_normalised(data.train_batches(train, batch_size, fields.seed, augment), model),
-        test=_normalised(data.eval_batches(test, batch_size), model),
-        steps_per_epoch=steps,
+        train=train,
+        test=data.without_filling(test),
+        steps_per_epoch=train.steps_per_epoch,
     )
     run_directory.claim(directory, fields)
     return experiment
@@ -142,12 +146,5 @@ def _trainer(model: ImageModel, config: ConfigDict, schedule: WarmupDecay) -> ke
     """The layers of the model, compiled for classification."""
     trainer = keras.Model(model.inputs, model.outputs, name=model.name)
     optimizer = create_optimizer(model, config.optim, schedule, config.weight_decay, config.optim_wd_ignore)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    trainer.compile(optimizer, loss, metrics=["accuracy"])
+    trainer.compile(optimizer, cross_entropy, metrics=[accuracy])
     return trainer
-
-
-def _normalised(batches: tf.data.Dataset, model: ImageModel) -> tf.data.Dataset:
-    """Batches as the model takes them, by its own preprocessing."""
-    preprocess = preprocessor(model)
-    return batches.map(lambda images, labels: (preprocess(images), labels), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -1,84 +1,240 @@
-"""Batches: order, completeness, and that a run can start anywhere."""
+"""Batches: order, completeness, and that a run can start anywhere, on any number of hosts."""
 
+import dataclasses
+import functools
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nest.data import Split, create_augmentation, eval_batches, steps_per_epoch, train_batches
+from keras_nest.data import DatasetInfo, Host, Recipe, Source, create_recipe, eval_batches, load, train_batches
+from keras_nest.data.crops import pad_and_crop
+from keras_nest.data.mixing import random_mix
+from keras_nest.data.pipeline import without_filling
+from keras_nest.data.sources import IndexedExamples
 
-SHIFT = create_augmentation({"type": "shift", "max_shift": 2})
+SIZE = (6, 6)
+UNCHANGED = {"mean": [0.0] * 3, "std": [1 / 255] * 3, "crop_ratio": 1.0}
+PLAIN = Recipe(UNCHANGED)
+SHIFT = Recipe(UNCHANGED, shift=functools.partial(pad_and_crop, pad=2))
+MIX = dataclasses.replace(SHIFT, mix=random_mix)
+CLASSES = 30
+
+
+def source_of(images, labels):
+    info = DatasetInfo("toy", tuple(map(str, range(CLASSES))), images.shape[1:], len(labels), len(labels))
+    return Source(info, *[IndexedExamples(images, labels)] * 2)
 
 
 @pytest.fixture
-def split():
+def source():
     """Each image is recognised by its label, and by its values where nothing moved them."""
-    labels = np.arange(23, dtype=np.int32)
-    return Split(np.broadcast_to(labels[:, None, None, None], (23, 6, 6, 1)).astype(np.uint8), labels)
+    labels = np.arange(23)
+    return source_of(np.broadcast_to(labels[:, None, None, None], (23, *SIZE, 3)).astype(np.uint8), labels)
 
 
 def taken(batches, count):
     parts = list(batches.take(count).as_numpy_iterator())
-    return np.stack([images for images, _ in parts]), np.stack([labels for _, labels in parts])
+    return [np.stack(column) for column in zip(*parts, strict=True)]
 
 
-def test_an_epoch_visits_images_once_and_each_in_an_order_of_its_own(split):
-    assert steps_per_epoch(split, 5) == 4
-    _, labels = taken(train_batches(split, 5, seed=1), 12)
-    epochs = labels.reshape(3, 20)
-    for epoch in epochs:
-        assert len(set(epoch)) == 20
-    assert len({tuple(epoch) for epoch in epochs}) == 3
-    assert set(labels.ravel()) == set(range(23)), "what one epoch leaves out, another visits"
+def labels_of(batches, count):
+    return taken(batches, count)[1].ravel()
 
 
-def test_labels_belong_to_their_images(split):
-    images, labels = taken(train_batches(split, 5, seed=1), 8)
-    np.testing.assert_array_equal(images[..., 3, 3, 0], labels)
+class TestOrder:
+    def test_an_epoch_visits_every_image_once_and_each_in_an_order_of_its_own(self, source):
+        batches = train_batches(source, PLAIN, SIZE, 5, seed=1)
+        assert batches.steps_per_epoch == 4
+        epochs = labels_of(batches, 14)[:69].reshape(3, 23)
+        for epoch in epochs:
+            assert sorted(epoch) == list(range(23))
+        assert len({tuple(epoch) for epoch in epochs}) == 3
+
+    def test_labels_belong_to_their_images(self, source):
+        images, labels = taken(train_batches(source, PLAIN, SIZE, 5, seed=1), 8)
+        np.testing.assert_allclose(images[..., 3, 3, 0], labels, atol=1e-4)
+
+    def test_another_seed_is_another_order(self, source):
+        first, other = (labels_of(train_batches(source, PLAIN, SIZE, 5, seed), 8) for seed in (1, 2))
+        assert not np.array_equal(first, other)
+
+    @pytest.mark.parametrize("count", [2, 4])
+    def test_hosts_together_see_each_image_once_an_epoch(self, source, count):
+        hosts = [train_batches(source, PLAIN, SIZE, 8, 1, Host(index, count)) for index in range(count)]
+        parts = np.stack([labels_of(batches, 23) for batches in hosts])
+        # 23 batches of 8 are 8 epochs; the hosts take turns.
+        epochs = parts.T.ravel().reshape(8, 23)
+        assert all(sorted(epoch) == list(range(23)) for epoch in epochs)
+        assert {batches.element_spec[0].shape[0] for batches in hosts} == {8 // count}
+
+    def test_hosts_together_see_the_batches_of_one(self, source):
+        images, labels = taken(train_batches(source, SHIFT, SIZE, 4, 1), 6)
+        hosts = [taken(train_batches(source, SHIFT, SIZE, 4, 1, Host(index, 2)), 6) for index in range(2)]
+        for index, (some_images, some_labels) in enumerate(hosts):
+            np.testing.assert_array_equal(some_images, images[:, index::2])
+            np.testing.assert_array_equal(some_labels, labels[:, index::2])
 
 
-def test_same_seed_same_bytes_other_seed_other_order(split):
-    first, again, other = (taken(train_batches(split, 5, seed, SHIFT), 8) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first[0], again[0])
-    np.testing.assert_array_equal(first[1], again[1])
-    assert not np.array_equal(first[1], other[1])
+@pytest.mark.parametrize("recipe", [SHIFT, MIX], ids=["shift", "mix"])
+class TestReproducible:
+    def test_same_bytes_whatever_the_global_seed(self, source, recipe):
+        runs = []
+        for seed in (1, 2):
+            tf.random.set_seed(seed)
+            runs.append(taken(train_batches(source, recipe, SIZE, 5, 1), 6))
+        for first, again in zip(*runs, strict=True):
+            np.testing.assert_array_equal(first, again)
+
+    @pytest.mark.parametrize("step", [1, 4, 7])
+    def test_skipping_continues_the_run(self, source, recipe, step):
+        batches = train_batches(source, recipe, SIZE, 5, 1)
+        whole, rest = taken(batches, 10), taken(batches.skip(step - 1).skip(1), 10 - step)
+        for all_steps, later in zip(whole, rest, strict=True):
+            np.testing.assert_array_equal(all_steps[step:], later)
 
 
-def test_global_seed_has_no_part(split):
-    tf.random.set_seed(1)
-    first = taken(train_batches(split, 5, 1, SHIFT), 4)
-    tf.random.set_seed(2)
-    np.testing.assert_array_equal(first[0], taken(train_batches(split, 5, 1, SHIFT), 4)[0])
+class TestSkip:
+    def test_decodes_nothing(self, tmp_path, source):
+        """Of a million skipped batches, none is read: the files do not even exist until later."""
+        paths = np.array([str(tmp_path / f"{number}.png") for number in range(4)], object)
+        examples = IndexedExamples(paths, np.arange(4), read=tf.io.read_file)
+        files = Source(source.info, examples, examples)
+        batches = train_batches(files, PLAIN, SIZE, 2, 0).skip(1_000_000)
+        for path in paths:
+            tf.io.write_file(path, tf.io.encode_png(tf.zeros([6, 6, 3], tf.uint8)))
+        assert next(iter(batches))[0].shape == (2, 6, 6, 3)
+
+    def test_is_refused_backwards(self, source):
+        with pytest.raises(ValueError, match=r"^count is -1; it must be 0 or more batches\.$"):
+            train_batches(source, PLAIN, SIZE, 2, 0).skip(-1)
+
+    def test_other_transformations_work(self, source):
+        batches = train_batches(source, PLAIN, SIZE, 5, 1)
+        np.testing.assert_array_equal(labels_of(batches.map(lambda x, y: (x, y + 1)), 3), labels_of(batches, 3) + 1)
+        assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
+
+    def test_fit_takes_it_also_under_a_strategy(self, source):
+        strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+        with strategy.scope():
+            model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(CLASSES)])
+            model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        recipe = Recipe({**UNCHANGED, "std": [1.0] * 3})
+        batches = train_batches(source, recipe, SIZE, 5, 1)
+        history = model.fit(batches, steps_per_epoch=batches.steps_per_epoch, epochs=2, verbose=0, shuffle=False)
+        assert len(history.history["loss"]) == 2
+        assert np.all(np.isfinite(history.history["loss"]))
 
 
-@pytest.mark.parametrize("step", [1, 4, 7])
-def test_starting_at_a_step_continues_the_run(split, step):
-    whole = taken(train_batches(split, 5, 1, SHIFT), 10)
-    rest = taken(train_batches(split, 5, 1, SHIFT, first_step=step), 10 - step)
-    np.testing.assert_array_equal(whole[0][step:], rest[0])
-    np.testing.assert_array_equal(whole[1][step:], rest[1])
+class TestAugmentation:
+    def test_an_image_changes_in_every_epoch(self):
+        image = np.random.default_rng(0).integers(1, 255, (1, *SIZE, 3)).astype(np.uint8)
+        images, _ = taken(train_batches(source_of(image, np.zeros(1, int)), SHIFT, SIZE, 1, 0), 12)
+        assert len({image.tobytes() for image in images}) > 6
+
+    def test_images_of_a_batch_change_independently(self):
+        image = np.random.default_rng(0).integers(1, 255, (1, *SIZE, 3)).astype(np.uint8)
+        same = source_of(np.repeat(image, 12, 0), np.arange(12))
+        images, _ = taken(train_batches(same, SHIFT, SIZE, 12, 0), 1)
+        assert len({image.tobytes() for image in images[0]}) > 6
+
+    def test_batches_are_mixed_differently(self, source):
+        _, labels = taken(train_batches(source, MIX, SIZE, 4, 0), 6)
+        assert labels.shape == (6, 4, CLASSES)
+        # Rows differ, but where an image was mixed with itself.
+        assert len({tuple(np.sort(row)[-2:]) for batch in labels for row in batch}) > 10
 
 
-def test_an_image_is_augmented_anew_in_every_epoch():
-    image = np.random.default_rng(0).integers(1, 255, (1, 9, 9, 1)).astype(np.uint8)
-    images, _ = taken(train_batches(Split(image, np.zeros(1, np.int32)), 1, 0, SHIFT), 12)
-    assert len({image.tobytes() for image in images}) > 6
+class TestUint8:
+    def test_the_train_step_can_finish_it(self, source):
+        (images, keys), labels = next(iter(train_batches(source, MIX, SIZE, 4, 1, transfer="uint8")))
+        assert (images.dtype, images.shape, labels.dtype, keys.shape) == (tf.uint8, (4, *SIZE, 3), tf.int32, (4, 2))
+        finished, mixed = MIX.finish(images, labels, keys, CLASSES)
+        assert (finished.dtype, mixed.shape) == (tf.float32, (4, CLASSES))
+
+    def test_pixels_are_those_that_travel_as_floats(self, source):
+        (images, _), labels = next(iter(train_batches(source, SHIFT, SIZE, 4, 1, transfer="uint8")))
+        floats, float_labels = next(iter(train_batches(source, SHIFT, SIZE, 4, 1)))
+        np.testing.assert_allclose(SHIFT.normalize(images), floats, atol=1e-4)
+        np.testing.assert_array_equal(labels, float_labels)
+
+    def test_unknown_way(self, source):
+        with pytest.raises(ValueError, match=r"^transfer is 'bfloat16'; it must be 'float32' or 'uint8'\.$"):
+            train_batches(source, PLAIN, SIZE, 4, 1, transfer="bfloat16")
 
 
-def test_images_of_an_epoch_are_augmented_independently():
-    image = np.random.default_rng(0).integers(1, 255, (1, 9, 9, 1)).astype(np.uint8)
-    same = Split(np.repeat(image, 12, 0), np.arange(12, dtype=np.int32))
-    images, _ = taken(train_batches(same, 12, 0, SHIFT), 1)
-    assert len({image.tobytes() for image in images[0]}) > 6
+class TestEvaluation:
+    def test_every_image_once_in_order(self, source):
+        batches = list(eval_batches(source, PLAIN, SIZE, 5).as_numpy_iterator())
+        images, labels, weights = (np.concatenate(column) for column in zip(*batches, strict=True))
+        assert [len(batch[1]) for batch in batches] == [5] * 5
+        np.testing.assert_array_equal(weights, [1] * 23 + [0] * 2)
+        np.testing.assert_array_equal(labels[:23], np.arange(23))
+        np.testing.assert_allclose(images[:23, 0, 0, 0], np.arange(23), atol=1e-4)
+        assert not images[23:].any()
+
+    @pytest.mark.parametrize("count", [2, 3, 5])
+    def test_hosts_share_the_images_and_stay_in_step(self, source, count):
+        seen, lengths = [], set()
+        for index in range(count):
+            batches = eval_batches(source, PLAIN, SIZE, 2 * count, Host(index, count))
+            lengths.add(len(batches))
+            parts = [(labels, weights) for _, labels, weights in batches.as_numpy_iterator()]
+            assert len(parts) == len(batches)
+            seen += [label for labels, weights in parts for label in labels[weights == 1]]
+        assert sorted(seen) == list(range(23))
+        assert len(lengths) == 1
+
+    def test_filling_can_be_left_out(self, source):
+        batches = list(without_filling(eval_batches(source, PLAIN, SIZE, 5)).as_numpy_iterator())
+        assert [len(labels) for _, labels in batches] == [5, 5, 5, 5, 3]
+        np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), np.arange(23))
 
 
-def test_evaluation_takes_every_image_once_in_order(split):
-    batches = list(eval_batches(split, 5).as_numpy_iterator())
-    assert [len(labels) for _, labels in batches] == [5, 5, 5, 5, 3]
-    np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), split.labels)
-    np.testing.assert_array_equal(np.concatenate([images for images, _ in batches]), split.images)
+class TestBadInput:
+    @pytest.mark.parametrize("size", [24, 1000])
+    def test_batch_that_cannot_be_filled(self, source, size):
+        with pytest.raises(ValueError, match=f"^A batch of {size} cannot be filled from 23 training images"):
+            train_batches(source, PLAIN, SIZE, size, seed=0)
+
+    @pytest.mark.parametrize("size", [0, -1])
+    def test_empty_batch(self, source, size):
+        for make in (functools.partial(train_batches, seed=0), eval_batches):
+            with pytest.raises(ValueError, match=f"^batch_size is {size}; it must be 1 or more"):
+                make(source, PLAIN, SIZE, batch_size=size)
+
+    def test_batch_that_cannot_be_divided(self, source):
+        with pytest.raises(ValueError, match=r"^A batch of 5 cannot be divided evenly among 2 hosts\.$"):
+            eval_batches(source, PLAIN, SIZE, 5, Host(0, 2))
+
+    @pytest.mark.parametrize("label", [-1, 30])
+    def test_labels_out_of_range(self, label):
+        wrong = source_of(np.zeros((2, *SIZE, 3), np.uint8), np.array([0, label]))
+        batches = train_batches(wrong, PLAIN, SIZE, 2, 0), eval_batches(wrong, PLAIN, SIZE, 2)
+        for some in batches:
+            with pytest.raises(tf.errors.InvalidArgumentError, match="Labels must be from 0 to 29, as there are 30"):
+                next(iter(some))
 
 
-@pytest.mark.parametrize("size", [24, 0, -1])
-def test_batch_that_cannot_be_filled(split, size):
-    with pytest.raises(ValueError, match=f"A batch of {size} cannot be filled from 23 training images"):
-        train_batches(split, size, seed=0)
+class TestLoad:
+    def test_digits(self):
+        train, test, info = load("digits", recipe="shift", batch_size=64, seed=3)
+        assert (info.num_train, info.num_test, info.num_classes, train.steps_per_epoch) == (1437, 360, 10, 22)
+        images, labels = next(iter(train))
+        assert (images.shape, labels.shape) == ((64, 32, 32, 3), (64,))
+        assert sum(float(tf.reduce_sum(weights)) for *_, weights in test) == 360
+
+    def test_recipe_of_ones_own_and_another_size(self):
+        info = load("digits")[2]
+        recipe = dataclasses.replace(create_recipe("nest", info, 48), color_jitter=None)
+        train, test, _ = load("digits", recipe=recipe, image_size=(48, 40), batch_size=8)
+        assert train.element_spec[0].shape == (8, 48, 40, 3)
+        assert train.element_spec[1].shape == (8, 10)
+        assert next(iter(test))[0].shape == (8, 48, 40, 3)
+
+    def test_is_the_same_for_the_same_seed(self):
+        first, again, other = (next(iter(load("digits", "nest", 32, 16, seed)[0])) for seed in (1, 1, 2))
+        np.testing.assert_array_equal(first[0], again[0])
+        np.testing.assert_array_equal(first[1], again[1])
+        assert not np.array_equal(first[1], other[1])

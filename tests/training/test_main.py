@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_nest
-from keras_nest import data
+from keras_nest.data.sources import digits
 from keras_nest.training import report
 from keras_nest.training.experiment import prepare
 from keras_nest.training.main import main
@@ -75,7 +75,7 @@ def test_saved_model_predicts_what_was_measured(finished):
     model = keras.models.load_model(workdir / "model.keras")
     assert model.count_params() == metrics["parameters"]
     assert not model.compiled, "the optimiser is not part of the result"
-    _, test, _ = data.load("digits")
+    _, test, _ = digits.load()
     logits = model(keras_nest.preprocessor(model)(test.images))
     assert np.mean(np.argmax(logits, 1) == test.labels) == pytest.approx(metrics["top1"])
 
@@ -111,7 +111,7 @@ def test_rates_are_those_of_a_batch_of_256(tmp_path):
 def test_images_reach_the_model_normalised_and_in_its_size(tmp_path):
     experiment = prepare({**CONFIG, "augment": {"type": "none"}}, tmp_path)
     images, labels = next(iter(experiment.test))
-    _, test, _ = data.load("digits")
+    _, test, _ = digits.load()
     expected = keras_nest.preprocessor(experiment.model)(test.images[:64])
     np.testing.assert_array_equal(images, expected)
     np.testing.assert_array_equal(labels, test.labels[:64])
@@ -125,7 +125,7 @@ def test_images_reach_the_model_normalised_and_in_its_size(tmp_path):
     [
         ({"model_name": "nest_tiy"}, "no model 'nest_tiy'; did you mean"),
         ({"model": {"embeding_dim": 8}}, "no field 'embeding_dim'; did you mean embedding_dim"),
-        ({"dataset": "cifar"}, "no data set 'cifar'"),
+        ({"dataset": "cifer10"}, "There is no directory and no data set 'cifer10'; did you mean"),
         ({"per_device_batch_size": 2000}, "A batch of 2000 cannot be filled from 1437 training images"),
         ({"learning_rate_schedule": "step"}, "learning_rate_schedule is 'step'"),
         ({"warmup_epochs": 2}, "warmup_epochs is 2; it must be less than num_epochs, 2"),

@@ -1,0 +1,115 @@
+"""The recipe that a training configuration describes, in the fields of the papers' own configurations.
+
+NesT has `augment`, `randerasing`, `mix` and `colorjitter`, and a stage that is not named is left out. ViT and Mixer
+have `pp`, and no augmentation but crop and flip.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from keras_nest.data.color_jitter import random_color_jitter
+from keras_nest.data.crops import pad_and_crop
+from keras_nest.data.erasing import random_erasing
+from keras_nest.data.info import DatasetInfo
+from keras_nest.data.mixing import random_mix
+from keras_nest.data.randaugment import RandAugment
+from keras_nest.data.recipes import Preprocessing, Recipe, Stage, create_recipe
+from keras_nest.hints import did_you_mean
+from keras_nest.layers.image_blocks import Size
+
+Fields = Mapping[str, Any]
+
+_RANDAUGMENT = {
+    "randaugment_num_layers": "num_layers",
+    "randaugment_magnitude": "magnitude",
+    "randaugment_magstd": "magnitude_std",
+    "randaugment_num_levels": "num_levels",
+    "randaugment_prob_to_apply": "prob_to_apply",
+}
+_MIX = {
+    "mixup_alpha": "mixup_alpha",
+    "cutmix_alpha": "cutmix_alpha",
+    "smoothing": "label_smoothing",
+    "prob_to_apply": "probability",
+}
+# Sizes follow from the model, and only one kind of jitter is published.
+_FOLLOWS = ("type", "size", "impl")
+
+
+def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Preprocessing) -> Recipe:
+    """What a configuration does with images.
+
+    Args:
+        config: `augment` of type "randaugment", "default" (NesT without RandAugment), "shift" (with `max_shift` pixels)
+            or "none"; `randerasing` with `erase_prob`; `mix` with `mixup_alpha`, `cutmix_alpha`, `smoothing` and
+            `prob_to_apply`; `colorjitter` of type "colorjitter" or "default" (none), with `colorjitter_strength`; `pp`
+            of ViT, in whose place the others do not stand. All may be missing. `model.preprocessing` stands above what
+            the recipe says.
+        info: the data set.
+        image_size: (height, width) of the model in pixels.
+        published: preprocessing of the model's variant, which holds where nothing else says another.
+
+    Raises:
+        ValueError: an unknown field or type, or a value out of range.
+    """
+    groups = ("augment", "randerasing", "mix", "colorjitter")
+    augment, erasing, mix, jitter = (dict(config.get(group) or {}) for group in groups)
+    kind = augment.get("type", "none")
+    if config.get("pp"):
+        recipe = create_recipe("vit", info, image_size)
+    elif kind in ("randaugment", "default") or (kind == "none" and (erasing or mix or jitter)):
+        recipe = dataclasses.replace(
+            create_recipe("nest", info, image_size),
+            randaugment=_randaugment(augment, image_size) if kind == "randaugment" else None,
+            color_jitter=_color_jitter(jitter),
+            erasing=_erasing(erasing),
+            mix=_mix(mix) if mix else None,
+        )
+    elif kind in ("none", "shift"):
+        recipe = Recipe(published, shift=_shift(kind, augment))
+    else:
+        raise ValueError(f"augment.type is {kind!r}; it must be 'randaugment', 'default', 'shift' or 'none'.")
+    given = (config.get("model") or {}).get("preprocessing")
+    return dataclasses.replace(recipe, preprocessing=dict(given)) if given else recipe
+
+
+def _randaugment(fields: Fields, image_size: Size) -> RandAugment:
+    if fields.get("randaugment_cutout"):
+        raise ValueError("augment.randaugment_cutout is true; no published model was trained with it, leave it out.")
+    given = {name: value for name, value in fields.items() if name != "randaugment_cutout"}
+    return RandAugment(image_size=image_size[0], **_renamed("augment", given, _RANDAUGMENT))
+
+
+def _color_jitter(fields: Fields) -> Stage | None:
+    given = _renamed("colorjitter", fields, {"colorjitter_strength": "strength"})
+    return functools.partial(random_color_jitter, **given) if fields.get("type", "default") == "colorjitter" else None
+
+
+def _erasing(fields: Fields) -> Stage | None:
+    given = _renamed("randerasing", fields, {"erase_prob": "probability"})
+    return functools.partial(random_erasing, **given) if given.get("probability") else None
+
+
+def _mix(fields: Fields) -> Any:
+    return functools.partial(random_mix, **_renamed("mix", fields, _MIX))
+
+
+def _shift(kind: str, fields: Fields) -> Stage | None:
+    if kind == "none":
+        return None
+    pixels = fields.get("max_shift")
+    if not isinstance(pixels, int) or pixels < 0:
+        raise ValueError(
+            f"augment.max_shift is {'missing' if pixels is None else repr(pixels)}; it must be a number of pixels."
+        )
+    return functools.partial(pad_and_crop, pad=pixels)
+
+
+def _renamed(group: str, fields: Fields, names: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of the configuration as arguments of our functions."""
+    for field in fields:
+        if field not in names and field not in _FOLLOWS:
+            raise ValueError(f"There is no field {group}.{field}; {did_you_mean(field, names)}")
+    return {names[field]: value for field, value in fields.items() if field in names}
