@@ -38,6 +38,7 @@ format: env
 bench: env
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.conversion
+	$(BIN)/python -m benchmarks.input_pipeline
 
 # Measures every published model against the reference outputs, and writes the README's table.
 table: env

@@ -118,7 +118,7 @@ def _take_steps(pixels: tf.Tensor, factors: JitterFactors, order: tf.Tensor | Se
 def _take_step(pixels: tf.Tensor, factors: JitterFactors, step: tf.Tensor) -> tf.Tensor:
     # The last two cannot leave [0, 1].
     steps = [
-        lambda: tf.clip_by_value(pixels * factors.brightness, 0.0, 1.0),
+        lambda: tf.minimum(pixels * factors.brightness, 1.0),
         lambda: tf.clip_by_value(tf.image.adjust_contrast(pixels, factors.contrast), 0.0, 1.0),
         lambda: tf.image.adjust_saturation(pixels, factors.saturation),
         lambda: tf.image.adjust_hue(pixels, factors.hue),

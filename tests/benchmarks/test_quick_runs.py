@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[2]
     [
         ("forward", {"Keras, graph", "Keras, XLA", "Flax, jax.jit"}),
         ("conversion", {"NumPy reads the bytes", "conversion: read, assign, save"}),
+        ("input_pipeline", {"read", "randaugment", "mix"}),
     ],
 )
 def test_quick_run(name, candidates, tmp_path):
