@@ -128,6 +128,7 @@ def random_mix(
     area_corrected: bool = False,
     uniform_boxes: bool = False,
     shuffled_cutmix: bool = False,
+    smooth_unmixed: bool = True,
 ) -> Batch:
     """Mixes a batch by mixup or by CutMix; one coin for the whole batch, weights and boxes for each image.
 
@@ -140,8 +141,8 @@ def random_mix(
     * its boxes prefer small offsets and never touch the last row or column (`uniform_boxes`);
     * it pairs the batch with its reverse, so that the middle of an odd batch stays as it is (`shuffled_cutmix`).
 
-    In CutMix the own image is the smaller part, inside the box. One thing is corrected without an option, as the
-    published recipe never meets it: with `probability` below 1 the labels of unmixed batches are smoothed too.
+    In CutMix the own image is the smaller part, inside the box. The published recipe mixes every batch; with a
+    `probability` below 1 the labels of the others are smoothed too, which the original forgets (`smooth_unmixed`).
 
     The key is split in four: CutMix, mixup, which of them, whether to mix. That of CutMix is split into weights and
     boxes, boxes into left, top, and pairs if they are shuffled; that of mixup into weights and pairs. The pairs of
@@ -160,6 +161,7 @@ def random_mix(
         area_corrected: weigh CutMix labels by pixels.
         uniform_boxes: draw CutMix boxes evenly over the image.
         shuffled_cutmix: pair CutMix images at random.
+        smooth_unmixed: smooth the labels of unmixed batches too.
 
     Returns:
         Images (B, H, W, C) of the same dtype, labels float32 (B, K).
@@ -192,7 +194,8 @@ def random_mix(
         return images, smooth
     way = tf.random.stateless_uniform([], branch_key, 0, len(ways), tf.int32)
     mixed = tf.random.stateless_uniform([], mix_key) < probability
-    return tf.cond(mixed, lambda: tf.switch_case(way, ways), lambda: (images, smooth))
+    unmixed = smooth if smooth_unmixed else smooth_one_hot(labels, classes)
+    return tf.cond(mixed, lambda: tf.switch_case(way, ways), lambda: (images, unmixed))
 
 
 def _check_images(images: tf.Tensor) -> None:

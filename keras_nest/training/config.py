@@ -11,7 +11,9 @@ _REQUIRED = ("model_name", "dataset", "num_epochs")
 DEFAULTS: dict[str, Any] = {
     "model_name": None,  # as keras_nest.create_model takes it
     "model": {},  # further fields of the model
-    "dataset": None,  # as keras_nest.data.load takes it
+    "dataset": None,  # as keras_nest.data.load takes it: "digits", a directory, or a data set of TFDS
+    "tfds_data_dir": None,
+    "shuffle_buffer_size": 4096,  # for what is too large to be shuffled as a whole
     "augment": {"type": "none"},  # these four, and `pp` of ViT: see keras_nest.data.configuration
     "randerasing": {},
     "mix": {},

@@ -106,9 +106,15 @@ def prepare(config: Config, workdir: str | pathlib.Path, overwrite: bool = False
     fields, directory = resolve(config), pathlib.Path(workdir)
     run_directory.check(directory, fields, overwrite)
     keras.utils.set_random_seed(fields.seed)
-    source = data.open_source(fields.dataset)
+    source = data.open_source(
+        fields.dataset,
+        train_split=fields.pp.get("train", "train"),
+        test_split=fields.pp.get("test"),
+        data_dir=fields.tfds_data_dir,
+        shuffle_buffer=fields.shuffle_buffer_size,
+    )
     published, usual_size = preprocessing_spec(fields.model_name)
-    size = as_size(fields.model.get("image_size", usual_size))
+    size = as_size(fields.model.get("image_size", fields.pp.get("crop", usual_size)))
     recipe = data.recipe_of(fields.to_dict(), source.info, size, published)
     train = data.train_batches(source, recipe, size, fields.per_device_batch_size, fields.seed)
     test = data.eval_batches(source, recipe, size, fields.per_device_batch_size)

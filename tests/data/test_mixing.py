@@ -125,6 +125,11 @@ class TestRandomMix:
         assert np.all(own == 1)
         np.testing.assert_allclose(labels, 0.6 * np.eye(8) + 0.05, atol=1e-6)
 
+    def test_the_original_forgets_to_smooth_what_it_does_not_mix(self):
+        options = {"probability": 0.0, "label_smoothing": 0.4, "smooth_unmixed": False}
+        _, _, labels = mix_one_hot(8, 4, tf.constant([1, 2]), **options)
+        np.testing.assert_array_equal(labels, np.eye(8))
+
     def test_no_method_is_left(self):
         own, _, labels = mix_one_hot(4, 2, tf.constant([1, 2]), mixup_alpha=0.0, cutmix_alpha=0.0)
         assert np.all(own == 1)

@@ -197,6 +197,19 @@ class TestFinish:
             np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)], ids=str)
+@pytest.mark.parametrize("name", RECIPES)
+def test_smallest_images(name, size):
+    pixels = np.full((*size, 3), 200, np.uint8)
+    recipe = create_recipe(name, IMAGENET, 32)
+    contents = pixels, tf.io.encode_png(pixels), tf.io.encode_jpeg(pixels)
+    for content in contents:
+        trained = recipe.train_image(example(content), tf.constant([1, 2]), (32, 32))
+        tested = recipe.test_image(example(content), (32, 32))
+        assert np.all(np.isfinite(trained))
+        np.testing.assert_allclose(tested, recipe.normalize(tf.fill([32, 32, 3], 200 / 255)), atol=2e-2)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_keeps_the_static_shape(name):
     recipe = create_recipe(name, CIFAR, (32, 48))

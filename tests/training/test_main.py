@@ -11,6 +11,7 @@ from keras_nest.data.sources import digits
 from keras_nest.training import report
 from keras_nest.training.experiment import prepare
 from keras_nest.training.main import main
+from tests.data import photographs
 
 CONFIG = {
     "model_name": "nest_tiny_s16_32",
@@ -118,6 +119,30 @@ def test_images_reach_the_model_normalised_and_in_its_size(tmp_path):
     assert images.shape == (64, 16, 16, 3)
     # The darkest pixel is at (0 - mean) / std.
     assert float(keras.ops.min(images)) == pytest.approx(-1, abs=1e-5)
+
+
+def test_mixed_images_from_class_folders(tmp_path):
+    """The papers' own fields, on photographs of several sizes."""
+    photographs.write_folder(tmp_path / "photos")
+    stages = {"augment": {"type": "randaugment"}, "randerasing": {"erase_prob": 0.25}, "mix": {"mixup_alpha": 0.8}}
+    change = {"dataset": str(tmp_path / "photos"), "per_device_batch_size": 5, "num_epochs": 1, **stages}
+    metrics = main({**CONFIG, **change}, tmp_path / "run")
+    assert metrics["examples"] == 8
+    row = report.read_history(tmp_path / "run" / "history.csv")[-1]
+    assert row["eval_accuracy"] == pytest.approx(metrics["top1"])
+
+
+def test_parts_and_size_of_fine_tuning(tmp_path):
+    """`pp` of ViT names the images to train on, those to test on, and their size."""
+    photographs.write_folder(tmp_path / "photos")
+    (tmp_path / "photos" / "train").rename(tmp_path / "photos" / "most")
+    change = {"dataset": str(tmp_path / "photos"), "per_device_batch_size": 5, "augment": {"type": "none"}}
+    small = {"patch_size": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
+    pp = {"train": "most", "test": "test", "crop": 24}
+    experiment = prepare({**CONFIG, **change, "model_name": "ViT-Ti_16", "model": small, "pp": pp}, tmp_path / "run")
+    images, _ = next(iter(experiment.train))
+    assert images.shape == (5, 24, 24, 3)
+    assert experiment.model.input_shape == (None, 24, 24, 3)
 
 
 @pytest.mark.parametrize(
