@@ -9,6 +9,7 @@ from rich.table import Table
 
 from keras_nest import registry
 from keras_nest.console import console, print_facts, run
+from keras_nest.data import command as data
 from keras_nest.models import read_model
 
 
@@ -51,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("download", help="published checkpoint to a local directory")
     published.add_arguments(fetch)
     fetch.set_defaults(command=published.main)
+    pictures = commands.add_parser("data", help="facts, augmented images and speed of a data set and a recipe")
+    data.add_arguments(pictures)
+    pictures.set_defaults(command=data.main)
     commands.add_parser("train", help="train, fine-tune, evaluate: --config=FILE --workdir=DIR")
     return parser
 

@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import conversion
 import keras_nest
 from benchmarks import model_table
+from tests.data.sources import tfds_offline
 from tests.golden import loading
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -44,6 +46,10 @@ def directory(tmp_path_factory):
         file = path / local(uri)
         file.parent.mkdir(parents=True)
         conversion.write_checkpoint(keras_nest.create_model(name, **fields), file, layout=layout)
+    # Where TFDS looks for what is prepared, and so few images that a batch of the recipe just fills up.
+    images = {"train": tfds_offline.images(200, 1), "test": tfds_offline.images(20, 2)}
+    labelled = {split: (pixels, np.arange(len(pixels)) % 10) for split, pixels in images.items()}
+    tfds_offline.prepare("cifar10", path / "tensorflow_datasets", labelled)
     for name in ("configs", "train_keras.py"):
         (path / name).symlink_to(ROOT / name)
     return path
@@ -57,6 +63,7 @@ def local(text):
 def run(command, directory):
     environment = {
         **os.environ,
+        "TFDS_DATA_DIR": str(directory / "tensorflow_datasets"),
         "PYTHONPATH": str(ROOT),
         "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
     }
@@ -81,12 +88,14 @@ def test_shell_recipes(directory):
     )
     text = text.replace("--model R26_S_32", f"--model R26_S_32 --index {INDEX}")
     lines = [command.split("  #")[0] for command in text.splitlines() if command]
-    assert len(lines) == 5
+    assert len(lines) == 6
     outputs = [run(["bash", "-c", line], directory) for line in lines]
     assert (directory / "checkpoints" / "ViT-B_16.npz").exists()
     assert "R26_S_32-i21k-300ep-lr_0.001-aug_medium2" in outputs[1]
     assert "largest difference" in outputs[2]
     assert str(len(loading.shapes("nest_base_s196_224"))) in outputs[3]
+    assert "images/s" in outputs[4]
+    assert (directory / "digits.png").stat().st_size > 100_000
     assert (directory / "runs" / "digits" / "model.keras").exists()
 
 

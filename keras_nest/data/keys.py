@@ -17,7 +17,7 @@ def key_of(seed: int, stream: Stream, counter: int | tf.Tensor) -> tf.Tensor:
     """The key of one draw.
 
     Args:
-        seed: of the whole pipeline.
+        seed: of the whole pipeline, a number of 64 bits.
         stream: what is drawn.
         counter: which epoch, position or batch.
 

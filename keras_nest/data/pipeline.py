@@ -82,10 +82,12 @@ def train_batches(
         "uint8": (images uint8 (B, H, W, 3), keys int64 (B, 2)), labels int32 (B,). B is the share of one host.
 
     Raises:
-        ValueError: the batch cannot be filled or divided among the hosts, or unknown `transfer`.
+        ValueError: the batch cannot be filled or divided among the hosts, the seed is too large, or unknown `transfer`.
     """
     if transfer not in ("float32", "uint8"):
         raise ValueError(f"transfer is {transfer!r}; it must be 'float32' or 'uint8'.")
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"seed is {seed}; it must be a number of 64 bits.")
     share, count = _share(batch_size, host), len(source.train)
     if batch_size > count:
         raise ValueError(f"A batch of {batch_size} cannot be filled from {count} training images.")

@@ -235,8 +235,14 @@ def vit(info: DatasetInfo, size: Size) -> Recipe:
 
 
 def plain(info: DatasetInfo, size: Size) -> Recipe:
-    """Training images are treated as test images; nothing is random but their order."""
-    return Recipe(_cifar_preprocessing(info) if info.name.startswith("cifar") else IMAGENET_PREPROCESSING)
+    """Training images are treated as test images; nothing is random but their order.
+
+    Images that all have the right size are taken whole, others as those of ImageNet.
+    """
+    if info.name.startswith("cifar"):
+        return Recipe(_cifar_preprocessing(info))
+    whole = info.image_shape[:2] == size
+    return Recipe({**IMAGENET_PREPROCESSING, "crop_ratio": 1.0} if whole else IMAGENET_PREPROCESSING)
 
 
 def shift(info: DatasetInfo, size: Size) -> Recipe:

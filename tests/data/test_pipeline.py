@@ -208,6 +208,10 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"^A batch of 5 cannot be divided evenly among 2 hosts\.$"):
             eval_batches(source, PLAIN, SIZE, 5, Host(0, 2))
 
+    def test_seed_without_a_key(self, source):
+        with pytest.raises(ValueError, match=r"^seed is 9223372036854775808; it must be a number of 64 bits\.$"):
+            train_batches(source, PLAIN, SIZE, 5, 2**63)
+
     @pytest.mark.parametrize("label", [-1, 30])
     def test_labels_out_of_range(self, label):
         wrong = source_of(np.zeros((2, *SIZE, 3), np.uint8), np.array([0, label]))

@@ -131,6 +131,13 @@ class TestStages:
         image = recipe.train_image(jpeg, tf.constant([3, 1]), (32, 32))
         np.testing.assert_allclose(image, recipe.test_image(jpeg, (32, 32)), atol=1e-6)
 
+    def test_images_of_the_right_size_are_taken_whole(self):
+        digits = DatasetInfo("digits", tuple("0123456789"), (32, 32, 3), 1, 1)
+        pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+        whole = create_recipe("plain", digits, 32)
+        np.testing.assert_allclose(whole.test_image(example(pixels), (32, 32)), whole.normalize(pixels), atol=1e-6)
+        assert create_recipe("plain", digits, 48).preprocessing["crop_ratio"] == 224 / 256
+
     def test_a_stage_can_be_exchanged(self, png):
         recipe = create_recipe("nest", CIFAR, 32)
         black = dataclasses.replace(recipe, randaugment=lambda image, key: tf.zeros_like(image), erasing=None)

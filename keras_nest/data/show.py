@@ -1,0 +1,192 @@
+"""A picture of what a recipe makes of images, by which a person can judge it."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nest.data.pipeline import train_batches
+from keras_nest.data.recipes import Recipe
+from keras_nest.data.sources.examples import ONLY_HOST, Examples, Host
+from keras_nest.data.sources.source import Source
+from keras_nest.files import atomic_output
+from keras_nest.layers.image_blocks import Size
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+IMAGES, BATCHES = 8, 4
+"""How many training images are shown, and how many times what the recipe makes of them."""
+_CELL, _DPI = 1.9, 120  # inches, and pixels an inch: 224 pixels are shown one to one
+# A line of a label has 22 characters of one width at most, so that neighbours do not meet.
+_NAME_LENGTH = 15
+_FONT: dict[str, Any] = {"family": "monospace", "fontsize": 9, "parse_math": False}
+
+
+@contextlib.contextmanager
+def picture_file(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
+    """`keras_nest.files.atomic_output` for a picture; what is wrong is said before the work that the block does.
+
+    Args:
+        path: of the picture; its suffix is the format, one of those that matplotlib writes.
+        overwrite: replace what lies there.
+
+    Yields:
+        A path to save the figure at.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        ValueError: matplotlib does not write such files.
+        OSError: as `atomic_output`.
+    """
+    path = pathlib.Path(path)
+    formats = sorted(_figure(1, 1).canvas.get_supported_filetypes())
+    if path.suffix[1:].lower() not in formats:
+        raise ValueError(f"{path} has no suffix of a picture; it must end in one of .{', .'.join(formats)}.")
+    with atomic_output(path, overwrite) as partial, warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box, which is warning enough.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield partial
+
+
+def draw_recipe(source: Source, recipe: Recipe, image_size: Size, seed: int = 0, title: str = "") -> Figure:
+    """Draws training images as evaluation would take them, and below each what training makes of it.
+
+    The first `IMAGES` training images that the seed gives are one batch; it goes through the whole pipeline `BATCHES`
+    times, each time with other draws. Mixing is therefore among the images of the first row.
+
+    Args:
+        source: the data set.
+        recipe: what happens to its training images.
+        image_size: (height, width) in pixels.
+        seed: of everything random.
+        title: above the picture.
+
+    Returns:
+        Rows of axes, first that of evaluation; pixels as they were before normalisation, and labels above them.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    rows = shown_batches(source, recipe, image_size, seed)
+    smoothing = smoothing_of(recipe, source.info.num_classes)
+    height, width = image_size
+    columns = len(rows[0][0])
+    figure = _figure(_CELL * columns + 0.3, (_CELL * height / width + 0.4) * len(rows) + 0.5)
+    figure.suptitle(title, parse_math=False, wrap=True)
+    names = ["as in evaluation", *(f"training batch {n}" for n in range(1, len(rows)))]
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, name, (images, labels) in zip(axes, names, rows, strict=True):
+        row[0].set_ylabel(name)
+        for axis, image, label in zip(row, as_pixels(images, recipe), labels, strict=True):
+            axis.imshow(image)
+            axis.set(xticks=[], yticks=[])
+            axis.set_title(label_text(label, source.info.class_names, smoothing), **_FONT)
+    return figure
+
+
+def shown_batches(source: Source, recipe: Recipe, image_size: Size, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The batches of the picture.
+
+    Args:
+        source: the data set.
+        recipe: what happens to its training images.
+        image_size: (height, width) in pixels.
+        seed: of everything random.
+
+    Returns:
+        Images float32 (B, H, W, 3) and labels, integer (B,) or float32 (B, K), of the same images in the same order:
+        first as in evaluation, then `BATCHES` times as the model sees them in training. B is `IMAGES`, or less in a
+        smaller data set.
+    """
+    count = min(IMAGES, len(source.train))
+    few = _Few(source.train, seed, count)
+    few_source = Source(source.info, few, few)
+
+    def batches(recipe: Recipe, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return train_batches(few_source, recipe, image_size, count, seed).take(number).as_numpy_iterator()
+
+    return [*batches(Recipe(recipe.preprocessing), 1), *batches(recipe, BATCHES)]
+
+
+def as_pixels(images: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Inverse of `Recipe.normalize`, for the eye.
+
+    Args:
+        images: float32 (…, 3), normalised.
+        recipe: whose mean and deviation they have.
+
+    Returns:
+        float (…, 3) in [0, 1]; what is darker than black or brighter than white is cut off.
+    """
+    return np.clip(images * np.array(recipe.preprocessing["std"]) + np.array(recipe.preprocessing["mean"]), 0, 1)
+
+
+def smoothing_of(recipe: Recipe, classes: int) -> float:
+    """The share that every class has in the labels of a recipe, whatever is in the image.
+
+    Args:
+        recipe: whose mixing may smooth labels.
+        classes: number of classes.
+    """
+    if recipe.mix is None:
+        return 0.0
+    # Mixed with its own class, an image keeps its label.
+    _, labels = recipe.mix(tf.zeros([2, 8, 8, 3]), tf.zeros([2], tf.int32), tf.constant([0, 0]), classes)
+    return float(np.min(labels))
+
+
+def label_text(label: np.ndarray, class_names: Sequence[str], smoothing: float) -> str:
+    """A label in words: "cat", or "cat 0.72 + dog 0.21" with the plus on a new line.
+
+    Args:
+        label: an integer scalar, or probabilities (K,).
+        class_names: K names; long ones are shortened in the middle.
+        smoothing: of `smoothing_of`; a share that adds less than .005 to it is left out, but for the largest.
+    """
+    if label.ndim == 0:
+        return _shorten(class_names[int(label)])
+    first, *others = np.argsort(-label, kind="stable")
+    shown = [first, *(k for k in others if label[k] >= smoothing + 0.005)]
+    return "\n+ ".join(f"{_shorten(class_names[k])} {label[k]:.2f}" for k in shown)
+
+
+def _shorten(name: str) -> str:
+    """In the middle, as the ends of class names tell them apart."""
+    name = " ".join(name.split())
+    kept = _NAME_LENGTH - 1
+    return name if len(name) <= _NAME_LENGTH else f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
+
+
+class _Few(Examples):
+    """The first images of a shuffled data set, again and again in the same order."""
+
+    def __init__(self, examples: Examples, seed: int, count: int) -> None:
+        self._count = count
+        self._images = examples.shuffled(seed, ONLY_HOST, 0).take(count).cache()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def in_order(self, host: Host) -> tf.data.Dataset:
+        return self._images
+
+    def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
+        return self._images.repeat().skip(first)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Pictures are drawn with matplotlib, which is not installed: pip install keras-nest[demo]"
+        ) from error
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
