@@ -119,23 +119,24 @@ class IndexedExamples(Examples):
 
     def in_order(self, host: Host) -> tf.data.Dataset:
         part = host.part(len(self))
-        return self._at(tf.data.Dataset.range(part.start, part.stop))
+        return _parallel(tf.data.Dataset.range(part.start, part.stop), self._example)
 
     def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
         count = len(self)
 
-        def index_at(step: tf.Tensor) -> tf.Tensor:
+        def example_at(step: tf.Tensor) -> Example:
             # Hosts take turns, so that they see each image once an epoch whatever their number.
             position = step * host.count + host.index
             key = key_of(seed, Stream.ORDER, position // count)
-            return tf.random.experimental.index_shuffle(position % count, key, count - 1)
+            return self._example(tf.random.experimental.index_shuffle(position % count, key, count - 1))
 
-        return self._at(tf.data.Dataset.range(first, tf.int64.max).map(index_at))
+        return _parallel(tf.data.Dataset.range(first, tf.int64.max), example_at)
 
-    def _at(self, indices: tf.data.Dataset) -> tf.data.Dataset:
-        def example(index: tf.Tensor) -> Example:
-            content = self._contents[index]
-            content = content if self._read is None else self._read(content)
-            return Example(content, self._labels[index], self._orientations[index])
+    def _example(self, index: tf.Tensor) -> Example:
+        content = self._contents[index]
+        content = content if self._read is None else self._read(content)
+        return Example(content, self._labels[index], self._orientations[index])
 
-        return indices.map(example, tf.data.AUTOTUNE, deterministic=True)
+
+def _parallel(numbers: tf.data.Dataset, function: Callable[[tf.Tensor], Example]) -> tf.data.Dataset:
+    return numbers.map(function, tf.data.AUTOTUNE, deterministic=True)
