@@ -6,6 +6,7 @@
 >>> logits = model(preprocess(images))
 """
 
+from keras_nest import data
 from keras_nest.models import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT
 from keras_nest.preprocessing import EvalPreprocessing, preprocessor
 from keras_nest.registry import create_model, list_models
@@ -19,6 +20,7 @@ __all__ = [
     "ViTFlaxNesT",
     "VisionTransformer",
     "create_model",
+    "data",
     "list_models",
     "preprocessor",
 ]
