@@ -21,5 +21,5 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "known are {}
     """
     known = list(known)
     # Of several, farther ones are welcome too.
-    near = difflib.get_close_matches(name, known, n=count, cutoff=0.6 if count == 1 else 0.4)
+    near = difflib.get_close_matches(name, known, n=count, cutoff=0.6 if count == 1 else 0.5)
     return f"did you mean {' or '.join(near)}?" if near else otherwise.format(", ".join(known))

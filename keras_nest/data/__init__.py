@@ -49,8 +49,6 @@ __all__ = [
     "without_filling",
 ]
 
-_USUAL_SIZE = 224
-
 
 def load(
     name: str | os.PathLike[str],
@@ -90,15 +88,8 @@ def load(
         ModuleNotFoundError: the package that holds or reads the data is not installed.
     """
     source = open_source(name, **options)
-    size = _size(image_size, source.info)
+    size = source.info.usual_size if image_size is None else as_size(image_size)
     if isinstance(recipe, str):
         recipe = create_recipe(recipe, source.info, size)
     train = train_batches(source, recipe, size, batch_size, seed, host, transfer)
     return train, eval_batches(source, recipe, size, batch_size, host), source.info
-
-
-def _size(given: int | Size | None, info: DatasetInfo) -> Size:
-    height, width, _ = info.image_shape
-    if given is not None:
-        return as_size(given)
-    return (_USUAL_SIZE, _USUAL_SIZE) if height is None or width is None else (height, width)

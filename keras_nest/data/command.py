@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `data` on a parser."""
     parser.add_argument("name", metavar="NAME", help="digits, a directory DIR with DIR/SPLIT/CLASS/, or a name of TFDS")
     parser.add_argument("--recipe", default="nest", help=f"augmentation: {', '.join(RECIPES)} (default: %(default)s)")
-    parser.add_argument("--image-size", type=int, default=224, metavar="N", help="pixels a side (default: %(default)s)")
+    parser.add_argument("--image-size", type=int, metavar="N", help="pixels a side (default: the data set's, or 224)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images a step (default: %(default)s)")
     parser.add_argument("--train-split", default="train", metavar="SPLIT", help="for training (default: %(default)s)")
@@ -50,14 +50,16 @@ def main(args: argparse.Namespace) -> int:
         OSError: the data set is not there, or the picture exists or cannot be written.
         ModuleNotFoundError: a package that the data set or the picture needs is not installed.
     """
-    size = as_size(args.image_size)
     picture = show.picture_file(args.show, args.overwrite) if args.show else contextlib.nullcontext()
     with _unreadable_images_told():
         with picture as partial:
             source = open_source(args.name, args.train_split, args.test_split, args.data_dir, broken=args.broken)
+            size = source.info.usual_size if args.image_size is None else as_size(args.image_size)
             recipe = create_recipe(args.recipe, source.info, size)
             if partial is not None:
-                show.draw_recipe(source, recipe, size, args.seed, f"{_title(args)}: {_stages(recipe)}").savefig(partial)
+                show.draw_recipe(source, recipe, size, args.seed, f"{_title(args, size)}: {_stages(recipe)}").savefig(
+                    partial
+                )
         if args.show:
             console.print(f"Drawn: {args.show}", markup=False, highlight=False, soft_wrap=True)
         if args.speed:
@@ -68,8 +70,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _print_facts(args: argparse.Namespace, source: Source, recipe: Recipe, size: Size) -> None:
-    steps = train_batches(source, recipe, size, args.batch_size, args.seed).steps_per_epoch
     info = source.info
+    steps = "fewer images than a batch"
+    if args.batch_size <= info.num_train:
+        steps = f"{train_batches(source, recipe, size, args.batch_size, args.seed).steps_per_epoch:,}"
     height, width, _ = info.image_shape
     names = ", ".join(info.class_names[:_NAMES]) + (", …" if info.num_classes > _NAMES else "")
     facts = {
@@ -77,16 +81,18 @@ def _print_facts(args: argparse.Namespace, source: Source, recipe: Recipe, size:
         "training images": info.num_train,
         "test images": info.num_test,
         "image size": "various" if height is None else f"{height} x {width}",
-        "recipe": f"{args.recipe}, {args.image_size} x {args.image_size}",
+        "recipe": f"{args.recipe}, {size[0]} x {size[1]}",
         "stages": _stages(recipe),
-        "steps an epoch": f"{steps:,} of {args.batch_size:,} images",
+        f"steps an epoch, of {args.batch_size:,} images": steps,
     }
     print_facts(escape(info.name), facts)
 
 
 def _print_speed(args: argparse.Namespace, source: Source, recipe: Recipe, size: Size) -> None:
     times = stage_times(source, recipe, size, args.batch_size, args.duration)
-    console.print(f"{_title(args)}, batches of {args.batch_size}, {_num_cores()} cores", markup=False, style="bold")
+    console.print(
+        f"{_title(args, size)}, batches of {args.batch_size}, {_num_cores()} cores", markup=False, style="bold"
+    )
     table = Table("stage", caption="Wall clock; differences of a few percent are noise.")
     for header in ("ms added per image", "ms so far", "images/s so far"):
         table.add_column(header, justify="right")
@@ -100,8 +106,8 @@ def _print_speed(args: argparse.Namespace, source: Source, recipe: Recipe, size:
     console.print(table)
 
 
-def _title(args: argparse.Namespace) -> str:
-    return f"{args.name}, recipe {args.recipe}, {args.image_size} x {args.image_size}"
+def _title(args: argparse.Namespace, size: Size) -> str:
+    return f"{args.name}, recipe {args.recipe}, {size[0]} x {size[1]}"
 
 
 def _stages(recipe: Recipe) -> str:

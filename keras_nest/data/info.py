@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_nest.layers.image_blocks import Size
+
 
 class Split(NamedTuple):
     """One part of a data set.
@@ -35,6 +37,12 @@ class DatasetInfo:
     image_shape: tuple[int | None, int | None, int]
     num_train: int
     num_test: int
+
+    @property
+    def usual_size(self) -> Size:
+        """(height, width) of its images in pixels; 224x224 where they differ."""
+        height, width, _ = self.image_shape
+        return (224, 224) if height is None or width is None else (height, width)
 
     @property
     def num_classes(self) -> int:

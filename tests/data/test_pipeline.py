@@ -238,7 +238,7 @@ class TestLoad:
         assert next(iter(test))[0].shape == (8, 48, 40, 3)
 
     def test_is_the_same_for_the_same_seed(self):
-        first, again, other = (next(iter(load("digits", "nest", 32, 16, seed)[0])) for seed in (1, 1, 2))
+        first, again, other = (next(iter(load("digits", "shift", 32, 16, seed)[0])) for seed in (1, 1, 2))
         np.testing.assert_array_equal(first[0], again[0])
         np.testing.assert_array_equal(first[1], again[1])
         assert not np.array_equal(first[1], other[1])

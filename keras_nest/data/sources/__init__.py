@@ -39,6 +39,8 @@ def open_source(
     """
     path = os.path.expanduser(name)
     if name == "digits":
+        if train_split != "train" or test_split not in (None, "test"):
+            raise ValueError("The digits are divided once and for all; their splits are 'train' and 'test'.")
         return digits.open_digits()
     # A name of TFDS may have a slash in it too.
     if os.path.isdir(path) or "://" in path or path.startswith((".", os.sep)) or not isinstance(name, str):

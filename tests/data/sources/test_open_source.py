@@ -28,3 +28,5 @@ def test_digits():
     assert open_source("digits").info.num_train == 1437
     with pytest.raises(ValueError, match=r"^There is no directory and no data set 'digit'; did you mean digits"):
         open_source("digit")
+    with pytest.raises(ValueError, match=r"^The digits are divided once and for all; their splits are 'train' and"):
+        open_source("digits", test_split="validation")
