@@ -1,7 +1,7 @@
 """The recipe that a training configuration describes, in the fields of the papers' own configurations.
 
 NesT has `augment`, `randerasing`, `mix` and `colorjitter`, and a stage that is not named is left out. ViT and Mixer
-have `pp`, and no augmentation but crop and flip.
+have `pp`: crop and flip.
 """
 
 import dataclasses
@@ -15,12 +15,13 @@ from keras_nest.data.erasing import random_erasing
 from keras_nest.data.info import DatasetInfo
 from keras_nest.data.mixing import random_mix
 from keras_nest.data.randaugment import RandAugment
-from keras_nest.data.recipes import Preprocessing, Recipe, Stage, create_recipe
+from keras_nest.data.recipes import Mix, Preprocessing, Recipe, Stage, create_recipe
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.image_blocks import Size
 
 Fields = Mapping[str, Any]
 
+_TYPES = ("randaugment", "default", "shift", "none")
 _RANDAUGMENT = {
     "randaugment_num_layers": "num_layers",
     "randaugment_magnitude": "magnitude",
@@ -45,8 +46,8 @@ def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Pr
         config: `augment` of type "randaugment", "default" (NesT without RandAugment), "shift" (with `max_shift` pixels)
             or "none"; `randerasing` with `erase_prob`; `mix` with `mixup_alpha`, `cutmix_alpha`, `smoothing` and
             `prob_to_apply`; `colorjitter` of type "colorjitter" or "default" (none), with `colorjitter_strength`; `pp`
-            of ViT, in whose place the others do not stand. All may be missing. `model.preprocessing` stands above what
-            the recipe says.
+            of ViT, beside which the others may stand; a shift takes the place of its crop and flip. All may be missing.
+            `model.preprocessing` stands above what the recipe says.
         info: the data set.
         image_size: (height, width) of the model in pixels.
         published: preprocessing of the model's variant, which holds where nothing else says another.
@@ -57,20 +58,23 @@ def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Pr
     groups = ("augment", "randerasing", "mix", "colorjitter")
     augment, erasing, mix, jitter = (dict(config.get(group) or {}) for group in groups)
     kind = augment.get("type", "none")
-    if config.get("pp"):
-        recipe = create_recipe("vit", info, image_size)
-    elif kind in ("randaugment", "default") or (kind == "none" and (erasing or mix or jitter)):
-        recipe = dataclasses.replace(
-            create_recipe("nest", info, image_size),
-            randaugment=_randaugment(augment, image_size) if kind == "randaugment" else None,
-            color_jitter=_color_jitter(jitter),
-            erasing=_erasing(erasing),
-            mix=_mix(mix) if mix else None,
-        )
-    elif kind in ("none", "shift"):
-        recipe = Recipe(published, shift=_shift(kind, augment))
+    if kind not in _TYPES:
+        raise ValueError(f"augment.type is {kind!r}; it must be one of {', '.join(_TYPES)}.")
+    if kind == "shift":
+        base = Recipe(published, shift=_shift(augment))
+    elif config.get("pp"):
+        base = create_recipe("vit", info, image_size)
+    elif kind != "none" or erasing or mix or jitter:
+        base = create_recipe("nest", info, image_size)
     else:
-        raise ValueError(f"augment.type is {kind!r}; it must be 'randaugment', 'default', 'shift' or 'none'.")
+        base = Recipe(published)
+    recipe = dataclasses.replace(
+        base,
+        randaugment=_randaugment(augment, image_size) if kind == "randaugment" else None,
+        color_jitter=_color_jitter(jitter),
+        erasing=_erasing(erasing),
+        mix=_mix(mix) if mix else None,
+    )
     given = (config.get("model") or {}).get("preprocessing")
     return dataclasses.replace(recipe, preprocessing=dict(given)) if given else recipe
 
@@ -92,13 +96,11 @@ def _erasing(fields: Fields) -> Stage | None:
     return functools.partial(random_erasing, **given) if given.get("probability") else None
 
 
-def _mix(fields: Fields) -> Any:
+def _mix(fields: Fields) -> Mix:
     return functools.partial(random_mix, **_renamed("mix", fields, _MIX))
 
 
-def _shift(kind: str, fields: Fields) -> Stage | None:
-    if kind == "none":
-        return None
+def _shift(fields: Fields) -> Stage:
     pixels = fields.get("max_shift")
     if not isinstance(pixels, int) or pixels < 0:
         raise ValueError(

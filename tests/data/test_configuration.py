@@ -78,6 +78,11 @@ def test_nest_on_imagenet():
         ({"augment": AUGMENT}, ["shift", "flip", "randaugment"]),
         ({"colorjitter": {**JITTER, "type": "default"}}, ["shift", "flip"]),
         ({"pp": {"train": "train[:98%]", "test": "test", "crop": 384}}, ["crop", "flip"]),
+        ({"pp": {"crop": 384}, "mix": MIX, "augment": AUGMENT}, ["crop", "flip", "randaugment", "mix"]),
+        (
+            {"augment": {"type": "shift", "max_shift": 3}, "mix": MIX, "randerasing": ERASING},
+            ["shift", "erasing", "mix"],
+        ),
     ],
     ids=str,
 )
@@ -112,7 +117,7 @@ def test_whose_preprocessing_holds():
     [
         (
             {"augment": {"type": "autoaugment"}},
-            r"^augment\.type is 'autoaugment'; it must be 'randaugment', 'default', ",
+            r"^augment\.type is 'autoaugment'; it must be one of randaugment, default, shift, none\.$",
         ),
         (
             {"augment": {**AUGMENT, "randaugment_magntude": 3}},

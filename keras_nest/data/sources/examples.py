@@ -20,10 +20,17 @@ class Host:
     Attributes:
         index: of this process, from 0.
         count: of all processes.
+
+    Raises:
+        ValueError: there is no such process.
     """
 
     index: int = 0
     count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"There is no host {self.index} of {self.count}; they are counted from 0.")
 
     def part(self, number: int) -> range:
         """This process's part of `number` things: consecutive, and equal among the processes but for one."""

@@ -128,3 +128,9 @@ class TestShuffled:
 
     def test_a_single_image(self):
         assert shuffled(IndexedExamples(np.zeros((1, 1, 1, 3), np.uint8), [7]), 3) == [7, 7, 7]
+
+
+@pytest.mark.parametrize(("index", "count"), [(2, 2), (-1, 2), (0, 0)])
+def test_hosts_that_are_not_there(index, count):
+    with pytest.raises(ValueError, match=rf"^There is no host {index} of {count}; they are counted from 0\.$"):
+        Host(index, count)
