@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_nest.names import flax_path
 
-OPTIMIZERS = ("adamw",)
+OPTIMIZERS = ("adamw", "adam", "sgd", "momentum")
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -46,36 +46,124 @@ class AdamW(keras.optimizers.AdamW):
         self.assign_sub(variable, rate * mean / (ops.sqrt(square) + self.epsilon * root_share))
 
 
+@keras.saving.register_keras_serializable(package="keras_nest")
+class Momentum(keras.optimizers.Optimizer):
+    """Stochastic gradient descent with momentum as Flax and optax have it: the learning rate stays outside.
+
+    m_new = g + momentum * m; p_new = p - lr * m_new, or with Nesterov p - lr * (g + momentum * m_new). Keras' own SGD
+    keeps lr * g in its accumulator, which is another update as soon as the rate changes.
+
+    With a bfloat16 accumulator, momentum is rounded to bfloat16 too (0.9 becomes 0.8984375), products and sums are
+    float32, and what the accumulator loses is not lost in this update.
+
+    Source: `flax.optim.Momentum` (NesT, Nesterov) and `optax.sgd` with `accumulator_dtype` (ViT, Mixer).
+
+    Args:
+        learning_rate: rate or schedule.
+        momentum: share of the accumulator that is kept, in [0, 1).
+        nesterov: look ahead.
+        accumulator_dtype: "float32" or "bfloat16".
+        name: name of the optimiser.
+        **kwargs: as for `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: another dtype.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        accumulator_dtype: str = "float32",
+        name: str = "momentum",
+        **kwargs: Any,
+    ) -> None:
+        if accumulator_dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"accumulator_dtype is {accumulator_dtype!r}; it must be 'float32' or 'bfloat16'.")
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.momentum, self.nesterov, self.accumulator_dtype = momentum, nesterov, accumulator_dtype
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        self._momentums = [
+            self.add_variable(v.shape, dtype=self.accumulator_dtype, name=f"{v.path.replace('/', '_')}_momentum")
+            for v in variables
+        ]
+
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+        """One update."""
+        accumulator, dtype = self._momentums[self._get_variable_index(variable)], variable.dtype
+        gradient = ops.cast(gradient, dtype)
+        momentum = ops.cast(ops.cast(self.momentum, accumulator.dtype), dtype)
+        step = gradient + momentum * ops.cast(accumulator, dtype)
+        self.assign(accumulator, step)
+        step = gradient + momentum * step if self.nesterov else step
+        self.assign_sub(variable, ops.cast(learning_rate, dtype) * step)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        own = {name: getattr(self, name) for name in ("momentum", "nesterov", "accumulator_dtype")}
+        return {**super().get_config(), **own}
+
+
 def create_optimizer(
     model: keras.Model,
     optim: str,
     learning_rate: Any,
     weight_decay: float = 0.0,
     optim_wd_ignore: Sequence[str] = (),
+    momentum: float = 0.9,
+    optim_dtype: str = "float32",
+    ema_decay: float = 0.0,
 ) -> keras.optimizers.Optimizer:
     """The optimiser that a configuration describes, built for a model.
 
     Args:
         model: the model to train.
-        optim: "adamw".
+        optim: one of `OPTIMIZERS`. "adamw" has decoupled decay, times the learning rate; "sgd" is Nesterov's, with the
+            decay as a term 0.5 * weight_decay * sum(p**2) of the loss, over parameters with two axes or more; "adam"
+            has both, as the reference does; "momentum" has no decay.
         learning_rate: rate or schedule.
-        weight_decay: decoupled decay, times the learning rate.
-        optim_wd_ignore: a parameter is spared when one of these strings occurs anywhere in "/" + its path in the
-            reference ("/EncoderNDBlock_0/LayerNorm_0/scale"). The published configurations list "pos_embedding" only.
+        weight_decay: see above.
+        optim_wd_ignore: a parameter is spared the decoupled decay when one of these strings occurs anywhere in "/" +
+            its path in the reference ("/EncoderNDBlock_0/LayerNorm_0/scale"). The published configurations list
+            "pos_embedding" only.
+        momentum: of "sgd" and "momentum".
+        optim_dtype: dtype of the accumulator of "momentum".
+        ema_decay: the average of the weights keeps this share at each step; 0 is without an average.
 
     Returns:
         An optimiser for `model.trainable_variables`.
 
     Raises:
-        ValueError: unknown optimiser.
+        ValueError: unknown optimiser or dtype.
     """
     if optim not in OPTIMIZERS:
         raise ValueError(f"optim is {optim!r}; it must be one of {', '.join(map(repr, OPTIMIZERS))}.")
-    optimizer = AdamW(learning_rate, weight_decay=weight_decay)
-    spared = [v for v in model.trainable_variables if any(text in reference_path(v) for text in optim_wd_ignore)]
-    optimizer.exclude_from_weight_decay(var_list=spared)
+    average = {"use_ema": True, "ema_momentum": ema_decay} if ema_decay else {}
+    if optim in ("adamw", "adam"):
+        optimizer = AdamW(learning_rate, weight_decay=weight_decay, **average)
+        spared = [v for v in model.trainable_variables if any(text in reference_path(v) for text in optim_wd_ignore)]
+        optimizer.exclude_from_weight_decay(var_list=spared)
+    else:
+        optimizer = Momentum(learning_rate, momentum, optim == "sgd", optim_dtype, **average)
+    if optim in ("adam", "sgd") and weight_decay:
+        add_decay_to_loss(model, weight_decay)
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def add_decay_to_loss(model: keras.Model, weight_decay: float) -> None:
+    """Adds 0.5 * weight_decay * sum(p**2) to the loss, over the parameters with two axes or more.
+
+    Those are kernels and position embeddings, and the biases of queries and keys, which have an axis for the heads.
+    """
+    for variable in model.trainable_variables:
+        if len(variable.shape) > 1:
+            variable.regularizer = keras.regularizers.L2(0.5 * weight_decay)
 
 
 def reference_path(variable: keras.Variable) -> str:

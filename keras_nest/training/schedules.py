@@ -75,3 +75,61 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return dict(self._config)
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class FineTuningDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0, then a decay that stays at its end, all in steps.
+
+    The first update has step 0, so that with a warm-up it changes no weight.
+
+    Source: reference `vit_jax/utils.py`, `create_learning_rate_schedule`; the square of a sine is its
+    0.5 * (1 + cos(pi * progress)).
+
+    Args:
+        base_lr: rate at the end of the warm-up.
+        total_steps: updates until the end of the decay.
+        decay_type: "cosine", to 0, or "linear", to `linear_end`.
+        warmup_steps: updates of the warm-up.
+        linear_end: see above.
+        name: name of the schedule.
+
+    Raises:
+        ValueError: unknown decay, or a warm-up that leaves no step to decay.
+    """
+
+    def __init__(
+        self,
+        base_lr: float,
+        total_steps: int,
+        decay_type: str = "cosine",
+        warmup_steps: int = 0,
+        linear_end: float = 1e-5,
+        name: str = "fine_tuning_decay",
+    ) -> None:
+        if decay_type not in ("cosine", "linear"):
+            raise ValueError(f"decay_type is {decay_type!r}; it must be 'cosine' or 'linear'.")
+        if not 0 <= warmup_steps < total_steps:
+            raise ValueError(
+                f"warmup_steps is {warmup_steps}; it must be at least 0 and below total_steps, {total_steps}."
+            )
+        self._config = {k: v for k, v in locals().items() if k != "self"}
+
+    def __call__(self, step: Any) -> Any:
+        """Rate of the update that follows `step` finished ones; scalar or array (…) -> float32 (…)."""
+        step, fields = ops.cast(step, "float32"), self._config
+        total, warmup = float(fields["total_steps"]), float(fields["warmup_steps"])
+        left = 1.0 - ops.clip((step - warmup) / (total - warmup), 0.0, 1.0)
+        if fields["decay_type"] == "linear":
+            rate = fields["linear_end"] + (fields["base_lr"] - fields["linear_end"]) * left
+        else:
+            rate = fields["base_lr"] * ops.square(ops.sin(0.5 * math.pi * left))
+        return rate * ops.minimum(1.0, step / warmup) if warmup else rate
+
+    def at(self, step: Any) -> Any:
+        """Rate of update number `step`, counted from 1; scalar or array (…) -> float32 (…)."""
+        return self(ops.cast(step, "float32") - 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return dict(self._config)

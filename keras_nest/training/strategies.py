@@ -1,0 +1,133 @@
+"""Where a training runs: one device, several, or several machines."""
+
+import os
+import socket
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from keras_nest.data import Host
+from keras_nest.hints import did_you_mean
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+_LOCAL_TPU = "local"
+# Every Cloud VM has it; TensorFlow and libtpu ask it for minutes where there is none.
+_METADATA_SERVER = ("169.254.169.254", 80)
+_TPU_REMEDY = (
+    "run on a Cloud TPU VM with tensorflow-tpu==2.19.1 in an environment of its own, or choose --strategy=auto without "
+    "--tpu."
+)
+
+
+def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy:
+    """The strategy under whose `scope()` a model is made and trained.
+
+    Args:
+        name: "one_device"; "mirrored", all GPUs of this machine, or without any all its logical CPU devices;
+            "multi_worker", the machines that the environment variable TF_CONFIG lists; "tpu"; or "auto": a TPU if `tpu`
+            or the environment variable TPU_NAME names one, the machines of TF_CONFIG if it is set, else all GPUs, else
+            the CPU.
+        tpu: name or address ("grpc://…") of a Cloud TPU, or "local" for that of this machine; None is what TPU_NAME
+            says, or "local".
+
+    Raises:
+        ValueError: unknown name, or TF_CONFIG is missing.
+        RuntimeError: no TPU answers.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"There is no strategy {name!r}; {did_you_mean(name, STRATEGIES)}")
+    tpu = tpu or os.environ.get("TPU_NAME")
+    if name == "tpu" or (name == "auto" and tpu):
+        return _tpu(tpu or _LOCAL_TPU)
+    if name == "multi_worker" or (name == "auto" and os.environ.get("TF_CONFIG")):
+        return _multi_worker()
+    if name == "mirrored" or (name == "auto" and gpus > 1):
+        return tf.distribute.MirroredStrategy(
+            [d.name for d in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
+        )
+    return tf.distribute.get_strategy()
+
+
+def distribute(
+    strategy: tf.distribute.Strategy, batches_of: Callable[[Host], tf.data.Dataset]
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Batches for `fit` and `evaluate`: each host's own images, divided among its replicas.
+
+    Args:
+        strategy: where they go.
+        batches_of: a host -> its batches, all of one static size that its replicas divide evenly.
+    """
+    if strategy.num_replicas_in_sync == 1 and not is_tpu(strategy):
+        return batches_of(Host(0, 1))
+
+    def of_replicas(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        batches = batches_of(Host(context.input_pipeline_id, context.num_input_pipelines))
+        size = tf.nest.flatten(batches.element_spec)[0].shape[0]
+        replicas = strategy.num_replicas_in_sync // context.num_input_pipelines
+        return batches.rebatch(size // replicas, drop_remainder=True)
+
+    return strategy.distribute_datasets_from_function(of_replicas)
+
+
+def is_tpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the strategy runs on TPUs."""
+    return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes what a run leaves behind."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+        return True
+    jobs = resolver.cluster_spec().as_dict()
+    return resolver.task_id in (0, None) and (resolver.task_type == "chief" or "chief" not in jobs)
+
+
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """Where a training runs, in words."""
+    if is_tpu(strategy):
+        return f"{strategy.num_replicas_in_sync} TPU cores"
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    if strategy.num_replicas_in_sync == 1:
+        return f"the {kind}"
+    kind = f"{strategy.num_replicas_in_sync} {kind}s"
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return f"{kind} of {sum(map(len, strategy.cluster_resolver.cluster_spec().as_dict().values()))} machines"
+    return kind
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+    if not os.environ.get("TF_CONFIG"):
+        raise ValueError(
+            "TF_CONFIG is not set; every machine needs it, such as "
+            '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}.'
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _tpu(tpu: str) -> tf.distribute.Strategy:
+    address = tpu.removeprefix("grpc://")
+    if address != tpu:
+        host, _, port = address.partition(":")
+        _check_answers((host, int(port or 8470)), f"No TPU answers at {tpu}")
+    elif not os.environ.get("TPU_SKIP_MDS_QUERY"):
+        _check_answers(_METADATA_SERVER, f"The TPU {tpu!r} cannot be found, since this machine is none of Google Cloud")
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu)
+    try:
+        if tpu != _LOCAL_TPU:
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, IndexError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RuntimeError(
+            f"The TPU {tpu!r} does not start under TensorFlow {tf.__version__} ({reason}); {_TPU_REMEDY}"
+        ) from error
+
+
+def _check_answers(address: tuple[str, int], complaint: str) -> None:
+    """Finds out within seconds what TensorFlow would try for minutes."""
+    try:
+        socket.create_connection(address, timeout=5).close()
+    except OSError as error:
+        raise RuntimeError(f"{complaint} ({error}); {_TPU_REMEDY}") from error

@@ -1,0 +1,299 @@
+"""A Keras model whose train step is right on any number of replicas."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from keras_nest.training.sharpness import SharpnessAware
+from keras_nest.training.strategies import is_tpu
+
+Prepare: TypeAlias = Callable[[Any, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""What the train step does first: images and labels as they travelled -> as the model and the loss take them."""
+
+
+class Batch(NamedTuple):
+    """Images (B, H, W, C), labels (B,) or (B, K), and weights (B,) or None."""
+
+    images: Any
+    labels: Any
+    weights: Any = None
+
+
+class Trainer(keras.Model):
+    """Trains a model with `compile`, `fit` and `evaluate`, on one device or under any `tf.distribute` strategy.
+
+    >>> with strategy.scope():
+    ...     trainer = Trainer(create_model("nest_tiny"), clip_norm=1.0, accum_steps=4)
+    ...     trainer.compile(AdamW(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> trainer.fit(train, epochs=10)
+    >>> trainer.save("model.keras")
+
+    Stock Keras clips the gradient of each replica before they are summed and cannot accumulate under
+    `MirroredStrategy`; here both are done on the sum, so that the number of replicas changes nothing but rounding. The
+    average of the weights, if the optimiser keeps one (`use_ema=True`), takes their place when `fit` ends.
+
+    `fit` logs `grad_norm` too, the global norm before clipping. In `evaluate` sample weights count for the loss as
+    well: an image of weight 0 is not there. The number of batches must be a multiple of `steps_per_execution`.
+
+    Args:
+        model: normalised images -> logits; built. `save` and `export` write it, without the optimiser.
+        clip_norm: largest global norm of a gradient; larger ones are scaled down. None or 0 lets all pass.
+        accum_steps: parts of a replica's batch that go through the model one after the other, to save memory.
+        sharpness: takes the gradient where the loss is higher nearby.
+        prepare: first stage of the train step, on the device.
+
+    Raises:
+        ValueError: `accum_steps` or `clip_norm` is out of range.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        clip_norm: float | None = None,
+        accum_steps: int = 1,
+        sharpness: SharpnessAware | None = None,
+        prepare: Prepare | None = None,
+    ) -> None:
+        super().__init__(name=f"{model.name}_trainer")
+        if accum_steps < 1:
+            raise ValueError(f"accum_steps is {accum_steps}; it must be 1 or more.")
+        if clip_norm is not None and clip_norm < 0:
+            raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or None.")
+        self.model, self.clip_norm, self.accum_steps = model, clip_norm, accum_steps
+        self.sharpness, self.prepare = sharpness, prepare
+        # Reading the metrics after every step would make the host wait for the device.
+        self.log_every_step = True
+        self.built = True
+
+    def call(self, images: Any, training: bool | None = None) -> Any:
+        return self.model(images, training=training)
+
+    def compile(self, optimizer: Any = "rmsprop", *arguments: Any, **options: Any) -> None:
+        """As for every Keras model.
+
+        Raises:
+            ValueError: what this class does itself, or what is wrong under a strategy, is asked of Keras.
+        """
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if replicas > 1 or is_tpu(self.distribute_strategy):
+            if options.get("jit_compile") is True:
+                raise ValueError("jit_compile=True fails under a strategy; leave it out, a TPU compiles by itself.")
+            options["jit_compile"] = False
+        _refuse_half_precision(self.model)
+        super().compile(optimizer, *arguments, auto_scale_loss=False, **options)
+        if self.optimizer is not None:
+            _refuse_options(self.optimizer)
+            self.optimizer.build(self.trainable_variables)
+            # The train step has summed the gradients already.
+            self.optimizer._all_reduce_sum_gradients = list
+        self.watch = GradientWatch()
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One update; returns the metrics so far and the norm of the gradient before clipping."""
+        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
+        if self.prepare is not None:
+            batch = Batch(*self.prepare(batch.images, batch.labels))
+        gradients = self._gradients(batch, measured=True)
+        if self.sharpness is not None:
+            again = functools.partial(self._gradients, batch, measured=False)
+            rate = self.optimizer.learning_rate
+            gradients = self.sharpness.gradients(gradients, self._values(), again, rate)
+        gradients = sum_over_replicas(gradients)
+        norm = tf.linalg.global_norm(gradients)
+        if self.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        self.watch.update(self._loss_tracker.total, norm)
+        return {**self.get_metrics_result(), "grad_norm": norm} if self.log_every_step else {}
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Measures one batch; returns the metrics so far."""
+        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
+        logits = self(batch.images, training=False)
+        loss = self._loss(batch, logits, training=False) * _replicas()
+        size = tf.cast(tf.shape(logits)[0], tf.float32)
+        count = size if batch.weights is None else tf.reduce_sum(tf.cast(batch.weights, tf.float32))
+        self._loss_tracker.update_state(tf.math.divide_no_nan(loss * size, count), sample_weight=count)
+        return self.compute_metrics(batch.images, batch.labels, logits, batch.weights)
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Prepares what `fit` calls for every `steps_per_execution` batches."""
+        if self.train_function is None or force:
+            self.train_function = self._function(self.train_step)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Prepares what `evaluate` calls for every `steps_per_execution` batches."""
+        if self.test_function is None or force:
+            self.test_function = self._function(self.test_step)
+
+    def reset_metrics(self) -> None:
+        """Forgets what was measured."""
+        super().reset_metrics()
+        self.watch.reset()
+
+    def save(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Saves the inner model."""
+        self.model.save(filepath, *arguments, **options)
+
+    def save_weights(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Saves the weights of the inner model."""
+        self.model.save_weights(filepath, *arguments, **options)
+
+    def export(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Exports the inner model."""
+        self.model.export(filepath, *arguments, **options)
+
+    def _values(self) -> list[tf.Variable]:
+        return [variable.value for variable in self.trainable_variables]
+
+    def _gradients(self, batch: Batch, measured: bool) -> list[tf.Tensor]:
+        """This replica's share of the gradient of the mean loss; `measured` updates the metrics too."""
+        if self.accum_steps == 1:
+            return self._gradients_at_once(batch, measured)
+        parts = [values if values is None else self._divide(values) for values in batch]
+
+        def add_part(index: tf.Tensor, *total: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            part = Batch(*(values if values is None else values[index] for values in parts))
+            gradients = self._gradients_at_once(part, measured)
+            return (index + 1, *(a + b / self.accum_steps for a, b in zip(total, gradients, strict=True)))
+
+        # A loop, not copies of the model side by side, which would run at the same time and save no memory.
+        start = (0, *map(tf.zeros_like, self._values()))
+        return list(tf.while_loop(lambda index, *_: index < self.accum_steps, add_part, start, parallel_iterations=1))[
+            1:
+        ]
+
+    def _gradients_at_once(self, batch: Batch, measured: bool) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = self(batch.images, training=True)
+            loss = self._loss(batch, logits, training=True)
+        if measured:
+            self._loss_tracker.update_state(loss * _replicas(), sample_weight=tf.shape(logits)[0])
+            for metric in self.metrics:
+                if metric is not self._loss_tracker:
+                    metric.update_state(batch.labels, logits, sample_weight=batch.weights)
+        return tape.gradient(loss, self._values(), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def _loss(self, batch: Batch, logits: Any, training: bool) -> Any:
+        """The mean loss of this replica, divided by the number of replicas."""
+        return self.compute_loss(batch.images, batch.labels, logits, batch.weights, training)
+
+    def _divide(self, values: tf.Tensor) -> tf.Tensor:
+        """(B, …) -> (accum_steps, B / accum_steps, …)."""
+        if values.shape[0] is not None and values.shape[0] % self.accum_steps:
+            raise ValueError(
+                f"A replica's batch of {values.shape[0]} images cannot be divided by accum_steps, {self.accum_steps}."
+            )
+        return tf.reshape(values, (self.accum_steps, -1, *values.shape[1:]))
+
+    def _function(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """What runs `steps_per_execution` batches of an iterator."""
+        strategy, count = self.distribute_strategy, int(self.steps_per_execution)
+        if self.jit_compile:
+            step = tf.function(step, jit_compile=True, autograph=False)
+
+        def execute(iterator: Any) -> Any:
+            if count > 1:
+                for _ in tf.range(count - 1):
+                    strategy.run(step, args=(next(iterator),))
+            outputs = strategy.run(step, args=(next(iterator),))
+            return tf.nest.map_structure(lambda x: strategy.reduce(tf.distribute.ReduceOp.MEAN, x, axis=None), outputs)
+
+        traced = execute if self.run_eagerly else tf.function(execute, reduce_retracing=True)
+
+        def function(iterator: Any) -> Any:
+            with _ending():
+                return traced(iterator)
+
+        return function
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Builds the metrics; their variables cannot be made inside a loop.
+
+        What Keras does here fails under `MultiWorkerMirroredStrategy`, and throws a batch away.
+        """
+        metrics = self._compile_metrics
+        if metrics is None or metrics.built:
+            return
+        spec = tf.nest.map_structure(_of_one_replica, iterator._distributed_dataset.element_spec)
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(spec)
+        if self.prepare is not None:
+            labels = tf.function(self.prepare).get_concrete_function(images, labels).structured_outputs[1]
+        with self.distribute_strategy.scope():
+            metrics.build(keras.KerasTensor(labels.shape, labels.dtype.name), self.model.output)
+
+
+class GradientWatch:
+    """Mean norm of the gradient, and whether everything was finite; not among the metrics, which users name."""
+
+    def __init__(self) -> None:
+        self._norm, self._finite = keras.metrics.Mean(name="grad_norm"), keras.metrics.Sum(name="finite_steps")
+
+    def update(self, loss: Any, norm: Any) -> None:
+        """Counts a step: its loss, or the sum of losses so far, and the norm of its gradient; scalars."""
+        self._norm.update_state(norm)
+        self._finite.update_state(tf.cast(tf.math.is_finite(loss + norm), tf.float32) / _replicas())
+
+    def reset(self) -> None:
+        """Starts anew."""
+        self._norm.reset_state()
+        self._finite.reset_state()
+
+    @property
+    def norm(self) -> float:
+        """Mean over the steps since `reset`."""
+        return float(self._norm.result())
+
+    @property
+    def finite_steps(self) -> int:
+        """Steps since `reset` until something became infinite or not a number."""
+        return int(float(self._finite.result()) + 1e-3)
+
+
+def sum_over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Sums tensors over all replicas; for use inside a step."""
+    if _replicas() == 1:
+        return values
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def _of_one_replica(spec: Any) -> tf.TypeSpec:
+    """Specification of a tensor that may be spread over replicas."""
+    return getattr(spec, "_value_specs", (spec,))[0]
+
+
+def _replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """Tells Keras in its own way that the data is at its end."""
+    try:
+        yield
+    except tf.errors.OutOfRangeError:
+        raise StopIteration from None
+
+
+def _refuse_half_precision(model: keras.Model) -> None:
+    for layer in model._flatten_layers():
+        if layer.compute_dtype == "float16":
+            raise ValueError(
+                f"The layer {layer.name!r} computes in float16, which needs loss scaling, and under a strategy that "
+                "looks at the gradients of the first replica alone; use the policy mixed_bfloat16."
+            )
+
+
+def _refuse_options(optimizer: keras.optimizers.Optimizer) -> None:
+    """Refuses what Keras does per replica, or not at all under a strategy."""
+    for option in ("clipnorm", "global_clipnorm", "clipvalue"):
+        if getattr(optimizer, option):
+            raise ValueError(f"The optimiser has {option}, which clips before replicas are summed; use clip_norm.")
+    if optimizer.gradient_accumulation_steps:
+        raise ValueError("The optimiser has gradient_accumulation_steps, which a strategy breaks; use accum_steps.")
+    if getattr(optimizer, "inner_optimizer", None) or optimizer.loss_scale_factor:
+        raise ValueError("The optimiser scales the loss, which is broken under a strategy; use mixed_bfloat16.")
