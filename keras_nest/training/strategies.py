@@ -41,10 +41,8 @@ def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute
         return _tpu(tpu or _LOCAL_TPU)
     if name == "multi_worker" or (name == "auto" and os.environ.get("TF_CONFIG")):
         return _multi_worker()
-    if name == "mirrored" or (name == "auto" and gpus > 1):
-        return tf.distribute.MirroredStrategy(
-            [d.name for d in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
-        )
+    if name == "mirrored" or (name == "auto" and len(tf.config.list_physical_devices("GPU")) > 1):
+        return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
 
 

@@ -67,6 +67,8 @@ class Trainer(keras.Model):
         self.sharpness, self.prepare = sharpness, prepare
         # Reading the metrics after every step would make the host wait for the device.
         self.log_every_step = True
+        self.train_function: Callable[[Any], Any] | None = None
+        self.test_function: Callable[[Any], Any] | None = None
         self.built = True
 
     def call(self, images: Any, training: bool | None = None) -> Any:
