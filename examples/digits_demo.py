@@ -25,7 +25,7 @@ with quiet_start():
     import keras_nest
     from keras_nest.console import print_facts
     from keras_nest.data.sources import digits
-    from keras_nest.training.report import read_history
+    from keras_nest.training.history import read_history
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORKDIR = ROOT / "runs" / "demo"
@@ -117,7 +117,7 @@ def show(summary: dict[str, Any], workdir: pathlib.Path) -> None:
     """Prints the summary as a table."""
     facts = {
         "parameters": summary["parameters"],
-        "training time": f"{summary['train_seconds']:.0f} s for {summary['epochs']} epochs",
+        "training time": f"{summary['train_seconds']:.0f} s for {summary['epochs']:.4g} epochs",
         "test accuracy of the export": f"{summary['test_accuracy']:.2%}",
         "misread images": f"{summary['test_errors']} of {summary['test_images']}",
         "size of the export": f"{summary['export_bytes'] / 1e6:.1f} MB",

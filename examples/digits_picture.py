@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keras_nest.data import Split
-from keras_nest.training.report import draw_curves
+from keras_nest.training.pictures import draw_curves
 
 GRID_ROWS, GRID_COLUMNS = 5, 8
 MOST_WRONG = 2 * GRID_COLUMNS
@@ -25,7 +25,7 @@ def write(
 
     Args:
         path: PNG file, overwritten.
-        history: rows of `keras_nest.training.report.Recorder`.
+        history: rows of a `keras_nest.training.history.History`.
         test: test images (N, H, W, C) uint8 and labels (N,).
         predicted: predicted classes (N,).
         class_names: names of the classes.

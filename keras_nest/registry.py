@@ -8,7 +8,18 @@ import keras
 
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.image_blocks import Size
-from keras_nest.models import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT, mixer, nest, vit, vit_flax_nest
+from keras_nest.models import (
+    MlpMixer,
+    NesT,
+    ResNet,
+    VisionTransformer,
+    ViTFlaxNesT,
+    mixer,
+    nest,
+    resnet,
+    vit,
+    vit_flax_nest,
+)
 from keras_nest.models.base import ImageModel
 
 _FAMILIES: dict[str, tuple[type[ImageModel], Any]] = {
@@ -16,6 +27,7 @@ _FAMILIES: dict[str, tuple[type[ImageModel], Any]] = {
     "ViTFlaxNesT": (ViTFlaxNesT, vit_flax_nest),
     "VisionTransformer": (VisionTransformer, vit),
     "MlpMixer": (MlpMixer, mixer),
+    "ResNet": (ResNet, resnet),
 }
 _MODELS: dict[str, tuple[type[ImageModel], dict[str, Any]]] = {
     name: (architecture, fields)
@@ -116,6 +128,27 @@ def create_model(
 
     model, _ = conversion.load_model(full_name, weights, given, reinit_head, resize_method)
     return model
+
+
+def augreg_checkpoint(directory: str, model_or_filename: str) -> str:
+    """Where a checkpoint of AugReg lies.
+
+    Args:
+        directory: where the files and their index.csv lie, such as "gs://vit_models/augreg".
+        model_or_filename: a name with a "-" is that of a file, without its suffix; another one, such as "R_Ti_16", is a
+            model, of which the checkpoint with the best accuracy on ImageNet-21k is taken.
+
+    Raises:
+        ValueError: there is no checkpoint of this model.
+        FileNotFoundError: there is no index.
+        ModuleNotFoundError: pandas, which reads the index, is not installed.
+    """
+    from conversion.augreg import augreg_best
+
+    filename = model_or_filename
+    if "-" not in filename:
+        filename = augreg_best(f"{directory.rstrip('/')}/index.csv", model_or_filename).filename
+    return f"{directory.rstrip('/')}/{filename}.npz"
 
 
 def merge_fields(full_name: str, inferred: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,22 @@
-"""Training: optimisers and schedules as published, the loop, and what a run leaves behind.
+"""Training: optimisers and schedules as published, a train step for any number of replicas, and what a run leaves.
 
 `keras_nest.training.main` is the whole run, behind `train_keras.py`; the parts serve an own `model.fit` as well.
 """
 
-from keras_nest.training.optimizers import AdamW, create_optimizer
-from keras_nest.training.schedules import WarmupDecay
+from keras_nest.training.optimizers import AdamW, Momentum, create_optimizer
+from keras_nest.training.schedules import FineTuningDecay, WarmupDecay
+from keras_nest.training.sharpness import SharpnessAware
+from keras_nest.training.strategies import create_strategy, distribute
+from keras_nest.training.trainer import Trainer
 
-__all__ = ["AdamW", "WarmupDecay", "create_optimizer"]
+__all__ = [
+    "AdamW",
+    "FineTuningDecay",
+    "Momentum",
+    "SharpnessAware",
+    "Trainer",
+    "WarmupDecay",
+    "create_optimizer",
+    "create_strategy",
+    "distribute",
+]

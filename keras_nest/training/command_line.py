@@ -2,24 +2,35 @@
 
 import os
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from keras_nest.training.config import DEFAULTS
+from keras_nest.training.config import COMMON, NEST, VIT
+from keras_nest.training.strategies import STRATEGIES
 
 _HELP = """\
-Trains a model; the directory gets model.keras, history.csv, curves.png, metrics.json and config.json.
+Trains, fine-tunes or evaluates a model. The directory gets model.keras, history.csv, curves.png, confusion.png,
+metrics.json, config.json, checkpoints/ and tensorboard/. The same command goes on with a training that was broken off.
 
-usage: {program} --config=configs/digits_nest.py --workdir=DIR [--overwrite] [--config.FIELD=VALUE …]
+usage: {program} --config=FILE[:ARGUMENT] --workdir=DIR [--strategy=NAME] [--tpu=NAME] [--overwrite]
+       [--config.FIELD=VALUE …]
 
-  --config     configuration file
+  --config     configuration file, such as configs/digits_nest.py
   --workdir    directory of the run
-  --overwrite  replace the results of an earlier run in that directory
+  --strategy   {strategies}; auto: a TPU if one is named, else all GPUs, else the CPU
+  --tpu        name or address of a Cloud TPU, or local
+  --overwrite  start anew and replace the results of an earlier run in that directory
 
-Fields: {fields}.
+Fields of configurations that count in epochs (NesT): {nest}.
+
+Fields of those that count in steps (ViT, Mixer, AugReg): {vit}.
+
+Fields of both: {common}.
+
 Those of the model go as --config.model.FIELD=VALUE."""
 
 
@@ -30,11 +41,15 @@ class Arguments(NamedTuple):
         config: the configuration, overrides applied.
         workdir: directory of the run.
         overwrite: replace the results of an earlier run in it.
+        strategy: name of the strategy.
+        tpu: name of the TPU.
     """
 
     config: ConfigDict
     workdir: str
     overwrite: bool
+    strategy: str
+    tpu: str | None
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -54,7 +69,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         found = _flags()
         found(argv, known_only=True)
         if found.help:
-            print(_HELP.format(program=pathlib.Path(argv[0]).name, fields=", ".join(DEFAULTS)))
+            print(_help(pathlib.Path(argv[0]).name))
             raise SystemExit(0)
         _check_given(found)
         parsed = _flags(argv)
@@ -63,7 +78,13 @@ def parse(argv: Sequence[str]) -> Arguments:
         raise ValueError(str(error)) from error
     if left:
         raise ValueError(f"The argument {left[0]!r} has no meaning; --help lists those that have.")
-    return Arguments(parsed.config, parsed.workdir, parsed.overwrite)
+    return Arguments(parsed.config, parsed.workdir, parsed.overwrite, parsed.strategy, parsed.tpu)
+
+
+def _help(program: str) -> str:
+    groups = {name: ", ".join(fields) for name, fields in (("nest", NEST), ("vit", VIT), ("common", COMMON))}
+    groups = {name: textwrap.fill(text, 110) for name, text in groups.items()}
+    return _HELP.format(program=program, strategies=", ".join(STRATEGIES), **groups)
 
 
 def _flags(argv: list[str] | None = None) -> flags.FlagValues:
@@ -71,6 +92,8 @@ def _flags(argv: list[str] | None = None) -> flags.FlagValues:
     values = flags.FlagValues()
     options: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_string("workdir", None, "directory of the run", **options)
+    flags.DEFINE_string("strategy", "auto", "where to train", **options)
+    flags.DEFINE_string("tpu", None, "name of a TPU", **options)
     flags.DEFINE_boolean("overwrite", False, "replace the results of an earlier run", **options)
     flags.DEFINE_boolean("help", False, "this text", **options)
     if argv is None:
@@ -94,10 +117,13 @@ def _check_given(found: flags.FlagValues) -> None:
 
 def results(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics of a finished run in words."""
+    speed = f"{metrics['eval_images_per_second']:,.0f} images/s"
+    trained = f"{metrics['train_seconds']:.0f} s for {metrics['steps']:,} steps"
     return {
-        "test accuracy": f"{metrics['top1']:.2%} of {metrics['examples']:,} images",
-        "among the first five": f"{metrics['top5']:.2%}",
+        "top-1 accuracy": f"{metrics['top1']:.2%} of {metrics['examples']:,} images",
+        "top-5 accuracy": f"{metrics['top5']:.2%}",
         "test loss": f"{metrics['loss']:.4f}",
+        "evaluation": speed,
         "parameters": metrics["parameters"],
-        "training time": f"{metrics['train_seconds']:.0f} s for {metrics['epochs']} epochs",
+        **({"training time": trained} if metrics["steps"] else {}),
     }

@@ -5,31 +5,54 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from keras_nest import console
-from keras_nest.training import command_line
-from keras_nest.training.experiment import Config, Experiment, prepare
+from keras_nest.training import command_line, run_directory
+from keras_nest.training.config import times_inference
+from keras_nest.training.experiment import Experiment
+from keras_nest.training.inference_time import InferenceTime
+from keras_nest.training.loop import NotFiniteError
+from keras_nest.training.prepare import Config, prepare
+from keras_nest.training.strategies import is_chief
+
+_INTERRUPTED = 130
 
 
-def main(config: Config, workdir: str | pathlib.Path, overwrite: bool = False) -> dict[str, Any]:
-    """Trains a model and writes DIR/model.keras, history.csv, curves.png, metrics.json and config.json.
+def main(
+    config: Config,
+    workdir: str | pathlib.Path,
+    overwrite: bool = False,
+    strategy: str | tf.distribute.Strategy = "auto",
+    tpu: str | None = None,
+) -> dict[str, Any]:
+    """Trains a model and writes DIR/model.keras, history.csv, curves.png, confusion.png, metrics.json and config.json.
 
-    The model is that of the last epoch; none is chosen by its test accuracy.
+    A training that was broken off goes on from its last checkpoint; one that is finished is not repeated. The model is
+    that of the last step; none is chosen by its test accuracy.
 
     Args:
-        config: what to train, on what, how; fields of `keras_nest.training.config.DEFAULTS`.
+        config: what to train, on what, how; fields of `keras_nest.training.config`.
         workdir: directory of the run.
-        overwrite: replace the results of an earlier run in it.
+        overwrite: start anew, and replace the results of an earlier run in it.
+        strategy: a name for `create_strategy`, or a strategy.
+        tpu: as for `create_strategy`.
 
     Returns:
-        The content of metrics.json: top1, top5 (shares), loss, examples, parameters, train_seconds, epochs, seed.
+        The content of metrics.json: top1, top5 (shares), loss, examples, eval_images_per_second, parameters,
+        train_seconds, steps, epochs, seed.
 
     Raises:
         ValueError: a field has no meaning.
         FileExistsError: the directory holds the results of another run.
+        FileNotFoundError: data or weights are not there.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: the package with the data is not installed.
+        RuntimeError: no TPU answers.
+        NotFiniteError: the loss became infinite or not a number.
     """
-    return prepare(config, workdir, overwrite).execute()
+    experiment = prepare(config, workdir, overwrite, strategy, tpu)
+    return run_directory.results(experiment.workdir) or experiment.execute()
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -38,20 +61,51 @@ def run(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: program name and arguments; None takes those of the process.
     """
-    ready: list[Experiment] = []
+    ready: list[Experiment | InferenceTime] = []
 
     def get_ready() -> None:
         arguments = command_line.parse(sys.argv if argv is None else argv)
-        ready.append(prepare(arguments.config, arguments.workdir, arguments.overwrite))
+        if times_inference(arguments.config):
+            ready.append(InferenceTime(arguments.config, arguments.workdir))
+        else:
+            ready.append(prepare(*arguments))
 
     if code := console.run(get_ready):
         raise SystemExit(code)
-    (experiment,) = ready
-    # What goes wrong from here on is no wrong use, and keeps its traceback.
-    print(experiment.description, flush=True)
+    (task,) = ready
+    if isinstance(task, InferenceTime):
+        console.print_facts(f"Results in {task.workdir}", task.execute())
+    else:
+        _train(task)
+
+
+def _train(experiment: Experiment) -> None:
+    """What goes wrong here is no wrong use, and keeps its traceback, but for what is told in one sentence."""
+    chief = is_chief(experiment.strategy)
+    metrics = run_directory.results(experiment.workdir)
+    if chief:
+        finished = f"{experiment.workdir} holds this run, finished; --overwrite starts it anew."
+        print(finished if metrics else experiment.description, flush=True)
     try:
-        metrics = experiment.execute()
+        metrics = metrics or experiment.execute()
     except KeyboardInterrupt:
-        print("\nInterrupted; the same command starts this training again.", flush=True)
-        raise SystemExit(130) from None
-    console.print_facts(f"Results in {experiment.workdir}", command_line.results(metrics))
+        print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
+        raise SystemExit(_INTERRUPTED) from None
+    except NotFiniteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
+        if experiment.strategy.num_replicas_in_sync == 1:
+            raise
+        print(f"error: {_lost(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
+    if chief:
+        console.print_facts(f"Results in {experiment.workdir}", command_line.results(metrics))
+
+
+def _lost(error: tf.errors.OpError) -> str:
+    reason = str(error.message).splitlines()[0].rstrip(".")
+    return (
+        f"A machine of this training was lost ({reason}); start the same command again on all of them, and it goes on "
+        "from the last checkpoint."
+    )

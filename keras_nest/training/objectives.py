@@ -1,5 +1,8 @@
 """What training minimises and measures; labels are classes or, where images are mixed, probabilities."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import KerasTensor as Tensor
 from keras import ops
@@ -10,14 +13,35 @@ def cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
 
     Args:
         labels: integer (B,), classes; or float (B, K), probabilities.
-        logits: float (B, K).
+        logits: float (B, K); computed with in float32.
 
     Returns:
-        float (B,).
+        float32 (B,).
     """
+    logits = ops.cast(logits, "float32")
     if len(labels.shape) == len(logits.shape):
         return keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
     return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+
+def sigmoid_cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
+    """Sum over the classes of the cross-entropy of each, for images that may have several.
+
+    Args:
+        labels: integer (B,), classes; or float (B, K), 1 for each class that an image has.
+        logits: float (B, K); computed with in float32.
+
+    Returns:
+        float32 (B,).
+    """
+    logits = ops.cast(logits, "float32")
+    if len(labels.shape) < len(logits.shape):
+        labels = ops.one_hot(labels, logits.shape[-1])
+    return ops.sum(ops.binary_crossentropy(ops.cast(labels, "float32"), logits, from_logits=True), axis=-1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"softmax": cross_entropy, "sigmoid": sigmoid_cross_entropy}
+"""Losses by the name that a configuration has for them."""
 
 
 def accuracy(labels: Tensor, logits: Tensor) -> Tensor:
@@ -30,6 +54,54 @@ def accuracy(labels: Tensor, logits: Tensor) -> Tensor:
     Returns:
         float32 (B,), 1 or 0.
     """
+    return in_top(1, labels, logits)
+
+
+def top5(labels: Tensor, logits: Tensor) -> Tensor:
+    """Whether each image's class is among the five most likely; shapes as for `accuracy`."""
+    return in_top(5, labels, logits)
+
+
+def in_top(count: int, labels: Tensor, logits: Tensor) -> Tensor:
+    """Whether fewer than `count` other classes are as likely as the right one; shapes as for `accuracy`.
+
+    An answer of NaN is wrong.
+    """
     classes = ops.argmax(labels, axis=-1) if len(labels.shape) == len(logits.shape) else labels
-    predicted = ops.argmax(logits, axis=-1)
-    return ops.cast(ops.equal(ops.cast(classes, predicted.dtype), predicted), "float32")
+    right = ops.take_along_axis(logits, ops.cast(classes, "int32")[:, None], axis=-1)
+    # Written so that NaN counts as ahead; the right class itself is always counted.
+    ahead = ops.sum(ops.cast(ops.logical_not(logits < right), "int32"), axis=-1)
+    return ops.cast(ahead <= count, "float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class ConfusionMatrix(keras.metrics.Metric):
+    """Accuracy that remembers which class was taken for which.
+
+    Args:
+        num_classes: K.
+        name: name of the metric.
+        dtype: as for every metric.
+    """
+
+    def __init__(self, num_classes: int, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = num_classes
+        self.counts = self.add_variable((num_classes, num_classes), initializer="zeros", name="counts")
+
+    def update_state(self, labels: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> None:
+        """Counts images: labels and logits as for `accuracy`, weights (B,)."""
+        classes = ops.argmax(labels, axis=-1) if len(labels.shape) == len(logits.shape) else labels
+        true = ops.one_hot(ops.cast(classes, "int32"), self.num_classes, dtype=self.dtype)
+        predicted = ops.one_hot(ops.argmax(logits, axis=-1), self.num_classes, dtype=self.dtype)
+        if sample_weight is not None:
+            true = true * ops.cast(sample_weight, self.dtype)[:, None]
+        self.counts.assign(self.counts + ops.matmul(ops.transpose(true), predicted))
+
+    def result(self) -> Tensor:
+        """Share of images on the diagonal, scalar; `counts` (K, K) has a row for each true class."""
+        return ops.divide_no_nan(ops.trace(self.counts), ops.sum(self.counts))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "num_classes": self.num_classes}

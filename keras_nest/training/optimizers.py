@@ -143,7 +143,7 @@ def create_optimizer(
     """
     if optim not in OPTIMIZERS:
         raise ValueError(f"optim is {optim!r}; it must be one of {', '.join(map(repr, OPTIMIZERS))}.")
-    average = {"use_ema": True, "ema_momentum": ema_decay} if ema_decay else {}
+    average: dict[str, Any] = {"use_ema": True, "ema_momentum": ema_decay} if ema_decay else {}
     if optim in ("adamw", "adam"):
         optimizer = AdamW(learning_rate, weight_decay=weight_decay, **average)
         spared = [v for v in model.trainable_variables if any(text in reference_path(v) for text in optim_wd_ignore)]

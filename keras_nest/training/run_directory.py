@@ -2,51 +2,63 @@
 
 import json
 import pathlib
+import shutil
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from keras_nest.files import atomic_output
 
-CONFIG, MODEL, HISTORY, CURVES, METRICS = "config.json", "model.keras", "history.csv", "curves.png", "metrics.json"
+CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
+CONFUSION, METRICS = "confusion.png", "metrics.json"
+CHECKPOINTS, BOARD = "checkpoints", "tensorboard"
 # The metrics are written last: where they lie, the run is finished.
-FILES = (CONFIG, MODEL, HISTORY, CURVES, METRICS)
+FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, METRICS)
 
 
-def check(workdir: pathlib.Path, config: ConfigDict, overwrite: bool) -> None:
+def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> None:
     """Refuses to touch the results of another run.
 
-    A run that was broken off may be started again, with the same configuration.
+    A run that was broken off goes on when it is started again with the same configuration.
 
     Args:
         workdir: where the run shall write.
-        config: the resolved configuration.
+        stated: what config.json will say.
         overwrite: the results of an earlier run may be replaced.
 
     Raises:
         NotADirectoryError: there is a file of that name.
-        FileExistsError: the directory holds a finished run, or one with another configuration.
+        FileExistsError: the directory holds a run with another configuration, or a model or checkpoints of no run.
     """
     if workdir.exists() and not workdir.is_dir():
         raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
     if overwrite:
         return
     remedy = "choose another --workdir, or pass --overwrite to replace it."
-    if (workdir / METRICS).exists():
-        raise FileExistsError(f"{workdir} holds a finished run; {remedy}")
     if (workdir / CONFIG).exists():
-        differences = _differences(json.loads((workdir / CONFIG).read_text("utf-8")), as_json(config))
+        differences = _differences(json.loads((workdir / CONFIG).read_text("utf-8")), stated)
         if differences:
             raise FileExistsError(f"{workdir} belongs to another run ({differences}); {remedy}")
-    elif (workdir / MODEL).exists():
-        raise FileExistsError(f"{workdir} holds a model already; {remedy}")
+        return
+    for name, content in ((MODEL, "a model"), (CHECKPOINTS, "checkpoints")):
+        if (workdir / name).exists():
+            raise FileExistsError(f"{workdir} holds {content} already, without {CONFIG}; {remedy}")
 
 
-def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Removes what an earlier run wrote, nothing else, and writes the configuration."""
-    for name in FILES:
-        (workdir / name).unlink(missing_ok=True)
-    write_json(workdir / CONFIG, as_json(config))
+def claim(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> None:
+    """Writes the configuration; to `overwrite`, removes what an earlier run wrote, nothing else."""
+    if overwrite:
+        for name in FILES:
+            (workdir / name).unlink(missing_ok=True)
+        for name in (CHECKPOINTS, BOARD):
+            shutil.rmtree(workdir / name, ignore_errors=True)
+    write_json(workdir / CONFIG, stated)
+
+
+def results(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The metrics of a run that is finished; None of any other."""
+    path = workdir / METRICS
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
 def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ class SharpnessAware:
 
     def radius(self, rate: Any) -> Any:
         """Radius at a learning rate, scalar."""
-        if not self.varies:
+        if self.rho_min is None or self.max_rate is None:
             return self.rho
         return self.rho_min + (self.rho - self.rho_min) * (rate - self.min_rate) / (self.max_rate - self.min_rate)
 

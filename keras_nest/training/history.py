@@ -1,0 +1,100 @@
+"""The numbers of a run, step by step: a table that grows while it trains, as CSV and for TensorBoard."""
+
+import csv
+import pathlib
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+
+from keras_nest.files import atomic_output
+
+Row: TypeAlias = dict[str, float]
+COLUMNS = (
+    "step",
+    "epoch",
+    "loss",
+    "accuracy",
+    "learning_rate",
+    "grad_norm",
+    "images_per_second",
+    "seconds",
+    "eval_loss",
+    "eval_accuracy",
+    "eval_top5",
+)
+
+
+class History:
+    """Rows of `COLUMNS`, each about the steps since the row before.
+
+    Training values are means over these steps, while the weights change; grad_norm is that before clipping, the
+    learning rate that of the last update. seconds are those of the whole run so far, evaluation included;
+    images_per_second are of training alone. A row without evaluation has no eval_ values.
+
+    Args:
+        path: history.csv; None writes nothing.
+        board: directory for TensorBoard; None writes nothing.
+        step: rows of later steps, which a run wrote before it was broken off, are dropped.
+    """
+
+    def __init__(self, path: pathlib.Path | None, board: pathlib.Path | None, step: int) -> None:
+        known = read_history(path) if path is not None and path.exists() else []
+        self.rows = [row for row in known if row["step"] <= step]
+        self._path = path
+        self._writer = tf.summary.create_file_writer(str(board)) if board is not None else None
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the run so far."""
+        return self.rows[-1]["seconds"] if self.rows else 0.0
+
+    def append(self, row: Row) -> None:
+        """Adds a row and writes it."""
+        self.rows.append(row)
+        if self._path is not None:
+            write_history(self._path, self.rows)
+        if self._writer is not None:
+            with self._writer.as_default(int(row["step"])):
+                for name, value in row.items():
+                    if name not in ("step", "seconds"):
+                        tf.summary.scalar(_board_name(name), value)
+            self._writer.flush()
+
+    def note_configuration(self, config: Mapping[str, Any]) -> None:
+        """Writes the configuration where TensorBoard shows hyper-parameters."""
+        if self._writer is None:
+            return
+        from tensorboard.plugins.hparams import api
+
+        with self._writer.as_default():
+            api.hparams(dict(_flat(config)))
+
+
+def write_history(path: pathlib.Path, rows: list[Row]) -> None:
+    """Writes rows as CSV."""
+    with atomic_output(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(path: pathlib.Path) -> list[Row]:
+    """Inverse of `write_history`; what is empty is left out."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _board_name(column: str) -> str:
+    """TensorBoard groups by what stands before the slash."""
+    kind, _, rest = column.partition("_")
+    return f"eval/{rest}" if kind == "eval" else f"train/{column}"
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Any:
+    """(name, value) of all fields, those of groups with dots; what is no number or text becomes text."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,98 @@
+"""Pictures of a run: its curves, and what it takes for what."""
+
+import logging
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_nest.files import atomic_output
+from keras_nest.training.history import Row
+
+_LOGGER = logging.getLogger(__name__)
+# Counts are written into the cells of a confusion matrix up to this number of classes.
+_COUNTS_SHOWN = 20
+
+
+def write_curves(path: pathlib.Path, rows: list[Row]) -> None:
+    """Draws loss and accuracy over the epochs; without matplotlib the picture is left out, which is logged."""
+    figure = _figure(path, (9, 3.6))
+    if figure is not None:
+        draw_curves(figure.subplots(1, 2), rows)
+        _write(figure, path)
+
+
+def write_confusion(path: pathlib.Path, counts: np.ndarray, class_names: Sequence[str]) -> None:
+    """Draws how many images of each class were taken for which.
+
+    Args:
+        path: of the picture; without matplotlib it is left out, which is logged.
+        counts: integer (K, K): a row for each true class, a column for each predicted one.
+        class_names: K names.
+    """
+    side = 2.5 + 0.42 * len(counts) if len(counts) <= _COUNTS_SHOWN else 2.5 + 0.16 * len(counts)
+    figure = _figure(path, (max(4.5, side), max(4.0, side - 0.4)))
+    if figure is not None:
+        draw_confusion(figure.subplots(), counts, class_names)
+        _write(figure, path)
+
+
+def draw_curves(axes: Any, rows: list[Row]) -> None:
+    """Draws loss (first axes, logarithmic) and accuracy (second axes, in percent) of training and evaluation.
+
+    Args:
+        axes: two matplotlib axes.
+        rows: of a `History`; the last one has an evaluation.
+    """
+    evaluated = [row for row in rows if "eval_loss" in row]
+    for axis, quantity, scale in zip(axes, ("loss", "accuracy"), (1, 100), strict=True):
+        for name, shown, label, color in (
+            (quantity, rows, "training (augmented)", "tab:gray"),
+            (f"eval_{quantity}", evaluated, "test", "tab:blue"),
+        ):
+            marker = "o" if len(shown) < 2 else ""
+            epochs, values = [row["epoch"] for row in shown], [scale * row[name] for row in shown]
+            axis.plot(epochs, values, marker=marker, label=label, color=color)
+        axis.plot(evaluated[-1]["epoch"], scale * evaluated[-1][f"eval_{quantity}"], "o", color="tab:blue")
+        axis.grid(alpha=0.3)
+        axis.set_xlabel("epoch")
+    axes[0].set(yscale="log", title=f"loss (test, at the end: {evaluated[-1]['eval_loss']:.3f})")
+    axes[1].set(title=f"accuracy in % (test, at the end: {100 * evaluated[-1]['eval_accuracy']:.2f})")
+    axes[0].legend()
+
+
+def draw_confusion(axis: Any, counts: np.ndarray, class_names: Sequence[str]) -> None:
+    """Draws a confusion matrix; colours are shares of the true class.
+
+    Args:
+        axis: matplotlib axes.
+        counts: integer (K, K): a row for each true class, a column for each predicted one.
+        class_names: K names.
+    """
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks, size = range(len(counts)), 9 if len(counts) <= _COUNTS_SHOWN else 6
+    axis.set_xticks(ticks, class_names, rotation=90 if max(map(len, class_names)) > 2 else 0, fontsize=size)
+    axis.set_yticks(ticks, class_names, fontsize=size)
+    right, total = int(np.trace(counts)), int(counts.sum())
+    axis.set(xlabel="predicted", ylabel="true", title=f"{right:,} of {total:,} right ({right / max(total, 1):.2%})")
+    if len(counts) <= _COUNTS_SHOWN:
+        for row, column in np.argwhere(counts):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=8)
+
+
+def _figure(path: pathlib.Path, inches: tuple[float, float]) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        _LOGGER.warning("%s is left out: matplotlib is not installed (pip install keras-nest[demo]).", path.name)
+        return None
+    return Figure(figsize=inches, layout="constrained")
+
+
+def _write(figure: Any, path: pathlib.Path) -> None:
+    with atomic_output(path, overwrite=True) as partial:
+        figure.savefig(partial, dpi=120)

@@ -1,0 +1,141 @@
+"""From a configuration to a training that can start."""
+
+import contextlib
+import functools
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import keras
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from keras_nest import data
+from keras_nest.layers.image_blocks import Size
+from keras_nest.models.base import ImageModel, as_size
+from keras_nest.registry import preprocessing_spec
+from keras_nest.training import run_directory
+from keras_nest.training.config import resolve
+from keras_nest.training.experiment import Experiment
+from keras_nest.training.models import model_of
+from keras_nest.training.objectives import LOSSES, accuracy
+from keras_nest.training.optimizers import create_optimizer
+from keras_nest.training.plan import Plan, plan_of
+from keras_nest.training.sharpness import SharpnessAware
+from keras_nest.training.strategies import create_strategy, is_chief
+from keras_nest.training.trainer import Prepare, Trainer
+
+Config: TypeAlias = ConfigDict | Mapping[str, Any]
+"""Fields of `keras_nest.training.config`."""
+
+
+def prepare(
+    config: Config,
+    workdir: str | pathlib.Path,
+    overwrite: bool = False,
+    strategy: str | tf.distribute.Strategy = "auto",
+    tpu: str | None = None,
+) -> Experiment:
+    """Everything before the first step; whatever is wrong with the request is found here.
+
+    Args:
+        config: what to train, on what, how.
+        workdir: directory of the run; from now on it belongs to this one.
+        overwrite: start anew, and replace the results of an earlier run in it.
+        strategy: a name for `create_strategy`, or a strategy.
+        tpu: as for `create_strategy`.
+
+    Raises:
+        ValueError: a field has no meaning.
+        FileExistsError: the directory holds the results of another run.
+        FileNotFoundError: data or weights are not there.
+        PermissionError: the directory cannot be written to.
+        ModuleNotFoundError: the package with the data is not installed.
+        RuntimeError: no TPU answers.
+    """
+    fields, directory = resolve(config), pathlib.Path(workdir)
+    # Before anything else touches TensorFlow: several machines find each other only then.
+    strategy = create_strategy(strategy, tpu) if isinstance(strategy, str) else strategy
+    source = data.open_source(
+        fields.dataset,
+        train_split=fields.pp.get("train", "train"),
+        test_split=fields.pp.get("test"),
+        data_dir=fields.tfds_data_dir,
+        shuffle_buffer=fields.get("shuffle_buffer_size") or fields.get("shuffle_buffer"),
+    )
+    plan = plan_of(fields, source.info.num_train, strategy)
+    stated = run_directory.as_json(fields) | {"global_batch_size": plan.batch_size}
+    run_directory.check(directory, stated, overwrite)
+    published, usual_size = preprocessing_spec(fields.model_name)
+    size = _image_size(fields, usual_size)
+    recipe = data.recipe_of(fields.to_dict(), source.info, size, published)
+    train = functools.partial(
+        data.train_batches, source, recipe, size, plan.batch_size, fields.seed, transfer=fields.transfer
+    )
+    test = functools.partial(data.eval_batches, source, recipe, size, plan.eval_batch_size)
+    with strategy.scope(), _dtype_policy(fields.dtype_policy):
+        keras.utils.set_random_seed(fields.seed)
+        model = model_of(fields, source.info, size, recipe)
+        trainer = _trainer(model, fields, plan, _finish(fields, recipe, source.info))
+        kept = type(model).from_config(model.get_config()) if fields.ema_decay else model
+    experiment = Experiment(fields, directory, strategy, plan, source.info, trainer, kept, train, test)
+    if is_chief(strategy):
+        run_directory.claim(directory, stated, overwrite)
+    return experiment
+
+
+def _image_size(config: ConfigDict, usual: Size) -> Size:
+    """Size of the images: what the configuration says, or the published one of the model."""
+    given = config.model.get("image_size") or config.get("input_size") or config.pp.get("crop")
+    return as_size(given or usual)
+
+
+def _finish(config: ConfigDict, recipe: data.Recipe, info: data.DatasetInfo) -> Prepare | None:
+    """What the train step does with images that travel as uint8."""
+    if config.transfer == "float32":
+        return None
+
+    def finish(sent: tuple[tf.Tensor, tf.Tensor], labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images, keys = sent
+        return recipe.finish(images, labels, keys, info.num_classes)
+
+    return finish
+
+
+def _trainer(model: ImageModel, config: ConfigDict, plan: Plan, finish: Prepare | None) -> Trainer:
+    """The model, compiled for classification."""
+    clip_norm = config.get("grad_clip_max_norm", config.get("grad_norm_clip"))
+    trainer = Trainer(model, clip_norm, config.accum_steps, _sharpness(config, plan), finish)
+    trainer.log_every_step = False
+    optimizer = create_optimizer(
+        model,
+        config.optim,
+        plan.schedule,
+        config.weight_decay,
+        config.optim_wd_ignore,
+        config.get("sgd_momentum", 0.9),
+        config.optim_dtype,
+        config.ema_decay,
+    )
+    trainer.compile(optimizer, LOSSES[config.loss], metrics=[accuracy], jit_compile=config.jit_compile)
+    return trainer
+
+
+def _sharpness(config: ConfigDict, plan: Plan) -> SharpnessAware | None:
+    if not config.sam_rho:
+        return None
+    rates = plan.schedule.get_config()
+    highest = rates.get("learning_rate", rates.get("base_lr"))
+    lowest = rates.get("min_learning_rate", 0.0)
+    return SharpnessAware(config.sam_rho, config.gsam_rho_min, config.gsam_alpha, highest, lowest)
+
+
+@contextlib.contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    """Models made inside compute in this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,62 @@
+"""What a user sees while a model trains."""
+
+import time
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from keras_nest.console import console
+from keras_nest.training.history import Row
+
+
+class ProgressBar:
+    """A bar with loss, accuracy, images/s and time left; where there is no terminal, a line for each row.
+
+    Args:
+        first_step: updates before this start.
+        total_steps: updates in all.
+        shown: whether this process shows anything.
+    """
+
+    def __init__(self, first_step: int, total_steps: int, shown: bool = True) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._shown, self._first, self._total = shown, first_step, total_steps
+        self._start = time.perf_counter()
+        self._bar = Progress(*columns, console=console, disable=not (shown and console.is_terminal))
+        self._task = self._bar.add_task("starting", total=total_steps, completed=first_step)
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Moves the bar."""
+        self._bar.update(self._task, completed=step)
+
+    def tell(self, loss: float, accuracy: float, images_per_second: float) -> None:
+        """Changes the words before the bar."""
+        words = f"loss {loss:.4f}  accuracy {accuracy:.2%}  {images_per_second:,.0f} images/s"
+        self._bar.update(self._task, description=words)
+
+    def note(self, row: Row) -> None:
+        """Tells what a row says: above the bar if it has an evaluation, else in the bar; in a file always."""
+        if self._shown and ("eval_accuracy" in row or not console.is_terminal):
+            console.print(self._line(row), highlight=False)
+
+    def _line(self, row: Row) -> str:
+        step = int(row["step"])
+        left = (time.perf_counter() - self._start) / max(1, step - self._first) * (self._total - step)
+        line = f"step {step:,} of {self._total:,}  epoch {row['epoch']:.4g}  loss {row['loss']:.4f}"
+        line += f"  accuracy: {row['accuracy']:.2%}"
+        if "eval_accuracy" in row:
+            line += f"  test {row['eval_accuracy']:.2%}"
+        return f"{line}  {row['images_per_second']:,.0f} images/s  {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds: "1:02:03" or "2:03"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
