@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighbouring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow lint format bench table clean
+.PHONY: env demo test test-slow test-tf219 tpu-check tpu-check-full lint format bench data-efficiency table clean
 
 env: .venv/.complete
 
@@ -21,10 +21,36 @@ demo: env
 	$(BIN)/python examples/digits_demo.py
 
 test: env
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not tpu"
 
 test-slow: env
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
+
+# The last TensorFlow with TPU kernels: what a TPU runs passes its tests on it too.
+TF219 = .venv-2.19
+test-tf219: $(TF219)/.complete
+	$(TF219)/bin/python -m pytest $(PARALLEL) -m "not slow and not tpu" tests/layers tests/models tests/training
+
+$(TF219)/.complete: pyproject.toml constraints-tf219.txt
+	$(PYTHON) -m venv $(TF219)
+	$(TF219)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-tf219.txt --editable '.[dev]'
+	@touch $@
+
+# Three gates, none of which needs a TPU: its operations, its strategy, its compiler.
+tpu-check: env .venv-tpu/.complete
+	$(BIN)/python -m pytest -m tpu tests/tpu_check
+	$(BIN)/python -m tpu_check.lower runs/tpu_check
+	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check
+
+# With NesT-T at 224 pixels and batch 64, which takes minutes to compile.
+tpu-check-full: env .venv-tpu/.complete
+	$(BIN)/python -m tpu_check.lower --full-size runs/tpu_check
+	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check
+
+.venv-tpu/.complete: tpu_check/requirements.txt
+	$(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check --requirement tpu_check/requirements.txt
+	@touch $@
 
 lint: env
 	$(BIN)/ruff check .
@@ -39,6 +65,11 @@ bench: env
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.conversion
 	$(BIN)/python -m benchmarks.input_pipeline
+	$(BIN)/python -m benchmarks.train_step
+
+# 36 short trainings on the digits; see benchmarks/data_efficiency.py.
+data-efficiency: env
+	$(BIN)/python -m benchmarks.data_efficiency
 
 # Measures every published model against the reference outputs, and writes the README's table.
 table: env
@@ -46,4 +77,4 @@ table: env
 	$(BIN)/python -m benchmarks.model_table
 
 clean:
-	rm -rf .venv build dist *.egg-info runs
+	rm -rf .venv .venv-tpu $(TF219) build dist *.egg-info runs

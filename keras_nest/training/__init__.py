@@ -3,6 +3,7 @@
 `keras_nest.training.main` is the whole run, behind `train_keras.py`; the parts serve an own `model.fit` as well.
 """
 
+from keras_nest.training.objectives import accuracy, cross_entropy, sigmoid_cross_entropy
 from keras_nest.training.optimizers import AdamW, Momentum, create_optimizer
 from keras_nest.training.schedules import FineTuningDecay, WarmupDecay
 from keras_nest.training.sharpness import SharpnessAware
@@ -16,7 +17,10 @@ __all__ = [
     "SharpnessAware",
     "Trainer",
     "WarmupDecay",
+    "accuracy",
     "create_optimizer",
     "create_strategy",
+    "cross_entropy",
     "distribute",
+    "sigmoid_cross_entropy",
 ]

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from keras_nest.data import Host
 from keras_nest.hints import did_you_mean
+from quiet_start import is_google_cloud
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 _LOCAL_TPU = "local"
-# Every Cloud VM has it; TensorFlow and libtpu ask it for minutes where there is none.
-_METADATA_SERVER = ("169.254.169.254", 80)
+_TPU_PORT = 8470
 _TPU_REMEDY = (
     "run on a Cloud TPU VM with tensorflow-tpu==2.19.1 in an environment of its own, or choose --strategy=auto without "
     "--tpu."
@@ -32,7 +32,7 @@ def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute
 
     Raises:
         ValueError: unknown name, or TF_CONFIG is missing.
-        RuntimeError: no TPU answers.
+        ConnectionError: no TPU answers.
     """
     if name not in STRATEGIES:
         raise ValueError(f"There is no strategy {name!r}; {did_you_mean(name, STRATEGIES)}")
@@ -58,13 +58,20 @@ def distribute(
     if strategy.num_replicas_in_sync == 1 and not is_tpu(strategy):
         return batches_of(Host(0, 1))
 
+    steps = tf.data.UNKNOWN_CARDINALITY
+
     def of_replicas(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        nonlocal steps
         batches = batches_of(Host(context.input_pipeline_id, context.num_input_pipelines))
+        steps = int(batches.cardinality())
         size = tf.nest.flatten(batches.element_spec)[0].shape[0]
         replicas = strategy.num_replicas_in_sync // context.num_input_pipelines
         return batches.rebatch(size // replicas, drop_remainder=True)
 
-    return strategy.distribute_datasets_from_function(of_replicas)
+    distributed = strategy.distribute_datasets_from_function(of_replicas)
+    # Keras asks for the number of steps, which `rebatch` forgets; otherwise it warns that the data came to an end.
+    distributed._cardinality = steps
+    return distributed
 
 
 def is_tpu(strategy: tf.distribute.Strategy) -> bool:
@@ -81,6 +88,20 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_id in (0, None) and (resolver.task_type == "chief" or "chief" not in jobs)
 
 
+def machines(strategy: tf.distribute.Strategy) -> int:
+    """Number of machines that read data, each for its own replicas."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.cluster_resolver is not None:
+        return sum(map(len, strategy.cluster_resolver.cluster_spec().as_dict().values()))
+    return strategy.extended.num_hosts if is_tpu(strategy) else 1
+
+
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Returns when all machines have come here."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        one = tf.function(lambda: tf.constant(1.0), autograph=False)
+        strategy.reduce(tf.distribute.ReduceOp.SUM, tf.function(strategy.run)(one), axis=None)
+
+
 def describe(strategy: tf.distribute.Strategy) -> str:
     """Where a training runs, in words."""
     if is_tpu(strategy):
@@ -89,9 +110,7 @@ def describe(strategy: tf.distribute.Strategy) -> str:
     if strategy.num_replicas_in_sync == 1:
         return f"the {kind}"
     kind = f"{strategy.num_replicas_in_sync} {kind}s"
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return f"{kind} of {sum(map(len, strategy.cluster_resolver.cluster_spec().as_dict().values()))} machines"
-    return kind
+    return f"{kind} of {machines(strategy)} machines" if machines(strategy) > 1 else kind
 
 
 def _multi_worker() -> tf.distribute.Strategy:
@@ -107,9 +126,11 @@ def _tpu(tpu: str) -> tf.distribute.Strategy:
     address = tpu.removeprefix("grpc://")
     if address != tpu:
         host, _, port = address.partition(":")
-        _check_answers((host, int(port or 8470)), f"No TPU answers at {tpu}")
-    elif not os.environ.get("TPU_SKIP_MDS_QUERY"):
-        _check_answers(_METADATA_SERVER, f"The TPU {tpu!r} cannot be found, since this machine is none of Google Cloud")
+        _check_answers(host, int(port or _TPU_PORT))
+    elif not is_google_cloud():
+        raise ConnectionError(
+            f"The TPU {tpu!r} cannot be found, since this machine is none of Google Cloud; {_TPU_REMEDY}"
+        )
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu)
     try:
         if tpu != _LOCAL_TPU:
@@ -118,14 +139,14 @@ def _tpu(tpu: str) -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, IndexError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise RuntimeError(
+        raise ConnectionError(
             f"The TPU {tpu!r} does not start under TensorFlow {tf.__version__} ({reason}); {_TPU_REMEDY}"
         ) from error
 
 
-def _check_answers(address: tuple[str, int], complaint: str) -> None:
+def _check_answers(host: str, port: int) -> None:
     """Finds out within seconds what TensorFlow would try for minutes."""
     try:
-        socket.create_connection(address, timeout=5).close()
+        socket.create_connection((host, port), timeout=5).close()
     except OSError as error:
-        raise RuntimeError(f"{complaint} ({error}); {_TPU_REMEDY}") from error
+        raise ConnectionError(f"No TPU answers at grpc://{host}:{port} ({error}); {_TPU_REMEDY}") from error

@@ -1,8 +1,6 @@
 """A Keras model whose train step is right on any number of replicas."""
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -85,6 +83,9 @@ class Trainer(keras.Model):
             if options.get("jit_compile") is True:
                 raise ValueError("jit_compile=True fails under a strategy; leave it out, a TPU compiles by itself.")
             options["jit_compile"] = False
+        elif options.get("jit_compile", "auto") == "auto":
+            # Keras takes the machine of a TPU for a GPU.
+            options["jit_compile"] = bool(tf.config.list_physical_devices("GPU"))
         _refuse_half_precision(self.model)
         super().compile(optimizer, *arguments, auto_scale_loss=False, **options)
         if self.optimizer is not None:
@@ -99,11 +100,7 @@ class Trainer(keras.Model):
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         if self.prepare is not None:
             batch = Batch(*self.prepare(batch.images, batch.labels))
-        gradients = self._gradients(batch, measured=True)
-        if self.sharpness is not None:
-            again = functools.partial(self._gradients, batch, measured=False)
-            rate = self.optimizer.learning_rate
-            gradients = self.sharpness.gradients(gradients, self._values(), again, rate)
+        gradients = self._gradients(batch, measured=True) if self.sharpness is None else self._sharp_gradients(batch)
         gradients = sum_over_replicas(gradients)
         norm = tf.linalg.global_norm(gradients)
         if self.clip_norm:
@@ -116,10 +113,15 @@ class Trainer(keras.Model):
         """Measures one batch; returns the metrics so far."""
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         logits = self(batch.images, training=False)
-        loss = self._loss(batch, logits, training=False) * _replicas()
-        size = tf.cast(tf.shape(logits)[0], tf.float32)
-        count = size if batch.weights is None else tf.reduce_sum(tf.cast(batch.weights, tf.float32))
-        self._loss_tracker.update_state(tf.math.divide_no_nan(loss * size, count), sample_weight=count)
+        size = count = tf.cast(tf.shape(logits)[0], tf.float32)
+        weighed = batch
+        if batch.weights is not None:
+            weights = tf.cast(batch.weights, tf.float32)
+            count = tf.reduce_sum(weights)
+            # Keras divides by the number of images, not by the sum of their weights.
+            weighed = batch._replace(weights=weights * tf.math.divide_no_nan(size, count))
+        loss = self._loss(weighed, logits, training=False) * _replicas()
+        self._loss_tracker.update_state(loss, sample_weight=count)
         return self.compute_metrics(batch.images, batch.labels, logits, batch.weights)
 
     def make_train_function(self, force: bool = False) -> None:
@@ -169,6 +171,20 @@ class Trainer(keras.Model):
             1:
         ]
 
+    def _sharp_gradients(self, batch: Batch) -> list[tf.Tensor]:
+        """As `_gradients`, where the loss is higher nearby."""
+        state = [variable.value for variable in self.non_trainable_variables]
+        before = [tf.identity(variable) for variable in state]
+        clean = self._gradients(batch, measured=True)
+
+        def again() -> list[tf.Tensor]:
+            # Layers draw the same masks, and statistics are updated once.
+            for variable, value in zip(state, before, strict=True):
+                variable.assign(value)
+            return self._gradients(batch, measured=False)
+
+        return self.sharpness.gradients(clean, self._values(), again, self.optimizer.learning_rate)
+
     def _gradients_at_once(self, batch: Batch, measured: bool) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             logits = self(batch.images, training=True)
@@ -205,28 +221,26 @@ class Trainer(keras.Model):
             outputs = strategy.run(step, args=(next(iterator),))
             return tf.nest.map_structure(lambda x: strategy.reduce(tf.distribute.ReduceOp.MEAN, x, axis=None), outputs)
 
-        traced = execute if self.run_eagerly else tf.function(execute, reduce_retracing=True)
+        return execute if self.run_eagerly else tf.function(execute, reduce_retracing=True)
 
-        def function(iterator: Any) -> Any:
-            with _ending():
-                return traced(iterator)
+    def build_metrics(self, batch: Any) -> None:
+        """Makes the variables of the metrics, which cannot be made inside a loop; `fit` and `evaluate` do so too.
 
-        return function
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Builds the metrics; their variables cannot be made inside a loop.
-
-        What Keras does here fails under `MultiWorkerMirroredStrategy`, and throws a batch away.
+        Args:
+            batch: specifications of a batch: images, labels and perhaps weights.
         """
         metrics = self._compile_metrics
         if metrics is None or metrics.built:
             return
-        spec = tf.nest.map_structure(_of_one_replica, iterator._distributed_dataset.element_spec)
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(spec)
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
         if self.prepare is not None:
             labels = tf.function(self.prepare).get_concrete_function(images, labels).structured_outputs[1]
         with self.distribute_strategy.scope():
             metrics.build(keras.KerasTensor(labels.shape, labels.dtype.name), self.model.output)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """What Keras does here fails under `MultiWorkerMirroredStrategy`, and throws a batch away."""
+        self.build_metrics(tf.nest.map_structure(_of_one_replica, iterator._distributed_dataset.element_spec))
 
 
 class GradientWatch:
@@ -270,15 +284,6 @@ def _of_one_replica(spec: Any) -> tf.TypeSpec:
 
 def _replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-@contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """Tells Keras in its own way that the data is at its end."""
-    try:
-        yield
-    except tf.errors.OutOfRangeError:
-        raise StopIteration from None
 
 
 def _refuse_half_precision(model: keras.Model) -> None:

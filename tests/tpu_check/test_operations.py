@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tpu_check import steps
 
+pytestmark = pytest.mark.tpu
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "tpu_operations.json"
 KNOWN = json.loads(GOLDEN.read_text())["operations"]
 # What the compiler takes apart, or what only names an argument or a result, has no kernel.
