@@ -7,7 +7,7 @@
 """
 
 from keras_nest import data
-from keras_nest.models import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT
+from keras_nest.models import MlpMixer, NesT, ResNet, VisionTransformer, ViTFlaxNesT
 from keras_nest.preprocessing import EvalPreprocessing, preprocessor
 from keras_nest.registry import create_model, list_models
 
@@ -17,6 +17,7 @@ __all__ = [
     "EvalPreprocessing",
     "MlpMixer",
     "NesT",
+    "ResNet",
     "ViTFlaxNesT",
     "VisionTransformer",
     "create_model",

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import conversion
-from keras_nest import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT
+from keras_nest import MlpMixer, NesT, ResNet, VisionTransformer, ViTFlaxNesT
 from keras_nest.models.base import ImageModel
 from tests.golden import loading, vit_loading
 
@@ -23,6 +23,7 @@ ARCHITECTURES = {
     "ViTFlaxNesT": ViTFlaxNesT,
     "VisionTransformer": VisionTransformer,
     "MlpMixer": MlpMixer,
+    "ResNet": ResNet,
 }
 AnyCase = loading.Case | vit_loading.Case
 

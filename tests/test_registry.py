@@ -5,7 +5,7 @@ import pytest
 
 import keras_nest
 from keras_nest import registry
-from tests.golden import loading, vit_loading
+from tests.golden import loading, resnet_loading, vit_loading
 
 NESTS = [*loading.VARIANTS, "vit_flax_nest"]
 TOY = {"image_size": 16, "init_patch_embed_size": 2, "embedding_dim": 12, "num_layers_per_block": (1, 1)}
@@ -15,8 +15,9 @@ class TestListModels:
     def test_all_names_in_the_order_of_the_papers(self):
         names = keras_nest.list_models()
         assert names[:7] == NESTS
-        assert names[7:] == [*registry.vit.VARIANTS, *registry.mixer.VARIANTS]
-        assert set(names[7:]) == {name for name in vit_loading.CONFIGS if not name.startswith("LiT")}
+        vits = [*registry.vit.VARIANTS, *registry.mixer.VARIANTS]
+        assert names[7:] == [*vits, *resnet_loading.PUBLISHED]
+        assert set(vits) == {name for name in vit_loading.CONFIGS if not name.startswith("LiT")}
 
     @pytest.mark.parametrize(
         ("pattern", "found"),
@@ -28,7 +29,8 @@ class TestListModels:
             ("Mixer-*", ["Mixer-B_16", "Mixer-B_32", "Mixer-L_16"]),
             ("R26_*", ["R26+ViT-S_32", "R26+ViT-B_32"]),
             ("*", keras_nest.list_models()),
-            ("resnet*", []),
+            ("resnet18*", ["resnet18", "resnet18_cifar"]),
+            ("densenet*", []),
         ],
     )
     def test_globs(self, pattern, found):

@@ -1,6 +1,7 @@
-"""Flax (Linen) modules with the parameter trees of published implementations: NesT (two), ViT with hybrids, MLP-Mixer.
+"""Flax (Linen) modules with the parameter trees of published implementations.
 
-They are the oracle that converted models are compared with, and depend on neither Keras nor TensorFlow.
+NesT (two), ViT with hybrids, MLP-Mixer, and the ResNets of NesT's code. They are the oracle that converted models are
+compared with, and depend on neither Keras nor TensorFlow.
 """
 
 import dataclasses
@@ -11,13 +12,14 @@ import flax.linen as nn
 
 from conversion.flax_reference.mixer import MlpMixer
 from conversion.flax_reference.nest import NesT
+from conversion.flax_reference.resnet_v1 import ResNet
 from conversion.flax_reference.vit import VisionTransformer
 from conversion.flax_reference.vit_flax_nest import ViTFlaxNesT
 
-__all__ = ["MlpMixer", "NesT", "ViTFlaxNesT", "VisionTransformer", "for_config"]
+__all__ = ["MlpMixer", "NesT", "ResNet", "ViTFlaxNesT", "VisionTransformer", "for_config"]
 
 _MODULES: dict[str, type[nn.Module]] = {
-    module.__name__: module for module in (NesT, ViTFlaxNesT, VisionTransformer, MlpMixer)
+    module.__name__: module for module in (NesT, ViTFlaxNesT, VisionTransformer, MlpMixer, ResNet)
 }
 
 
@@ -25,7 +27,7 @@ def for_config(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     """Makes the module that a configuration describes.
 
     Args:
-        architecture: "NesT", "ViTFlaxNesT", "VisionTransformer" or "MlpMixer".
+        architecture: "NesT", "ViTFlaxNesT", "VisionTransformer", "MlpMixer" or "ResNet".
         config: fields under the names that the module documents; entries that are no field of the module are ignored.
 
     Returns:

@@ -3,7 +3,8 @@
 from keras_nest.models.base import ImageModel, read_model
 from keras_nest.models.mixer import MlpMixer
 from keras_nest.models.nest import NesT
+from keras_nest.models.resnet import ResNet
 from keras_nest.models.vit import VisionTransformer
 from keras_nest.models.vit_flax_nest import ViTFlaxNesT
 
-__all__ = ["ImageModel", "MlpMixer", "NesT", "ViTFlaxNesT", "VisionTransformer", "read_model"]
+__all__ = ["ImageModel", "MlpMixer", "NesT", "ResNet", "ViTFlaxNesT", "VisionTransformer", "read_model"]

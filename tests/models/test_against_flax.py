@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 import conversion
 from conversion import flax_reference
 from conversion.tree import flatten, unflatten
-from keras_nest import MlpMixer, NesT, VisionTransformer, ViTFlaxNesT
+from keras_nest import MlpMixer, NesT, ResNet, VisionTransformer, ViTFlaxNesT
 from tests import keras_models
+from tests.conversion.test_flax_reference import QUICK_COMPILATION
 
-PROPERTY = settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+LAYERS = st.sampled_from([(1,), (2,), (1, 1), (2, 1), (1, 1, 1), (1, 1, 2)])  # of a hierarchy, by level
 
 
 @st.composite
 def nest_configurations(draw):
-    levels = draw(st.integers(1, 3))
+    layers = draw(LAYERS)
     heads = draw(st.sampled_from([1, 2, 3]))
     norm_type = draw(st.sampled_from(["LN", "LN", "BN", "GN"]))
     scale = draw(st.sampled_from([None, 2]))
@@ -26,10 +28,10 @@ def nest_configurations(draw):
     blocks = draw(st.sampled_from([(2, 2), (3, 3), (1, 2), (3, 2)]))
     return {
         "num_classes": draw(st.integers(1, 5)),
-        "image_size": tuple(side * patch * 2 ** (levels - 1) for side in blocks),
+        "image_size": tuple(side * patch * 2 ** (len(layers) - 1) for side in blocks),
         "embedding_dim": width * heads,
         "num_heads": heads,
-        "num_layers_per_block": tuple(draw(st.integers(1, 2)) for _ in range(levels)),
+        "num_layers_per_block": layers,
         "init_patch_embed_size": patch,
         "scale_hidden_dims": scale,
         "attn_type": draw(st.sampled_from(["local_multi_head", "local_multi_query"])),
@@ -42,16 +44,16 @@ def nest_configurations(draw):
 
 @st.composite
 def vit_flax_configurations(draw):
-    levels = draw(st.integers(1, 3))
+    layers = draw(LAYERS)
     patch = draw(st.integers(1, 2))
     block = draw(st.sampled_from([(2, 2), (3, 3), (1, 2), (3, 2)]))
     return {
-        "image_size": tuple(side * patch * 2 ** (levels - 1) for side in block),
+        "image_size": tuple(side * patch * 2 ** (len(layers) - 1) for side in block),
         "patch_size": patch,
         "dim": draw(st.sampled_from([5, 8])),
         "heads": draw(st.sampled_from([1, 2])),
-        "num_hierarchies": levels,
-        "block_repeats": tuple(draw(st.integers(1, 2)) for _ in range(levels)),
+        "num_hierarchies": len(layers),
+        "block_repeats": layers,
         "mlp_mult": draw(st.sampled_from([1, 3])),
         "num_classes": 3,
     }
@@ -111,6 +113,20 @@ def mixer_configurations(draw):
     }
 
 
+@st.composite
+def resnet_configurations(draw):
+    sides = st.integers(5, 13)
+    return {
+        "num_classes": draw(st.integers(0, 5)),
+        "image_size": (draw(sides), draw(sides)),
+        "in_channels": draw(st.sampled_from([1, 3])),
+        "stage_sizes": tuple(draw(st.lists(st.integers(1, 2), min_size=1, max_size=2))),
+        "width_factor": draw(st.sampled_from([1 / 32, 1 / 16, 3 / 64])),
+        "bottleneck": draw(st.booleans()),
+        "small_input": draw(st.booleans()),
+    }
+
+
 def _compare(architecture, config, seed):
     rng = np.random.default_rng(seed)
     model = architecture(**config)
@@ -127,9 +143,7 @@ def _compare(architecture, config, seed):
         return -(one_hot * jax.nn.log_softmax(logits)).sum(-1).mean(), logits
 
     with keras_models.exact_matmuls():
-        compiled = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(variables["params"], images)
-        # These models run once: most of the time would go into optimising their programs.
-        compiled = compiled.compile({"xla_backend_optimization_level": 0})
+        compiled = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK_COMPILATION)
         (theirs_loss, logits), theirs = compiled(variables["params"], images)
     ours_loss, ours = keras_models.loss_and_gradients(model, images, labels)
     scale = max(1.0, float(np.abs(logits).max()))
@@ -166,3 +180,9 @@ def test_vision_transformer(config, seed):
 @given(mixer_configurations(), st.integers(0, 2**31))
 def test_mlp_mixer(config, seed):
     _compare(MlpMixer, config, seed)
+
+
+@settings(PROPERTY, max_examples=3)  # the stored outputs tell more; these are other sizes
+@given(resnet_configurations(), st.integers(0, 2**31))
+def test_resnet(config, seed):
+    _compare(ResNet, config, seed)

@@ -28,10 +28,11 @@ MODELS = {
         "Mixer-B_16",
         {"patch_size": 8, "hidden_dim": 8, "num_blocks": 1, "tokens_mlp_dim": 4, "channels_mlp_dim": 8},
     ),
+    "resnet": ("resnet50", {"stage_sizes": (1,), "width_factor": 0.125}),
 }
 
 # Compiling takes most of the time of so small a model, above all that of random initial values for every shape.
-QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 JAX_PROCESS = """
 import json, sys
 import jax, keras, keras_nest, numpy as np

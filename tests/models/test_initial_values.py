@@ -1,4 +1,4 @@
-"""What new ViT, hybrid and Mixer models start from, against the moments of the reference's."""
+"""What new ViT, hybrid, Mixer and ResNet models start from, against the moments of the reference's."""
 
 import itertools
 import math
@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 import conversion
-from keras_nest import MlpMixer, VisionTransformer
-from tests.golden import vit_loading
+from keras_nest import MlpMixer, ResNet, VisionTransformer
+from tests.golden import resnet_loading, vit_loading
 
-STATS = vit_loading.facts("init_stats")
+RESNETS = resnet_loading.facts()["tiny"]
+STATS = vit_loading.facts("init_stats") | {
+    name: {path.removeprefix("params/"): stats for path, stats in entry["initial"].items()}
+    for name, entry in RESNETS.items()
+}
 MODELS = {
     "vit": (
         VisionTransformer,
@@ -28,13 +32,14 @@ MODELS = {
         {"image_size": 64, "patch_size": 8, "hidden_dim": 128, "num_blocks": 1, "tokens_mlp_dim": 64}
         | {"channels_mlp_dim": 256},
     ),
+    **{name: (ResNet, entry["config"]) for name, entry in RESNETS.items()},
 }
 
 
 def new_model(name):
     architecture, fields = MODELS[name]
     keras.utils.set_random_seed(0)
-    model = architecture(num_classes=50, **fields)
+    model = architecture(**{"num_classes": 50, **fields})
     return {path.removeprefix("params/"): value for path, value in conversion.model_tree(model).items()}
 
 

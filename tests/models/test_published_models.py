@@ -11,11 +11,12 @@ import keras_nest
 from benchmarks import model_table
 from keras_nest import profiling, registry
 from tests import keras_models
-from tests.golden import loading, vit_loading
+from tests.golden import loading, resnet_loading, vit_loading
 
 BOUNDS = {"R26+ViT-S_32": 2e-4, "R26+ViT-B_32": 2e-4, "R50+ViT-B_16": 2e-4, "R50+ViT-L_32": 1e-3}
+BOUNDS |= {"resnet152": 1e-4, "resnet200": 5e-4}  # of logits that reach 50 and 200
 BOUND = 5e-5
-QUICK = ["ViT-Ti_16", "ViT-S_32-384", "R+ViT-Ti_16", "Mixer-B_32"]
+QUICK = ["ViT-Ti_16", "R+ViT-Ti_16"]
 
 
 def slow_but(quick, names):
@@ -61,6 +62,17 @@ def test_nest(name):
     if name in loading.VARIANTS:
         # Counted by the reference from XLA's graph.
         assert profiling.count_macs(model) == loading.facts("manifest")["variants"][name]["matmul_conv_macs_batch1"]
+
+
+@pytest.mark.parametrize("name", slow_but([], resnet_loading.PUBLISHED))
+def test_resnet(name):
+    model = keras_nest.create_model(name)
+    shapes = {path: value.shape for path, value in conversion.model_tree(model).items()}
+    case = resnet_loading.published(name, shapes)
+    conversion.load_weights(model, keras_models.tree(case))
+    difference = keras_models.gap(np.asarray(model(case.images)), case.expected["logits"])
+    assert difference <= BOUNDS.get(name, BOUND)
+    record(name, model, difference)
 
 
 def record(name, model, difference):

@@ -1,0 +1,266 @@
+"""The ResNets against the outputs of the reference implementation, and as Keras models."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+import conversion
+import keras_nest
+from conversion.verify import largest_difference
+from keras_nest import ResNet, profiling, registry
+from keras_nest.models import resnet
+from tests import keras_models
+from tests.golden import resnet_loading
+
+# Rounding reaches 5e-7 in the logits, 1e-6 of a tensor's size inside, and 2e-6 of it in the gradients.
+LOGITS, INSIDE, GRADIENTS = 3e-6, 5e-6, 1e-5
+TOY = {"image_size": 16, "stage_sizes": (1, 2), "width_factor": 1 / 16}
+
+
+def bottleneck(**fields):
+    return keras_nest.create_model("resnet50", **{**TOY, "num_classes": 5, **fields})
+
+
+def basic(**fields):
+    return keras_nest.create_model("resnet18_cifar", **{**TOY, "num_classes": 5, **fields})
+
+
+both = pytest.mark.parametrize("create", [bottleneck, basic])
+
+
+def images_of(model, batch=2):
+    return np.random.default_rng(0).standard_normal((batch, *model.input_shape[1:]), np.float32)
+
+
+def shape_of(x):
+    return tuple(x.shape[1:])
+
+
+def new_weights(model):
+    """Weights with which all parts of the model matter; variances are positive."""
+    keras_models.randomise(model)
+    for variable in model.weights:
+        if variable.path.endswith("moving_variance"):
+            variable.assign(keras.ops.abs(variable) + 0.5)
+
+
+@pytest.mark.parametrize("name", resnet_loading.TINY)
+class TestTinyModels:
+    def test_outputs_of_every_module(self, name):
+        case = resnet_loading.case(name)
+        model = keras_models.load(case)
+        with keras_models.recorded_outputs() as ours:
+            logits = np.asarray(model(case.images))
+        assert keras_models.gap(logits, case.expected["logits"]) <= LOGITS
+        stored = resnet_loading.below(case.expected, "inter:")
+        assert len(stored) >= 20
+        for path, value in stored.items():
+            tolerance = INSIDE * max(1.0, float(np.abs(value).max()))
+            assert keras_models.gap(resnet_loading.thin(ours[path]), value) <= tolerance, path
+
+    def test_training_mode(self, name):
+        """The variance that moves the average is that of the batch as it is, not an estimate: in Keras as in Flax."""
+        case = resnet_loading.case(name)
+        model = keras_models.load(case)
+        logits = np.asarray(model(case.images, training=True))
+        assert keras_models.gap(logits, case.expected["train_logits"]) <= LOGITS
+        updated = conversion.model_tree(model)
+        stored = resnet_loading.below(case.expected, "train_stats:")
+        assert {f"batch_stats/{path}" for path in stored} == {
+            path for path in updated if path.startswith("batch_stats")
+        }
+        for path, value in stored.items():
+            ours = resnet_loading.thin(updated[f"batch_stats/{path}"])
+            np.testing.assert_allclose(ours, value, atol=1e-6, err_msg=path)
+
+    def test_training_gradients(self, name):
+        case = resnet_loading.case(name)
+        labels = case.expected["labels"]
+        loss, ours = keras_models.loss_and_gradients(keras_models.load(case), case.images, labels, training=True)
+        assert loss == pytest.approx(float(case.expected["train_loss"]), abs=LOGITS)
+        stored = resnet_loading.below(case.expected, "train_grad:")
+        assert set(ours) == set(stored)
+        for path, value in stored.items():
+            # Behind the root without ReLU nothing sees that a channel is shifted: this gradient is rounding.
+            tolerance = max(GRADIENTS * float(np.abs(value).max()), 2e-7)
+            assert keras_models.gap(resnet_loading.thin(ours[path]), value) <= tolerance, path
+
+
+def test_every_published_configuration_is_the_references():
+    names = [name for name in keras_nest.list_models() if registry.resolve(name)[1] is ResNet]
+    assert names == list(resnet_loading.PUBLISHED)
+    defaults = {k: p.default for k, p in inspect.signature(ResNet.__init__).parameters.items()}
+    for name, entry in resnet_loading.facts()["published"].items():
+        fields = {**defaults, **registry.resolve(name)[2]}
+        stored = {**entry["config"], "stage_sizes": tuple(entry["config"]["stage_sizes"])}
+        assert {field: fields[field] for field in stored} == stored, name
+        assert fields["image_size"] == entry["image_size"]
+        assert registry.PARAMETERS[name] == entry["parameters"]
+
+
+def test_parameters_of_resnet50():
+    assert profiling.count_parameters(keras_nest.create_model("resnet50")) == 25_557_032
+
+
+@pytest.mark.parametrize(("name", "crop_ratio"), [("resnet50", 224 / 256), ("resnet18_cifar", 1.0)])
+def test_pixels_are_left_in_the_unit_interval(name, crop_ratio):
+    preprocess = keras_nest.preprocessor(name)
+    assert preprocess.crop_ratio == crop_ratio
+    image = np.full((*preprocess.image_size, 3), [0, 51, 255], np.uint8)
+    np.testing.assert_allclose(preprocess(image)[0, 0], [0, 0.2, 1], rtol=1e-6)
+
+
+class TestEndpoints:
+    def test_common_names_and_flax_paths(self):
+        shapes = {name: shape_of(x) for name, x in bottleneck(image_size=(32, 48)).endpoints.items()}
+        assert shapes == {
+            "init_conv": (16, 24, 4),
+            "init_bn": (16, 24, 4),
+            "stem": (8, 12, 4),
+            "stage1/block1": (8, 12, 16),
+            "stage1": (8, 12, 16),
+            "level_1": (8, 12, 16),
+            "stage2/block1": (4, 6, 32),
+            "stage2/block2": (4, 6, 32),
+            "stage2": (4, 6, 32),
+            "level_2": (4, 6, 32),
+            "features": (4, 6, 32),
+            "pre_logits": (32,),
+            "head": (5,),
+            "logits": (5,),
+        }
+
+    @both
+    def test_values(self, create):
+        model = create()
+        new_weights(model)
+        values = keras_models.endpoints(model, images_of(model))
+        for name, value in values.items():
+            assert value.shape[1:] == shape_of(model.endpoints[name]), name
+        np.testing.assert_array_equal(values["features"], values["stage2/block2"])
+        np.testing.assert_allclose(values["features"].mean((1, 2)), values["pre_logits"], rtol=1e-5)
+
+    def test_only_the_root_for_small_images_has_a_relu(self):
+        lowest = []
+        for model in (bottleneck(), basic()):
+            model.get_layer("init_bn").beta.assign(np.full(4, -9))  # of deviations
+            lowest.append(keras_models.endpoints(model, images_of(model), ["stem"])["stem"].min())
+        assert lowest[0] < -5
+        assert lowest[1] == 0
+
+
+class TestFeatures:
+    @pytest.mark.parametrize(("create", "names"), [(bottleneck, ["P2", "P3"]), (basic, ["P0", "P1"])])
+    def test_pyramid(self, create, names):
+        model, extractor = create(), create(features_only=True)
+        new_weights(model)
+        conversion.load_weights(extractor, conversion.model_tree(model))
+        levels = keras_models.endpoints(model, images_of(model), ["level_1", "level_2"])
+        pyramid = extractor(images_of(model))
+        assert list(pyramid) == names
+        for ours, level in zip(pyramid.values(), levels.values(), strict=True):
+            np.testing.assert_allclose(ours, level, atol=1e-5 * level.max())
+
+    def test_embedding_without_head(self):
+        assert bottleneck(num_classes=0).output_shape == (None, 32)
+
+    def test_weights_fit_all_sizes(self):
+        model, larger = bottleneck(), bottleneck(image_size=(23, 40))
+        larger.set_weights(model.get_weights())
+        assert larger(images_of(larger)).shape == (2, 5)
+
+
+class TestCheckpoints:
+    @pytest.mark.parametrize(("create", "suffix"), [(bottleneck, ".npz"), (basic, ".msgpack")])
+    def test_round_trip(self, create, suffix, tmp_path):
+        model = create()
+        new_weights(model)
+        path = tmp_path / f"model{suffix}"
+        conversion.write_checkpoint(model, path)
+        loaded = create(num_classes=None, weights=str(path))
+        assert loaded.num_classes == 5
+        for ours, theirs in zip(loaded.weights, model.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=theirs.path)
+
+    def test_verified_against_flax(self):
+        model = basic()
+        new_weights(model)
+        difference, scale = largest_difference(model, conversion.model_tree(model))
+        assert difference <= 1e-5 * scale
+
+    def test_other_channels_and_a_new_head(self, tmp_path):
+        model = basic()
+        new_weights(model)
+        conversion.write_checkpoint(model, tmp_path / "model.npz")
+        grey = basic(weights=str(tmp_path / "model.npz"), in_channels=1, num_classes=7, reinit_head=True)
+        images = images_of(grey)
+        assert grey.config["preprocessing"]["mean"] == [0.0]
+        ours = keras_models.endpoints(grey, images, ["pre_logits", "logits"])
+        theirs = keras_models.endpoints(model, np.repeat(images, 3, axis=-1), ["pre_logits"])["pre_logits"]
+        np.testing.assert_allclose(ours["pre_logits"], theirs, atol=1e-5 * np.abs(theirs).max())
+        np.testing.assert_array_equal(ours["logits"], np.zeros((2, 7)))
+
+
+class TestAsKerasModels:
+    @pytest.mark.parametrize(("create", "fields"), [(bottleneck, {}), (basic, {"features_only": True})])
+    def test_saved_and_loaded(self, create, fields, tmp_path):
+        model = create(**fields)
+        new_weights(model)
+        model.get_layer("stage1").trainable = False
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        assert type(loaded) is ResNet
+        assert loaded.get_config() == model.get_config()
+        assert not loaded.get_layer("stage1").trainable
+        for ours, theirs in zip(*(keras.tree.flatten(m(images_of(model))) for m in (loaded, model)), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+    def test_layers_are_serialisable(self):
+        for layer in (resnet.ResNetBlock(6, 2, bottleneck=False), resnet.ResNetBlocks(2, 6, 2, bottleneck=False)):
+            copy = keras.layers.deserialize(keras.layers.serialize(layer))
+            assert type(copy) is type(layer)
+            assert copy.get_config() == layer.get_config()
+
+    def test_clone_keeps_paths(self):
+        model = bottleneck()
+        assert [v.path for v in keras.models.clone_model(model).variables] == [v.path for v in model.variables]
+
+    def test_mixed_precision(self):
+        model, half = bottleneck(), bottleneck(dtype="mixed_bfloat16")
+        new_weights(model)
+        half.set_weights(model.get_weights())
+        assert {variable.dtype for variable in half.weights} == {"float32"}
+        assert half.endpoints["features"].dtype == "bfloat16"
+        exact = np.asarray(model(images_of(model)))
+        ours = half(images_of(model))
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, exact, atol=0.05 * np.abs(exact).max())
+
+    def test_fit(self):
+        model = basic(stage_sizes=(1,))
+        labels = np.arange(8) % 2
+        images = images_of(model, 8) + labels[:, None, None, None].astype(np.float32)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
+        history = model.fit(images, labels, epochs=12, verbose=0).history["loss"]
+        assert history[-1] < 0.5 * history[0]
+        assert np.abs(model.get_layer("init_bn").moving_mean).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"num_classes": -1}, "num_classes is -1"),
+        ({"stage_sizes": ()}, r"stage_sizes is \(\); it must hold a positive number of blocks"),
+        ({"stage_sizes": (2, 0)}, r"stage_sizes is \(2, 0\)"),
+        ({"width_factor": 0.1}, "width_factor 0.1 makes a root of 6.4 channels"),
+        ({"width_factor": 0}, "makes a root of 0 channels"),
+        ({"image_size": (16, -1)}, "image_size"),
+        ({"stage_size": 3}, "no field 'stage_size'; did you mean stage_sizes"),
+    ],
+)
+def test_bad_fields(fields, words):
+    with pytest.raises(ValueError, match=words):
+        bottleneck(**fields)
