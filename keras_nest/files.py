@@ -6,6 +6,8 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
+_PARTIAL = ".partial-"
+
 
 @contextlib.contextmanager
 def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
@@ -32,7 +34,7 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         raise FileExistsError(f"{path} exists already; pass overwrite=True (--overwrite) to replace it.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial-{uuid.uuid4().hex[:8]}-{path.name}")
+        partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:8]}-{path.name}")
         partial.touch()
         partial.unlink()
     except OSError as error:
@@ -41,6 +43,12 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         yield partial
         _move_into_place(partial, path)
     finally:
+        _remove(partial)
+
+
+def remove_partial(directory: str | pathlib.Path) -> None:
+    """Removes what processes that were killed left of an `atomic_output` in a directory; none may be at work there."""
+    for partial in pathlib.Path(directory).glob(f"{_PARTIAL}*"):
         _remove(partial)
 
 

@@ -37,21 +37,21 @@ def run(capsys, monkeypatch):
     return run_here
 
 
-class TestAsAProcess:
-    def test_list(self):
-        code, output, errors = run_process("list")
-        assert (code, errors) == (0, [])
+def test_bad_input_to_the_process_is_one_sentence_and_exit_code_2():
+    """What succeeds as a process: tests/data/test_command.py."""
+    code, output, (sentence,) = run_process("info", "nest_tny")
+    assert (code, output) == (2, "")
+    assert sentence.startswith("error: There is no model 'nest_tny'; did you mean nest_tiny")
+
+
+class TestList:
+    def test_all(self, run):
+        code, output, errors = run("list")
+        assert (code, errors) == (0, "")
         rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line[0] == "│"]
         assert [row[0] for row in rows] == keras_nest.list_models()
         assert rows[2] == ["nest_base_s196_224", "nest_base", "NesT", "224 x 224", "1000", "67,723,368"]
 
-    def test_bad_input_is_one_sentence_and_exit_code_2(self):
-        code, output, (sentence,) = run_process("info", "nest_tny")
-        assert (code, output) == (2, "")
-        assert sentence.startswith("error: There is no model 'nest_tny'; did you mean nest_tiny")
-
-
-class TestList:
     def test_glob(self, run):
         code, output, _ = run("list", "*_s16_32")
         assert code == 0
@@ -59,9 +59,9 @@ class TestList:
         assert listed == ["nest_tiny_s16_32", "nest_small_s16_32", "nest_base_s16_32"]
 
     def test_no_match(self, run):
-        code, output, errors = run("list", "resnet*")
+        code, output, errors = run("list", "densenet*")
         assert (code, output) == (2, "")
-        assert errors == "error: No model matches 'resnet*'; `keras-nest list` shows all.\n"
+        assert errors == "error: No model matches 'densenet*'; `keras-nest list` shows all.\n"
 
 
 class TestUrls:
@@ -108,10 +108,10 @@ class TestDownload:
             (folder / file).write_bytes(file.encode() * 2**16)
         return folder
 
-    def test_own_file_as_a_process(self, tmp_path):
+    def test_own_file(self, run, tmp_path):
         (tmp_path / "model.npz").write_bytes(b"12345")
-        code, output, errors = run_process("download", str(tmp_path / "model.npz"), str(tmp_path / "out"))
-        assert (code, errors) == (0, [])
+        code, output, errors = run("download", str(tmp_path / "model.npz"), str(tmp_path / "out"))
+        assert (code, errors) == (0, "")
         assert "Downloaded model.npz" in output
         assert (tmp_path / "out" / "model.npz").read_bytes() == b"12345"
 

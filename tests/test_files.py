@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, remove_partial
 
 
 def write(path, text, directory=False):
@@ -104,3 +104,15 @@ def test_a_file_never_replaces_a_directory(tmp_path):
     with pytest.raises(IsADirectoryError, match="is a directory"), atomic_output(tmp_path / "out", True) as partial:
         partial.write_text("new")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    with atomic_output(tmp_path / "whole") as partial:
+        partial.write_text("new")
+        leftovers = [partial.with_name(partial.name.replace("whole", name)) for name in ("file", "directory")]
+    leftovers[0].write_text("half")
+    leftovers[1].mkdir()
+    (leftovers[1] / "part").write_text("half")
+    remove_partial(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+    remove_partial(tmp_path / "nowhere")

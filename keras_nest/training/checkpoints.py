@@ -30,14 +30,16 @@ class Checkpoints:
             "optimizer": [variable.value for variable in trainer.optimizer.variables],
         }
         self._checkpoint = tf.train.Checkpoint(**variables)
-        if not chief:
-            self._unused = tempfile.TemporaryDirectory()
-        place = str(directory) if chief else self._unused.name
-        self._manager = tf.train.CheckpointManager(self._checkpoint, place, KEPT)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), KEPT)
+        self._is_chief = chief
 
     def save(self, step: int) -> None:
         """Writes the state after an update."""
-        self._manager.save(checkpoint_number=step)
+        if self._is_chief:
+            self._manager.save(checkpoint_number=step)
+            return
+        with tempfile.TemporaryDirectory() as unused:
+            self._checkpoint.write(f"{unused}/ckpt")
 
     def restore(self) -> int:
         """Takes up the newest state.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from keras_nest.training.config import COMMON, NEST, VIT
+from keras_nest.training.config import COMMON, INFERENCE_TIME, NEST, VIT
 from keras_nest.training.strategies import STRATEGIES
 
 _HELP = """\
@@ -25,11 +25,7 @@ usage: {program} --config=FILE[:ARGUMENT] --workdir=DIR [--strategy=NAME] [--tpu
   --tpu        name or address of a Cloud TPU, or local
   --overwrite  start anew and replace the results of an earlier run in that directory
 
-Fields of configurations that count in epochs (NesT): {nest}.
-
-Fields of those that count in steps (ViT, Mixer, AugReg): {vit}.
-
-Fields of both: {common}.
+{fields}
 
 Those of the model go as --config.model.FIELD=VALUE."""
 
@@ -82,9 +78,14 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 
 def _help(program: str) -> str:
-    groups = {name: ", ".join(fields) for name, fields in (("nest", NEST), ("vit", VIT), ("common", COMMON))}
-    groups = {name: textwrap.fill(text, 110) for name, text in groups.items()}
-    return _HELP.format(program=program, strategies=", ".join(STRATEGIES), **groups)
+    groups = {
+        "Fields of configurations that count in epochs (NesT)": NEST,
+        "Fields of those that count in steps (ViT, Mixer, AugReg)": VIT,
+        "Fields of both": COMMON,
+        "Fields of those that measure the speed of a model": INFERENCE_TIME,
+    }
+    fields = (textwrap.fill(f"{words}: {', '.join(group)}.", 110) for words, group in groups.items())
+    return _HELP.format(program=program, strategies=", ".join(STRATEGIES), fields="\n\n".join(fields))
 
 
 def _flags(argv: list[str] | None = None) -> flags.FlagValues:

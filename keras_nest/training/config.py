@@ -112,6 +112,7 @@ _POSITIVE = (
     "accum_steps",
     "eval_per_epochs",
 )
+_PP = ("train", "test", "crop", "resize")  # the last is accepted; the reference does not use it
 _POSITIVE_OF_TIMES = ("steps", "batch", "num_classes", "image_size")
 _CHOICES = {
     "trainer": ("train", "inference_time"),
@@ -141,8 +142,10 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> ConfigDict:
     defaults = _defaults(given)
     for field in given:
         if field not in defaults:
-            raise ValueError(f"The configuration has an unknown field {field!r}; {_hint(field, defaults)}")
+            raise ValueError(f"The configuration has an unknown field {field!r}; {_hint(field, given, defaults)}")
     resolved = {**defaults, **given}
+    # The papers' own configurations say None where a group has no fields.
+    resolved |= {field: {} for field, default in defaults.items() if resolved[field] is None and default == {}}
     if resolved.get("model_or_filename"):
         resolved["model_name"] = resolved["model_name"] or resolved["model_or_filename"].split("-")[0]
     _check(resolved)
@@ -165,16 +168,18 @@ def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**COMMON, **(VIT if is_of_vit(given) else NEST)}
 
 
-def _hint(field: str, defaults: Mapping[str, Any]) -> str:
-    for kind, others, own in (("NesT", NEST, VIT), ("ViT", VIT, NEST)):
-        if field in others and field not in defaults:
-            like = ", ".join(name for name in own if name not in others)
-            return f"it is one of {kind}'s configurations, and this is none since it has fields such as {like[:60]}…"
+def _hint(field: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    if field in NEST and "total_steps" in defaults:
+        own = next(name for name in given if name in _ONLY_VIT)
+        return f"it belongs to configurations that count in epochs, and {own!r} makes this one count in steps."
     return did_you_mean(field, defaults, "its fields are {}.")
 
 
 def _check(config: Mapping[str, Any]) -> None:
     times = times_inference(config)
+    for field in config.get("pp", {}):
+        if field not in _PP:
+            raise ValueError(f"There is no field pp.{field}; {did_you_mean(field, _PP)}")
     for field in ("model_name", "dataset", "num_epochs", "total_steps"):
         if field in config and config[field] in (None, ""):
             raise ValueError(f"The configuration does not say {field}; it must.")
@@ -185,8 +190,17 @@ def _check(config: Mapping[str, Any]) -> None:
         if field in config and config[field] not in choices:
             known = " or ".join(map(repr, choices))
             raise ValueError(f"{field} is {config[field]!r}; it must be {known}.")
+    if not times:
+        _check_ranges(config["seed"], config["ema_decay"])
     if config["dtype_policy"] not in ("float32", "mixed_bfloat16"):
         raise ValueError(
             f"dtype_policy is {config['dtype_policy']!r}; it must be 'float32' or 'mixed_bfloat16', since the loss "
             "scaling that float16 needs is broken under a strategy."
         )
+
+
+def _check_ranges(seed: Any, ema_decay: Any) -> None:
+    if not (type(seed) is int and 0 <= seed < 2**32):
+        raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to 2**32 - 1.")
+    if not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay is {ema_decay!r}; it must be at least 0 and below 1.")

@@ -18,6 +18,9 @@ CLASSES_SHOWN = 100
 class Evaluator:
     """Evaluates one model again and again, on every replica of the strategy it was made under.
 
+    Attributes:
+        measured: what the last evaluation returned; empty before the first.
+
     Args:
         model: normalised images -> logits.
         loss: one of `LOSSES`.
@@ -30,21 +33,27 @@ class Evaluator:
         known = num_classes <= CLASSES_SHOWN
         first = ConfusionMatrix(num_classes) if known else keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
         self._confusion = first if known else None
+        self.measured: dict[str, float] = {}
         fifth = keras.metrics.MeanMetricWrapper(top5, name="top5")
         self._trainer.compile(None, LOSSES[loss], weighted_metrics=[first, fifth], jit_compile=jit_compile)
 
-    def __call__(self, batches: tf.data.Dataset | tf.distribute.DistributedDataset) -> dict[str, float]:
+    def __call__(
+        self, batches: tf.data.Dataset | tf.distribute.DistributedDataset, steps: int | None = None
+    ) -> dict[str, float]:
         """Quality on test batches.
 
         Args:
             batches: normalised images (B, H, W, C), labels (B,) and weights (B,), which are 0 for what only fills up.
+            steps: number of batches, where they do not know it themselves.
 
         Returns:
             accuracy and top5 as shares in [0, 1], the mean loss, and the `seconds` it took.
         """
         start = time.perf_counter()
-        measured = self._trainer.evaluate(batches, verbose=0, return_dict=True)
-        return {name: float(value) for name, value in measured.items()} | {"seconds": time.perf_counter() - start}
+        measured = self._trainer.evaluate(batches, steps=steps, verbose=0, return_dict=True)
+        self.measured = {name: float(value) for name, value in measured.items()}
+        self.measured["seconds"] = time.perf_counter() - start
+        return self.measured
 
     @property
     def confusion(self) -> np.ndarray | None:

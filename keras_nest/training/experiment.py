@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
@@ -18,8 +19,9 @@ from keras_nest.training.evaluation import Evaluator, metrics_of
 from keras_nest.training.history import History
 from keras_nest.training.loop import Loop
 from keras_nest.training.plan import Plan
+from keras_nest.training.profiler import Profiler
 from keras_nest.training.progress import ProgressBar
-from keras_nest.training.strategies import describe, distribute, is_chief
+from keras_nest.training.strategies import describe, distribute, is_chief, machines
 from keras_nest.training.trainer import Trainer
 
 
@@ -74,9 +76,11 @@ class Experiment:
             first_step = 0 if self.config.eval_only else checkpoints.restore()
             evaluator = Evaluator(self.model, self.config.loss, self.info.num_classes, self.config.jit_compile)
         history = self._history(first_step, chief)
-        if not self.config.eval_only:
-            self._fit(first_step, history, checkpoints, lambda: self._evaluate(evaluator), chief)
-        measured = self._evaluate(evaluator)
+        left = 0 if self.config.eval_only else self.plan.total_steps - first_step
+        if left:
+            self._fit(first_step, history, checkpoints, lambda: self._evaluate(evaluator))
+        # The last step of a training ends with an evaluation.
+        measured = evaluator.measured or self._evaluate(evaluator)
         metrics = metrics_of(measured, self.info.num_test) | {
             "parameters": self.model.count_params(),
             "train_seconds": history.seconds,
@@ -84,8 +88,10 @@ class Experiment:
             "epochs": 0 if self.config.eval_only else self.plan.total_steps / self.plan.steps_per_epoch,
             "seed": self.config.seed,
         }
+        # Reading it takes all machines.
+        confusion = evaluator.confusion
         if chief:
-            self._write(history, evaluator, metrics)
+            self._write(history, confusion, metrics)
         return metrics
 
     def _history(self, first_step: int, chief: bool) -> History:
@@ -97,32 +103,29 @@ class Experiment:
         return history
 
     def _fit(
-        self,
-        first_step: int,
-        history: History,
-        checkpoints: Checkpoints,
-        evaluate: Callable[[], dict[str, float]],
-        chief: bool,
+        self, first_step: int, history: History, checkpoints: Checkpoints, evaluate: Callable[[], dict[str, float]]
     ) -> None:
-        if first_step == self.plan.total_steps:
-            return
         batches = distribute(self.strategy, lambda host: self.train(host).skip(first_step))
-        with ProgressBar(first_step, self.plan.total_steps, shown=chief) as bar:
-            loop = Loop(self.plan, history, bar, checkpoints, evaluate, first_step)
+        with ProgressBar(first_step, self.plan.total_steps, shown=is_chief(self.strategy)) as bar:
+            callbacks = [Loop(self.plan, history, bar, checkpoints, evaluate, first_step)]
+            if self.config.profile_steps:
+                board = self.workdir / run_directory.BOARD
+                callbacks.append(Profiler(board, self.config.profile_steps, first_step))
             steps = self.plan.total_steps - first_step
-            self.trainer.fit(batches, steps_per_epoch=steps, callbacks=[loop], shuffle=False, verbose=0)
+            self.trainer.fit(batches, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
 
     def _evaluate(self, evaluator: Evaluator) -> dict[str, float]:
         if self.model is not self.trainer.model:
             copy_averages(self.trainer.model, self.trainer.optimizer, self.model)
-        return evaluator(distribute(self.strategy, self.test))
+        # A distributed data set does not know its length.
+        steps = int(self.test(Host(0, machines(self.strategy))).cardinality())
+        return evaluator(distribute(self.strategy, self.test), steps)
 
-    def _write(self, history: History, evaluator: Evaluator, metrics: dict[str, Any]) -> None:
+    def _write(self, history: History, confusion: np.ndarray | None, metrics: dict[str, Any]) -> None:
         if not self.config.eval_only:
             with atomic_output(self.workdir / run_directory.MODEL, overwrite=True) as partial:
                 self.model.save(partial)
             pictures.write_curves(self.workdir / run_directory.CURVES, history.rows)
-        if evaluator.confusion is not None:
-            path = self.workdir / run_directory.CONFUSION
-            pictures.write_confusion(path, evaluator.confusion, self.info.class_names)
+        if confusion is not None:
+            pictures.write_confusion(self.workdir / run_directory.CONFUSION, confusion, self.info.class_names)
         run_directory.write_json(self.workdir / run_directory.METRICS, metrics)

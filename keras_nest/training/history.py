@@ -82,7 +82,8 @@ def write_history(path: pathlib.Path, rows: list[Row]) -> None:
 def read_history(path: pathlib.Path) -> list[Row]:
     """Inverse of `write_history`; what is empty is left out."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "step": int(row["step"])} for row in rows]
 
 
 def _board_name(column: str) -> str:

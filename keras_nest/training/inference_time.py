@@ -2,6 +2,7 @@
 
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.registry import create_model
 from keras_nest.training import run_directory
 from keras_nest.training.config import resolve
+from keras_nest.training.models import precision
 
 RESULTS = "inference_time.json"
 
@@ -24,18 +26,25 @@ class InferenceTime:
 
     Args:
         config: fields of `keras_nest.training.config.INFERENCE_TIME`.
-        workdir: directory for the results.
+        workdir: directory for the results; from now on it belongs to this configuration.
+        overwrite: replace the results of another one in it.
 
     Raises:
         ValueError: a field has no meaning.
+        FileExistsError: the directory holds the results of another run.
+        PermissionError: the directory cannot be written to.
     """
 
-    def __init__(self, config: ConfigDict, workdir: str | pathlib.Path) -> None:
+    def __init__(
+        self, config: ConfigDict | Mapping[str, Any], workdir: str | pathlib.Path, overwrite: bool = False
+    ) -> None:
         self.config, self.workdir = resolve(config), pathlib.Path(workdir)
-        fields = self.config
-        self.model = create_model(
-            fields.model_name, **{"num_classes": fields.num_classes, "image_size": fields.image_size}, **fields.model
-        )
+        fields, stated = self.config, run_directory.as_json(self.config)
+        run_directory.check(self.workdir, stated, overwrite)
+        sizes = {"num_classes": fields.num_classes, "image_size": fields.image_size}
+        with precision(fields.dtype_policy):
+            self.model = create_model(fields.model_name, **{**sizes, **fields.model.to_dict()})
+        run_directory.claim(self.workdir, stated, overwrite)
 
     def execute(self) -> dict[str, Any]:
         """Measures and writes; returns images_per_second of the slowest, the middle and the fastest step, and sizes."""

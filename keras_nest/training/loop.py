@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import keras
+import tensorflow as tf
 
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.history import History, Row
@@ -75,7 +76,7 @@ class Loop(keras.callbacks.Callback):
         measured = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         grad_norm = self.model.watch.norm
         if not (math.isfinite(measured["loss"]) and math.isfinite(grad_norm)):
-            raise NotFiniteError(self._complaint())
+            raise NotFiniteError(self._complaint(self._row_start + self.model.watch.finite_steps + 1))
         images = (self._step - self._timed_from) * self._plan.batch_size
         speed = images / (time.perf_counter() - self._row_time)
         self._bar.tell(measured["loss"], measured["accuracy"], speed)
@@ -83,6 +84,8 @@ class Loop(keras.callbacks.Callback):
 
     def _end_row(self) -> None:
         row = {"step": self._step, "epoch": self._step / self._plan.steps_per_epoch, **self._look()}
+        if self._plan.saves_at(self._step) and not _are_finite(self.model.trainable_variables):
+            raise NotFiniteError(self._complaint(self._step))
         row["learning_rate"] = float(self._plan.schedule.at(self._step))
         if self._plan.evaluates_at(self._step):
             row |= {f"eval_{name}": value for name, value in self._evaluate().items() if name != "seconds"}
@@ -95,11 +98,15 @@ class Loop(keras.callbacks.Callback):
         self._row_start = self._timed_from = self._step
         self._row_time = time.perf_counter()
 
-    def _complaint(self) -> str:
-        step = self._row_start + self.model.watch.finite_steps + 1
+    def _complaint(self, step: int) -> str:
         newest = self._checkpoints.newest
         good = f"The last good checkpoint is {newest}" if newest else "There is no checkpoint before it"
         return (
-            f"At step {step} the loss or its gradient was infinite or not a number. {good}; a lower learning rate, "
-            "a longer warm-up or clipping may help."
+            f"At step {step} the loss, its gradient or a weight was infinite or not a number. {good}; a lower learning "
+            "rate, a longer warm-up or clipping may help."
         )
+
+
+def _are_finite(variables: list[keras.Variable]) -> bool:
+    """Whether weights are; a finite gradient can still carry them too far."""
+    return bool(tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable.value)) for variable in variables]))

@@ -1,13 +1,16 @@
 """A training from its configuration to its results: what `train_keras.py` runs."""
 
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_nest import console
+from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.training import command_line, run_directory
 from keras_nest.training.config import times_inference
 from keras_nest.training.experiment import Experiment
@@ -29,7 +32,8 @@ def main(
     """Trains a model and writes DIR/model.keras, history.csv, curves.png, confusion.png, metrics.json and config.json.
 
     A training that was broken off goes on from its last checkpoint; one that is finished is not repeated. The model is
-    that of the last step; none is chosen by its test accuracy.
+    that of the last step; none is chosen by its test accuracy. With `trainer` "inference_time" the speed of a model is
+    measured instead, see `InferenceTime`.
 
     Args:
         config: what to train, on what, how; fields of `keras_nest.training.config`.
@@ -40,7 +44,7 @@ def main(
 
     Returns:
         The content of metrics.json: top1, top5 (shares), loss, examples, eval_images_per_second, parameters,
-        train_seconds, steps, epochs, seed.
+        train_seconds, steps, epochs, seed; or that of inference_time.json.
 
     Raises:
         ValueError: a field has no meaning.
@@ -48,11 +52,11 @@ def main(
         FileNotFoundError: data or weights are not there.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: the package with the data is not installed.
-        RuntimeError: no TPU answers.
+        ConnectionError: no TPU answers.
         NotFiniteError: the loss became infinite or not a number.
     """
-    experiment = prepare(config, workdir, overwrite, strategy, tpu)
-    return run_directory.results(experiment.workdir) or experiment.execute()
+    task = _get_ready(config, workdir, overwrite, strategy, tpu)
+    return run_directory.results(task.workdir) or task.execute()
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -64,11 +68,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     ready: list[Experiment | InferenceTime] = []
 
     def get_ready() -> None:
-        arguments = command_line.parse(sys.argv if argv is None else argv)
-        if times_inference(arguments.config):
-            ready.append(InferenceTime(arguments.config, arguments.workdir))
-        else:
-            ready.append(prepare(*arguments))
+        ready.append(_get_ready(*command_line.parse(sys.argv if argv is None else argv)))
 
     if code := console.run(get_ready):
         raise SystemExit(code)
@@ -79,10 +79,20 @@ def run(argv: Sequence[str] | None = None) -> None:
         _train(task)
 
 
+def _get_ready(config: Config, workdir: str | pathlib.Path, overwrite: bool, *where: Any) -> Experiment | InferenceTime:
+    if times_inference(config):
+        return InferenceTime(config, workdir, overwrite)
+    return prepare(config, workdir, overwrite, *where)
+
+
 def _train(experiment: Experiment) -> None:
     """What goes wrong here is no wrong use, and keeps its traceback, but for what is told in one sentence."""
     chief = is_chief(experiment.strategy)
     metrics = run_directory.results(experiment.workdir)
+    if chief and experiment.config.log_model_profile:
+        console.print_facts(experiment.model.name, profile(experiment.model))
+        if int(experiment.config.log_model_profile) > 1:
+            return
     if chief:
         finished = f"{experiment.workdir} holds this run, finished; --overwrite starts it anew."
         print(finished if metrics else experiment.description, flush=True)
@@ -103,8 +113,14 @@ def _train(experiment: Experiment) -> None:
         console.print_facts(f"Results in {experiment.workdir}", command_line.results(metrics))
 
 
+def profile(model: keras.Model) -> dict[str, int]:
+    """Size and cost of a model, as `log_model_profile` prints it."""
+    return {"parameters": count_parameters(model), "multiply-adds": count_macs(model)}
+
+
 def _lost(error: tf.errors.OpError) -> str:
-    reason = str(error.message).splitlines()[0].rstrip(".")
+    # TensorFlow puts the name of an operation before its words.
+    reason = re.sub(r"^{{.*?}} *", "", str(error.message)).splitlines()[0].rstrip(".:")
     return (
         f"A machine of this training was lost ({reason}); start the same command again on all of them, and it goes on "
         "from the last checkpoint."

@@ -1,9 +1,12 @@
 """The model that a configuration describes, with the weights it starts from."""
 
+import contextlib
 import fnmatch
 import posixpath
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 from ml_collections import ConfigDict
 
 from keras_nest.data import DatasetInfo, Recipe
@@ -62,7 +65,7 @@ def freeze(model: ImageModel, patterns: Any) -> None:
             "EncoderNDBlock_0" or "Transformer/encoderblock_*".
 
     Raises:
-        ValueError: a pattern matches no layer.
+        ValueError: a pattern matches no layer, or nothing is left to train.
     """
     paths = {layer.path: layer for layer in model._flatten_layers(include_self=False) if layer.path}
     for pattern in (patterns,) if isinstance(patterns, str) else patterns:
@@ -71,3 +74,16 @@ def freeze(model: ImageModel, patterns: Any) -> None:
             raise ValueError(f"freeze names {pattern!r}, which no layer has; {did_you_mean(pattern, paths, count=3)}")
         for path in found:
             paths[path].trainable = False
+    if not model.trainable_variables:
+        raise ValueError("freeze leaves nothing to train; name fewer layers.")
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Models made inside compute in this dtype policy, such as "mixed_bfloat16"."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

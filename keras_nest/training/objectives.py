@@ -1,5 +1,6 @@
 """What training minimises and measures; labels are classes or, where images are mixed, probabilities."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,7 @@ def in_top(count: int, labels: Tensor, logits: Tensor) -> Tensor:
     right = ops.take_along_axis(logits, ops.cast(classes, "int32")[:, None], axis=-1)
     # Written so that NaN counts as ahead; the right class itself is always counted.
     ahead = ops.sum(ops.cast(ops.logical_not(logits < right), "int32"), axis=-1)
-    return ops.cast(ahead <= count, "float32")
+    return ops.cast(ops.logical_and(ahead <= count, ops.logical_not(ops.isnan(right[:, 0]))), "float32")
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -93,7 +94,10 @@ class ConfusionMatrix(keras.metrics.Metric):
         """Counts images: labels and logits as for `accuracy`, weights (B,)."""
         classes = ops.argmax(labels, axis=-1) if len(labels.shape) == len(logits.shape) else labels
         true = ops.one_hot(ops.cast(classes, "int32"), self.num_classes, dtype=self.dtype)
-        predicted = ops.one_hot(ops.argmax(logits, axis=-1), self.num_classes, dtype=self.dtype)
+        # What `accuracy` calls wrong, ties and NaN too, is the best of the other classes.
+        wrong = ops.argmax(ops.where(true > 0, -math.inf, ops.nan_to_num(logits, nan=math.inf)), axis=-1)
+        wrong = ops.one_hot(wrong, self.num_classes, dtype=self.dtype)
+        predicted = ops.where(accuracy(labels, logits)[:, None] > 0, true, wrong)
         if sample_weight is not None:
             true = true * ops.cast(sample_weight, self.dtype)[:, None]
         self.counts.assign(self.counts + ops.matmul(ops.transpose(true), predicted))

@@ -40,10 +40,16 @@ class AdamW(keras.optimizers.AdamW):
         gradient, step = ops.cast(gradient, dtype), ops.cast(self.iterations + 1, dtype)
         mean_share = 1 - ops.power(ops.cast(self.beta_1, dtype), step)
         root_share = ops.sqrt(1 - ops.power(ops.cast(self.beta_2, dtype), step))
-        rate = ops.cast(learning_rate, dtype) * root_share / mean_share
+        rate = ops.cast(learning_rate, dtype)
         self.assign_add(mean, (gradient - mean) * (1 - self.beta_1))
         self.assign_add(square, (ops.square(gradient) - square) * (1 - self.beta_2))
-        self.assign_sub(variable, rate * mean / (ops.sqrt(square) + self.epsilon * root_share))
+        update = rate * root_share / mean_share * mean / (ops.sqrt(square) + self.epsilon * root_share)
+        if self._use_weight_decay(variable):
+            update = update + rate * self.weight_decay * variable
+        self.assign_sub(variable, update)
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Nothing, `update_step` does it: Keras would put the schedule into the graph once for each variable."""
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -53,8 +59,8 @@ class Momentum(keras.optimizers.Optimizer):
     m_new = g + momentum * m; p_new = p - lr * m_new, or with Nesterov p - lr * (g + momentum * m_new). Keras' own SGD
     keeps lr * g in its accumulator, which is another update as soon as the rate changes.
 
-    With a bfloat16 accumulator, momentum is rounded to bfloat16 too (0.9 becomes 0.8984375), products and sums are
-    float32, and what the accumulator loses is not lost in this update.
+    With a bfloat16 accumulator, its factor is rounded to bfloat16 too (0.9 becomes 0.8984375), products and sums are
+    float32, and what the accumulator loses is not lost in this update, nor in Nesterov's look ahead.
 
     Source: `flax.optim.Momentum` (NesT, Nesterov) and `optax.sgd` with `accumulator_dtype` (ViT, Mixer).
 
@@ -100,7 +106,7 @@ class Momentum(keras.optimizers.Optimizer):
         momentum = ops.cast(ops.cast(self.momentum, accumulator.dtype), dtype)
         step = gradient + momentum * ops.cast(accumulator, dtype)
         self.assign(accumulator, step)
-        step = gradient + momentum * step if self.nesterov else step
+        step = gradient + self.momentum * step if self.nesterov else step
         self.assign_sub(variable, ops.cast(learning_rate, dtype) * step)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """From a configuration to a training that can start."""
 
-import contextlib
 import functools
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -17,12 +16,12 @@ from keras_nest.registry import preprocessing_spec
 from keras_nest.training import run_directory
 from keras_nest.training.config import resolve
 from keras_nest.training.experiment import Experiment
-from keras_nest.training.models import model_of
+from keras_nest.training.models import model_of, precision
 from keras_nest.training.objectives import LOSSES, accuracy
 from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.plan import Plan, plan_of
 from keras_nest.training.sharpness import SharpnessAware
-from keras_nest.training.strategies import create_strategy, is_chief
+from keras_nest.training.strategies import create_strategy, is_chief, wait_for_all
 from keras_nest.training.trainer import Prepare, Trainer
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
@@ -51,7 +50,7 @@ def prepare(
         FileNotFoundError: data or weights are not there.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: the package with the data is not installed.
-        RuntimeError: no TPU answers.
+        ConnectionError: no TPU answers.
     """
     fields, directory = resolve(config), pathlib.Path(workdir)
     # Before anything else touches TensorFlow: several machines find each other only then.
@@ -73,14 +72,17 @@ def prepare(
         data.train_batches, source, recipe, size, plan.batch_size, fields.seed, transfer=fields.transfer
     )
     test = functools.partial(data.eval_batches, source, recipe, size, plan.eval_batch_size)
-    with strategy.scope(), _dtype_policy(fields.dtype_policy):
+    with strategy.scope(), precision(fields.dtype_policy):
         keras.utils.set_random_seed(fields.seed)
         model = model_of(fields, source.info, size, recipe)
         trainer = _trainer(model, fields, plan, _finish(fields, recipe, source.info))
-        kept = type(model).from_config(model.get_config()) if fields.ema_decay else model
+        averages = fields.ema_decay and not fields.eval_only
+        kept = type(model).from_config(model.get_config()) if averages else model
     experiment = Experiment(fields, directory, strategy, plan, source.info, trainer, kept, train, test)
     if is_chief(strategy):
         run_directory.claim(directory, stated, overwrite)
+    # Before it was claimed, the directory may hold checkpoints of a run that is replaced.
+    wait_for_all(strategy)
     return experiment
 
 
@@ -128,14 +130,3 @@ def _sharpness(config: ConfigDict, plan: Plan) -> SharpnessAware | None:
     highest = rates.get("learning_rate", rates.get("base_lr"))
     lowest = rates.get("min_learning_rate", 0.0)
     return SharpnessAware(config.sam_rho, config.gsam_rho_min, config.gsam_alpha, highest, lowest)
-
-
-@contextlib.contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    """Models made inside compute in this precision."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -3,6 +3,7 @@
 import time
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from keras_nest.console import console
 from keras_nest.training.history import Row
@@ -18,10 +19,12 @@ class ProgressBar:
     """
 
     def __init__(self, first_step: int, total_steps: int, shown: bool = True) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        # The bar is as wide as the words leave room for.
+        bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
+        columns = (TextColumn("{task.description}"), bar, MofNCompleteColumn(), TimeRemainingColumn())
         self._shown, self._first, self._total = shown, first_step, total_steps
         self._start = time.perf_counter()
-        self._bar = Progress(*columns, console=console, disable=not (shown and console.is_terminal))
+        self._bar = Progress(*columns, console=console, expand=True, disable=not (shown and console.is_terminal))
         self._task = self._bar.add_task("starting", total=total_steps, completed=first_step)
 
     def __enter__(self) -> "ProgressBar":
@@ -43,13 +46,13 @@ class ProgressBar:
     def note(self, row: Row) -> None:
         """Tells what a row says: above the bar if it has an evaluation, else in the bar; in a file always."""
         if self._shown and ("eval_accuracy" in row or not console.is_terminal):
-            console.print(self._line(row), highlight=False)
+            console.print(self._line(row), highlight=False, soft_wrap=True)
 
     def _line(self, row: Row) -> str:
         step = int(row["step"])
         left = (time.perf_counter() - self._start) / max(1, step - self._first) * (self._total - step)
         line = f"step {step:,} of {self._total:,}  epoch {row['epoch']:.4g}  loss {row['loss']:.4f}"
-        line += f"  accuracy: {row['accuracy']:.2%}"
+        line += f"  accuracy {row['accuracy']:.2%}"
         if "eval_accuracy" in row:
             line += f"  test {row['eval_accuracy']:.2%}"
         return f"{line}  {row['images_per_second']:,.0f} images/s  {_duration(left)} left"

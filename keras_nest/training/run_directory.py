@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, remove_partial
 
 CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
 CONFUSION, METRICS = "confusion.png", "metrics.json"
@@ -46,12 +46,16 @@ def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
 
 
 def claim(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> None:
-    """Writes the configuration; to `overwrite`, removes what an earlier run wrote, nothing else."""
+    """Writes the configuration; to `overwrite`, removes what an earlier run wrote, nothing else.
+
+    What a run that was killed left half-written goes in any case.
+    """
     if overwrite:
         for name in FILES:
             (workdir / name).unlink(missing_ok=True)
         for name in (CHECKPOINTS, BOARD):
             shutil.rmtree(workdir / name, ignore_errors=True)
+    remove_partial(workdir)
     write_json(workdir / CONFIG, stated)
 
 

@@ -119,7 +119,7 @@ class FineTuningDecay(keras.optimizers.schedules.LearningRateSchedule):
         """Rate of the update that follows `step` finished ones; scalar or array (…) -> float32 (…)."""
         step, fields = ops.cast(step, "float32"), self._config
         total, warmup = float(fields["total_steps"]), float(fields["warmup_steps"])
-        left = 1.0 - ops.clip((step - warmup) / (total - warmup), 0.0, 1.0)
+        left = ops.clip((total - step) / (total - warmup), 0.0, 1.0)
         if fields["decay_type"] == "linear":
             rate = fields["linear_end"] + (fields["base_lr"] - fields["linear_end"]) * left
         else:

@@ -1,7 +1,6 @@
 """The index of AugReg, and what file names tell."""
 
-import os
-import subprocess
+import runpy
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import conversion
 import keras_nest
 from conversion.augreg import augreg_ranking, checkpoint_uri, model_of
+from keras_nest import console
 from tests.golden import vit_loading
 
 FOLDER = vit_loading.FOLDER / "augreg"
@@ -135,17 +135,25 @@ class TestFileNames:
         assert uri in {file["uri"] for file in vit_loading.facts("manifest")["files"]}
 
 
-def run_process(*arguments):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "conversion", "augreg", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout
-
-
 class TestCommand:
-    def test_table_and_addresses(self):
-        code, output = run_process("--model", "ViT-S_16", "--index", str(INDEX))
-        assert code == 0
+    """`python -m conversion augreg`, in this process."""
+
+    @pytest.fixture
+    def show(self, capsys, monkeypatch, tmp_path):
+        monkeypatch.setattr(console.console, "width", 110)
+
+        def show_here(table, *arguments):
+            table.to_csv(tmp_path / "index.csv")
+            monkeypatch.setattr(sys, "argv", ["", "augreg", "--index", str(tmp_path / "index.csv"), *arguments])
+            with pytest.raises(SystemExit) as stopped:
+                runpy.run_module("conversion", run_name="__main__")
+            return stopped.value.code, *capsys.readouterr()
+
+        return show_here
+
+    def test_table_and_addresses(self, show, index):
+        code, output, errors = show(index, "--model=ViT-S_16")
+        assert (code, errors) == (0, "")
         rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line[0] == "│"]
         tuned = "--imagenet2012-steps_20k-lr_0.03-res_384"
         best, second = SCORED["S_16"]["filename"], "S_16-i21k-300ep-lr_0.001-aug_none-wd_0.1-do_0.1-sd_0.1"
@@ -156,26 +164,6 @@ class TestCommand:
             [tuned, "ImageNet-2012", "384", "86.8 %"],
         ]
         assert output.split("Recommended:")[1].split() == [checkpoint_uri(best), checkpoint_uri(best + tuned)]
-
-
-class TestCommandInThisProcess:
-    @pytest.fixture
-    def show(self, capsys, monkeypatch, tmp_path):
-        import argparse
-
-        from conversion import augreg_cli
-        from keras_nest import console
-
-        monkeypatch.setattr(console.console, "width", 110)
-
-        def show_here(table, *arguments):
-            table.to_csv(tmp_path / "index.csv")
-            parser = argparse.ArgumentParser()
-            augreg_cli.add_arguments(parser)
-            args = parser.parse_args(["--index", str(tmp_path / "index.csv"), *arguments])
-            return console.run(lambda: augreg_cli.main(args)), *capsys.readouterr()
-
-        return show_here
 
     def test_bad_input_is_one_sentence_and_exit_code_2(self, show, index):
         code, output, errors = show(index, "--model=B16")

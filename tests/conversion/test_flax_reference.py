@@ -25,7 +25,8 @@ ALL_BUT_ONE_SLOW = [
 ALL_SHAPES = [*loading.SMALL, *loading.VARIANTS, loading.AT_384[0], *loading.VIT_FLAX, "vit_flax_readme"]
 FINAL_NORM = {"LN": "LayerNorm_0", "BN": "BatchNorm_0", "GN": "GroupNorm_0"}
 ZERO_GRADIENT_NOISE = 1e-6
-QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
+# Small programs run once: optimising them takes most of the time, and the newer fusions most of the rest.
+QUICK_COMPILATION = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 @pytest.fixture(scope="module", autouse=True)

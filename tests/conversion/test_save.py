@@ -1,12 +1,14 @@
 """Flax -> Keras -> Flax, bit for bit."""
 
 import flax.serialization
+import jax
 import numpy as np
 import pytest
 
 import conversion
 from conversion import flax_reference
 from tests import keras_models
+from tests.conversion.test_flax_reference import QUICK_COMPILATION
 from tests.golden import loading
 
 
@@ -29,7 +31,8 @@ def test_flax_runs_what_we_write(tmp_path):
     case = loading.case("small_mh_bn")
     conversion.write_checkpoint(keras_models.load(case), tmp_path / "out.msgpack")
     variables = flax.serialization.msgpack_restore((tmp_path / "out.msgpack").read_bytes())
-    logits = flax_reference.for_config(case.architecture, case.config).apply(variables, case.images)
+    apply = flax_reference.for_config(case.architecture, case.config).apply
+    logits = jax.jit(apply, compiler_options=QUICK_COMPILATION)(variables, case.images)
     assert keras_models.gap(np.asarray(logits), case.expected["logits"]) <= keras_models.SMALL_LOGITS
 
 

@@ -33,6 +33,7 @@ def rows_of(output):
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line[:1] == "│"]
 
 
+@pytest.mark.slow
 def test_picture_and_speed_as_a_process(photographs, tmp_path):
     options = ("--recipe", "vit", "--image-size", "32", "--batch-size", "4", "--duration", "0.01")
     code, output, errors = run_process("data", photographs, "--show", tmp_path / "out.png", "--speed", *options)

@@ -1,46 +1,29 @@
 """Dropout, and seeds that differ between replicas."""
 
-import json
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_nest.layers import Dropout, ReplicaSeedGenerator
-
-# Masks of two steps on two replicas, of layers and of stock Keras; devices can only be split in a fresh process.
-TWO_REPLICAS = """
-import json
-import keras, tensorflow as tf
-
-device = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
-from keras_nest.layers import Dropout, StochasticDepth
-
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-with strategy.scope():
-    layers = [Dropout(0.5, seed=1), StochasticDepth(0.5, seed=1), keras.layers.Dropout(0.5, seed=1)]
-
-@tf.function
-def step():
-    return strategy.run(lambda: [layer(tf.ones((64, 1)), training=True) for layer in layers])
-
-def masks(values):
-    return [(replica.numpy().ravel() > 0).tolist() for replica in strategy.experimental_local_results(values)]
-
-steps = [[masks(values) for values in step()] for _ in range(2)]
-print(json.dumps(dict(zip(("dropout", "stochastic_depth", "stock"), zip(*steps)))))
-"""
+from keras_nest.layers import Dropout, ReplicaSeedGenerator, StochasticDepth
 
 
 @pytest.fixture(scope="module")
 def masks_by_layer():
-    """Layer -> boolean array (steps, replicas, 64)."""
-    command = [sys.executable, "-c", TWO_REPLICAS]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {name: np.array(masks) for name, masks in json.loads(output.splitlines()[-1]).items()}
+    """Layer, ours or of stock Keras -> boolean array (steps, replicas, 64)."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        layers = {"dropout": Dropout(0.5, seed=1), "stochastic_depth": StochasticDepth(0.5, seed=1)}
+        layers["stock"] = keras.layers.Dropout(0.5, seed=1)
+
+    @tf.function
+    def masks(layer):
+        return strategy.run(lambda: layer(tf.ones((64, 1)), training=True)[:, 0] > 0)
+
+    def replicas(layer):
+        return [mask.numpy() for mask in strategy.experimental_local_results(masks(layer))]
+
+    return {name: np.array([replicas(layer) for _ in range(2)]) for name, layer in layers.items()}
 
 
 @pytest.mark.parametrize("layer", ["dropout", "stochastic_depth"])

@@ -3,43 +3,129 @@
 import importlib
 
 import pytest
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
-from keras_nest.training.config import DEFAULTS, resolve
+from keras_nest.training.config import COMMON, INFERENCE_TIME, NEST, VIT, is_of_vit, resolve, times_inference
 
-MINIMAL = {"model_name": "nest_tiny_s16_32", "dataset": "digits", "num_epochs": 3}
+OF_NEST = {"model_name": "nest_tiny_s16_32", "dataset": "digits", "num_epochs": 3}
+OF_VIT = {"model_name": "ViT-Ti_16", "dataset": "digits", "total_steps": 30, "base_lr": 0.01}
+OF_TIMES = {"trainer": "inference_time", "model_name": "ViT-Ti_16", "batch": 8, "num_classes": 10, "image_size": 32}
+KINDS = {"NesT": OF_NEST, "ViT": OF_VIT, "inference_time": OF_TIMES}
 
 
-def test_defaults_fill_what_is_not_given():
-    config = resolve({**MINIMAL, "seed": 5})
-    assert set(config) == set(DEFAULTS)
-    assert (config.seed, config.num_epochs, config.optim) == (5, 3, "adamw")
-    assert config.augment.type == "none"
+@pytest.mark.parametrize(
+    ("kind", "defaults"), [("NesT", {**COMMON, **NEST}), ("ViT", {**COMMON, **VIT}), ("inference_time", INFERENCE_TIME)]
+)
+def test_defaults_fill_what_is_not_given(kind, defaults):
+    given = KINDS[kind]
+    assert resolve(given).to_dict() == {**defaults, **given}
+    assert resolve(ConfigDict(given)).to_dict() == {**defaults, **given}
+    assert is_of_vit(resolve(OF_VIT))
+    assert not is_of_vit(resolve(OF_NEST))
+
+
+@pytest.mark.parametrize("field", ["trainer", "train"])
+def test_a_configuration_that_measures_speed(field):
+    given = {name: value for name, value in OF_TIMES.items() if name != "trainer"}
+    config = resolve({**given, field: "inference_time"})
+    assert times_inference(config)
+    assert (config.steps, config.initial_steps, config.batch) == (30, 10, 8)
+    assert not times_inference(resolve(OF_NEST))
+    assert not times_inference(resolve(OF_VIT))
 
 
 def test_neither_the_argument_nor_the_defaults_change():
-    given = ConfigDict({**MINIMAL, "model": {"mlp_ratio": 2}})
+    given = ConfigDict({**OF_NEST, "model": {"mlp_ratio": 2}})
     resolve(given).model.mlp_ratio = 3
     assert given.model.mlp_ratio == 2
-    resolve(MINIMAL).augment.type = "shift"
-    assert DEFAULTS["augment"] == {"type": "none"}
+    resolve(OF_NEST).augment.type = "shift"
+    assert COMMON["augment"] == {"type": "none"}
+
+
+def test_it_is_locked():
+    with pytest.raises(AttributeError, match="seeed"):
+        resolve(OF_NEST).seeed = 3
+
+
+def test_placeholders_and_references_have_their_values():
+    given = ConfigDict({**OF_VIT, "accum_steps": config_dict.placeholder(int)})
+    given.total_steps = config_dict.FieldReference(30)
+    given.warmup_steps = given.get_ref("total_steps") // 10
+    given.accum_steps = 2
+    config = resolve(given)
+    assert (config.total_steps, config.warmup_steps, config.accum_steps) == (30, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("R_Ti_16", "R_Ti_16"), ("S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.1-do_0.0-sd_0.0", "S_16")]
+)
+def test_a_checkpoint_of_augreg_names_the_model(name, model):
+    given = {field: value for field, value in OF_VIT.items() if field != "model_name"}
+    assert resolve({**given, "model_or_filename": name}).model_name == model
+    assert resolve({**OF_VIT, "model_or_filename": name}).model_name == "ViT-Ti_16"
 
 
 def test_the_configuration_of_the_demonstration_is_complete():
     resolve(importlib.import_module("configs.digits_nest").get_config())
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"sed": 3}, "unknown field 'sed'; did you mean seed"),
-        ({"wurst": 3}, "unknown field 'wurst'; its fields are model_name, "),
-        ({"dataset": None}, "does not say dataset"),
-        ({"num_epochs": 0}, "num_epochs is 0; it must be a positive whole number"),
-        ({"num_epochs": 2.5}, "num_epochs is 2.5; it must be a positive whole number"),
-        ({"per_device_batch_size": -4}, "per_device_batch_size is -4"),
-    ],
-)
-def test_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        resolve({**MINIMAL, **change})
+OF_ALL = [
+    ({"wurst": 3}, "unknown field 'wurst'; its fields are "),
+    ({"model_name": None}, "does not say model_name; it must"),
+    ({"jit_compile": "yes"}, "jit_compile is 'yes'; it must be 'auto' or True or False"),
+    ({"dtype_policy": "float16"}, "dtype_policy is 'float16'; .* loss scaling that float16 needs is broken under a"),
+    ({"dtype_policy": "mixed_float16"}, "dtype_policy is 'mixed_float16'; it must be 'float32' or 'mixed_bfloat16'"),
+]
+OF_TRAININGS = [
+    ({"sed": 3}, "unknown field 'sed'; did you mean seed"),
+    ({"trainer": "test"}, "trainer is 'test'; it must be 'train' or 'inference_time'"),
+    ({"dataset": None}, "does not say dataset"),
+    ({"dataset": ""}, "does not say dataset"),
+    ({"accum_steps": 0}, "accum_steps is 0; it must be a positive whole number"),
+    ({"accum_steps": True}, "accum_steps is True; it must be a positive whole number"),
+    ({"loss": "focal"}, "loss is 'focal'; it must be 'softmax' or 'sigmoid'"),
+    ({"transfer": "float16"}, "transfer is 'float16'; it must be 'float32' or 'uint8'"),
+    ({"reinit_head": "zeros"}, "reinit_head is 'zeros'; it must be None or '' or 'zero_all'"),
+    ({"seed": 2**32}, "seed is 4294967296; it must be a whole number from 0 to 2"),
+    ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
+    ({"seed": 1.0}, "seed is 1.0; it must be a whole number from 0"),
+    ({"ema_decay": 1.0}, "ema_decay is 1.0; it must be at least 0 and below 1"),
+    ({"pp": {"corp": 24}}, r"no field pp\.corp; did you mean crop"),
+]
+REFUSED = [
+    *((kind, *case) for kind in KINDS for case in OF_ALL),
+    *((kind, *case) for kind in ("NesT", "ViT") for case in OF_TRAININGS),
+    ("NesT", {"num_epochs": 0}, "num_epochs is 0; it must be a positive whole number"),
+    ("NesT", {"num_epochs": 2.5}, "num_epochs is 2.5; it must be a positive whole number"),
+    ("NesT", {"per_device_batch_size": -4}, "per_device_batch_size is -4"),
+    ("NesT", {"eval_per_epochs": 0}, "eval_per_epochs is 0"),
+    ("NesT", {"num_eval_steps": 5}, "num_eval_steps is 5; it must be -1"),
+    ("NesT", {"eval_pad_last_batch": False}, "eval_pad_last_batch is False; it must be True"),
+    ("ViT", {"total_steps": None}, "does not say total_steps"),
+    ("ViT", {"batch": 0}, "batch is 0"),
+    ("ViT", {"batch_eval": 2.0}, "batch_eval is 2.0"),
+    ("ViT", {"learning_rate": 1e-3}, "unknown field 'learning_rate'; .* count in epochs, and 'total_steps' makes"),
+    ("ViT", {"num_epochs": 3}, "unknown field 'num_epochs'; it belongs to configurations that count in epochs"),
+    ("inference_time", {"num_epochs": 3}, "unknown field 'num_epochs'; its fields are trainer, "),
+    ("inference_time", {"seed": 3}, "unknown field 'seed'; its fields are trainer, "),
+    ("inference_time", {"batch": None}, "batch is None; it must be a positive whole number"),
+    ("inference_time", {"image_size": 0}, "image_size is 0; it must be a positive whole number"),
+    ("inference_time", {"steps": -1}, "steps is -1; it must be a positive whole number"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "message"), REFUSED)
+def test_refused(kind, change, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        resolve({**KINDS[kind], **change})
+    assert "\n" not in str(refused.value)
+
+
+def test_one_field_of_vit_decides_the_kind():
+    with pytest.raises(ValueError, match=r"unknown field 'num_epochs'; .* 'base_lr' makes this one count in steps"):
+        resolve({**OF_NEST, "base_lr": 0.01})
+
+
+def test_groups_may_be_none():
+    config = resolve({**OF_VIT, "model": None, "pp": None, "mix": None})
+    assert (config.model.to_dict(), config.pp.to_dict(), config.mix.to_dict()) == ({}, {}, {})

@@ -1,60 +1,42 @@
-"""A whole run at toy size: what it leaves behind, and that the seed decides everything."""
+"""A whole run at toy size: what it leaves behind, starting it again, and what its results are worth."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import conversion
 import keras_nest
 from keras_nest.data.sources import digits
-from keras_nest.training import report
-from keras_nest.training.experiment import prepare
-from keras_nest.training.main import main
+from keras_nest.training.checkpoints import Checkpoints
+from keras_nest.training.config import resolve
+from keras_nest.training.history import read_history
+from keras_nest.training.main import main, run
+from keras_nest.training.prepare import prepare
 from tests.data import photographs
+from tests.training import runs
+from tests.training.runs import CONFIG
 
-CONFIG = {
-    "model_name": "nest_tiny_s16_32",
-    "model": {
-        "image_size": 16,
-        "init_patch_embed_size": 4,
-        "embedding_dim": 8,
-        "num_heads": 2,
-        "num_layers_per_block": (1, 1),
-        "stochastic_depth_drop": 0.2,
-        "preprocessing": {"mean": [0.3] * 3, "std": [0.3] * 3, "crop_ratio": 1.0, "interpolation": "bilinear"},
-    },
-    "dataset": "digits",
-    "augment": {"type": "shift", "max_shift": 4},
-    "num_epochs": 2,
-    "per_device_batch_size": 64,
-    "learning_rate": 0.02,
-    "seed": 3,
-}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "first"
-    return workdir, main(CONFIG, workdir)
-
-
-def weights(workdir):
-    return keras.models.load_model(workdir / "model.keras").get_weights()
+SMALL_VIT = {"patch_size": 8, "hidden_size": 8, "num_layers": 2, "num_heads": 2, "mlp_dim": 16}
 
 
 def test_files(finished):
     workdir, metrics = finished
-    names = ["config.json", "curves.png", "history.csv", "metrics.json", "model.keras"]
-    assert sorted(path.name for path in workdir.iterdir()) == names
+    assert runs.files(workdir) == runs.FILES
     assert json.loads((workdir / "metrics.json").read_text()) == metrics
     config = json.loads((workdir / "config.json").read_text())
+    assert set(config) == {*resolve(CONFIG), "global_batch_size"}
     assert (config["seed"], config["weight_decay"], config["model"]["embedding_dim"]) == (3, 0.05, 8)
+    assert config["global_batch_size"] == 64
 
 
 def test_it_learns(finished):
     _, metrics = finished
-    assert metrics["examples"] == 360
+    assert (metrics["examples"], metrics["steps"], metrics["epochs"], metrics["seed"]) == (360, 44, 2, 3)
     # Ten classes; a run that learned nothing is at 0.1.
     assert metrics["top1"] > 0.25
     assert metrics["top1"] < metrics["top5"]
@@ -62,13 +44,28 @@ def test_it_learns(finished):
 
 def test_history_agrees_with_the_metrics(finished):
     workdir, metrics = finished
-    rows = report.read_history(workdir / "history.csv")
-    assert [row["epoch"] for row in rows] == [1, 2]
-    assert [row["step"] for row in rows] == [22, 44]
-    # The model that is kept is that of the last epoch.
-    assert rows[-1]["eval_accuracy"] == pytest.approx(metrics["top1"])
-    assert rows[-1]["eval_loss"] == pytest.approx(metrics["loss"], rel=1e-4)
-    assert rows[-1]["seconds"] == pytest.approx(metrics["train_seconds"])
+    rows = read_history(workdir / "history.csv")
+    assert [row["step"] for row in rows] == [8, 10, 16, 20, 22, 24, 30, 32, 40, 44]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [22, 44]
+    assert [row["epoch"] for row in rows] == pytest.approx([row["step"] / 22 for row in rows])
+    # The model that is kept is that of the last step.
+    last = rows[-1]
+    assert (last["eval_accuracy"], last["eval_top5"], last["eval_loss"]) == tuple(
+        metrics[name] for name in ("top1", "top5", "loss")
+    )
+    assert last["seconds"] == metrics["train_seconds"]
+    assert all(row["grad_norm"] > 0 and row["images_per_second"] > 0 for row in rows)
+
+
+def test_tensorboard_shows_the_history(finished):
+    workdir, _ = finished
+    events = EventAccumulator(str(workdir / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    rows = read_history(workdir / "history.csv")
+    for tag, column in (("train/loss", "loss"), ("eval/accuracy", "eval_accuracy")):
+        shown = [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
+        assert shown == [(row["step"], pytest.approx(row[column])) for row in rows if column in row]
+    assert events.PluginTagToContent("hparams")
 
 
 def test_saved_model_predicts_what_was_measured(finished):
@@ -81,68 +78,159 @@ def test_saved_model_predicts_what_was_measured(finished):
     assert np.mean(np.argmax(logits, 1) == test.labels) == pytest.approx(metrics["top1"])
 
 
-def test_same_seed_same_result_other_seed_another(finished, tmp_path):
-    workdir, metrics = finished
-    keras.utils.set_random_seed(99)
-    again = main(CONFIG, tmp_path / "again")
-    timing = ("train_seconds",)
-    assert {k: v for k, v in again.items() if k not in timing} == {k: v for k, v in metrics.items() if k not in timing}
-    for first, second in zip(weights(workdir), weights(tmp_path / "again"), strict=True):
-        np.testing.assert_array_equal(first, second)
-    main({**CONFIG, "seed": 4}, tmp_path / "other")
-    pairs = zip(weights(workdir), weights(tmp_path / "other"), strict=True)
-    assert any(not np.allclose(first, second) for first, second in pairs)
-
-
-def test_a_finished_run_is_not_replaced_in_silence(finished):
+def test_the_average_is_kept_and_not_the_weights(finished):
     workdir, _ = finished
-    before = {path.name: path.read_bytes() for path in workdir.iterdir()}
-    with pytest.raises(FileExistsError, match="--overwrite"):
-        main(CONFIG, workdir)
-    assert {path.name: path.read_bytes() for path in workdir.iterdir()} == before
+    model = keras.models.load_model(workdir / "model.keras")
+    last = tf.train.load_checkpoint(str(workdir / "checkpoints" / "ckpt-44"))
+    names = [name for name in last.get_variable_to_shape_map() if name.startswith("model/")]
+    in_training = [last.get_tensor(name) for name in names]
+    for weight in model.weights:
+        same_shape = [value for value in in_training if value.shape == weight.shape]
+        assert same_shape
+        assert not any(np.array_equal(value, weight) for value in same_shape), weight.path
 
 
-def test_rates_are_those_of_a_batch_of_256(tmp_path):
-    experiment = prepare({**CONFIG, "min_learning_rate": 0.004}, tmp_path)
-    config = experiment.schedule.get_config()
-    assert (config["learning_rate"], config["min_learning_rate"]) == (0.02 * 64 / 256, 0.004 * 64 / 256)
-    assert (config["steps_per_epoch"], config["num_epochs"]) == (22, 2)
+def snapshot(workdir):
+    return {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
 
 
-def test_images_reach_the_model_normalised_and_in_its_size(tmp_path):
-    experiment = prepare({**CONFIG, "augment": {"type": "none"}}, tmp_path)
-    images, labels = next(iter(experiment.test))
-    _, test, _ = digits.load()
-    expected = keras_nest.preprocessor(experiment.model)(test.images[:64])
-    np.testing.assert_array_equal(images, expected)
-    np.testing.assert_array_equal(labels, test.labels[:64])
-    assert images.shape == (64, 16, 16, 3)
-    # The darkest pixel is at (0 - mean) / std.
-    assert float(keras.ops.min(images)) == pytest.approx(-1, abs=1e-5)
+def test_a_finished_run_is_not_repeated(finished):
+    workdir, metrics = finished
+    before = snapshot(workdir)
+    assert main(CONFIG, workdir) == metrics
+    assert snapshot(workdir) == before
 
 
-def test_mixed_images_from_class_folders(tmp_path):
-    """The papers' own fields, on photographs of several sizes."""
-    photographs.write_folder(tmp_path / "photos")
-    stages = {"augment": {"type": "randaugment"}, "randerasing": {"erase_prob": 0.25}, "mix": {"mixup_alpha": 0.8}}
-    change = {"dataset": str(tmp_path / "photos"), "per_device_batch_size": 5, "num_epochs": 1, **stages}
-    metrics = main({**CONFIG, **change}, tmp_path / "run")
-    assert metrics["examples"] == 8
-    row = report.read_history(tmp_path / "run" / "history.csv")[-1]
-    assert row["eval_accuracy"] == pytest.approx(metrics["top1"])
+def test_another_run_is_refused(finished):
+    workdir, _ = finished
+    before = snapshot(workdir)
+    message = r"another run \(learning_rate is 0.02 there and 0.04 here, seed is 3 there and 5 here\); choose another"
+    with pytest.raises(FileExistsError, match=message):
+        main({**CONFIG, "learning_rate": 0.04, "seed": 5}, workdir)
+    assert snapshot(workdir) == before
 
 
-def test_parts_and_size_of_fine_tuning(tmp_path):
-    """`pp` of ViT names the images to train on, those to test on, and their size."""
-    photographs.write_folder(tmp_path / "photos")
-    (tmp_path / "photos" / "train").rename(tmp_path / "photos" / "most")
-    change = {"dataset": str(tmp_path / "photos"), "per_device_batch_size": 5, "augment": {"type": "none"}}
-    small = {"patch_size": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
-    pp = {"train": "most", "test": "test", "crop": 24}
-    experiment = prepare({**CONFIG, **change, "model_name": "ViT-Ti_16", "model": small, "pp": pp}, tmp_path / "run")
-    images, _ = next(iter(experiment.train))
-    assert images.shape == (5, 24, 24, 3)
-    assert experiment.model.input_shape == (None, 24, 24, 3)
+def test_checkpoints_without_their_configuration_are_refused(finished, tmp_path):
+    shutil.copytree(finished[0] / "checkpoints", tmp_path / "checkpoints")
+    with pytest.raises(FileExistsError, match=r"holds checkpoints already, without config.json; choose another --work"):
+        main(CONFIG, tmp_path)
+    assert runs.files(tmp_path) == {"checkpoints"}
+
+
+def test_evaluating_only_what_was_trained_in_the_place_of_the_training(finished, tmp_path):
+    workdir, metrics = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").touch()
+    config = {**CONFIG, "eval_only": True, "init_checkpoint": str(workdir / "model.keras")}
+    with pytest.raises(FileExistsError, match="another run"):
+        main(config, tmp_path / "run")
+    evaluated = main(config, tmp_path / "run", overwrite=True)
+    assert runs.files(tmp_path / "run") == {"config.json", "confusion.png", "metrics.json", "notes.txt"}
+    for name in ("top1", "top5", "loss", "examples", "parameters", "seed"):
+        assert evaluated[name] == metrics[name], name
+    assert (evaluated["steps"], evaluated["epochs"], evaluated["train_seconds"]) == (0, 0, 0)
+    assert evaluated["eval_images_per_second"] > 0
+
+
+def test_evaluating_a_flax_checkpoint_of_what_was_trained(finished, tmp_path):
+    workdir, metrics = finished
+    model = keras.models.load_model(workdir / "model.keras")
+    conversion.write_checkpoint(model, tmp_path / "weights.msgpack")
+    change = {"eval_only": True, "init_checkpoint": str(tmp_path / "weights.msgpack"), "ema_decay": 0.0}
+    evaluated = main({**CONFIG, **change}, tmp_path / "run")
+    assert [evaluated[name] for name in ("top1", "top5", "loss")] == [metrics[n] for n in ("top1", "top5", "loss")]
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(tmp_path_factory):
+    """ViT's kind of configuration on photographs of several sizes, with a published file to start from."""
+    path = tmp_path_factory.mktemp("fine_tuning")
+    photographs.write_folder(path / "photos")
+    source = keras_nest.create_model("ViT-Ti_16", num_classes=21, image_size=32, **SMALL_VIT)
+    conversion.write_checkpoint(source, path / "ViT-Ti_16.npz", layout="pre_linen")
+    config = {
+        "model_name": "ViT-Ti_16",
+        "model": SMALL_VIT,
+        "pretrained_dir": str(path),
+        "dataset": str(path / "photos"),
+        "pp": {"train": "train", "test": "test", "crop": 24},
+        "randerasing": {"erase_prob": 0.25},
+        "mix": {"mixup_alpha": 0.8},
+        "transfer": "uint8",
+        "freeze": ["Transformer/encoderblock_*", "cls"],
+        "dtype_policy": "mixed_bfloat16",
+        "total_steps": 3,
+        "warmup_steps": 1,
+        "batch": 8,
+        "batch_eval": 5,
+        "accum_steps": 2,
+        "base_lr": 0.5,
+        "progress_every": 2,
+        "checkpoint_every": 0,
+    }
+    return source, path / "run", main(config, path / "run")
+
+
+def test_fine_tuning(fine_tuned):
+    _, workdir, metrics = fine_tuned
+    assert (metrics["examples"], metrics["steps"], metrics["epochs"]) == (8, 3, 3 * 8 / 16)
+    rows = read_history(workdir / "history.csv")
+    assert [row["step"] for row in rows] == [2, 3]
+    assert [row["epoch"] for row in rows] == [1, 1.5]
+    assert rows[-1]["eval_accuracy"] == metrics["top1"]
+    assert runs.files(workdir) == runs.FILES
+    assert {path.name for path in (workdir / "checkpoints").glob("*.index")} == {"ckpt-3.index"}
+    model = keras.models.load_model(workdir / "model.keras")
+    assert (model.output_shape, model.input_shape) == ((None, 4), (None, 24, 24, 3))
+
+
+def test_frozen_layers_stay_bit_for_bit(fine_tuned):
+    source, workdir, _ = fine_tuned
+    model = keras.models.load_model(workdir / "model.keras")
+    before, after = ({variable.path: np.asarray(variable) for variable in m.weights} for m in (source, model))
+    frozen = [path for path in after if "encoderblock" in path or path.startswith("cls")]
+    assert len(frozen) == 1 + 2 * 16
+    assert all(np.array_equal(before[path], after[path]) for path in frozen)
+    for path in set(after) - set(frozen):
+        assert before[path].shape != after[path].shape or not np.array_equal(before[path], after[path]), path
+
+
+# Weights of 1e25 after the first steps, and products of them in the next.
+NOT_FINITE = {"learning_rate": 1e26, "warmup_epochs": 1, "checkpoint_every_steps": 1, "ema_decay": 0, "accum_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def not_finite(tmp_path_factory):
+    path = tmp_path_factory.mktemp("not_finite")
+    return runs.write_config(path / "config.py", {**CONFIG, **NOT_FINITE}), path / "run"
+
+
+@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+def test_not_finite_is_one_sentence_that_names_step_and_checkpoint(not_finite, capsys):
+    flag, workdir = not_finite
+    with pytest.raises(SystemExit) as ended:
+        run(["train_keras.py", flag, f"--workdir={workdir}"])
+    assert ended.value.code == 1
+    good = tf.train.latest_checkpoint(str(workdir / "checkpoints"))
+    step = int(good.rsplit("-", 1)[1]) + 1
+    assert capsys.readouterr().err == (
+        f"error: At step {step} the loss, its gradient or a weight was infinite or not a number. The last good "
+        f"checkpoint is {good}; a lower learning rate, a longer warm-up or clipping may help.\n"
+    )
+    assert runs.files(workdir) == {"config.json", "history.csv", "checkpoints", "tensorboard"}
+
+
+def test_the_last_good_checkpoint_is_finite_and_can_be_gone_on_from(not_finite):
+    _, workdir = not_finite
+    good = tf.train.load_checkpoint(str(workdir / "checkpoints"))
+    values = [good.get_tensor(name) for name in good.get_variable_to_shape_map() if name.startswith("model/")]
+    assert len(values) > 30
+    assert all(np.isfinite(value).all() for value in values)
+    rows = read_history(workdir / "history.csv")
+    assert all(np.isfinite(list(row.values())).all() for row in rows)
+    trainer = prepare({**CONFIG, **NOT_FINITE}, workdir).trainer
+    assert Checkpoints(workdir / "checkpoints", trainer).restore() == rows[-1]["step"]
+    assert all(np.isfinite(variable).all() for variable in trainer.optimizer.variables)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +242,18 @@ def test_parts_and_size_of_fine_tuning(tmp_path):
         ({"per_device_batch_size": 2000}, "A batch of 2000 cannot be filled from 1437 training images"),
         ({"learning_rate_schedule": "step"}, "learning_rate_schedule is 'step'"),
         ({"warmup_epochs": 2}, "warmup_epochs is 2; it must be less than num_epochs, 2"),
-        ({"optim": "sgd"}, "optim is 'sgd'"),
+        ({"optim": "sgd2"}, "optim is 'sgd2'"),
         ({"augment": {"type": "mix"}}, "augment.type is 'mix'"),
+        ({"freeze": "Encoder"}, "freeze names 'Encoder', which no layer has"),
+        ({"eval_only": True}, "eval_only needs weights"),
+        ({"grad_clip_max_norm": -1}, "clip_norm is -1"),
+        ({"sam_rho": -0.1}, "rho is -0.1; it must be positive"),
+        ({"ema_decay": 1.5}, "ema_decay is 1.5; it must be at least 0"),
+        ({"seed": -1}, "seed is -1; it must be"),
     ],
 )
 def test_wrong_configurations_leave_nothing_behind(change, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as refused:
         main({**CONFIG, **change}, tmp_path / "run")
+    assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()

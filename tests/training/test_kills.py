@@ -1,0 +1,131 @@
+"""A training that is killed twenty times, from its start-up to its last file, ends as one that is not."""
+
+import dataclasses
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_nest.training.history import read_history
+from tests.training import runs
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# 132 steps, of which a process does some ten before it is killed; one level, which is traced sooner than two.
+CONFIG = {
+    **runs.CONFIG,
+    "model": {**runs.CONFIG["model"], "num_layers_per_block": (2,)},
+    "num_epochs": 6,
+    "ema_decay": 0.0,
+    "accum_steps": 1,
+    "mix": {},
+    "checkpoint_every_steps": 4,
+    "eval_every_steps": 44,
+}
+LAST = "ckpt-132"
+
+
+def start(workdir):
+    flag = runs.write_config(workdir.with_suffix(".py"), CONFIG)
+    command = [sys.executable, str(ROOT / "train_keras.py"), flag, f"--workdir={workdir}"]
+    with open(workdir.with_suffix(".log"), "ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+
+def newest(workdir):
+    found = tf.train.latest_checkpoint(str(workdir / "checkpoints"))
+    return found and pathlib.Path(found).name
+
+
+def version(path):
+    """Another number for each file that was moved to a path."""
+    return path.stat().st_ino if path.exists() else None
+
+
+@dataclasses.dataclass
+class Kill:
+    """Waits until something `has_happened`, then some seconds more, then kills."""
+
+    has_happened: Callable[[], bool]
+    seconds: float
+
+    def __call__(self, process):
+        while not self.has_happened():
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.001)
+        time.sleep(self.seconds)
+        process.kill()
+        assert process.wait() == -9, "it ended before it was killed"
+
+
+def passes(seconds):
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+
+def changes(look, *arguments):
+    before = look(*arguments)
+    return lambda: look(*arguments) not in (None, before)
+
+
+def first_of(*conditions):
+    return lambda: any(condition() for condition in conditions)
+
+
+def kills(workdir, starting):
+    """Eight in the `starting` seconds, nine around checkpoints, three while the results are written."""
+    lot = random.Random(0)
+    moments = ["starting"] * 8 + ["checkpoint"] * 9
+    lot.shuffle(moments)
+    for moment in moments:
+        if moment == "starting":
+            # The machine may have become faster meanwhile.
+            yield Kill(first_of(passes(lot.uniform(0, starting)), changes(newest, workdir)), 0)
+        else:
+            yield Kill(changes(newest, workdir), lot.uniform(0, 0.25))
+    yield Kill(lambda: newest(workdir) == LAST, lot.uniform(0, 0.3))
+    yield Kill(changes(version, workdir / "model.keras"), lot.uniform(0, 0.05))
+    yield Kill(changes(version, workdir / "curves.png"), lot.uniform(0, 0.05))
+
+
+def assert_in_order(workdir):
+    """What lies there after a kill is complete, or is not there."""
+    if newest(workdir):
+        checkpoint = tf.train.load_checkpoint(str(workdir / "checkpoints"))
+        names = [name for name in checkpoint.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+        assert all(np.isfinite(checkpoint.get_tensor(name)).all() for name in names)
+        steps = [row["step"] for row in read_history(workdir / "history.csv")]
+        assert int(newest(workdir).removeprefix("ckpt-")) in steps
+    if (workdir / "model.keras").exists():
+        keras.models.load_model(workdir / "model.keras")
+    assert not (workdir / "metrics.json").exists()
+
+
+@pytest.mark.slow
+def test_twenty_kills(tmp_path):
+    undisturbed, workdir = tmp_path / "undisturbed", tmp_path / "run"
+    process, began = start(undisturbed), time.perf_counter()
+    while not newest(undisturbed):
+        assert process.poll() is None, undisturbed.with_suffix(".log").read_text()
+        time.sleep(0.01)
+    starting = time.perf_counter() - began
+    assert process.wait() == 0
+    reached = []
+    for kill in kills(workdir, starting):
+        kill(start(workdir))
+        assert_in_order(workdir)
+        reached.append(newest(workdir))
+    assert len(reached) == 20
+    assert reached[-4] != LAST == reached[-1], "the results were written after all kills in the training"
+    assert start(workdir).wait() == 0, workdir.with_suffix(".log").read_text()
+    runs.assert_same_results(workdir, undisturbed)
+    assert runs.files(workdir / "checkpoints") == runs.files(undisturbed / "checkpoints")
+    assert json.loads((workdir / "metrics.json").read_text())["steps"] == 132
+    print(f"\nCheckpoints at the kills: {reached}")

@@ -1,0 +1,113 @@
+"""Steps, batches and rates of both kinds of configuration."""
+
+import dataclasses
+import types
+
+import pytest
+
+from keras_nest.training.config import resolve
+from keras_nest.training.plan import Plan, plan_of
+
+OF_NEST = {"model_name": "nest_tiny", "dataset": "digits", "num_epochs": 4, "per_device_batch_size": 64}
+OF_VIT = {"model_name": "ViT-Ti_16", "dataset": "digits", "total_steps": 30, "warmup_steps": 3, "batch": 96}
+IMAGES = 1437
+
+
+def plan(config, replicas=1, images=IMAGES, **change):
+    """The plan on so many replicas; nothing else of a strategy matters."""
+    return plan_of(resolve({**config, **change}), images, types.SimpleNamespace(num_replicas_in_sync=replicas))
+
+
+def test_nest_counts_in_epochs_and_devices():
+    rates = {"learning_rate": 0.02, "min_learning_rate": 0.004, "warmup_epochs": 1}
+    on_one, on_two = plan(OF_NEST, **rates), plan(OF_NEST, 2, **rates)
+    assert (on_one.batch_size, on_one.eval_batch_size, on_one.steps_per_epoch, on_one.total_steps) == (64, 64, 22, 88)
+    assert (on_two.batch_size, on_two.eval_batch_size, on_two.steps_per_epoch, on_two.total_steps) == (128, 128, 11, 44)
+    for planned, batch, steps in ((on_one, 64, 22), (on_two, 128, 11)):
+        assert planned.schedule.get_config() == {
+            "learning_rate": 0.02 * batch / 256,
+            "min_learning_rate": 0.004 * batch / 256,
+            "steps_per_epoch": steps,
+            "num_epochs": 4,
+            "schedule": "cosine",
+            "warmup_epochs": 1,
+            "name": "warmup_decay",
+        }
+
+
+def test_what_is_left_of_an_epoch_is_no_step():
+    assert plan(OF_NEST, images=127).steps_per_epoch == 1
+    assert plan(OF_NEST, images=128).steps_per_epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "every"),
+    [
+        ({}, (0, 22, 22)),
+        ({"eval_per_epochs": 2}, (0, 44, 44)),
+        ({"eval_every_steps": 7}, (0, 7, 7)),
+        ({"eval_every_steps": 7, "eval_per_epochs": 2, "checkpoint_every_steps": 5}, (0, 7, 5)),
+        ({"log_loss_every_steps": 3}, (3, 22, 22)),
+    ],
+)
+def test_how_often_something_happens(change, every):
+    planned = plan(OF_NEST, **change)
+    assert (planned.log_every, planned.eval_every, planned.checkpoint_every) == every
+
+
+def test_number_of_steps_instead_of_epochs():
+    planned = plan(OF_NEST, num_train_steps=10)
+    assert (planned.total_steps, planned.steps_per_epoch, planned.eval_every) == (10, 2, 2)
+    assert planned.schedule.get_config()["steps_per_epoch"] == 2
+    with pytest.raises(ValueError, match="steps_per_epoch is 0; an epoch needs at least one step"):
+        plan(OF_NEST, num_train_steps=3)
+
+
+def test_vit_counts_in_steps_and_the_whole_batch():
+    planned = plan(OF_VIT, 2, base_lr=0.01, decay_type="linear", eval_every=9, progress_every=4, checkpoint_every=0)
+    assert (planned.batch_size, planned.total_steps, planned.steps_per_epoch) == (96, 30, IMAGES / 96)
+    assert (planned.log_every, planned.eval_every, planned.checkpoint_every) == (4, 9, 0)
+    rates = planned.schedule.get_config()
+    assert (rates["base_lr"], rates["total_steps"], rates["warmup_steps"]) == (0.01, 30, 3)
+    assert rates["decay_type"] == "linear"
+
+
+@pytest.mark.parametrize(("replicas", "size"), [(1, 33), (2, 34), (8, 40), (11, 33)])
+def test_test_batches_of_vit_are_filled_up_until_they_divide(replicas, size):
+    assert plan(OF_VIT, replicas, batch=replicas * 8, accum_steps=1, batch_eval=33).eval_batch_size == size
+
+
+def test_what_happens_at_a_step():
+    every = {"log_every": 2, "eval_every": 3, "checkpoint_every": 5}
+    planned = dataclasses.replace(plan(OF_NEST, num_train_steps=11), **every)
+    steps = range(1, 12)
+    assert [step for step in steps if planned.evaluates_at(step)] == [3, 6, 9, 11]
+    assert [step for step in steps if planned.saves_at(step)] == [5, 10, 11]
+    assert [step for step in steps if planned.logs_at(step)] == [2, 3, 4, 5, 6, 8, 9, 10, 11]
+
+
+def test_without_evaluations_and_checkpoints_there_are_those_of_the_end():
+    planned = Plan(8, 8, 4, 2.0, None, log_every=0, eval_every=0, checkpoint_every=0)
+    assert [step for step in range(1, 5) if planned.logs_at(step)] == [4]
+    assert planned.evaluates_at(4)
+    assert planned.saves_at(4)
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "replicas", "message"),
+    [
+        (OF_NEST, {"per_device_batch_size": 1000}, 2, "A batch of 2000 cannot be filled from 1437 training images"),
+        (OF_VIT, {"batch": 1438}, 1, "A batch of 1438 cannot be filled from 1437 training images"),
+        (OF_VIT, {"batch": 97}, 4, "A batch of 97 cannot be divided evenly among 4 replicas; 96 can"),
+        (OF_VIT, {"batch": 3}, 4, "A batch of 3 cannot be divided evenly among 4 replicas; 4 can"),
+        (OF_VIT, {"accum_steps": 7}, 2, "A replica's batch of 48 cannot be divided evenly into accum_steps=7 parts"),
+        (OF_NEST, {"accum_steps": 3}, 2, "A replica's batch of 64 cannot be divided evenly into accum_steps=3 parts"),
+        (OF_NEST, {"warmup_epochs": 4}, 1, "warmup_epochs is 4; it must be less than num_epochs, 4"),
+        (OF_NEST, {"learning_rate_schedule": "step"}, 1, "learning_rate_schedule is 'step'"),
+        (OF_VIT, {"warmup_steps": 30}, 1, "warmup_steps is 30; it must be at least 0 and below total_steps, 30"),
+        (OF_VIT, {"decay_type": "cubic"}, 1, "decay_type is 'cubic'"),
+    ],
+)
+def test_refused(config, change, replicas, message):
+    with pytest.raises(ValueError, match=message):
+        plan(config, replicas, **change)

@@ -1,0 +1,109 @@
+"""A training that is broken off again and again ends as one that is not."""
+
+import contextlib
+import json
+import shutil
+
+import keras
+import pytest
+import tensorflow as tf
+
+from keras_nest.models import NesT
+from keras_nest.training import checkpoints, loop, run_directory
+from keras_nest.training.main import main
+from tests.training import runs
+
+
+class BrokenOffError(Exception):
+    """As if the machine had gone."""
+
+
+@contextlib.contextmanager
+def broken_off(owner, name, when, before=lambda *arguments: None):
+    """Breaks off where a function is called and `when(*arguments)` holds, after doing something else instead."""
+    original = getattr(owner, name)
+
+    def function(*arguments, **options):
+        if when(*arguments):
+            before(*arguments)
+            raise BrokenOffError
+        return original(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, function)
+        yield
+
+
+def write_half(checkpoints, step):
+    """A checkpoint as it lies there before it is complete."""
+    data = checkpoints._directory / f"ckpt-{step}.data-00000-of-00001"
+    checkpoints._checkpoint.write(str(checkpoints._directory / f"ckpt-{step}"))
+    data.write_bytes(data.read_bytes()[:-100])
+
+
+def at_step(wanted):
+    return lambda loop, *_: loop._step == wanted - 1
+
+
+def is_save_of(wanted):
+    return lambda checkpoints, step: step == wanted
+
+
+def is_of_metrics(path, content):
+    return path.name == "metrics.json"
+
+
+def always(*_):
+    return True
+
+
+# Where it is broken off, and the newest checkpoint then.
+MOMENTS = {
+    "between a row and its checkpoint": (checkpoints.Checkpoints, "save", is_save_of(8), always, None),
+    "while a checkpoint is written": (checkpoints.Checkpoints, "save", is_save_of(16), write_half, 8),
+    "after a step": (loop.Loop, "on_train_batch_end", at_step(27), always, 24),
+    "before the model is written": (NesT, "save", always, always, 44),
+    "before the metrics are written": (run_directory, "write_json", is_of_metrics, always, 44),
+}
+
+
+def test_any_moment(finished, tmp_path):
+    workdir = tmp_path / "run"
+    for seed, (moment, (owner, name, when, before, newest)) in enumerate(MOMENTS.items()):
+        keras.utils.set_random_seed(seed)
+        with broken_off(owner, name, when, before), pytest.raises(BrokenOffError):
+            main(runs.CONFIG, workdir)
+        found = tf.train.latest_checkpoint(str(workdir / "checkpoints"))
+        assert found == (newest and str(workdir / "checkpoints" / f"ckpt-{newest}")), moment
+        assert not (workdir / "metrics.json").exists()
+        # A directory that was moved meanwhile is the same.
+        workdir = shutil.move(workdir, tmp_path / f"moved_{seed}")
+    metrics = main(runs.CONFIG, workdir)
+    assert json.loads((workdir / "metrics.json").read_text()) == metrics
+    runs.assert_same_results(workdir, finished[0])
+
+
+def test_the_states_that_matter_are_really_there(finished):
+    """A test that compares nothing would pass."""
+    workdir, _ = finished
+    names = [name for name, _ in tf.train.list_variables(str(workdir / "checkpoints" / "ckpt-44"))]
+    model = keras.models.load_model(workdir / "model.keras")
+    seeds = [variable for variable in model.variables if "seed_generator_state" in variable.path]
+    assert seeds
+    # Weights and seeds; and for each weight two moments and the average, and the number of steps.
+    weights = len(model.weights)
+    assert len([name for name in names if name.startswith("model/")]) == weights + len(seeds)
+    assert len([name for name in names if name.startswith("optimizer/")]) >= 3 * weights + 1
+
+
+@pytest.mark.slow
+def test_on_two_replicas(tmp_path):
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    config = {**runs.CONFIG, "per_device_batch_size": 32}
+    main(config, tmp_path / "undisturbed", strategy=tf.distribute.MirroredStrategy(devices))
+    for step in (13, 29):
+        with broken_off(loop.Loop, "on_train_batch_end", at_step(step)), pytest.raises(BrokenOffError):
+            main(config, tmp_path / "run", strategy=tf.distribute.MirroredStrategy(devices))
+    metrics = main(config, tmp_path / "run", strategy=tf.distribute.MirroredStrategy(devices))
+    assert metrics["steps"] == 44
+    runs.assert_same_results(tmp_path / "run", tmp_path / "undisturbed")
