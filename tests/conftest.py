@@ -5,9 +5,12 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import tensorflow as tf
 
-# The CPU as two devices, for `tf.distribute`; what names no device runs on the first, as before.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
+def pytest_configure(config):
+    """Makes the CPU two devices, for `tf.distribute`; what names no device runs on the first, as before."""
+    if config.getoption("numprocesses", None):
+        return  # This process only hands out tests, and importing TensorFlow would hold up the others.
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

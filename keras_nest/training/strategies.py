@@ -1,5 +1,6 @@
 """Where a training runs: one device, several, or several machines."""
 
+import functools
 import os
 import socket
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute
     if name == "multi_worker" or (name == "auto" and os.environ.get("TF_CONFIG")):
         return _multi_worker()
     if name == "mirrored" or (name == "auto" and len(tf.config.list_physical_devices("GPU")) > 1):
-        return tf.distribute.MirroredStrategy()
+        return _mirrored()
     return tf.distribute.get_strategy()
 
 
@@ -111,6 +112,12 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         return f"the {kind}"
     kind = f"{strategy.num_replicas_in_sync} {kind}s"
     return f"{kind} of {machines(strategy)} machines" if machines(strategy) > 1 else kind
+
+
+@functools.cache
+def _mirrored() -> tf.distribute.Strategy:
+    """One for the whole process: TensorFlow numbers the sums of each strategy anew, and equal numbers get mixed up."""
+    return tf.distribute.MirroredStrategy()
 
 
 def _multi_worker() -> tf.distribute.Strategy:

@@ -100,7 +100,11 @@ class Trainer(keras.Model):
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         if self.prepare is not None:
             batch = Batch(*self.prepare(batch.images, batch.labels))
-        gradients = self._gradients(batch, measured=True) if self.sharpness is None else self._sharp_gradients(batch)
+        gradients = (
+            self._gradients(batch, measured=True)
+            if self.sharpness is None
+            else self._sharp_gradients(batch, self.sharpness)
+        )
         gradients = sum_over_replicas(gradients)
         norm = tf.linalg.global_norm(gradients)
         if self.clip_norm:
@@ -167,11 +171,11 @@ class Trainer(keras.Model):
 
         # A loop, not copies of the model side by side, which would run at the same time and save no memory.
         start = (0, *map(tf.zeros_like, self._values()))
-        return list(tf.while_loop(lambda index, *_: index < self.accum_steps, add_part, start, parallel_iterations=1))[
-            1:
-        ]
+        count = self.accum_steps
+        _, *total = tf.while_loop(lambda index, *_: index < count, add_part, start, parallel_iterations=1)
+        return total
 
-    def _sharp_gradients(self, batch: Batch) -> list[tf.Tensor]:
+    def _sharp_gradients(self, batch: Batch, sharpness: SharpnessAware) -> list[tf.Tensor]:
         """As `_gradients`, where the loss is higher nearby."""
         state = [variable.value for variable in self.non_trainable_variables]
         before = [tf.identity(variable) for variable in state]
@@ -183,7 +187,7 @@ class Trainer(keras.Model):
                 variable.assign(value)
             return self._gradients(batch, measured=False)
 
-        return self.sharpness.gradients(clean, self._values(), again, self.optimizer.learning_rate)
+        return sharpness.gradients(clean, self._values(), again, self.optimizer.learning_rate)
 
     def _gradients_at_once(self, batch: Batch, measured: bool) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:

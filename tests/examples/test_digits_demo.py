@@ -115,7 +115,7 @@ def test_an_export_with_other_predictions_is_noticed(demonstration, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "accuracy"), [(0, 0.99), (1, 0.985), (2, 0.985), (3, 0.985), (4, 0.985)])
+@pytest.mark.parametrize(("seed", "accuracy"), [(0, 0.99), (1, 0.985)])
 def test_accuracy(seed, accuracy, tmp_path):
     done = demo(f"--workdir={tmp_path}", f"--seed={seed}", timeout=900)
     assert done.returncode == 0, done.stderr

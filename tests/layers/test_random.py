@@ -6,12 +6,13 @@ import pytest
 import tensorflow as tf
 
 from keras_nest.layers import Dropout, ReplicaSeedGenerator, StochasticDepth
+from keras_nest.training import create_strategy
 
 
 @pytest.fixture(scope="module")
 def masks_by_layer():
     """Layer, ours or of stock Keras -> boolean array (steps, replicas, 64)."""
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = create_strategy("mirrored")
     with strategy.scope():
         layers = {"dropout": Dropout(0.5, seed=1), "stochastic_depth": StochasticDepth(0.5, seed=1)}
         layers["stock"] = keras.layers.Dropout(0.5, seed=1)

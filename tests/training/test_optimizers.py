@@ -163,8 +163,12 @@ def fresh():
 
 @pytest.mark.parametrize(
     ("optim", "kind", "decoupled", "in_loss"),
-    [("adamw", AdamW, 0.5, False), ("adam", AdamW, 0.5, True), ("sgd", Momentum, None, True)]
-    + [("momentum", Momentum, None, False)],
+    [
+        ("adamw", AdamW, 0.5, False),
+        ("adam", AdamW, 0.5, True),
+        ("sgd", Momentum, None, True),
+        ("momentum", Momentum, None, False),
+    ],
 )
 def test_where_decay_goes(fresh, optim, kind, decoupled, in_loss):
     optimizer = create_optimizer(fresh, optim, RATES, weight_decay=0.5, momentum=0.7)

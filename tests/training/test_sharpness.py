@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_nest.layers.stochastic_depth import StochasticDepth
-from keras_nest.training import FineTuningDecay, Momentum, SharpnessAware, Trainer, distribute
+from keras_nest.training import FineTuningDecay, Momentum, SharpnessAware, Trainer, create_strategy, distribute
 from keras_nest.training.objectives import cross_entropy
 from tests import keras_models
 
@@ -25,7 +25,7 @@ GSAM = SharpnessAware(0.3, rho_min=0.05, alpha=0.4, max_rate=0.5, min_rate=0.1)
 
 @functools.cache
 def mirrored():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return create_strategy("mirrored")
 
 
 def network(drop_rate=0.0):

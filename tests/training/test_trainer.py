@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_nest.data import Recipe, random_mix
 from keras_nest.layers.stochastic_depth import StochasticDepth
 from keras_nest.models.base import STRETCHED_PREPROCESSING
-from keras_nest.training import AdamW, Momentum, Trainer, distribute
+from keras_nest.training import AdamW, Momentum, Trainer, create_strategy, distribute
 from keras_nest.training.objectives import accuracy, cross_entropy
 from tests import keras_models
 
@@ -19,7 +19,7 @@ DRAWS = np.random.default_rng(0)
 IMAGES = DRAWS.standard_normal((STEPS, BATCH, 4, 4, 2)).astype(np.float32)
 LABELS = DRAWS.integers(0, CLASSES, (STEPS, BATCH)).astype(np.int32)
 PLACES = ("one_device", "mirrored")
-# Adam would make a step of the size of the learning rate of a gradient of the size of rounding; a large epsilon does not.
+# Adam makes a whole step of a gradient that is mere rounding; with a large epsilon it does not.
 OPTIMIZERS = {
     "adamw": lambda **options: AdamW(0.01, weight_decay=0.1, epsilon=1e-3, **options),
     "momentum": lambda **options: Momentum(0.1, accumulator_dtype="bfloat16", **options),
@@ -31,7 +31,7 @@ AVERAGED = {"use_ema": True, "ema_momentum": 0.8}
 
 @functools.cache
 def strategy(place):
-    return tf.distribute.get_strategy() if place == "one_device" else tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return tf.distribute.get_strategy() if place == "one_device" else create_strategy("mirrored")
 
 
 def network(dtype="float32"):
@@ -156,16 +156,18 @@ class TestDropPath:
         kept = StochasticDepth(rate, seed=5)(inputs)
         return keras.Model(inputs, keras.layers.Dense(1, kernel_initializer="ones")(kept))
 
+    @staticmethod
     @functools.cache
-    def kept(self, place):
+    def kept(place):
         """How many images of each step were kept."""
+        steps, batch = TestDropPath.STEPS, TestDropPath.BATCH
         with strategy(place).scope():
-            trainer = Trainer(self.keeping())
+            trainer = Trainer(TestDropPath.keeping())
             trainer.compile(keras.optimizers.SGD(0.0), lambda labels, answers: answers[:, 0])
-        images = np.ones((self.STEPS, self.BATCH, 1), np.float32)
-        fitting = {"epochs": self.STEPS, "steps_per_epoch": 1, "shuffle": False, "verbose": 0}
+        images = np.ones((steps, batch, 1), np.float32)
+        fitting = {"epochs": steps, "steps_per_epoch": 1, "shuffle": False, "verbose": 0}
         losses = trainer.fit(batches(place, images, images[..., 0]), **fitting).history["loss"]
-        return np.rint(np.array(losses) * self.BATCH / 2)
+        return np.rint(np.array(losses) * batch / 2)
 
     def test_replicas_draw_masks_of_their_own(self):
         """With the same mask on both, every number would be even."""
@@ -353,7 +355,7 @@ class TestRefused:
             trainer_of(optimizer=optimizer)
 
     def test_half_precision(self):
-        with pytest.raises(ValueError, match="'dense.*' computes in float16, .*; use the policy mixed_bfloat16"):
+        with pytest.raises(ValueError, match=r"'dense.*' computes in float16, .*; use the policy mixed_bfloat16"):
             trainer_of(model=functools.partial(network, "mixed_float16"))
 
     def test_xla_under_a_strategy(self):
