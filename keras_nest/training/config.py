@@ -191,7 +191,7 @@ def _check(config: Mapping[str, Any]) -> None:
             known = " or ".join(map(repr, choices))
             raise ValueError(f"{field} is {config[field]!r}; it must be {known}.")
     if not times:
-        _check_ranges(config["seed"], config["ema_decay"])
+        _check_ranges(config["seed"], config["ema_decay"], tuple(config["profile_steps"]))
     if config["dtype_policy"] not in ("float32", "mixed_bfloat16"):
         raise ValueError(
             f"dtype_policy is {config['dtype_policy']!r}; it must be 'float32' or 'mixed_bfloat16', since the loss "
@@ -199,8 +199,10 @@ def _check(config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_ranges(seed: Any, ema_decay: Any) -> None:
+def _check_ranges(seed: Any, ema_decay: Any, profile_steps: tuple[Any, ...]) -> None:
     if not (type(seed) is int and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to 2**32 - 1.")
     if not 0 <= ema_decay < 1:
         raise ValueError(f"ema_decay is {ema_decay!r}; it must be at least 0 and below 1.")
+    if profile_steps and not (len(profile_steps) == 2 and 0 < profile_steps[0] <= profile_steps[1]):
+        raise ValueError(f"profile_steps is {profile_steps}; it must be the first and the last step, such as (10, 20).")

@@ -9,7 +9,7 @@ from keras_nest.training.history import COLUMNS, History, read_history, write_hi
 
 TRAINING = {column: 0.1 + place for place, column in enumerate(COLUMNS) if not column.startswith("eval_")}
 EVALUATED = {column: 0.3 + place for place, column in enumerate(COLUMNS)}
-ROWS = [{**TRAINING, "step": 2.0}, {**EVALUATED, "step": 4.0}, {**TRAINING, "step": 6.0, "loss": 1e-12}]
+ROWS = [{**TRAINING, "step": 2}, {**EVALUATED, "step": 4}, {**TRAINING, "step": 6, "loss": 1e-12}]
 
 
 def written(board):
@@ -29,6 +29,7 @@ def test_round_trip(tmp_path):
     assert lines[0] == ",".join(COLUMNS)
     assert lines[1].endswith(",,,"), "no evaluation, empty cells"
     assert read_history(tmp_path / "history.csv") == ROWS
+    assert all(type(row["step"]) is int for row in read_history(tmp_path / "history.csv"))
 
 
 def test_file_grows_with_the_rows(tmp_path):
@@ -48,8 +49,9 @@ def test_rows_after_the_checkpoint_are_dropped(step, kept, tmp_path):
     history = History(tmp_path / "history.csv", None, step)
     assert history.rows == ROWS[:kept]
     assert read_history(tmp_path / "history.csv") == ROWS, "until the next row, nothing is lost"
-    history.append(EVALUATED)
-    assert read_history(tmp_path / "history.csv") == [*ROWS[:kept], EVALUATED]
+    row = {**EVALUATED, "step": 8}
+    history.append(row)
+    assert read_history(tmp_path / "history.csv") == [*ROWS[:kept], row]
 
 
 def test_tensorboard(tmp_path):

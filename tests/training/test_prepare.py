@@ -13,7 +13,7 @@ from tests.data import photographs
 from tests.training import runs
 from tests.training.runs import CONFIG
 
-PLAIN = {**CONFIG, "augment": {"type": "none"}, "mix": {}}
+PLAIN = {**CONFIG, "augment": {"type": "none"}, "mix": {}, "ema_decay": 0.0}
 SMALL_VIT = {"patch_size": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
 OF_VIT = {
     "model_name": "ViT-Ti_16",
@@ -45,13 +45,12 @@ def test_test_images_reach_the_model_normalised_and_in_its_size(tmp_path):
 def test_the_seed_decides_weights_and_images(tmp_path):
     keras.utils.set_random_seed(99)
     runs_of_seeds = ((3, "one"), (3, "same"), (4, "other"))
-    one, same, other = (prepare({**CONFIG, "seed": seed}, tmp_path / name) for seed, name in runs_of_seeds)
+    one, same, other = (prepare({**OF_VIT, "seed": seed}, tmp_path / name) for seed, name in runs_of_seeds)
     batches = [first(experiment.train(ONLY_HOST)) for experiment in (one, same, other)]
     for first_values, same_values, other_values in zip(*batches, strict=True):
         np.testing.assert_array_equal(first_values, same_values)
         assert not np.array_equal(first_values, other_values)
-    np.testing.assert_allclose(np.sum(batches[0][1], 1), np.ones(64), rtol=1e-6), "labels of mixed images"
-    for path in ("PatchEmbedding_0/Conv_0/kernel", "EncoderNDBlock_0/MlpBlock_0/Dense_0/kernel"):
+    for path in ("embedding/kernel", "Transformer/encoderblock_0/MlpBlock_0/Dense_0/kernel"):
         first_weights, same_weights, other_weights = (
             next(np.asarray(w) for w in experiment.model.weights if w.path == path) for experiment in (one, same, other)
         )
@@ -61,8 +60,8 @@ def test_the_seed_decides_weights_and_images(tmp_path):
 
 def test_what_travels_as_uint8_is_finished_on_the_device(tmp_path):
     """Whichever way, the train step sees the same images and labels."""
-    as_floats = prepare({**CONFIG, "mix": {}}, tmp_path / "floats")
-    as_bytes = prepare({**CONFIG, "mix": {}, "transfer": "uint8"}, tmp_path / "bytes")
+    as_floats = prepare(OF_VIT, tmp_path / "floats")
+    as_bytes = prepare({**OF_VIT, "transfer": "uint8"}, tmp_path / "bytes")
     assert as_floats.trainer.prepare is None
     (images, keys), classes = first(as_bytes.train(ONLY_HOST))
     assert images.dtype == "uint8"
@@ -70,7 +69,7 @@ def test_what_travels_as_uint8_is_finished_on_the_device(tmp_path):
     expected_images, expected_labels = first(as_floats.train(ONLY_HOST))
     np.testing.assert_array_equal(labels, expected_labels)
     # On the way pixels are whole numbers; the fraction of a level is cut off.
-    lost = 0.3 * 255 * (expected_images - finished)
+    lost = 0.5 * 255 * (expected_images - finished)
     assert -1e-3 < np.min(lost) <= np.max(lost) < 1.001
     assert np.max(lost) > 0.9
 
@@ -112,12 +111,17 @@ def test_parts_of_a_data_set(tmp_path):
 
 class TestOptimizer:
     def test_of_nest(self, tmp_path):
-        change = {"grad_clip_max_norm": 0.5, "weight_decay": 0.1, "optim_wd_ignore": ("pos_embedding", "bias")}
+        change = {
+            "grad_clip_max_norm": 0.5,
+            "weight_decay": 0.1,
+            "optim_wd_ignore": ("pos_embedding", "bias"),
+            "ema_decay": 0.5,
+        }
         trainer = prepare({**PLAIN, **change}, tmp_path).trainer
         optimizer = trainer.optimizer
         assert (type(optimizer).__name__, optimizer.weight_decay) == ("AdamW", 0.1)
         assert (trainer.clip_norm, trainer.accum_steps) == (0.5, 2)
-        assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.8)
+        assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.5)
         assert float(optimizer.learning_rate) == pytest.approx(0.02 * 64 / 256, rel=1e-2)
         spared = {reference_path(v) for v in trainer.model.trainable_variables if not optimizer._use_weight_decay(v)}
         assert spared
@@ -149,7 +153,7 @@ def test_an_average_has_a_model_of_its_own(change, same, tmp_path):
 
 
 def test_precision(tmp_path):
-    experiment = prepare({**CONFIG, "dtype_policy": "mixed_bfloat16"}, tmp_path)
+    experiment = prepare({**OF_VIT, "dtype_policy": "mixed_bfloat16", "ema_decay": 0.5}, tmp_path)
     assert all(model.config["dtype"] == "mixed_bfloat16" for model in (experiment.model, experiment.trainer.model))
     assert keras.config.dtype_policy().name == "float32"
 
@@ -162,8 +166,8 @@ def test_in_words(tmp_path):
 
 
 def test_the_directory_is_claimed(tmp_path):
-    prepare(CONFIG, tmp_path / "run")
+    prepare(OF_VIT, tmp_path / "run")
     assert runs.files(tmp_path / "run") == {"config.json"}
     with pytest.raises(FileExistsError, match="another run"):
-        prepare({**CONFIG, "seed": 5}, tmp_path / "run")
-    assert prepare({**CONFIG, "seed": 5}, tmp_path / "run", overwrite=True).config.seed == 5
+        prepare({**OF_VIT, "seed": 5}, tmp_path / "run")
+    assert prepare({**OF_VIT, "seed": 5}, tmp_path / "run", overwrite=True).config.seed == 5

@@ -1,6 +1,5 @@
 """Where a training runs: which strategy, in whose words, and who gets which images."""
 
-import functools
 import json
 import socket
 from unittest import mock
@@ -23,7 +22,6 @@ def plain_environment(monkeypatch):
     monkeypatch.setattr(strategies, "is_google_cloud", lambda: False)
 
 
-@functools.cache
 def mirrored():
     return create_strategy("mirrored")
 
@@ -56,6 +54,10 @@ class TestChoice:
     def test_all_devices_of_this_machine(self):
         assert isinstance(mirrored(), tf.distribute.MirroredStrategy)
         assert mirrored().num_replicas_in_sync == len(tf.config.list_logical_devices("CPU")) == 2
+
+    def test_there_is_one_for_all(self):
+        """The sums of a second one would get mixed up with those of the first."""
+        assert create_strategy("mirrored") is create_strategy("mirrored")
 
     def test_several_gpus_are_taken(self, monkeypatch):
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0", "GPU:1"])
@@ -108,10 +110,15 @@ class TestWithoutTpu:
         assert timeout <= 5
 
     def test_tensorflow_that_knows_no_tpu(self, monkeypatch):
+        """What TensorFlow 2.21 says; the real call would take the devices of this process away."""
+
+        def initialize(resolver):
+            raise tf.errors.NotFoundError(None, None, "TPUs not found in the cluster.\nMore lines.")
+
         monkeypatch.setattr(strategies, "is_google_cloud", lambda: True)
-        with pytest.raises(
-            ConnectionError, match=rf"^The TPU 'local' does not start under TensorFlow 2.* \(.*{REMEDY}"
-        ):
+        monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", initialize)
+        message = r"^The TPU 'local' does not start under TensorFlow 2\.\S+ \(TPUs not found in the cluster\.\); .*"
+        with pytest.raises(ConnectionError, match=message + REMEDY):
             create_strategy("tpu")
 
 
