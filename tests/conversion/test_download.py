@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,16 @@ class TestADirectory:
         assert files(tmp_path / "out") == {"bucket/sub/other": b"mine"}
 
 
+def look_half_way(source, folder):
+    """What lies on the disk when three pieces are told to be there, as a kill at this moment would leave it."""
+
+    def tell(done, size):
+        if done == 3 * CHUNK:
+            shutil.copytree(folder.with_name("whole"), folder)
+
+    download(source, folder.with_name("whole"), progress=tell)
+
+
 def kill_half_way(source, folder):
     """Copies in a process of its own, which is killed when three pieces are there."""
     script = (
@@ -121,8 +132,9 @@ def kill_half_way(source, folder):
 
 
 class TestInterrupted:
-    def test_a_killed_copy_is_continued(self, source, tmp_path):
-        kill_half_way(source, tmp_path / "out")
+    @pytest.mark.parametrize("stop", [look_half_way, pytest.param(kill_half_way, marks=pytest.mark.slow)])
+    def test_a_killed_copy_is_continued(self, stop, source, tmp_path):
+        stop(source, tmp_path / "out")
         assert files(tmp_path / "out") == {"model.npz.partial": source.read_bytes()[: 3 * CHUNK]}
         assert fetch(source, tmp_path / "out")[0] == (3 * CHUNK, SIZE)
         assert files(tmp_path / "out") == {"model.npz": source.read_bytes()}

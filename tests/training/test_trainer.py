@@ -206,19 +206,15 @@ class TestEvaluation:
         assert measured["loss"] == pytest.approx(loss, rel=1e-6)
         assert measured["accuracy"] == pytest.approx(float(np.mean(accuracy(real, logits))), rel=1e-6)
 
-    def test_during_training(self, place):
-        trainer = trainer_of(place)
-        options = {
-            "validation_data": batches(place, IMAGES[:3], LABELS[:3]),
-            "shuffle": False,
-            "verbose": 0,
-            "epochs": 2,
-        }
-        history = trainer.fit(batches(place, IMAGES, LABELS), **options).history
-        assert list(history) == ["accuracy", "grad_norm", "loss", "val_accuracy", "val_loss"]
-        assert all(len(values) == 2 for values in history.values())
-        measured = trainer.evaluate(batches(place, IMAGES[:3], LABELS[:3]), verbose=0, return_dict=True)
-        assert measured == pytest.approx({name: history[f"val_{name}"][-1] for name in ("accuracy", "loss")}, rel=1e-6)
+
+def test_evaluation_during_training():
+    trainer, part = trainer_of(), batches("one_device", IMAGES[:3], LABELS[:3])
+    options = {"validation_data": part, "shuffle": False, "verbose": 0, "epochs": 2}
+    history = trainer.fit(batches("one_device", IMAGES, LABELS), **options).history
+    assert list(history) == ["accuracy", "grad_norm", "loss", "val_accuracy", "val_loss"]
+    assert all(len(values) == 2 for values in history.values())
+    measured = trainer.evaluate(part, verbose=0, return_dict=True)
+    assert measured == pytest.approx({name: history[f"val_{name}"][-1] for name in ("accuracy", "loss")}, rel=1e-6)
 
 
 class TestWatch:
