@@ -1,11 +1,9 @@
 """A complete train step of every model family: forward pass, loss, gradients, clipping, update, average, metrics."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 import keras_nest
@@ -63,21 +61,9 @@ FULL_SIZE = {"NesT-T 224, batch 64": Case("nest_tiny_s196_224", batch=64, fields
 """What it takes at a size that is trained; minutes on two cores."""
 
 
-@contextlib.contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Models made inside compute in this precision."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def trainer_of(case: Case) -> Trainer:
     """The trainer of a case, compiled."""
-    with dtype_policy(case.policy):
-        model = keras_nest.create_model(case.model, **case.fields)
+    model = keras_nest.create_model(case.model, dtype=case.policy, **case.fields)
     prepare = None
     if case.on_device:
         info = DatasetInfo("images", tuple(map(str, range(model.num_classes))), (None, None, 3), 1000, 100)

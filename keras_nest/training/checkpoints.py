@@ -11,6 +11,10 @@ KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
 
 
+class UnreadableError(OSError):
+    """None of the checkpoints of a training can be read."""
+
+
 class Checkpoints:
     """Checkpoints of a trainer: weights, statistics, random states, and all that the optimiser remembers.
 
@@ -42,16 +46,26 @@ class Checkpoints:
             self._checkpoint.write(f"{unused}/ckpt")
 
     def restore(self) -> int:
-        """Takes up the newest state.
+        """Takes up the newest state that can be read.
 
         Returns:
             The number of updates before it; 0 if there is none.
+
+        Raises:
+            UnreadableError: all are damaged.
         """
-        newest = self.newest
-        if newest is None:
-            return 0
-        self._checkpoint.restore(newest).assert_consumed()
-        return int(newest.rsplit("-", 1)[1])
+        known = tf.train.get_checkpoint_state(str(self._directory))
+        paths = list(reversed(known.all_model_checkpoint_paths)) if known else []
+        for path in paths:
+            try:
+                self._checkpoint.restore(path).assert_consumed()
+            except (tf.errors.OpError, IndexError):
+                print(f"The checkpoint {path} is damaged; the one before it is tried.", flush=True)
+            else:
+                return int(path.rsplit("-", 1)[1])
+        if paths:
+            raise UnreadableError(f"No checkpoint in {self._directory} can be read; --overwrite starts anew.")
+        return 0
 
     @property
     def newest(self) -> str | None:

@@ -13,6 +13,7 @@ from keras_nest.training.trainer import Trainer
 
 # More classes than that nobody can read in a picture.
 CLASSES_SHOWN = 100
+_LOSS = "plain_loss"
 
 
 class Evaluator:
@@ -35,22 +36,22 @@ class Evaluator:
         self._confusion = first if known else None
         self.measured: dict[str, float] = {}
         fifth = keras.metrics.MeanMetricWrapper(top5, name="top5")
-        self._trainer.compile(None, LOSSES[loss], weighted_metrics=[first, fifth], jit_compile=jit_compile)
+        plain = keras.metrics.MeanMetricWrapper(LOSSES[loss], name=_LOSS)
+        self._trainer.compile(None, LOSSES[loss], weighted_metrics=[first, fifth, plain], jit_compile=jit_compile)
 
-    def __call__(
-        self, batches: tf.data.Dataset | tf.distribute.DistributedDataset, steps: int | None = None
-    ) -> dict[str, float]:
+    def __call__(self, batches: tf.data.Dataset | tf.distribute.DistributedDataset) -> dict[str, float]:
         """Quality on test batches.
 
         Args:
             batches: normalised images (B, H, W, C), labels (B,) and weights (B,), which are 0 for what only fills up.
-            steps: number of batches, where they do not know it themselves.
 
         Returns:
             accuracy and top5 as shares in [0, 1], the mean loss, and the `seconds` it took.
         """
         start = time.perf_counter()
-        measured = self._trainer.evaluate(batches, steps=steps, verbose=0, return_dict=True)
+        measured = self._trainer.evaluate(batches, verbose=0, return_dict=True)
+        # That of Keras has the model's regularisation in it.
+        measured["loss"] = measured.pop(_LOSS)
         self.measured = {name: float(value) for name, value in measured.items()}
         self.measured["seconds"] = time.perf_counter() - start
         return self.measured

@@ -21,7 +21,7 @@ from keras_nest.training.loop import Loop
 from keras_nest.training.plan import Plan
 from keras_nest.training.profiler import Profiler
 from keras_nest.training.progress import ProgressBar
-from keras_nest.training.strategies import describe, distribute, is_chief, machines
+from keras_nest.training.strategies import describe, distribute, is_chief
 from keras_nest.training.trainer import Trainer
 
 
@@ -117,9 +117,7 @@ class Experiment:
     def _evaluate(self, evaluator: Evaluator) -> dict[str, float]:
         if self.model is not self.trainer.model:
             copy_averages(self.trainer.model, self.trainer.optimizer, self.model)
-        # A distributed data set does not know its length.
-        steps = int(self.test(Host(0, machines(self.strategy))).cardinality())
-        return evaluator(distribute(self.strategy, self.test), steps)
+        return evaluator(distribute(self.strategy, self.test))
 
     def _write(self, history: History, confusion: np.ndarray | None, metrics: dict[str, Any]) -> None:
         if not self.config.eval_only:

@@ -14,7 +14,6 @@ from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.registry import create_model
 from keras_nest.training import run_directory
 from keras_nest.training.config import resolve
-from keras_nest.training.models import precision
 
 RESULTS = "inference_time.json"
 
@@ -41,9 +40,8 @@ class InferenceTime:
         self.config, self.workdir = resolve(config), pathlib.Path(workdir)
         fields, stated = self.config, run_directory.as_json(self.config)
         run_directory.check(self.workdir, stated, overwrite)
-        sizes = {"num_classes": fields.num_classes, "image_size": fields.image_size}
-        with precision(fields.dtype_policy):
-            self.model = create_model(fields.model_name, **{**sizes, **fields.model.to_dict()})
+        usual = {"num_classes": fields.num_classes, "image_size": fields.image_size, "dtype": fields.dtype_policy}
+        self.model = create_model(fields.model_name, **{**usual, **fields.model.to_dict()})
         run_directory.claim(self.workdir, stated, overwrite)
 
     def execute(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_nest import console
 from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.training import command_line, run_directory
+from keras_nest.training.checkpoints import UnreadableError
 from keras_nest.training.config import times_inference
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.inference_time import InferenceTime
@@ -91,8 +92,8 @@ def _train(experiment: Experiment) -> None:
     metrics = run_directory.results(experiment.workdir)
     if chief and experiment.config.log_model_profile:
         console.print_facts(experiment.model.name, profile(experiment.model))
-        if int(experiment.config.log_model_profile) > 1:
-            return
+    if int(experiment.config.log_model_profile) > 1:
+        return
     if chief:
         finished = f"{experiment.workdir} holds this run, finished; --overwrite starts it anew."
         print(finished if metrics else experiment.description, flush=True)
@@ -101,7 +102,7 @@ def _train(experiment: Experiment) -> None:
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
         raise SystemExit(_INTERRUPTED) from None
-    except NotFiniteError as error:
+    except (NotFiniteError, UnreadableError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:

@@ -1,12 +1,9 @@
 """The model that a configuration describes, with the weights it starts from."""
 
-import contextlib
 import fnmatch
 import posixpath
-from collections.abc import Iterator
 from typing import Any
 
-import keras
 from ml_collections import ConfigDict
 
 from keras_nest.data import DatasetInfo, Recipe
@@ -28,6 +25,7 @@ def model_of(config: ConfigDict, info: DatasetInfo, size: Size, recipe: Recipe) 
         FileNotFoundError: there is no such checkpoint.
     """
     known = {"num_classes": info.num_classes, "image_size": size, "preprocessing": recipe.preprocessing}
+    known["dtype"] = config.dtype_policy
     weights = checkpoint_of(config)
     if weights is not None:
         new_head = bool(config.reinit_head) or (is_of_vit(config) and not config.eval_only)
@@ -76,14 +74,3 @@ def freeze(model: ImageModel, patterns: Any) -> None:
             paths[path].trainable = False
     if not model.trainable_variables:
         raise ValueError("freeze leaves nothing to train; name fewer layers.")
-
-
-@contextlib.contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Models made inside compute in this dtype policy, such as "mixed_bfloat16"."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -16,7 +16,7 @@ from keras_nest.registry import preprocessing_spec
 from keras_nest.training import run_directory
 from keras_nest.training.config import resolve
 from keras_nest.training.experiment import Experiment
-from keras_nest.training.models import model_of, precision
+from keras_nest.training.models import model_of
 from keras_nest.training.objectives import LOSSES, accuracy
 from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.plan import Plan, plan_of
@@ -72,7 +72,7 @@ def prepare(
         data.train_batches, source, recipe, size, plan.batch_size, fields.seed, transfer=fields.transfer
     )
     test = functools.partial(data.eval_batches, source, recipe, size, plan.eval_batch_size)
-    with strategy.scope(), precision(fields.dtype_policy):
+    with strategy.scope():
         keras.utils.set_random_seed(fields.seed)
         model = model_of(fields, source.info, size, recipe)
         trainer = _trainer(model, fields, plan, _finish(fields, recipe, source.info))

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -27,9 +28,13 @@ def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
         overwrite: the results of an earlier run may be replaced.
 
     Raises:
+        ValueError: it is an address such as gs://….
         NotADirectoryError: there is a file of that name.
         FileExistsError: the directory holds a run with another configuration, or a model or checkpoints of no run.
     """
+    # A path object has taken one of the two slashes.
+    if re.match(r"\w+:/", str(workdir)):
+        raise ValueError(f"{workdir} is no directory of this machine; name one, and copy it when the run has ended.")
     if workdir.exists() and not workdir.is_dir():
         raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
     if overwrite:

@@ -32,7 +32,7 @@ def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute
             says, or "local".
 
     Raises:
-        ValueError: unknown name, or TF_CONFIG is missing.
+        ValueError: unknown name, TF_CONFIG is missing, or the address of the TPU is none.
         ConnectionError: no TPU answers.
     """
     if name not in STRATEGIES:
@@ -55,6 +55,9 @@ def distribute(
     Args:
         strategy: where they go.
         batches_of: a host -> its batches, all of one static size that its replicas divide evenly.
+
+    Raises:
+        ValueError: the size is not static, or cannot be divided.
     """
     if strategy.num_replicas_in_sync == 1 and not is_tpu(strategy):
         return batches_of(Host(0, 1))
@@ -67,6 +70,8 @@ def distribute(
         steps = int(batches.cardinality())
         size = tf.nest.flatten(batches.element_spec)[0].shape[0]
         replicas = strategy.num_replicas_in_sync // context.num_input_pipelines
+        if not size or size % replicas:
+            raise ValueError(f"A batch of {size} images cannot be divided among {replicas} replicas of this machine.")
         return batches.rebatch(size // replicas, drop_remainder=True)
 
     distributed = strategy.distribute_datasets_from_function(of_replicas)
@@ -133,6 +138,8 @@ def _tpu(tpu: str) -> tf.distribute.Strategy:
     address = tpu.removeprefix("grpc://")
     if address != tpu:
         host, _, port = address.partition(":")
+        if not (host and (port or str(_TPU_PORT)).isdecimal()):
+            raise ValueError(f"The TPU address {tpu!r} is not grpc://HOST:PORT.")
         _check_answers(host, int(port or _TPU_PORT))
     elif not is_google_cloud():
         raise ConnectionError(
@@ -145,7 +152,8 @@ def _tpu(tpu: str) -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, IndexError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        # Errors of compiled functions begin with a line that says nothing.
+        reason = str(error).removeprefix("Graph execution error:").strip().splitlines()[0]
         raise ConnectionError(
             f"The TPU {tpu!r} does not start under TensorFlow {tf.__version__} ({reason}); {_TPU_REMEDY}"
         ) from error

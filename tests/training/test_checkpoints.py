@@ -8,7 +8,7 @@ import pytest
 
 from keras_nest.layers.stochastic_depth import StochasticDepth
 from keras_nest.training import AdamW, Trainer
-from keras_nest.training.checkpoints import Checkpoints
+from keras_nest.training.checkpoints import Checkpoints, UnreadableError
 
 IMAGES, LABELS = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32), np.arange(8) % 3
 
@@ -87,6 +87,43 @@ def test_half_written_ones_are_not_looked_at_and_are_replaced(tmp_path):
     second = trainer()
     assert Checkpoints(tmp_path, second).restore() == 10
     assert_same(state(second), state(first))
+
+
+class TestDamage:
+    @pytest.fixture
+    def saved(self, tmp_path):
+        """Checkpoints of two steps; returns the state of the first."""
+        first = trainer()
+        checkpoints = Checkpoints(tmp_path, first)
+        checkpoints.save(5)
+        state_of_first = state(first)
+        train(first, 1)
+        checkpoints.save(10)
+        return state_of_first
+
+    @pytest.mark.parametrize(
+        "harm",
+        [
+            lambda path: path.unlink(),
+            lambda path: path.write_bytes(path.read_bytes()[:100]),
+            lambda path: path.write_bytes(b""),
+            lambda path: path.write_bytes(bytes(len(path.read_bytes()))),
+        ],
+        ids=["absent", "truncated", "empty", "zeros"],
+    )
+    @pytest.mark.parametrize("file", ["ckpt-10.data-00000-of-00001", "ckpt-10.index"])
+    def test_the_one_before_is_taken(self, saved, harm, file, tmp_path, capsys):
+        harm(tmp_path / file)
+        second = trainer()
+        assert Checkpoints(tmp_path, second).restore() == 5
+        assert_same(state(second), saved)
+        assert f"The checkpoint {tmp_path}/ckpt-10 is damaged; the one before it is tried." in capsys.readouterr().out
+
+    def test_all(self, saved, tmp_path):
+        for path in tmp_path.glob("*.data*"):
+            path.write_bytes(b"")
+        with pytest.raises(UnreadableError, match=f"No checkpoint in {tmp_path} can be read; --overwrite starts anew"):
+            Checkpoints(tmp_path, trainer()).restore()
 
 
 def test_a_directory_may_be_moved(tmp_path):

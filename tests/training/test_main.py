@@ -233,6 +233,32 @@ def test_the_last_good_checkpoint_is_finite_and_can_be_gone_on_from(not_finite):
     assert all(np.isfinite(variable).all() for variable in trainer.optimizer.variables)
 
 
+@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+def test_damaged_checkpoints_are_one_sentence(not_finite, capsys):
+    flag, workdir = not_finite
+    for path in (workdir / "checkpoints").glob("*.index"):
+        path.write_bytes(b"")
+    with pytest.raises(SystemExit) as ended:
+        run(["train_keras.py", flag, f"--workdir={workdir}"])
+    assert ended.value.code == 1
+    assert (
+        capsys.readouterr().err
+        == f"error: No checkpoint in {workdir}/checkpoints can be read; --overwrite starts anew.\n"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+def test_profile_of_the_model_alone(tmp_path, capsys):
+    flag = runs.write_config(tmp_path / "config.py", {**CONFIG, "log_model_profile": 2})
+    run(["train_keras.py", flag, f"--workdir={tmp_path / 'run'}"])
+    printed = capsys.readouterr().out
+    model = keras_nest.create_model("nest_tiny_s16_32", num_classes=10, **CONFIG["model"])
+    for value in (model.count_params(), keras_nest.profiling.count_macs(model)):
+        assert f"{value:,}" in printed
+    assert "Training" not in printed
+    assert runs.files(tmp_path / "run") == {"config.json"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -3,7 +3,6 @@
 import pathlib
 import shutil
 
-import keras
 import numpy as np
 import pytest
 
@@ -11,7 +10,7 @@ import conversion
 import keras_nest
 from keras_nest.data import DatasetInfo, Recipe
 from keras_nest.training.config import resolve
-from keras_nest.training.models import checkpoint_of, freeze, model_of, precision
+from keras_nest.training.models import checkpoint_of, freeze, model_of
 
 INDEX = pathlib.Path(__file__).resolve().parents[1] / "golden/vit/augreg/index.csv"
 BEST, OTHER = (f"Ti_16-i21k-300ep-lr_0.001-aug_{kind}-do_0.0-sd_0.0" for kind in ("none-wd_0.03", "light1-wd_0.1"))
@@ -168,10 +167,8 @@ class TestFreezing:
             freeze(create(OF_VIT), "*")
 
 
-def test_precision_holds_inside_only():
-    with precision("mixed_bfloat16"):
-        assert create(OF_VIT).get_layer("embedding").compute_dtype == "bfloat16"
-    with pytest.raises(ValueError, match="no field"), precision("mixed_bfloat16"):
-        create(OF_VIT, model={"width": 8})
-    assert keras.config.dtype_policy().name == "float32"
-    assert create(OF_VIT).get_layer("embedding").compute_dtype == "float32"
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_precision(policy):
+    model = create({**OF_VIT, "dtype_policy": policy})
+    assert model.get_layer("embedding").dtype_policy.name == policy
+    assert type(model).from_config(model.get_config()).get_layer("embedding").dtype_policy.name == policy

@@ -1,6 +1,7 @@
 """Whose directory it is, and what a new run may remove."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -49,6 +50,11 @@ def test_file_in_its_place(tmp_path):
     for overwrite in (False, True):
         with pytest.raises(NotADirectoryError, match="is a file; the working directory must be a directory"):
             run_directory.check(tmp_path / "file", CONFIG, overwrite)
+
+
+def test_address_in_place_of_a_directory():
+    with pytest.raises(ValueError, match="gs:/bucket/run is no directory of this machine; name one, and copy it when"):
+        run_directory.check(pathlib.Path("gs://bucket/run"), CONFIG, False)
 
 
 def test_results(tmp_path):

@@ -109,11 +109,17 @@ class TestWithoutTpu:
         assert place == ("10.0.0.2", port)
         assert timeout <= 5
 
-    def test_tensorflow_that_knows_no_tpu(self, monkeypatch):
+    @pytest.mark.parametrize("address", ["grpc://", "grpc://:8470", "grpc://host:port", "grpc://host:1:2"])
+    def test_no_address(self, address):
+        with pytest.raises(ValueError, match=f"^The TPU address '{address}' is not grpc://HOST:PORT.$"):
+            create_strategy("tpu", address)
+
+    @pytest.mark.parametrize("prefix", ["", "Graph execution error:\n\n"])
+    def test_tensorflow_that_knows_no_tpu(self, monkeypatch, prefix):
         """What TensorFlow 2.21 says; the real call would take the devices of this process away."""
 
         def initialize(resolver):
-            raise tf.errors.NotFoundError(None, None, "TPUs not found in the cluster.\nMore lines.")
+            raise tf.errors.NotFoundError(None, None, f"{prefix}TPUs not found in the cluster.\nMore lines.")
 
         monkeypatch.setattr(strategies, "is_google_cloud", lambda: True)
         monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", initialize)
@@ -178,6 +184,13 @@ class TestDistribute:
                 shares = strategy.experimental_local_results(values)
                 assert [len(share) for share in shares] == [self.BATCH // 2] * 2
                 np.testing.assert_array_equal(np.concatenate(shares), whole)
+
+    @pytest.mark.parametrize(("size", "remainder"), [(9, True), (6, False)])
+    def test_batches_that_cannot_be_shared(self, size, remainder):
+        batches = tf.data.Dataset.range(18).batch(size, drop_remainder=remainder)
+        known = size if remainder else None
+        with pytest.raises(ValueError, match=f"^A batch of {known} images cannot be divided among 2 replicas of this"):
+            distribute(mirrored(), lambda host: batches)
 
     def test_endless_batches(self):
         batches = distribute(mirrored(), lambda host: self.batches_of(host).repeat())
