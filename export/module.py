@@ -1,0 +1,113 @@
+"""The object that every format starts from: a Keras model as TF-Hub's reusable SavedModel.
+
+`model.export` and `keras.export.ExportArchive` are not used: they store every weight twice (Keras' variables beside
+TensorFlow's), and their result is neither callable nor trainable by TF-Hub's layer. The object here follows TF-Hub's
+"Reusable SavedModels" and "Common SavedModel APIs for Images".
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def reusable_object(model: keras.Model) -> tf.train.Checkpoint:
+    """What a SavedModel holds: `__call__(images, training=False)`, its variables and regularisation losses.
+
+    Args:
+        model: a built model with one image input, and one output or a dictionary of outputs.
+
+    Returns:
+        An object to save, or to call: images float32 (B, H, W, channels) in [0, 1] -> float32 outputs of the model.
+        `Checkpoint` is the public trackable that takes any attribute.
+
+    Raises:
+        ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, or a
+            normalisation for another number of channels.
+    """
+    shape = image_shape(model)
+    _check_outputs(model)
+    normalise = _normalisation(model)
+
+    @tf.function(autograph=False)
+    def call(images: tf.Tensor, training: bool = False) -> Any:
+        outputs = model(normalise(images), training=training)
+        # Under mixed precision maps come out in bfloat16, which few clients read.
+        return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), outputs)
+
+    # Only functions traced here exist in the file; the Python argument becomes two of them.
+    for training in (False, True):
+        call.get_concrete_function(tf.TensorSpec((None, *shape), name="images"), training=training)
+
+    module = tf.train.Checkpoint()
+    # `.value` is TensorFlow's variable. Keras' wrapper around it would be stored as well, as a second copy.
+    module.variables = [variable.value for variable in model.variables]
+    module.trainable_variables = [variable.value for variable in model.trainable_variables]
+    module.regularization_losses = _regularization_losses(model)
+    module.__call__ = call
+    return module
+
+
+def _normalisation(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """(images - mean) / std with the values that the model carries.
+
+    Raises:
+        ValueError: the values are for another number of channels.
+    """
+    spec, channels = config_of(model).get("preprocessing"), image_shape(model)[-1]
+    if not spec:
+        return lambda images: images
+    mean, std = (np.asarray(spec[name], np.float32) for name in ("mean", "std"))
+    for name, values in (("mean", mean), ("std", std)):
+        if values.size not in (1, channels):
+            raise ValueError(
+                f"The preprocessing of {model.name!r} has {name} {values.tolist()} for images of {channels} channels; "
+                "it must have one value a channel."
+            )
+    # The same two operations as `keras_nest.EvalPreprocessing`, so that the results are the same to the last bit.
+    return lambda images: (images - mean) / std
+
+
+def _regularization_losses(model: keras.Model) -> list[Callable[..., Any]]:
+    """One function without arguments for every variable with a regularizer, as TF-Hub's layer expects."""
+
+    def loss(variable: keras.Variable) -> Callable[..., Any]:
+        return tf.function(lambda: variable.regularizer(variable.value), input_signature=[])
+
+    return [loss(variable) for variable in model.trainable_variables if variable.regularizer]
+
+
+def config_of(model: keras.Model) -> dict[str, Any]:
+    """Arguments of a model of this package; empty for other models."""
+    return getattr(model, "config", {})
+
+
+def output_name(model: keras.Model) -> str:
+    """What the signatures call the output of a model that has one: "embedding" without a head, else "logits"."""
+    return "embedding" if config_of(model).get("num_classes") == 0 else "logits"
+
+
+def image_shape(model: keras.Model) -> tuple[int, int, int]:
+    """Height, width and channels of the model's input.
+
+    Raises:
+        ValueError: there is not exactly one input, or it is not an image of fixed size.
+    """
+    shapes = [tuple(x.shape) for x in model.inputs] if model.inputs else []
+    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
+        raise ValueError(
+            f"The model {model.name!r} has inputs of shape {shapes}; it must have a single one (None, height, width, "
+            "channels) with fixed sizes to be exported."
+        )
+    return shapes[0][1:]
+
+
+def _check_outputs(model: keras.Model) -> None:
+    # A sequence has no names for the signature to give.
+    if isinstance(model.output, (list, tuple)):
+        raise ValueError(
+            f"The model {model.name!r} has a list of {len(model.output)} outputs; it must have a single one or a "
+            "dictionary of them to be exported."
+        )
