@@ -7,6 +7,7 @@
 """
 
 from keras_nest import data
+from keras_nest.hub import HubLayer
 from keras_nest.models import MlpMixer, NesT, ResNet, VisionTransformer, ViTFlaxNesT
 from keras_nest.preprocessing import EvalPreprocessing, preprocessor
 from keras_nest.registry import create_model, list_models
@@ -15,6 +16,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EvalPreprocessing",
+    "HubLayer",
     "MlpMixer",
     "NesT",
     "ResNet",

@@ -14,7 +14,8 @@ from keras_nest.training.strategies import STRATEGIES
 
 _HELP = """\
 Trains, fine-tunes or evaluates a model. The directory gets model.keras, history.csv, curves.png, confusion.png,
-metrics.json, config.json, checkpoints/ and tensorboard/. The same command goes on with a training that was broken off.
+classes.txt, metrics.json, config.json, checkpoints/ and tensorboard/. The same command goes on with a training that was
+broken off.
 
 usage: {program} --config=FILE[:ARGUMENT] --workdir=DIR [--strategy=NAME] [--tpu=NAME] [--overwrite]
        [--config.FIELD=VALUE …]

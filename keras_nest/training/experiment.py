@@ -124,6 +124,7 @@ class Experiment:
             with atomic_output(self.workdir / run_directory.MODEL, overwrite=True) as partial:
                 self.model.save(partial)
             pictures.write_curves(self.workdir / run_directory.CURVES, history.rows)
+            run_directory.write_text(self.workdir / run_directory.CLASSES, "\n".join(self.info.class_names) + "\n")
         if confusion is not None:
             pictures.write_confusion(self.workdir / run_directory.CONFUSION, confusion, self.info.class_names)
         run_directory.write_json(self.workdir / run_directory.METRICS, metrics)

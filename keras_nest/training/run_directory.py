@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from keras_nest.files import atomic_output, remove_partial
 
 CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
-CONFUSION, METRICS = "confusion.png", "metrics.json"
+CONFUSION, METRICS, CLASSES = "confusion.png", "metrics.json", "classes.txt"
 CHECKPOINTS, BOARD = "checkpoints", "tensorboard"
 # The metrics are written last: where they lie, the run is finished.
-FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, METRICS)
+FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, CLASSES, METRICS)
 
 
 def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> None:
@@ -72,8 +72,13 @@ def results(workdir: pathlib.Path) -> dict[str, Any] | None:
 
 def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
     """Writes a dictionary as indented JSON, completely or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: pathlib.Path, content: str) -> None:
+    """Writes a text in UTF-8, completely or not at all."""
     with atomic_output(path, overwrite=True) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        partial.write_text(content, "utf-8")
 
 
 def as_json(config: ConfigDict) -> dict[str, Any]:

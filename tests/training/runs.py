@@ -35,6 +35,7 @@ CONFIG = {
 }
 FILES = {
     "checkpoints",
+    "classes.txt",
     "config.json",
     "confusion.png",
     "curves.png",

@@ -28,6 +28,7 @@ def test_files(finished):
     workdir, metrics = finished
     assert runs.files(workdir) == runs.FILES
     assert json.loads((workdir / "metrics.json").read_text()) == metrics
+    assert (workdir / "classes.txt").read_text() == "".join(f"{digit}\n" for digit in range(10))
     config = json.loads((workdir / "config.json").read_text())
     assert set(config) == {*resolve(CONFIG), "global_batch_size"}
     assert (config["seed"], config["weight_decay"], config["model"]["embedding_dim"]) == (3, 0.05, 8)

@@ -1,0 +1,119 @@
+"""SavedModels of TF-Hub and of `export` as layers of Keras 3; tensorflow_hub's own layer is one of Keras 2."""
+
+import base64
+import io
+import os
+import pathlib
+import tarfile
+import tempfile
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+_GRAPH = "saved_model.pb"
+_CONTENT = (_GRAPH, "assets")
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class HubLayer(keras.layers.Layer):
+    """A reusable SavedModel as a layer: trains with the model around it, and is saved in its file.
+
+    >>> module = keras_nest.HubLayer("nest_tiny/1", trainable=True)
+    >>> model = keras.Sequential([keras.Input((224, 224, 3)), module, keras.layers.Dense(10)])
+
+    A `.keras` file holds the graph and assets of the SavedModel in the layer's configuration, and the weights as those
+    of every layer: the directory is needed once, when the layer is made. `keras.models.clone_model` makes all weights
+    zero.
+
+    Input and output are what the SavedModel's `__call__` takes and gives; for images float32 (B, H, W, 3) in [0, 1] ->
+    float32 (B, classes) or (B, C). Source: TF-Hub, "Reusable SavedModels".
+
+    Args:
+        handle: directory of the SavedModel, or any path that TensorFlow reads.
+        trainable: whether its trainable variables are; if not, it also stays in inference mode when the model trains,
+            and its regularisation losses are left out, as in tensorflow_hub.
+        graph: what `get_config` made of the directory; leave it out.
+        **kwargs: the usual layer arguments.
+
+    Raises:
+        FileNotFoundError: there is no SavedModel.
+        ValueError: it cannot be called: it is none that can be reused.
+    """
+
+    def __init__(self, handle: str | os.PathLike[str], trainable: bool = False, graph: str = "", **kwargs: Any) -> None:
+        # The SavedModel has its own dtypes; Keras must not cast what goes in.
+        super().__init__(**{"autocast": False, "dtype": "float32", **kwargs, "trainable": trainable})
+        self.handle = os.fspath(handle)
+        self._graph = graph or _pack(self.handle)
+        # In a list, Keras does not look into it.
+        self._module = [_unpack(graph) if graph else tf.saved_model.load(self.handle)]
+        if not callable(self._module[0]):
+            raise ValueError(f"{self.handle} is no reusable SavedModel: it cannot be called.")
+        self._track_variables()
+        self.built = True
+
+    def _track_variables(self) -> None:
+        """Makes Keras' variables of the module's own, without copying them."""
+        trained = {id(variable) for variable in getattr(self._module[0], "trainable_variables", ())}
+        for variable in getattr(self._module[0], "variables", ()):
+            options = {"trainable": id(variable) in trained, "dtype": variable.dtype.name, "autocast": False}
+            name = variable.name.split(":")[0].replace("/", "_")
+            self._track_variable(keras.Variable(variable, shape=variable.shape, name=name, **options))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        module, trains = self._module[0], bool(training and self.trainable)
+        if self.trainable:
+            for loss in getattr(module, "regularization_losses", ()):
+                self.add_loss(loss())
+        return module(inputs, training=trains) if _takes_training(module) else module(inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "handle": self.handle, "graph": self._graph}
+
+
+def _pack(handle: str) -> str:
+    """Graph and assets of a SavedModel, without its weights, as text.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not tf.io.gfile.exists(os.path.join(handle, _GRAPH)):
+        raise FileNotFoundError(f"There is no SavedModel in {handle}: it holds no {_GRAPH}.{_versions(handle)}")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for directory, _, files in tf.io.gfile.walk(handle):
+            inside = os.path.relpath(directory, handle)
+            for file in files:
+                path = os.path.normpath(os.path.join(inside, file))
+                if path.split(os.sep)[0] in _CONTENT:
+                    _add(archive, path, tf.io.gfile.GFile(os.path.join(directory, file), "rb").read())
+    return base64.b64encode(packed.getvalue()).decode("ascii")
+
+
+def _add(archive: tarfile.TarFile, path: str, content: bytes) -> None:
+    member = tarfile.TarInfo(path)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def _unpack(graph: str) -> Any:
+    """The module that was packed; its weights are zero until Keras reads them."""
+    packed = io.BytesIO(base64.b64decode(graph))
+    with tempfile.TemporaryDirectory() as directory, tarfile.open(fileobj=packed) as archive:
+        archive.extractall(directory, filter="data")
+        options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
+        module = tf.saved_model.load(directory, options=options)
+    for variable in getattr(module, "variables", ()):
+        variable.assign(tf.zeros(variable.shape, variable.dtype))
+    return module
+
+
+def _versions(handle: str) -> str:
+    """A hint, where the directory holds numbered versions."""
+    found = sorted(pathlib.Path(handle).glob(f"*/{_GRAPH}")) if os.path.isdir(handle) else []
+    return f" {found[-1].parent} does." if found else ""
+
+
+def _takes_training(module: Any) -> bool:
+    return "training" in module.__call__.function_type.parameters

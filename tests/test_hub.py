@@ -1,0 +1,251 @@
+"""SavedModels as layers: ours, and what others may have published."""
+
+import base64
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import export
+import keras_nest
+from keras_nest import HubLayer, training
+
+SMALL = {
+    "num_classes": 5,
+    "image_size": 16,
+    "embedding_dim": 8,
+    "num_heads": 2,
+    "num_layers_per_block": (1, 1),
+    "init_patch_embed_size": 4,
+    "stochastic_depth_drop": 0.3,
+}
+IMAGES = np.random.default_rng(0).random((8, 16, 16, 3), np.float32)
+LABELS = np.arange(8) % 3
+
+
+@pytest.fixture(scope="module")
+def nest():
+    model = keras_nest.NesT(**SMALL)
+    rng = np.random.default_rng(1)
+    for variable in model.trainable_variables:
+        variable.assign(variable + rng.normal(scale=0.2, size=variable.shape))
+        if "Dense_0/kernel" in variable.path:
+            variable.regularizer = keras.regularizers.L2(0.01)
+    return model
+
+
+@pytest.fixture(scope="module")
+def directory(nest, tmp_path_factory):
+    return export.to_saved_model(nest, tmp_path_factory.mktemp("hub") / "1")
+
+
+def around(layer):
+    """A classifier of three classes on top of a module."""
+    model = keras.Sequential([keras.Input((16, 16, 3)), layer, keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.03), loss)
+    return model
+
+
+def fit(model, epochs=20):
+    return model.fit(IMAGES, LABELS, epochs=epochs, verbose=0, shuffle=False).history["loss"]
+
+
+def values(layer):
+    return [np.asarray(variable) for variable in layer.variables]
+
+
+def test_same_numbers_and_variables(nest, directory):
+    layer = HubLayer(directory)
+    np.testing.assert_allclose(layer(IMAGES), nest(IMAGES), atol=1e-5)
+    for shape in ((1, 5), (7, 5)):
+        assert layer(IMAGES[: shape[0]]).shape == shape
+    assert len(layer.variables) == len(nest.variables)
+    assert around(layer).layers[0].output.shape == (None, 5)
+
+
+def test_it_trains(directory):
+    layer = HubLayer(directory, trainable=True)
+    model, before = around(layer), values(layer)
+    losses = fit(model)
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+    paths = [variable.path for variable in layer.trainable_variables]
+    moved = [not np.array_equal(a, b) for a, b in zip(before, values(layer), strict=True)]
+    assert sum(moved) >= len(paths) > 20
+
+
+def test_frozen(nest, directory):
+    layer = HubLayer(directory)
+    model, before = around(layer), values(layer)
+    assert (len(model.trainable_variables), len(layer.losses)) == (2, 0)
+    fit(model, epochs=2)
+    for one, other in zip(before, values(layer), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(layer(IMAGES, training=True), nest(IMAGES), atol=1e-5, err_msg="no dropped paths")
+
+
+def test_thawed_later(directory):
+    layer = HubLayer(directory)
+    layer.trainable = True
+    assert len(layer.trainable_variables) > 20
+
+
+def test_paths_are_dropped_in_training_only(directory):
+    layer = HubLayer(directory, trainable=True)
+    first, second = layer(IMAGES, training=True), layer(IMAGES, training=True)
+    assert np.abs(first - second).max() > 1e-3
+    np.testing.assert_array_equal(layer(IMAGES), layer(IMAGES, training=False))
+
+
+def test_regularisation(nest, directory):
+    layer = HubLayer(directory, trainable=True)
+    layer(IMAGES)
+    squares = [np.square(variable).sum() for variable in nest.trainable_variables if variable.regularizer]
+    assert len(layer.losses) == len(squares) > 1
+    assert float(sum(layer.losses)) == pytest.approx(0.01 * float(sum(squares)), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def tuned(nest, tmp_path_factory):
+    """A file with a tuned module whose directory is gone, and what the model said."""
+    folder = tmp_path_factory.mktemp("tuned")
+    model = around(HubLayer(export.to_saved_model(nest, folder / "module"), trainable=True))
+    fit(model, epochs=3)
+    model.save(folder / "tuned.keras")
+    shutil.rmtree(folder / "module")
+    return folder / "tuned.keras", model.predict(IMAGES, verbose=0)
+
+
+def test_the_file_needs_no_directory(tuned):
+    path, expected = tuned
+    model = keras.saving.load_model(path)
+    np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), expected)
+    assert model.layers[0].trainable
+    losses = fit(model, epochs=5)
+    assert losses[-1] < losses[0]
+
+
+def test_a_file_of_a_file(tuned, tmp_path):
+    path, expected = tuned
+    keras.saving.load_model(path).save(tmp_path / "again.keras")
+    np.testing.assert_array_equal(
+        keras.saving.load_model(tmp_path / "again.keras").predict(IMAGES, verbose=0), expected
+    )
+
+
+def test_weights_are_stored_once(tuned):
+    path, _ = tuned
+    model = keras.saving.load_model(path)
+    graph = base64.b64decode(model.layers[0].get_config()["graph"])
+    with tarfile.open(fileobj=io.BytesIO(graph)) as packed:
+        assert packed.getnames() == ["saved_model.pb"]
+    stored = []
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        file["layers"].visititems(lambda _, node: stored.append(node.size) if isinstance(node, h5py.Dataset) else None)
+    assert sum(stored) == sum(np.prod(variable.shape, dtype=int) for variable in model.variables)
+
+
+@pytest.mark.slow
+def test_in_another_process(tuned, tmp_path):
+    path, expected = tuned
+    np.save(tmp_path / "images.npy", IMAGES)
+    script = (
+        "import sys, keras, keras_nest, numpy as np\n"
+        "model = keras.saving.load_model(sys.argv[1])\n"
+        "np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))"
+    )
+    files = [path, tmp_path / "images.npy", tmp_path / "out.npy"]
+    subprocess.run([sys.executable, "-c", script, *map(str, files)], check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-5)
+
+
+def test_weights_file_and_clone(tuned, tmp_path):
+    path, expected = tuned
+    model = keras.saving.load_model(path)
+    model.save_weights(tmp_path / "tuned.weights.h5")
+    clone = keras.models.clone_model(model)
+    assert np.abs(clone.predict(IMAGES, verbose=0)).max() == 0, "zeros, until weights are read"
+    clone.load_weights(tmp_path / "tuned.weights.h5")
+    np.testing.assert_array_equal(clone.predict(IMAGES, verbose=0), expected)
+
+
+def test_in_a_functional_model_under_replicas(directory):
+    strategy = training.create_strategy("mirrored")
+    with strategy.scope():
+        inputs = keras.Input((16, 16, 3))
+        model = keras.Model(inputs, keras.layers.Dense(3)(HubLayer(directory, trainable=True)(inputs)))
+        trainer = training.Trainer(model)
+        trainer.compile(training.AdamW(0.01), training.cross_entropy)
+    batches = tf.data.Dataset.from_tensors((IMAGES, LABELS)).repeat(10)
+    losses = trainer.fit(batches, verbose=0, epochs=2, shuffle=False).history["loss"]
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_under_mixed_precision_it_keeps_its_own_dtypes(nest, directory, policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        found = HubLayer(directory)(IMAGES)
+    finally:
+        keras.config.set_dtype_policy(before)
+    np.testing.assert_allclose(found, nest(IMAGES), atol=1e-5)
+
+
+def module_of_others(vocabulary):
+    """Words in, no `training`, a table, several outputs, a variable that is not trained."""
+    module = tf.train.Checkpoint()
+    module.vocabulary = tf.saved_model.Asset(str(vocabulary))
+    line, word = tf.lookup.TextFileIndex.LINE_NUMBER, tf.lookup.TextFileIndex.WHOLE_LINE
+    entries = tf.lookup.TextFileInitializer(module.vocabulary, tf.string, word, tf.int64, line)
+    module.table = tf.lookup.StaticHashTable(entries, -1)
+    embedding = tf.Variable(tf.random.stateless_normal((3, 4), (1, 2)), name="scope/embedding")
+    count = tf.Variable(7, trainable=False)
+    module.variables, module.trainable_variables = [embedding, count], [embedding]
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
+    def call(words):
+        return {"vectors": tf.gather(embedding, module.table.lookup(words)), "count": count + 0}
+
+    module.__call__ = call
+    return module
+
+
+def test_modules_of_others(tmp_path):
+    (tmp_path / "words.txt").write_text("cat\ndog\nowl\n")
+    module, words = module_of_others(tmp_path / "words.txt"), tf.constant(["owl", "cat"])
+    tf.saved_model.save(module, tmp_path / "module")
+    layer = HubLayer(tmp_path / "module", trainable=True)
+    assert [v.shape for v in layer.trainable_variables] == [(3, 4)]
+    assert [v.dtype for v in layer.non_trainable_variables] == ["int32"]
+    inputs = keras.Input((), dtype="string")
+    model = keras.Model(inputs, layer(inputs))
+    expected = module.__call__(words)
+    model.save(tmp_path / "words.keras")
+    shutil.rmtree(tmp_path / "module")
+    (tmp_path / "words.txt").unlink()
+    for one in (model, keras.saving.load_model(tmp_path / "words.keras")):
+        found = one(words)
+        assert set(found) == {"vectors", "count"}
+        np.testing.assert_array_equal(found["vectors"], expected["vectors"])
+        assert int(found["count"]) == 7
+
+
+def test_what_is_no_module(tmp_path, directory):
+    with pytest.raises(FileNotFoundError, match=r"no SavedModel in \S+/nowhere: it holds no saved_model.pb\.$"):
+        HubLayer(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=f"it holds no saved_model.pb. {directory} does.$"):
+        HubLayer(directory.parent)
+    uncallable = tf.Module()
+    uncallable.weight = tf.Variable(1.0)
+    tf.saved_model.save(uncallable, tmp_path / "uncallable")
+    with pytest.raises(ValueError, match=r"is no reusable SavedModel: it cannot be called.$"):
+        HubLayer(tmp_path / "uncallable")
