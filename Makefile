@@ -37,15 +37,16 @@ $(TF219)/.complete: pyproject.toml constraints-tf219.txt
 	@touch $@
 
 # Three gates, none of which needs a TPU: its operations, its strategy, its compiler.
+TPUS ?= v4,v5e,v6e
 tpu-check: env .venv-tpu/.complete
 	$(BIN)/python -m pytest -m tpu tests/tpu_check
 	$(BIN)/python -m tpu_check.lower runs/tpu_check
-	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check
+	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check --tpus $(TPUS)
 
-# With NesT-T at 224 pixels and batch 64, which takes minutes to compile.
+# NesT-T at 224 pixels and batch 64, which takes minutes to compile.
 tpu-check-full: env .venv-tpu/.complete
-	$(BIN)/python -m tpu_check.lower --full-size runs/tpu_check
-	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check
+	$(BIN)/python -m tpu_check.lower --full-size runs/tpu_check_full
+	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check_full --tpus $(TPUS) --results results/tpu_check_full.csv
 
 .venv-tpu/.complete: tpu_check/requirements.txt
 	$(PYTHON) -m venv .venv-tpu

@@ -15,15 +15,14 @@ INDEX = "steps.json"
 
 
 def main() -> None:
-    """Lowers all cases."""
+    """Lowers all cases, small or full-size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=pathlib.Path)
-    parser.add_argument("--full-size", action="store_true", help="also what takes minutes to compile")
+    parser.add_argument("--full-size", action="store_true", help="instead, what takes minutes to compile")
     options = parser.parse_args()
     options.directory.mkdir(parents=True, exist_ok=True)
-    cases = {**CASES, **(FULL_SIZE if options.full_size else {})}
     index = []
-    for number, (name, case) in enumerate(cases.items()):
+    for number, (name, case) in enumerate((FULL_SIZE if options.full_size else CASES).items()):
         trainer = trainer_of(case)
         batch = batch_of(case, trainer)
         program = step_of(trainer, batch).experimental_get_compiler_ir(*batch)(stage="stablehlo_serialized")

@@ -17,6 +17,7 @@ from keras_nest.data.recipes import RECIPES, Recipe, create_recipe
 from keras_nest.data.sources import Source, open_source
 from keras_nest.data.sources.folder import BROKEN
 from keras_nest.data.speed import stage_times, stages_of
+from keras_nest.figures import picture_file
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models.base import as_size
 
@@ -50,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
         OSError: the data set is not there, or the picture exists or cannot be written.
         ModuleNotFoundError: a package that the data set or the picture needs is not installed.
     """
-    picture = show.picture_file(args.show, args.overwrite) if args.show else contextlib.nullcontext()
+    picture = picture_file(args.show, args.overwrite) if args.show else contextlib.nullcontext()
     with _unreadable_images_told():
         with picture as partial:
             source = open_source(args.name, args.train_split, args.test_split, args.data_dir, broken=args.broken)

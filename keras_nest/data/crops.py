@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_nest.data.checks import Range, check_range
 from keras_nest.data.decoding import decode_upright
 from keras_nest.data.operations import as_row
-from keras_nest.data.sources.examples import UPRIGHT
+from keras_nest.data.orientation import UPRIGHT
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models.base import as_size
 

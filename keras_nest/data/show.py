@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import pathlib
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +12,7 @@ from keras_nest.data.pipeline import train_batches
 from keras_nest.data.recipes import Recipe
 from keras_nest.data.sources.examples import ONLY_HOST, Examples, Host
 from keras_nest.data.sources.source import Source
-from keras_nest.files import atomic_output
+from keras_nest.figures import new_figure
 from keras_nest.layers.image_blocks import Size
 
 if TYPE_CHECKING:
@@ -23,36 +20,10 @@ if TYPE_CHECKING:
 
 IMAGES, BATCHES = 8, 4
 """How many training images are shown, and how many times what the recipe makes of them."""
-_CELL, _DPI = 1.9, 120  # inches, and pixels an inch: 224 pixels are shown one to one
+_CELL = 1.9  # inches: 224 pixels are shown one to one
 # A line of a label has 22 characters of one width at most, so that neighbours do not meet.
 _NAME_LENGTH = 15
 _FONT: dict[str, Any] = {"family": "monospace", "fontsize": 9, "parse_math": False}
-
-
-@contextlib.contextmanager
-def picture_file(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
-    """`keras_nest.files.atomic_output` for a picture; what is wrong is said before the work that the block does.
-
-    Args:
-        path: of the picture; its suffix is the format, one of those that matplotlib writes.
-        overwrite: replace what lies there.
-
-    Yields:
-        A path to save the figure at.
-
-    Raises:
-        ModuleNotFoundError: matplotlib is not installed.
-        ValueError: matplotlib does not write such files.
-        OSError: as `atomic_output`.
-    """
-    path = pathlib.Path(path)
-    formats = sorted(_figure(1, 1).canvas.get_supported_filetypes())
-    if path.suffix[1:].lower() not in formats:
-        raise ValueError(f"{path} has no suffix of a picture; it must end in one of .{', .'.join(formats)}.")
-    with atomic_output(path, overwrite) as partial, warnings.catch_warnings():
-        # A character that the font lacks is drawn as a box, which is warning enough.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        yield partial
 
 
 def draw_recipe(source: Source, recipe: Recipe, image_size: Size, seed: int = 0, title: str = "") -> Figure:
@@ -78,7 +49,7 @@ def draw_recipe(source: Source, recipe: Recipe, image_size: Size, seed: int = 0,
     smoothing = smoothing_of(recipe, source.info.num_classes)
     height, width = image_size
     columns = len(rows[0][0])
-    figure = _figure(_CELL * columns + 0.3, (_CELL * height / width + 0.4) * len(rows) + 0.5)
+    figure = new_figure(_CELL * columns + 0.3, (_CELL * height / width + 0.4) * len(rows) + 0.5)
     figure.suptitle(title, parse_math=False, wrap=True)
     names = ["as in evaluation", *(f"training batch {n}" for n in range(1, len(rows)))]
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -179,14 +150,3 @@ class _Few(Examples):
 
     def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
         return self._images.repeat().skip(first)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Pictures are drawn with matplotlib, which is not installed: pip install keras-nest[demo]"
-        ) from error
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")

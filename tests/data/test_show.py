@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import sys
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from keras_nest.data.show import (
     as_pixels,
     draw_recipe,
     label_text,
-    picture_file,
     shown_batches,
     smoothing_of,
 )
@@ -179,32 +177,3 @@ class TestPicture:
         boxes = [axis.title.get_window_extent() for axis in figure.axes] + [axis.bbox for axis in figure.axes]
         assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
         assert all(figure.bbox.containsx(x) for box in boxes for x in (box.x0, box.x1))
-
-
-class TestFile:
-    def test_written_at_the_end(self, tmp_path, source):
-        figure = draw_recipe(source, recipe_of("plain", source), SIZE, title="猫")
-        with picture_file(tmp_path / "new" / "out.PNG") as partial:
-            figure.savefig(partial)
-            assert not (tmp_path / "new" / "out.PNG").exists()
-        with Image.open(tmp_path / "new" / "out.PNG") as picture:
-            assert picture.size == pytest.approx(figure.bbox.size, abs=1)
-
-    @pytest.mark.parametrize("name", ["out", "out.txt", "png", "out.png.gz"])
-    def test_no_picture(self, tmp_path, name):
-        with pytest.raises(ValueError, match=rf"{name} has no suffix of a picture; .* \.pdf, .* \.png"):
-            picture_file(tmp_path / name).__enter__()
-        assert list(tmp_path.iterdir()) == []
-
-    def test_is_not_replaced_unasked(self, tmp_path):
-        (tmp_path / "out.png").write_bytes(b"precious")
-        with pytest.raises(FileExistsError, match="exists already"):
-            picture_file(tmp_path / "out.png").__enter__()
-        with picture_file(tmp_path / "out.png", overwrite=True) as partial:
-            partial.write_bytes(b"new")
-        assert (tmp_path / "out.png").read_bytes() == b"new"
-
-    def test_without_matplotlib(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-        with pytest.raises(ModuleNotFoundError, match=r"pip install keras-nest\[demo\]$"):
-            picture_file(tmp_path / "out.png").__enter__()

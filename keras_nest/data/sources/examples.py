@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.keys import Stream, key_of
-
-UPRIGHT = 1
+from keras_nest.data.orientation import UPRIGHT
 
 
 @dataclasses.dataclass(frozen=True)

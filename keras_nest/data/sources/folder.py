@@ -1,6 +1,5 @@
 """Images in one folder a class."""
 
-import io
 import logging
 import multiprocessing.pool
 import os
@@ -10,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import ExifTags, Image
 
 from keras_nest.data.info import DatasetInfo
-from keras_nest.data.sources.examples import UPRIGHT, IndexedExamples
+from keras_nest.data.orientation import UPRIGHT, orientation_of
+from keras_nest.data.sources.examples import IndexedExamples
 from keras_nest.data.sources.source import Source
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -164,18 +163,7 @@ def _decode(path: str) -> int | None:
         tf.io.decode_image(encoded, channels=3, expand_animations=False)
     except _UNREADABLE:
         return None
-    return _orientation(encoded.numpy())
-
-
-def _orientation(encoded: bytes) -> int | None:
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            if image.format == "BMP" and image.mode == "P":
-                return None  # TensorFlow takes the indices into the palette for grey values
-            orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-    except Exception:  # what Pillow raises about bad EXIF data is not listed anywhere
-        return UPRIGHT
-    return int(orientation) if orientation in range(1, 9) else UPRIGHT
+    return orientation_of(encoded.numpy())
 
 
 def _examples(files: Sequence[_File]) -> IndexedExamples:

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.info import DatasetInfo
-from keras_nest.data.sources.examples import UPRIGHT, Example, Examples
+from keras_nest.data.orientation import UPRIGHT
+from keras_nest.data.sources.examples import Example, Examples
 from keras_nest.data.sources.records import CachedExamples, Shard, StreamedExamples
 from keras_nest.data.sources.source import Source
 from keras_nest.hints import did_you_mean

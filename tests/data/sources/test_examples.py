@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nest.data.sources.examples import UPRIGHT, Host, IndexedExamples
+from keras_nest.data.orientation import UPRIGHT
+from keras_nest.data.sources.examples import Host, IndexedExamples
 
 COUNT = 13
 ALONE = Host()

@@ -1,0 +1,61 @@
+"""Pictures: a figure to draw in, and a file that is complete or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from keras_nest.files import atomic_output
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DPI = 120
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty matplotlib figure.
+
+    Args:
+        width: in inches of 120 pixels.
+        height: likewise.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Pictures are drawn with matplotlib, which is not installed: pip install keras-nest[demo]"
+        ) from error
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+
+
+@contextlib.contextmanager
+def picture_file(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
+    """`keras_nest.files.atomic_output` for a picture; what is wrong is said before the work that the block does.
+
+    Args:
+        path: of the picture; its suffix is the format, one of those that matplotlib writes.
+        overwrite: replace what lies there.
+
+    Yields:
+        A path to save the figure at.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        ValueError: matplotlib does not write such files.
+        OSError: as `atomic_output`.
+    """
+    path = pathlib.Path(path)
+    formats = sorted(new_figure(1, 1).canvas.get_supported_filetypes())
+    if path.suffix[1:].lower() not in formats:
+        raise ValueError(f"{path} has no suffix of a picture; it must end in one of .{', .'.join(formats)}.")
+    with atomic_output(path, overwrite) as partial, warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box, which is warning enough.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield partial
