@@ -121,7 +121,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def draw(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> None:
     """Draws accuracy over the number of training images, a line through the means and a point for each seed."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
     counts = sorted({row["images a class"] for row in rows})
     for name, color in COLORS.items():
@@ -136,7 +136,7 @@ def draw(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> None:
     axis.minorticks_off()
     axis.set(xlabel="training images a class", ylabel="test accuracy in %", title="Digits: the same recipe and budget")
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=len(COLORS), fontsize="small", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
