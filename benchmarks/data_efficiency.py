@@ -47,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
     )
     parser.add_argument("--picture", type=pathlib.Path, default=pathlib.Path("docs", "data_efficiency.png"))
+    parser.add_argument("--steps", type=int, default=STEPS, help="updates of each training (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one seed and few steps, which shows that it works")
     options = parser.parse_args(arguments)
-    counts, seeds, steps = ((10, 20), (0,), 2) if options.quick else (COUNTS, SEEDS, STEPS)
+    counts, seeds, steps = ((10, 20), (0,), 2) if options.quick else (COUNTS, SEEDS, options.steps)
     rows = compare(counts, seeds, steps)
     title = f"Test accuracy on the digits after {steps} steps of {BATCH} images"
     timing.report(title, summary(rows), options.results / "data_efficiency.csv", f"{len(seeds)} seeds")

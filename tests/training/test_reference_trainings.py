@@ -18,7 +18,7 @@ from tests.golden.train_loading import NEST, UPDATES, VIT
 # Of the L2 norm of a tensor. Rounding reaches 1e-5, or where Adam meets gradients of the size of rounding 7e-5.
 WEIGHTS = 1e-4
 LOSS = {"adamw_bn": 1e-4}
-# The reference sums squares in float32, which loses 1e-5.
+# The reference sums squares in float32, which loses 1e-5; how much is left depends on the version of TensorFlow.
 GRAD_NORM = {"adamw_wd_everywhere": 1e-4, "adamw_bn": 2e-4}
 # In the last level of a BatchNorm model a bias of the values is one more constant per channel that the norm takes away.
 BN_NOISE = (
@@ -128,7 +128,7 @@ def assert_sums(value, sums, path):
 def test_every_update(name):
     case, _, history, record = trained(name)
     np.testing.assert_allclose(history["loss"], case.loss, rtol=LOSS.get(name, 1e-5))
-    np.testing.assert_allclose(history["grad_norm"], case.grad_norm, rtol=GRAD_NORM.get(name, 2e-5))
+    np.testing.assert_allclose(history["grad_norm"], case.grad_norm, rtol=GRAD_NORM.get(name, 4e-5))
     np.testing.assert_allclose(record.rates, case.rates, rtol=1e-6, atol=1e-9)
 
 
