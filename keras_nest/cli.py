@@ -11,6 +11,7 @@ from keras_nest import registry
 from keras_nest.console import console, print_facts, run
 from keras_nest.data import command as data
 from keras_nest.models import read_model
+from keras_nest.predict import command as predict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from conversion import cli as converter
     from conversion import published_cli as published
+    from export import cli as exporter
 
     parser = argparse.ArgumentParser(prog="keras-nest", description="NesT, ViT and MLP-Mixer for Keras 3.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -49,9 +51,15 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="checkpoint to Keras and back", description=converter.DESCRIPTION)
     converter.add_arguments(convert)
     convert.set_defaults(command=converter.main)
+    away = commands.add_parser("export", help="to SavedModel, TFLite or ONNX", description=exporter.DESCRIPTION)
+    exporter.add_arguments(away)
+    away.set_defaults(command=exporter.main)
     fetch = commands.add_parser("download", help="published checkpoint to a local directory")
     published.add_arguments(fetch)
     fetch.set_defaults(command=published.main)
+    answers = commands.add_parser("predict", help="the most probable classes of images")
+    predict.add_arguments(answers)
+    answers.set_defaults(command=predict.main)
     pictures = commands.add_parser("data", help="facts, augmented images and speed of a data set and a recipe")
     data.add_arguments(pictures)
     pictures.set_defaults(command=data.main)

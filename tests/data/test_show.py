@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from keras_nest.data import create_recipe, open_source, train_batches
 from keras_nest.data.crops import normalize

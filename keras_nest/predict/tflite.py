@@ -1,0 +1,47 @@
+"""TFLite files that classify: those of `export`, and others with the input `images` and the output `logits`."""
+
+import json
+import pathlib
+import zipfile
+
+import numpy as np
+
+from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
+from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.tflite import TFLiteModel
+from keras_nest.trained import check_class_names
+
+_LABELS, _PREPROCESSING = "labels.txt", "preprocessing.json"
+
+
+def open_file(path: pathlib.Path) -> Predictor:
+    """Opens a TFLite file; labels and preprocessing are the files that lie in it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no model that classifies.
+    """
+    model = TFLiteModel(path)
+    height, width, _ = model.image_shape
+    outputs = model(np.zeros((1, *model.image_shape), np.float32))
+    if "logits" not in outputs:
+        raise ValueError(f"{path} gives {', '.join(outputs)}; predict needs a file that gives logits.")
+    inside, num_classes = _files_inside(path), outputs["logits"].shape[-1]
+    prepare, names = stretched((height, width)), None
+    if _PREPROCESSING in inside:
+        prepare = EvalPreprocessing(**json.loads(inside[_PREPROCESSING]))
+    if _LABELS in inside:
+        names = check_class_names(inside[_LABELS].rstrip("\n").split("\n"), num_classes, f"{path} has")
+
+    def probabilities(images: Images) -> np.ndarray:
+        return softmax(model(prepare(list(images)).numpy())["logits"])
+
+    return Predictor(probabilities, num_classes, names)
+
+
+def _files_inside(path: pathlib.Path) -> dict[str, str]:
+    """Name -> text of what is packed behind the model."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}

@@ -1,0 +1,104 @@
+"""The same answers from every kind of file."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_nest
+from export.tflite import to_tflite
+from keras_nest import registry
+from keras_nest.predict import open_predictor, read_image
+from tests.predict.conftest import NAMES, SMALL
+
+
+@pytest.fixture(scope="module")
+def images(photos):
+    return [read_image(path) for path in sorted(photos.iterdir())]
+
+
+@pytest.mark.parametrize("kind", ["run", "keras", "bare", "saved_model", "versions", "tflite"])
+def test_same_probabilities_and_names(files, images, expected, kind):
+    predictor = open_predictor(files[kind])
+    np.testing.assert_allclose(predictor.probabilities(images), expected, atol=1e-5)
+    np.testing.assert_allclose(predictor.probabilities(images[:1]), expected[:1], atol=1e-5)
+    assert predictor.class_names == (None if kind == "bare" else NAMES)
+    assert predictor.name_of(1) == ("class 1" if kind == "bare" else "cat, tabby")
+
+
+def test_the_images_tell_classes_apart(expected):
+    assert np.ptp(expected, axis=0).max() > 0.01, "else the tests above could not fail"
+
+
+@pytest.mark.parametrize("kind", ["keras", "saved_model", "tflite"])
+def test_other_labels(files, tmp_path, kind):
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    assert open_predictor(files[kind], labels=tmp_path / "labels.txt").class_names == ("a", "b", "c")
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    with pytest.raises(ValueError, match="2 class names for 3 classes"):
+        open_predictor(files[kind], labels=tmp_path / "labels.txt")
+
+
+def test_several_labels_an_image(files, images, model, tmp_path):
+    """A model that was trained with the sigmoid loss, as its directory says."""
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "config.json").write_text(json.dumps({"loss": "sigmoid"}))
+    logits = model(keras_nest.preprocessor(model)(images))
+    np.testing.assert_allclose(open_predictor(tmp_path).probabilities(images), keras.ops.sigmoid(logits), atol=1e-5)
+
+
+def test_name_and_weights(model, images, expected, monkeypatch):
+    """The published sizes are too large to try here."""
+    asked = []
+    monkeypatch.setattr(registry, "create_model", lambda *names, **options: asked.append((names, options)) or model)
+    predictor = open_predictor("nest_tiny", weights="nest.ckpt")
+    np.testing.assert_allclose(predictor.probabilities(images), expected, atol=1e-5)
+    assert asked == [(("nest_tiny",), {"weights": "nest.ckpt"})]
+
+
+def test_saved_models_of_others(images, tmp_path):
+    """The whole image, stretched, in [0, 1]; logits."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), name="pixels")])
+    def serve(pixels):
+        return {"scores": tf.reduce_mean(pixels, (1, 2))}
+
+    module = tf.Module()
+    tf.saved_model.save(module, tmp_path, signatures=serve)
+    stretched = np.stack([tf.image.resize(image / np.float32(255), (8, 8)) for image in images])
+    np.testing.assert_allclose(
+        open_predictor(tmp_path).probabilities(images), tf.nn.softmax(stretched.mean((1, 2))), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("shape", [(None, None, None, 3), (None, 8)])
+def test_saved_models_that_are_no_classifiers(tmp_path, shape):
+    module = tf.Module()
+    serve = tf.function(lambda x: tf.reduce_mean(x, -1), input_signature=[tf.TensorSpec(shape)])
+    tf.saved_model.save(module, tmp_path, signatures=serve)
+    with pytest.raises(ValueError, match="is no SavedModel of a classifier: serving_default must take images"):
+        open_predictor(tmp_path)
+
+
+def test_models_without_classes(tmp_path):
+    model = keras_nest.create_model("nest_tiny", **{**SMALL, "num_classes": 0})
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="gives no classes; predict needs one with a head"):
+        open_predictor(tmp_path / "model.keras")
+    to_tflite(model, tmp_path, ["float32"])
+    with pytest.raises(ValueError, match=r"float32\.tflite gives embedding; predict needs a file that gives logits"):
+        open_predictor(tmp_path / "float32.tflite")
+
+
+@pytest.mark.parametrize("name", ["nowhere.keras", "nowhere.tflite"])
+def test_no_such_file(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=name):
+        open_predictor(tmp_path / name)
+
+
+def test_no_model(tmp_path):
+    (tmp_path / "text.tflite").write_text("text")
+    with pytest.raises(ValueError, match=r"text\.tflite"):
+        open_predictor(tmp_path / "text.tflite")
