@@ -5,6 +5,7 @@
 >>> tf.saved_model.load("nest_tiny")(images)  # float32 in [0, 1] -> logits
 """
 
-from export.saved_model import to_saved_model
+from export.saved_model import read_signatures, to_saved_model
+from export.versions import publish
 
-__all__ = ["to_saved_model"]
+__all__ = ["publish", "read_signatures", "to_saved_model"]

@@ -13,29 +13,30 @@ import numpy as np
 import tensorflow as tf
 
 
-def reusable_object(model: keras.Model) -> tf.train.Checkpoint:
+def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Checkpoint:
     """What a SavedModel holds: `__call__(images, training=False)`, its variables and regularisation losses.
 
     Args:
         model: a built model with one image input, and one output or a dictionary of outputs.
+        head: "classifier" for all of the model; "none" for the embedding that the head would see, without the weights
+            of the head.
 
     Returns:
         An object to save, or to call: images float32 (B, H, W, channels) in [0, 1] -> float32 outputs of the model.
         `Checkpoint` is the public trackable that takes any attribute.
 
     Raises:
-        ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, or a
-            normalisation for another number of channels.
+        ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
+            normalisation for another number of channels, or no embedding to end with.
     """
     shape = image_shape(model)
     _check_outputs(model)
-    normalise = _normalisation(model)
+    network = model if head == "classifier" else without_head(model)
+    compute = on_unit_images(network, model)
 
     @tf.function(autograph=False)
     def call(images: tf.Tensor, training: bool = False) -> Any:
-        outputs = model(normalise(images), training=training)
-        # Under mixed precision maps come out in bfloat16, which few clients read.
-        return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), outputs)
+        return compute(images, training=training)
 
     # Only functions traced here exist in the file; the Python argument becomes two of them.
     for training in (False, True):
@@ -43,11 +44,40 @@ def reusable_object(model: keras.Model) -> tf.train.Checkpoint:
 
     module = tf.train.Checkpoint()
     # `.value` is TensorFlow's variable. Keras' wrapper around it would be stored as well, as a second copy.
-    module.variables = [variable.value for variable in model.variables]
-    module.trainable_variables = [variable.value for variable in model.trainable_variables]
-    module.regularization_losses = _regularization_losses(model)
+    module.variables = [variable.value for variable in network.variables]
+    module.trainable_variables = [variable.value for variable in network.trainable_variables]
+    module.regularization_losses = _regularization_losses(network)
     module.__call__ = call
     return module
+
+
+def on_unit_images(network: keras.Model, model: keras.Model) -> Callable[..., Any]:
+    """A function of images in [0, 1] that computes what a network does, in float32.
+
+    Args:
+        network: the model, or another one of its input.
+        model: whose normalisation comes first.
+    """
+    normalise = _normalisation(model)
+
+    def compute(images: tf.Tensor, training: bool = False) -> Any:
+        outputs = network(normalise(images), training=training)
+        # Under mixed precision maps come out in bfloat16, which few clients read.
+        return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), outputs)
+
+    return compute
+
+
+def without_head(model: keras.Model) -> keras.Model:
+    """The same layers up to the embedding `pre_logits`.
+
+    Raises:
+        ValueError: the model has no such endpoint.
+    """
+    endpoints = getattr(model, "endpoints", {})
+    if "pre_logits" not in endpoints:
+        raise ValueError(f"The model {model.name!r} has no head to leave out; export it with its own outputs.")
+    return keras.Model(model.input, endpoints["pre_logits"], name=model.name)
 
 
 def _normalisation(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

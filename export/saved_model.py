@@ -1,63 +1,121 @@
 """Keras models to reusable SavedModels."""
 
 import pathlib
-from collections.abc import Callable
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
-from export.module import image_shape, output_name, reusable_object
+from export.module import config_of, reusable_object
+from export.signatures import ACTIVATIONS, create_signatures
 from keras_nest.files import atomic_output
+from keras_nest.trained import check_class_names
+
+HEADS = ("classifier", "none")
+# Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature.
+Signatures = dict[str, tuple[dict[str, str], dict[str, str]]]
 
 
 def to_saved_model(
-    model: keras.Model, path: str | pathlib.Path, overwrite: bool = False, batch_size: int | None = None
+    model: keras.Model,
+    path: str | pathlib.Path,
+    overwrite: bool = False,
+    *,
+    class_names: Sequence[str] | None = None,
+    head: str = "classifier",
+    activation: str = "softmax",
+    warm_up: bool = False,
 ) -> pathlib.Path:
     """Writes a SavedModel that takes images in [0, 1]; loading it needs TensorFlow only.
 
     The loaded object has `__call__(images, training=False)`, `variables`, `trainable_variables` and
-    `regularization_losses`, so `hub.load` and `hub.KerasLayer(trainable=True)` use it, and the signature
-    `serving_default` with the input `images`. Images are float32 (B, H, W, channels) of the model's own size.
+    `regularization_losses`, so `hub.load` and `hub.KerasLayer(trainable=True)` use it, and the signatures that
+    `create_signatures` describes. Images are float32 (B, H, W, channels) of the model's own size; `serving_bytes` takes
+    JPEG and PNG files of any size.
 
-    The normalisation of the model's preprocessing specification (`mean`, `std`) is part of the file; resizing and
-    cropping are not. A model without a specification is taken to be trained on images in [0, 1] and gets them as they
-    are. What comes out is float32 and depends on the model:
+    The normalisation of the model's preprocessing specification (`mean`, `std`) is part of the file. A model without a
+    specification is taken to be trained on images in [0, 1] and gets them as they are. What `__call__` returns is
+    float32 and depends on the model:
 
-    * a classifier: `__call__` returns the logits (B, num_classes); the signature calls them `logits`;
-    * num_classes=0: the pooled vector (B, C), called `embedding`;
-    * features_only=True: a dictionary of maps (B, H, W, C) under the model's own names, from both.
+    * a classifier: the logits (B, num_classes);
+    * num_classes=0, or `head="none"`: the pooled vector (B, C);
+    * features_only=True: a dictionary of maps (B, H, W, C) under the model's own names.
 
     Args:
         model: a built model with one image input and one output, or a dictionary of outputs.
         path: directory to write; it appears complete or not at all.
         overwrite: replace what lies there.
-        batch_size: batch that the signature is fixed to, as TFLite wants it; None leaves it open. `__call__` takes
-            any batch.
+        class_names: in the order of the logits; they become the asset `labels.txt`, and outputs of `serving_bytes`.
+        head: "classifier", or "none" for TF-Hub's feature vector: the model without the weights of its head.
+        activation: from logits to probabilities, "softmax" or "sigmoid".
+        warm_up: add the requests that TF-Serving answers before it takes others (package tensorflow-serving-api).
 
     Returns:
         The path.
 
     Raises:
-        ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, or a
-            normalisation for another number of channels.
+        ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
+            normalisation for another number of channels, or not as many classes as names; or an unknown option.
         FileExistsError: something lies at `path` and `overwrite` is false.
         PermissionError: the directory cannot be written to.
+        ModuleNotFoundError: tensorflow-serving-api is missing.
     """
-    module = reusable_object(model)
-    with atomic_output(path, overwrite) as partial:
-        spec = tf.TensorSpec((batch_size, *image_shape(model)), name="images")
-        serve = _serving_function(module, spec, output_name(model))
-        tf.saved_model.save(module, partial, signatures={"serving_default": serve})
+    _check_option("head", head, HEADS)
+    _check_option("activation", activation, ACTIVATIONS)
+    has_classes = head == "classifier" and config_of(model).get("num_classes", 0) and not isinstance(model.output, dict)
+    names = check_class_names(class_names, model.output.shape[-1]) if class_names and has_classes else None
+    with atomic_output(path, overwrite) as partial, _labels_asset(names) as labels:
+        module = reusable_object(model, head)
+        if labels is not None:
+            module.labels = labels
+        signatures = create_signatures(module, model, head, activation, names)
+        if warm_up:
+            from export.warm_up import write_requests
+
+            write_requests(partial, model, signatures)
+        tf.saved_model.save(module, partial, signatures=signatures)
     return pathlib.Path(path)
 
 
-def _serving_function(module: tf.train.Checkpoint, spec: tf.TensorSpec, name: str) -> Callable[..., Any]:
-    """The signature: images of `spec` -> dictionary of outputs, in inference."""
+def read_signatures(path: str | pathlib.Path) -> Signatures:
+    """The signatures of a SavedModel, without loading it.
 
-    @tf.function(input_signature=[spec], autograph=False)
-    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = module.__call__(images, training=False)
-        return outputs if isinstance(outputs, dict) else {name: outputs}
+    Returns:
+        Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature.
+    """
+    content = saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes())
+    definitions = content.meta_graphs[0].signature_def
+    return {
+        name: (_describe(definitions[name].inputs), _describe(definitions[name].outputs))
+        for name in sorted(definitions)
+        if not name.startswith("__")
+    }
 
-    return serve
+
+def _describe(tensors: Mapping[str, Any]) -> dict[str, str]:
+    """Type and shape of the inputs or outputs of a signature."""
+    return {
+        name: f"{tf.as_dtype(tensors[name].dtype).name} {tf.TensorShape(tensors[name].tensor_shape)}"
+        for name in sorted(tensors)
+    }
+
+
+@contextmanager
+def _labels_asset(class_names: Sequence[str] | None) -> Iterator[tf.saved_model.Asset | None]:
+    """A file of the names that lies there until the SavedModel has its copy."""
+    if class_names is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "labels.txt")
+        file.write_text("".join(f"{name}\n" for name in class_names), "utf-8")
+        yield tf.saved_model.Asset(str(file))
+
+
+def _check_option(field: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{field} is {value!r}; it must be one of {', '.join(map(repr, known))}.")

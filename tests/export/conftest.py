@@ -1,12 +1,16 @@
 """Small models with weights that matter: no bias is zero, no scale is one."""
 
+import functools
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+import export
 import keras_nest
+from tests.export import toys
 from tests.golden import synthetic
 
 SMALL = {
@@ -44,3 +48,16 @@ def small_nest() -> Callable[..., keras_nest.NesT]:
 def images() -> Callable[..., np.ndarray]:
     """Draws images in [0, 1]: (batch, height, width, 3) float32."""
     return lambda batch, size=(16, 16): np.random.default_rng(batch).random((batch, *size, 3), np.float32)
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, pathlib.Path]]:
+    """Gives a small model of a family, and the directory of the first version of it."""
+    root = tmp_path_factory.mktemp("published")
+
+    @functools.cache
+    def publish(family: str) -> tuple[Any, pathlib.Path]:
+        model = toys.build(family)
+        return model, export.publish(model, root / family, class_names=toys.CLASS_NAMES, archive=True)
+
+    return publish

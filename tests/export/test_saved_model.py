@@ -1,6 +1,4 @@
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -8,18 +6,8 @@ import pytest
 import tensorflow as tf
 
 import export
-import keras_nest
-
-# Runs where neither the package nor its exporter can be imported.
-FOREIGN_PROCESS = """
-import sys
-sys.modules["keras_nest"] = sys.modules["export"] = None
-import numpy as np, tensorflow as tf
-folder, inputs, outputs = sys.argv[1:]
-model = tf.saved_model.load(folder)
-images = np.load(inputs)
-np.savez(outputs, **{name: model(images[name]) for name in images})
-"""
+from export.module import reusable_object
+from tests.export import toys
 
 
 def normalised(model, images):
@@ -56,17 +44,6 @@ def test_gives_the_logits_of_the_keras_model(saved, loaded, images):
     np.testing.assert_allclose(signature(images=tf.constant(x))["logits"], loaded(x), atol=1e-6)
 
 
-def test_a_process_without_the_package_gets_the_same_numbers(saved, images, tmp_path):
-    model, folder = saved
-    batches = {f"batch_{size}": images(size) for size in (1, 2, 7)}
-    np.savez(tmp_path / "in.npz", **batches)
-    command = [sys.executable, "-c", FOREIGN_PROCESS, folder, tmp_path / "in.npz", tmp_path / "out.npz"]
-    subprocess.run(command, check=True, cwd=tmp_path)
-    outputs = np.load(tmp_path / "out.npz")
-    for name, x in batches.items():
-        np.testing.assert_allclose(outputs[name], expected(model, x), atol=1e-6)
-
-
 def test_weights_are_stored_once(small_nest, tmp_path):
     model = small_nest(embedding_dim=64)
     folder = export.to_saved_model(model, str(tmp_path / "new" / "saved"))
@@ -98,14 +75,14 @@ def test_drop_path_acts_in_training_only(loaded, images):
     assert np.abs(first - second).max() > 1e-3
 
 
-def test_batch_statistics_move_in_training_only(small_nest, images, tmp_path):
-    loaded = tf.saved_model.load(str(export.to_saved_model(small_nest(norm_type="BN"), tmp_path / "saved")))
-    trainable = {id(v) for v in loaded.trainable_variables}
-    statistics = next(v for v in loaded.variables if id(v) not in trainable)
+def test_batch_statistics_move_in_training_only(small_nest, images):
+    module = reusable_object(small_nest(norm_type="BN"))
+    trainable = {id(v) for v in module.trainable_variables}
+    statistics = next(v for v in module.variables if id(v) not in trainable)
     before = statistics.numpy()
-    loaded(images(4))
+    module.__call__(images(4))
     np.testing.assert_array_equal(statistics, before)
-    loaded(images(4), training=True)
+    module.__call__(images(4), training=True)
     assert np.abs(statistics - before).max() > 0
 
 
@@ -115,81 +92,65 @@ def test_all_trainable_variables_get_gradients(loaded, images):
     assert None not in tape.gradient(loss, loaded.trainable_variables)
 
 
-# tensorflow_hub and the legacy Keras it trains with raise these about themselves.
-@pytest.mark.filterwarnings("ignore:pkg_resources is deprecated")
-def test_hub_loads_and_fine_tunes_it(saved, images):
-    hub, tf_keras = pytest.importorskip("tensorflow_hub"), pytest.importorskip("tf_keras")
-    model, folder = saved
-    x = images(8)
-    np.testing.assert_allclose(hub.load(folder)(x), expected(model, x), atol=1e-6)
-
-    layer = hub.KerasLayer(folder, trainable=True)
-    tuned = tf_keras.Sequential([tf_keras.Input((16, 16, 3)), layer])
-    assert len(layer.trainable_weights) == len(model.trainable_variables)
-    before = [v.numpy() for v in layer.trainable_weights]
-    tuned.compile(tf_keras.optimizers.SGD(0.01), tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    losses = tuned.fit(x, np.arange(8), batch_size=8, epochs=8, verbose=0).history["loss"]
-    assert losses[-1] < losses[0]
-    # The key biases are no exception: their gradient is rounding noise, but not nothing.
-    changed = [np.any(v.numpy() != old) for v, old in zip(layer.trainable_weights, before, strict=True)]
-    assert all(changed)
+def test_the_head_can_be_left_out(small_nest, images, tmp_path):
+    model, x = small_nest(), images(2)
+    export.to_saved_model(model, tmp_path / "saved", head="none", class_names=["never asked"])
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    embedding = keras.Model(model.input, model.endpoints["pre_logits"])(normalised(model, x))
+    np.testing.assert_allclose(loaded(x), embedding, atol=1e-6)
+    # Kernel and bias of the head.
+    assert len(loaded.variables) == len(model.variables) - 2
+    assert len(loaded.trainable_variables) == len(model.trainable_variables) - 2
+    weights = 4 * (model.count_params() - model.get_layer("Dense_0").count_params())
+    assert weights <= sum(file.stat().st_size for file in (tmp_path / "saved/variables").iterdir()) < weights + 10_000
+    assert list(loaded.signatures["serving_default"].structured_outputs) == ["embedding"]
+    assert not list((tmp_path / "saved/assets").iterdir())
 
 
-def test_a_model_without_head_gives_embeddings(small_nest, images, tmp_path):
-    model, x = small_nest(num_classes=0), images(2)
-    loaded = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved")))
-    np.testing.assert_allclose(loaded(x), expected(model, x), atol=1e-6)
-    assert loaded.signatures["serving_default"].structured_outputs["embedding"].shape == (None, 32)
+def test_what_has_no_head_cannot_leave_it_out(small_nest, tmp_path):
+    with pytest.raises(ValueError, match="has no head to leave out"):
+        export.to_saved_model(small_nest(features_only=True), tmp_path / "saved", head="none")
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_pyramid_keeps_its_names(small_nest, images, tmp_path):
-    model, x = small_nest(features_only=True), images(2)
-    loaded = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved")))
-    for outputs in (loaded(x), loaded.signatures["serving_default"](images=tf.constant(x))):
-        assert {name: y.shape for name, y in outputs.items()} == {
-            "P1": (2, 8, 8, 16),
-            "P2": (2, 4, 4, 32),
-        }
-        for name, y in expected(model, x).items():
-            np.testing.assert_allclose(outputs[name], y, atol=1e-5)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "no"}, "head is 'no'; it must be one of 'classifier', 'none'"),
+        ({"activation": "relu"}, "activation is 'relu'; it must be one of 'softmax', 'sigmoid'"),
+        ({"class_names": ["a", "b"]}, "There are 2 class names for 10 classes; there must be one for each"),
+    ],
+)
+def test_options_without_meaning_are_refused(options, message, small_nest, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export.to_saved_model(small_nest(), tmp_path / "saved", **options)
+    assert not list(tmp_path.iterdir())
 
 
-def test_rectangular_images_and_a_fixed_batch(small_nest, images, tmp_path):
-    model, x = small_nest(image_size=(16, 32)), images(2, (16, 32))
-    loaded = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved", batch_size=2)))
-    signature = loaded.signatures["serving_default"]
-    assert signature.structured_input_signature[1]["images"].shape == (2, 16, 32, 3)
-    np.testing.assert_allclose(signature(images=tf.constant(x))["logits"], expected(model, x), atol=1e-6)
-    np.testing.assert_allclose(loaded(x[:1]), expected(model, x[:1]), atol=1e-6)
+def test_class_names_are_an_asset(published):
+    _, folder = published("nest")
+    assert (folder / "assets/labels.txt").read_text("utf-8").split("\n") == [*toys.CLASS_NAMES, ""]
+    asset = tf.saved_model.load(str(folder)).labels.asset_path.numpy().decode()
+    assert pathlib.Path(asset) == folder / "assets/labels.txt"
 
 
-def test_a_model_without_specification_gets_the_images_as_they_are(small_nest, images, tmp_path):
-    model, x = small_nest(preprocessing=None), images(2)
-    loaded = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved")))
-    np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+def test_signatures_are_read_without_loading(published):
+    _, folder = published("nest")
+    signatures = export.read_signatures(folder)
+    assert signatures["embed"] == ({"images": "float32 (None, 16, 16, 3)"}, {"embedding": "float32 (None, 24)"})
+    inputs, outputs = signatures["serving_bytes"]
+    assert inputs == {"image_bytes": "string (None,)"}
+    assert outputs["classes"] == "int32 (None, 5)"
+    assert outputs["labels"] == "string (None, 5)"
 
 
-def test_mixed_precision_gives_float32(small_nest, images, tmp_path):
-    model, x = small_nest(dtype="mixed_bfloat16", features_only=True), images(1)
-    loaded = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved")))
-    assert {y.dtype for y in loaded(x).values()} == {tf.float32}
-
-
-def test_the_other_nest_is_exported_too(images, tmp_path):
-    model = keras_nest.ViTFlaxNesT(
-        image_size=16, patch_size=2, dim=16, heads=2, block_repeats=1, num_hierarchies=2, num_classes=10, dropout=0.1
-    )
-    loaded = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved")))
-    np.testing.assert_allclose(loaded(images(2)), model(images(2)), atol=1e-6)
-
-
-def test_existing_output_is_refused_and_kept(small_nest, tmp_path):
+def test_existing_output_is_refused_and_kept(tmp_path):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "mine").write_text("keep")
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        export.to_saved_model(small_nest(), tmp_path / "saved")
+        export.to_saved_model(identity(), tmp_path / "saved")
     assert (tmp_path / "saved" / "mine").read_text() == "keep"
-    export.to_saved_model(small_nest(), tmp_path / "saved", overwrite=True)
+    export.to_saved_model(identity(), tmp_path / "saved", overwrite=True)
     assert not (tmp_path / "saved" / "mine").exists()
     assert tf.saved_model.contains_saved_model(tmp_path / "saved")
 
@@ -207,6 +168,11 @@ def test_a_failing_save_leaves_everything_as_it_was(small_nest, tmp_path, monkey
     with pytest.raises(OSError, match="disk full"):
         export.to_saved_model(small_nest(), tmp_path / "saved", overwrite=overwrite)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == ({"saved": "old"} if overwrite else {})
+
+
+def identity():
+    inputs = keras.Input((4, 4, 3))
+    return keras.Model(inputs, inputs)
 
 
 def dense_model():

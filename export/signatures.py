@@ -1,0 +1,135 @@
+"""What a SavedModel answers to: its signatures."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from export.decoding import image_decoder
+from export.module import config_of, image_shape, on_unit_images, output_name
+from keras_nest.models import MlpMixer, VisionTransformer
+from keras_nest.models.base import ImageModel, feature_pyramid
+
+ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid}
+TOP = 5
+
+_Outputs = dict[str, tf.Tensor]
+
+
+def create_signatures(
+    module: tf.train.Checkpoint,
+    model: keras.Model,
+    head: str = "classifier",
+    activation: str = "softmax",
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Callable[..., _Outputs]]:
+    """The signatures that make sense for a model; all take any batch but an empty one.
+
+    `serving_default` and `embed`, `features` take `images`, float32 (B, H, W, channels) of the model's size in [0, 1];
+    `serving_bytes` takes `image_bytes`, strings (B,) as `image_decoder` does. Outputs, in inference:
+
+    * serving_default, of a classifier: `logits` and `probabilities`, float32 (B, K); `classes` int32 and `scores`
+      float32, both (B, k), the k = min(5, K) most probable, best first. Without a head: `embedding`, float32 (B, C); of
+      a model with `features_only`: its maps; of other models than this package's: `logits`.
+    * serving_bytes, of models for RGB images that carry their preprocessing: the same, and `labels`, strings (B, k),
+      where the class names are known.
+    * embed, of models that have one: `embedding`, what the head sees.
+    * features: the maps of `features_only`, and `features`, the last one, normalised; float32 (B, h, w, C).
+
+    Args:
+        module: the model's `reusable_object`.
+        model: what it was made of.
+        head: as `reusable_object` takes it.
+        activation: from logits to probabilities, one of `ACTIVATIONS`.
+        class_names: in the order of the logits.
+    """
+    shape = image_shape(model)
+    answer = _answers(model, head, activation)
+
+    def predict(images: tf.Tensor) -> _Outputs:
+        return answer(module.__call__(images, training=False))
+
+    images = tf.TensorSpec((None, *shape), name="images")
+    signatures = {"serving_default": _signature(images, predict)}
+    if config_of(model).get("preprocessing") and shape[-1] == 3:
+        decode, label = image_decoder(model), _labels(class_names)
+        files = tf.TensorSpec((None,), tf.string, name="image_bytes")
+        signatures["serving_bytes"] = _signature(files, lambda encoded: label(predict(decode(encoded))))
+    for name, part in _parts(model).items():
+        signatures[name] = _signature(images, part)
+    return signatures
+
+
+def _signature(spec: tf.TensorSpec, compute: Callable[[tf.Tensor], _Outputs]) -> Callable[..., _Outputs]:
+    """A function with one input that refuses what does not fit it."""
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def serve(inputs: tf.Tensor) -> _Outputs:
+        # Servers check no shapes, and reshaping inside a model may take one image for another number of them.
+        not_empty = tf.debugging.Assert(tf.size(inputs) > 0, ["The batch is empty; it must hold an image at least."])
+        with tf.control_dependencies([not_empty]):
+            return compute(tf.ensure_shape(inputs, spec.shape))
+
+    return serve
+
+
+def _answers(model: keras.Model, head: str, activation: str) -> Callable[[Any], _Outputs]:
+    """From what the module returns to the outputs of the signature."""
+    if isinstance(model.output, Mapping):
+        return dict
+    name = output_name(model) if head == "classifier" else "embedding"
+    if name == "embedding" or not isinstance(model, ImageModel):
+        return lambda outputs: {name: outputs}
+
+    def classify(logits: tf.Tensor) -> _Outputs:
+        probabilities = ACTIVATIONS[activation](logits)
+        scores, classes = tf.math.top_k(probabilities, min(TOP, logits.shape[-1]))
+        return {"logits": logits, "probabilities": probabilities, "classes": classes, "scores": scores}
+
+    return classify
+
+
+def _labels(class_names: Sequence[str] | None) -> Callable[[_Outputs], _Outputs]:
+    """Adds the names of the most probable classes, if they are known."""
+
+    def add(outputs: _Outputs) -> _Outputs:
+        if class_names is None or "classes" not in outputs:
+            return outputs
+        return {**outputs, "labels": tf.gather(tf.constant(class_names), outputs["classes"])}
+
+    return add
+
+
+def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], _Outputs]]:
+    """The signatures that give intermediates; they share one graph."""
+    if not isinstance(model, ImageModel):
+        return {}
+    outputs = {"embed": _embedding(model), "features": feature_maps(model)}
+    outputs = {signature: parts for signature, parts in outputs.items() if parts}
+    compute = tf.function(on_unit_images(keras.Model(model.input, outputs), model), autograph=False)
+
+    def part(signature: str) -> Callable[[tf.Tensor], _Outputs]:
+        return lambda images: compute(images)[signature]
+
+    return {signature: part(signature) for signature in outputs}
+
+
+def _embedding(model: ImageModel) -> dict[str, keras.KerasTensor]:
+    return {"embedding": model.endpoints["pre_logits"]} if "pre_logits" in model.endpoints else {}
+
+
+def feature_maps(model: ImageModel) -> dict[str, keras.KerasTensor]:
+    """The maps (B, H, W, C) that `features_only` gives, under the same names, and `features` where it is there."""
+    if isinstance(model.output, Mapping):
+        return dict(model.output)
+    if isinstance(model, (VisionTransformer, MlpMixer)):
+        # Several maps have one stride there, and are named after their layers; a stage of a hybrid is "block1".
+        levels = [x for name, x in model.endpoints.items() if name.startswith("level_")]
+        layers = keras.Model(model.input, levels).output_names if levels else []
+        names = [re.sub(r"^block(?=\d)", "stage_", layer) for layer in layers]
+        maps = dict(zip(names, levels, strict=True))
+    else:
+        maps = feature_pyramid(model.inputs[0], model.endpoints)
+    return {**maps, **{name: x for name, x in model.endpoints.items() if name == "features"}}

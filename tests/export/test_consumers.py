@@ -1,0 +1,99 @@
+"""Every program that takes a SavedModel gives the numbers of the Keras model."""
+
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tests.export import toys
+
+BATCHES = (1, 2, 7)
+FAST, SLOW = ("nest",), tuple(family for family in toys.FAMILIES if family != "nest")
+families = pytest.mark.parametrize("family", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+WITH_FILES = ["signature", "session", "saved_model_cli", "C API"]
+EVERYWHERE = ["saved_model.load", "hub.load", "OpenVINO", *WITH_FILES]
+
+
+def tensors(folder):
+    """Names of the input and the logits of the two signatures in the graph."""
+    content = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    signatures = content.meta_graphs[0].signature_def
+    return {
+        name: [next(iter(signatures[name].inputs.values())).name, signatures[name].outputs["logits"].name]
+        for name in ("serving_default", "serving_bytes")
+    }
+
+
+@pytest.fixture(scope="module")
+def answers(published, tmp_path_factory):
+    """Gives what the consumers say about a family, CONSUMER/INPUT -> array; two processes for all of a group."""
+
+    @functools.cache
+    def of_group(families):
+        scratch = tmp_path_factory.mktemp("consumers")
+        arrays = {f"images_{batch}": toys.pixels(batch) for batch in BATCHES}
+        np.savez(scratch / "in.npz", files=np.array(toys.image_files()), labels=np.arange(7), **arrays)
+        folders = {family: published(family)[1] for family in families}
+        (scratch / "tensors.json").write_text(json.dumps({name: tensors(folder) for name, folder in folders.items()}))
+        run("consume.py", "in.npz", "python.npz", *folders.values(), cwd=scratch)
+        run("consume_natively.py", "in.npz", "tensors.json", "native.npz", *folders.values(), cwd=scratch)
+        return dict(np.load(scratch / "python.npz")) | dict(np.load(scratch / "native.npz"))
+
+    def of_family(family):
+        found = of_group(FAST if family in FAST else SLOW)
+        return {key.removeprefix(f"{family}/"): value for key, value in found.items() if key.startswith(family)}
+
+    return of_family
+
+
+def run(script, *arguments, cwd):
+    command = [sys.executable, "-I", pathlib.Path(__file__).with_name(script), *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@families
+class TestAgreement:
+    @pytest.mark.parametrize("consumer", EVERYWHERE)
+    def test_on_pixels(self, published, answers, family, consumer):
+        model, found = published(family)[0], answers(family)
+        for batch in BATCHES:
+            toys.assert_close(found[f"{consumer}/images_{batch}"], toys.logits(model, toys.pixels(batch)))
+
+    @pytest.mark.parametrize("consumer", WITH_FILES)
+    def test_on_files(self, published, answers, family, consumer):
+        expected = toys.logits_of_files(published(family)[0], toys.image_files())
+        toys.assert_close(answers(family)[f"{consumer}/files"], expected)
+
+    def test_of_the_hub_layer(self, published, answers, family):
+        expected = toys.logits(published(family)[0], toys.pixels(7))
+        toys.assert_close(answers(family)["hub.KerasLayer/images_7"], expected)
+
+
+@families
+class TestFineTuning:
+    def test_lowers_the_loss_and_moves_all_variables(self, published, answers, family):
+        before, after = answers(family)["tuning/losses"]
+        assert after < 0.95 * before
+        moved = answers(family)["tuning/moved"]
+        assert len(moved) == len(published(family)[0].trainable_variables)
+        assert moved.all()
+
+    def test_is_random_in_training_only(self, answers, family):
+        assert answers(family)["tuning/random in inference"] == 0
+        # Mixer has neither dropout nor stochastic depth.
+        assert (answers(family)["tuning/random in training"] > 1e-3) == (family != "mixer")
+
+
+@families
+def test_the_graph_refuses_what_servers_do_not_check(answers, family):
+    rank, size, empty, grey, file = answers(family)["refused"]
+    for message in (rank, size, grey):
+        assert "is not compatible with expected shape [?,16,16,3]" in message
+    assert "The batch is empty" in empty
+    assert "Image 0 of the batch is no complete JPEG or PNG file" in file

@@ -1,0 +1,90 @@
+"""Encoded images become what `keras_nest.preprocessor` makes of their pixels."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_nest
+from export import decoding
+from keras_nest.data.decoding import decode_upright
+from tests.export import toys
+
+SPECS = {
+    "cropped": {"crop_ratio": 0.875},
+    "bicubic": {"interpolation": "bicubic", "crop_ratio": 0.5},
+    "stretched": {"stretch": True},
+    "truncated": {"stretch": True, "truncate": True},
+}
+
+
+@pytest.fixture(scope="module")
+def build(small_nest):
+    """Makes a model with a preprocessing of some kind, and its decoder as a graph runs it."""
+    normalisation = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear"}
+
+    def build_kind(kind):
+        model = small_nest(preprocessing={**normalisation, **SPECS[kind]})
+        spec = tf.TensorSpec((None,), tf.string)
+        return model, tf.function(decoding.image_decoder(model), input_signature=[spec], autograph=False)
+
+    return build_kind
+
+
+@pytest.fixture(scope="module")
+def decode(build):
+    """The decoder of one model."""
+    return build("cropped")[1]
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_equals_the_preprocessor_on_pixels(build, kind):
+    (network, decode), files = build(kind), toys.image_files()
+    pixels = decode(tf.constant(files))
+    decoded = [decode_upright(tf.constant(file), 1) for file in files]
+    expected = keras_nest.preprocessor(network)(decoded)
+    np.testing.assert_allclose(toys.normalised(network, pixels), expected, atol=1e-6)
+
+
+def png(height, width):
+    return tf.io.encode_png(np.zeros((height, width, 1), np.uint8)).numpy()
+
+
+def with_size(height, width):
+    """A small PNG file whose header tells another size."""
+    small = png(4, 4)
+    return small[:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big") + small[24:]
+
+
+JPEG = toys.encode("RGB", (40, 31), "JPEG")
+KIND = "Image 1 of the batch is no complete JPEG or PNG file"
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"", KIND),
+        (b"no image", KIND),
+        (b"GIF89a" + bytes(100), KIND),
+        (png(4, 4)[:30], KIND),
+        (png(4, 4)[:-20], "Invalid PNG data"),
+        (JPEG[:200], "Invalid JPEG data"),
+        (JPEG[:-100], "Invalid JPEG data"),
+        (with_size(6000, 6000), r"Image 1 of the batch has \(height, width\) \[6000 6000\]; .* 33554432 pixels"),
+        (with_size(2**31 - 1, 2**31 - 1), r"has \(height, width\) \[2147483647 2147483647\]"),
+        (png(1, 150_000), r"has \(height, width\) \[1 150000\]; as it is or resized"),
+    ],
+    ids=["empty", "text", "gif", "half a header", "half a PNG", "JPEG's head", "half a JPEG", "large", "huge", "strip"],
+)
+def test_other_files_are_refused_before_they_take_memory(decode, bad, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        decode(tf.constant([JPEG, bad]))
+    assert decode(tf.constant([JPEG])).shape == (1, 16, 16, 3)
+
+
+def test_the_largest_image_passes_the_check(decode):
+    """Its header, that is: the file is refused for what follows."""
+    side = int(decoding.MAX_PIXELS**0.5)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid PNG"):
+        decode(tf.constant([with_size(side, side)]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="it may have"):
+        decode(tf.constant([with_size(side + 1, side + 1)]))

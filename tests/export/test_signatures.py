@@ -1,0 +1,153 @@
+"""What the signatures answer, for models of every kind."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_nest
+from export.module import reusable_object
+from export.signatures import create_signatures
+from tests import keras_models
+from tests.export import toys
+
+
+def create(model, **options):
+    """The signatures before they are saved: all that is asked here is what they compute."""
+    return create_signatures(reusable_object(model), model, **options)
+
+
+def outputs(signature):
+    """Names and shapes of what a signature gives."""
+    structure = signature.get_concrete_function().structured_outputs
+    return {name: tuple(value.shape) for name, value in structure.items()}
+
+
+@pytest.fixture(scope="module")
+def nest():
+    """A model and its signatures."""
+    model = toys.build("nest")
+    return model, create(model, class_names=toys.CLASS_NAMES)
+
+
+def test_probabilities_and_the_five_best_classes(nest):
+    model, signatures = nest
+    images = toys.pixels(7)
+    answer = {name: value.numpy() for name, value in signatures["serving_default"](images).items()}
+    logits = toys.logits(model, images)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    best = np.argsort(-logits, axis=-1)[:, :5]
+    toys.assert_close(answer["logits"], logits)
+    toys.assert_close(answer["probabilities"], probabilities)
+    assert answer["classes"].dtype == np.int32
+    np.testing.assert_array_equal(answer["classes"], best)
+    toys.assert_close(answer["scores"], np.take_along_axis(probabilities, best, axis=-1))
+
+
+def test_few_classes_and_sigmoid(small_nest, images):
+    model, x = small_nest(num_classes=3), images(2)
+    answer = create(model, activation="sigmoid")["serving_default"](x)
+    assert answer["classes"].shape == answer["scores"].shape == (2, 3)
+    toys.assert_close(answer["probabilities"], 1 / (1 + np.exp(-toys.logits(model, x))))
+
+
+def test_names_come_with_files_only_where_they_are_known(nest, small_nest):
+    """OpenVINO, for one, reads no strings: `serving_default` has none."""
+    _, signatures = nest
+    assert outputs(signatures["serving_bytes"])["labels"] == (None, 5)
+    assert "labels" not in outputs(signatures["serving_default"])
+    assert "labels" not in outputs(create(small_nest())["serving_bytes"])
+
+
+@pytest.mark.parametrize("family", toys.FAMILIES)
+def test_embedding_and_maps_are_those_of_the_model(family):
+    fields = {"patch_size": 1, "resnet_num_layers": (1, 1), "image_size": 32} if family == "hybrid" else {}
+    model, maps = toys.build(family, **fields), toys.build(family, features_only=True, **fields)
+    keras_models.copy_weights(model, maps)
+    x, signatures = toys.pixels(2, model.image_size), create(model)
+    inputs = toys.normalised(model, x)
+    expected = keras.Model(model.input, {name: model.endpoints[name] for name in ("pre_logits", "features")})(inputs)
+    toys.assert_close(signatures["embed"](x)["embedding"], expected.pop("pre_logits"))
+    expected |= maps(inputs)
+    answer = signatures["features"](x)
+    assert sorted(answer) == sorted(expected)
+    for name, value in expected.items():
+        toys.assert_close(answer[name], value)
+
+
+EMBEDDING, MAPS, CLASSES = {"embedding"}, {"P1", "P2"}, {"logits", "probabilities", "classes", "scores"}
+PARTS = {"features": {*MAPS, "features"}, "embed": EMBEDDING}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"num_classes": 0}, {"serving_default": EMBEDDING, "serving_bytes": EMBEDDING, **PARTS}),
+        ({"features_only": True}, {"serving_default": MAPS, "serving_bytes": MAPS, "features": MAPS}),
+        ({"preprocessing": None}, {"serving_default": CLASSES, **PARTS}),
+        ({"preprocessing": None, "in_channels": 4, "image_size": (16, 32)}, {"serving_default": CLASSES, **PARTS}),
+    ],
+    ids=str,
+)
+def test_a_model_has_the_signatures_that_make_sense(fields, expected, small_nest):
+    model = small_nest(**fields)
+    signatures = create(model)
+    assert {name: set(outputs(signature)) for name, signature in signatures.items()} == expected
+    x = np.random.default_rng(0).random((2, *model.input_shape[1:]), np.float32)
+    output = model(toys.normalised(model, x) if model.config["preprocessing"] else x)
+    name = "logits" if model.num_classes else "embedding"
+    answer = signatures["serving_default"](x)
+    for key, value in (output if isinstance(output, dict) else {name: output}).items():
+        toys.assert_close(answer[key], value)
+
+
+def test_mixed_precision_gives_float32(small_nest, images):
+    model = small_nest(dtype="mixed_bfloat16", features_only=True)
+    assert {value.dtype for value in create(model)["features"](images(1)).values()} == {tf.float32}
+
+
+def test_the_other_nest_has_all_of_them(images):
+    model = keras_nest.ViTFlaxNesT(
+        image_size=16, patch_size=2, dim=16, heads=2, block_repeats=1, num_hierarchies=2, num_classes=10, dropout=0.1
+    )
+    signatures = create(model)
+    toys.assert_close(signatures["serving_default"](images(2))["logits"], model(images(2)))
+    assert set(outputs(signatures["features"])) == {"P1", "P2", "features"}
+
+
+def test_every_position_of_unpooled_logits_is_classified():
+    model, x = toys.build("vit", classifier="unpooled"), toys.pixels(2)
+    answer = create(model)["serving_default"](x)
+    assert answer["classes"].shape == (2, 16, 5)
+    toys.assert_close(answer["logits"], toys.logits(model, x))
+
+
+def test_another_model_than_ours_gives_its_output():
+    inputs = keras.Input((4, 4, 3))
+    signatures = create(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)))
+    assert list(signatures) == ["serving_default"]
+    assert outputs(signatures["serving_default"]) == {"logits": (None, 3)}
+
+
+@pytest.fixture(scope="module")
+def loaded(published):
+    """The signatures as they come from a file, where TensorFlow leaves shapes to the graph."""
+    return tf.saved_model.load(str(published("nest")[1])).signatures
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "embed", "features"])
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((16, 16, 3), np.float32, r"\[16,16,3\] is not compatible with expected shape \[\?,16,16,3\]"),
+        ((4, 8, 8, 3), np.float32, r"\[4,8,8,3\] is not compatible with expected shape \[\?,16,16,3\]"),
+        ((1, 16, 16, 3), np.uint8, "expected to be a float tensor but is a uint8 tensor"),
+        ((0, 16, 16, 3), np.float32, "The batch is empty; it must hold an image at least"),
+    ],
+    ids=["rank", "size", "dtype", "empty"],
+)
+def test_bad_pixels_are_refused_and_the_model_goes_on(signature, shape, dtype, message, loaded):
+    serve = loaded[signature]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        serve(tf.zeros(shape, dtype))
+    assert len(next(iter(serve(tf.zeros((2, 16, 16, 3))).values()))) == 2

@@ -1,0 +1,51 @@
+"""What docs/export.md says is so."""
+
+import argparse
+import base64
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from export import cli
+from export.decoding import MAX_PIXELS
+
+GUIDE = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")
+SHELL = re.findall(r"```shell\n(.*?)```", GUIDE, re.DOTALL)
+
+
+@pytest.mark.parametrize("line", SHELL[0].splitlines())
+def test_commands_are_understood(line):
+    python, flag, package, *arguments = shlex.split(line)
+    assert (python, flag, package) == ("python", "-m", "export")
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    assert parser.parse_args(arguments).output.startswith("models/")
+
+
+def test_all_options_of_saved_models_are_told():
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    (saved,) = [group for group in parser._action_groups if group.title == "SavedModel"]
+    for action in saved._group_actions:
+        assert f"`{action.option_strings[0]}" in GUIDE
+
+
+def test_the_shell_makes_requests_of_the_files(tmp_path):
+    """Run with `curl` made to print what it would send."""
+    content = bytes(range(256)) * 1000  # longer than an argument of a command may be
+    (tmp_path / "image.jpg").write_bytes(content)
+    (recipe,) = [block for block in SHELL if "curl" in block]
+    script = "curl() { cat; echo; }\n" + recipe
+    done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True, text=True)
+    rows, columns = (json.loads(line) for line in done.stdout.splitlines())
+    encoded = {"b64": base64.b64encode(content).decode()}
+    assert rows == {"signature_name": "serving_bytes", "instances": [{"image_bytes": encoded}]}
+    assert columns == {"signature_name": "serving_bytes", "inputs": {"image_bytes": [encoded]}}
+
+
+def test_the_limit_is_the_one_in_the_graph():
+    assert f"{MAX_PIXELS:,} pixels" in GUIDE
