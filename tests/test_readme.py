@@ -12,6 +12,7 @@ import pytest
 import conversion
 import keras_nest
 from benchmarks import model_table
+from tests.data import photographs
 from tests.data.sources import tfds_offline
 from tests.golden import loading
 
@@ -50,6 +51,8 @@ def directory(tmp_path_factory):
     images = {"train": tfds_offline.images(200, 1), "test": tfds_offline.images(20, 2)}
     labelled = {split: (pixels, np.arange(len(pixels)) % 10) for split, pixels in images.items()}
     tfds_offline.prepare("cifar10", path / "tensorflow_datasets", labelled)
+    (path / "images").mkdir()
+    photographs.small("rocket").save(path / "images" / "picture.png")
     for name in ("configs", "train_keras.py"):
         (path / name).symlink_to(ROOT / name)
     return path
@@ -88,7 +91,7 @@ def test_shell_recipes(directory):
     )
     text = text.replace("--model R26_S_32", f"--model R26_S_32 --index {INDEX}")
     lines = [command.split("  #")[0] for command in text.splitlines() if command]
-    assert len(lines) == 6
+    assert len(lines) == 9
     outputs = [run(["bash", "-c", line], directory) for line in lines]
     assert (directory / "checkpoints" / "ViT-B_16.npz").exists()
     assert "R26_S_32-i21k-300ep-lr_0.001-aug_medium2" in outputs[1]
@@ -96,7 +99,10 @@ def test_shell_recipes(directory):
     assert str(len(loading.shapes("nest_base_s196_224"))) in outputs[3]
     assert "images/s" in outputs[4]
     assert (directory / "digits.png").stat().st_size > 100_000
-    assert (directory / "runs" / "digits" / "model.keras").exists()
+    assert "picture.png" in outputs[6]
+    assert (directory / "answers" / "picture.png").exists()
+    assert (directory / "models" / "digits" / "1" / "saved_model.pb").exists()
+    assert "dynamic_int8" in outputs[8]
 
 
 def test_table_of_models_is_what_was_measured():
