@@ -1,73 +1,86 @@
+import json
+import pathlib
+import re
+import shutil
+import sys
+import zipfile
+
+import flatbuffers
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from ai_edge_litert import interpreter as litert
+from PIL import Image
+from tensorflow.lite.python import schema_py_generated as schema
 
-import export
 import keras_nest
+from export import tflite
+from export.tflite import PRECISIONS, to_tflite
+from export.tflite_report import sample_images
+from keras_nest.data.sources import digits
+from keras_nest.tflite import TFLiteModel, runtime_name
+from keras_nest.training import AdamW
 from tests import keras_models
 
 # TFLite's converter and its calls into TensorFlow raise these about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorflow")
 
-
-def convert(model, folder, batch_size=1):
-    export.to_saved_model(model, folder, batch_size=batch_size)
-    # The default target is built-in operations only: anything else makes the conversion fail.
-    return tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"]).convert()
+GUIDE = (pathlib.Path(__file__).parents[2] / "docs" / "tflite.md").read_text("utf-8")
+NAMES = [f"class {i}" for i in range(10)]
 
 
-def delegates(interpreter):
-    """Nodes that run one partition each in XNNPACK, the only delegate that LiteRT applies by itself."""
-    return [op for op in interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
+@pytest.fixture(scope="module")
+def model(small_nest):
+    return small_nest()
 
 
-def is_one_partition(interpreter):
-    """Whether XNNPACK computes everything from input to output in one go.
-
-    The list of operations keeps those that a delegate replaced, so it cannot be counted. But if all that the only
-    delegate reads is the input and constants, and it writes every output, no other operation is left to run.
-    """
-    found = delegates(interpreter)
-    if len(found) != 1:
-        return False
-    computed = {index for op in interpreter._get_ops_details() for index in op["outputs"]}
-    inputs, outputs = set(found[0]["inputs"]), set(found[0]["outputs"])
-    return not inputs & computed and outputs >= {detail["index"] for detail in interpreter.get_output_details()}
-
-
-def check_file(model, tflite, images):
-    interpreter = litert.Interpreter(model_content=tflite, num_threads=1)
-    interpreter.allocate_tensors()
-    assert is_one_partition(interpreter)
+def expected(model, images):
     spec = model.config["preprocessing"]
-    expected = model((images - np.float32(spec["mean"])) / np.float32(spec["std"]))
-    outputs = interpreter.get_signature_runner()(images=images)
-    expected = expected if isinstance(expected, dict) else {next(iter(outputs)): expected}
-    for name, value in expected.items():
-        np.testing.assert_allclose(outputs[name], keras.ops.convert_to_numpy(value), atol=2e-5)
+    outputs = model((images - np.float32(spec["mean"])) / np.float32(spec["std"]))
+    return keras.tree.map_structure(np.asarray, outputs)
+
+
+def assert_same(outputs, wanted, name="logits"):
+    wanted = wanted if isinstance(wanted, dict) else {name: wanted}
+    assert outputs.keys() == wanted.keys()
+    for key, value in wanted.items():
+        np.testing.assert_allclose(outputs[key], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max()))
+
+
+def check_float32(model, images, folder, name="logits", **options):
+    """Writes one file, which gives the numbers of the model and is one partition."""
+    (row,) = to_tflite(model, folder, ["float32"], images=images, **options)
+    assert_same(TFLiteModel(folder / "float32.tflite")(images), expected(model, images), name)
+    assert row["xnnpack_ops"] == row["ops"] > 10
+    assert row["xnnpack_partitions"] == 1
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "name"),
     [
-        {},
-        {"attn_type": "local_multi_query", "features_only": True},
-        {"norm_type": "BN", "qkv_bias": False},
-        {"norm_type": "GN", "embedding_dim": 32, "image_size": (16, 32), "scale_hidden_dims": None},
+        ({"num_classes": 0}, "embedding"),
+        ({"norm_type": "BN", "qkv_bias": False}, "logits"),
+        ({"norm_type": "GN", "embedding_dim": 32, "image_size": (16, 32), "scale_hidden_dims": None}, "logits"),
     ],
     ids=str,
 )
-def test_a_small_nest_is_one_partition(fields, small_nest, images, tmp_path):
+def test_a_small_nest_is_one_partition(fields, name, small_nest, images, tmp_path):
     model = small_nest(**fields)
-    check_file(model, convert(model, tmp_path / "saved"), images(1, model.image_size))
+    check_float32(model, images(2, model.image_size), tmp_path, name)
+
+
+def test_a_pyramid_keeps_its_names(small_nest, images, tmp_path):
+    model = small_nest(attn_type="local_multi_query", features_only=True)
+    # The names of classes are of no use to maps.
+    check_float32(model, images(2), tmp_path, class_names=NAMES)
+    with zipfile.ZipFile(tmp_path / "float32.tflite") as archive:
+        assert archive.namelist() == ["preprocessing.json"]
+    assert [text(output, 0) for output in metadata(tmp_path / "float32.tflite", 3, 0, 3)] == ["P1", "P2"]
 
 
 def test_the_other_nest_is_one_partition(images, tmp_path):
     preprocessing = {"mean": [0.5] * 3, "std": [0.5] * 3}
     model = keras_nest.ViTFlaxNesT(16, 2, 16, 2, 2, block_repeats=1, num_classes=10, preprocessing=preprocessing)
-    check_file(model, convert(model, tmp_path / "saved"), images(1))
+    check_float32(model, images(2), tmp_path)
 
 
 VIT = {"patch_size": 4, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 24}
@@ -86,20 +99,287 @@ MIXER = {"patch_size": 4, "hidden_dim": 16, "num_blocks": 1, "tokens_mlp_dim": 6
 def test_vit_and_mixer_are_one_partition(name, fields, images, tmp_path):
     model = keras_nest.create_model(name, image_size=16, num_classes=5, **fields)
     keras_models.randomise(model)
-    check_file(model, convert(model, tmp_path / "saved"), images(1))
+    check_float32(model, images(2), tmp_path)
 
 
-def test_an_open_batch_is_several_partitions(small_nest, tmp_path):
-    # Shows that the count above can fail.
-    interpreter = litert.Interpreter(model_content=convert(small_nest(), tmp_path / "saved", batch_size=None))
-    interpreter.allocate_tensors()
-    assert len(delegates(interpreter)) > 1
-    assert not is_one_partition(interpreter)
+def test_mixed_precision_becomes_float32(model, small_nest, images, tmp_path):
+    to_tflite(small_nest(dtype="mixed_bfloat16"), tmp_path, ["float32"])
+    assert_same(TFLiteModel(tmp_path / "float32.tflite")(images(1)), expected(model, images(1)))
+
+
+@pytest.fixture(scope="module")
+def written(model, images, tmp_path_factory):
+    """Files of all precisions, asked for in another order, and the rows."""
+    folder = tmp_path_factory.mktemp("tflite") / "new"
+    rows = to_tflite(
+        model,
+        folder,
+        PRECISIONS[::-1],
+        representative=iter([images(3), images(4)]),
+        class_names=NAMES,
+        images=images(9),
+    )
+    return folder, rows
+
+
+def test_the_rows_are_the_files_and_the_reports(written):
+    folder, rows = written
+    assert [row["precision"] for row in rows] == list(PRECISIONS)
+    assert {file.name for file in folder.iterdir()} == {
+        f"{p}.{kind}" for p in PRECISIONS for kind in ("tflite", "json")
+    }
+    for row in rows:
+        assert json.loads((folder / f"{row['precision']}.json").read_text()) == row
+        assert row["bytes"] == (folder / row["file"]).stat().st_size
+        assert row["share_of_float32"] == row["bytes"] / rows[0]["bytes"]
+        assert row["batch_size"] == 1
+        assert row["images"] == 9
+        assert min(row["ms_1_thread"], row["ms_2_threads"]) > 0
+        assert row["runtime"].startswith("ai_edge_litert 2")
+    assert rows[0]["share_of_float32"] == 1 > rows[1]["share_of_float32"] > rows[2]["share_of_float32"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_report_tells_how_far_a_file_is_from_the_model(precision, model, written, images):
+    row = written[1][PRECISIONS.index(precision)]
+    outputs, wanted = TFLiteModel(written[0] / row["file"])(images(9))["logits"], expected(model, images(9))
+    assert row["largest"] == pytest.approx(np.abs(wanted).max())
+    assert row["max_abs_diff"] == pytest.approx(np.abs(outputs - wanted).max(), abs=1e-5)
+    assert row["top1_agreement"] == np.mean(outputs.argmax(-1) == wanted.argmax(-1))
+    exactness = {"float32": 1e-5, "float16": 1e-2, "dynamic_int8": 0.1, "int8": 0.5}[precision]
+    assert row["max_abs_diff"] < exactness * max(1, row["largest"])
+
+
+def test_the_report_tells_what_the_delegate_took(written):
+    counts = [(row["ops"], row["xnnpack_ops"], row["xnnpack_partitions"]) for row in written[1]]
+    for ops, taken, partitions in counts[:3]:
+        assert taken == ops
+        assert partitions == 1
+    # Several operations of layer normalisation are not computed in 8 bits by XNNPACK.
+    ops, taken, partitions = counts[3]
+    assert ops > taken > ops / 2
+    assert partitions > 4
+    # Another way to see it: all that the only delegate of a file reads is the input and constants.
+    nodes = TFLiteModel(written[0] / "float32.tflite").interpreter._get_ops_details()
+    computed = {tensor for node in nodes for tensor in node["outputs"]}
+    (delegate,) = [node for node in nodes if node["op_name"] == "DELEGATE"]
+    assert not computed & set(delegate["inputs"])
+
+
+def test_labels_can_be_read_with_zipfile(written):
+    for precision in PRECISIONS:
+        with zipfile.ZipFile(written[0] / f"{precision}.tflite") as archive:
+            assert archive.namelist() == ["labels.txt", "preprocessing.json"]
+            assert archive.read("labels.txt").decode().split("\n") == NAMES
+
+
+def test_images_are_prepared_as_the_file_says(model, written):
+    with zipfile.ZipFile(written[0] / "float32.tflite") as archive:
+        preprocess = keras_nest.EvalPreprocessing(**json.loads(archive.read("preprocessing.json")))
+    photograph = np.random.default_rng(0).integers(0, 256, (40, 30, 3)).astype(np.uint8)
+    images = preprocess(photograph[None]).numpy()
+    wanted = model(keras_nest.preprocessor(model)(photograph[None])).numpy()
+    assert_same(TFLiteModel(written[0] / "float32.tflite")(images), wanted)
+
+
+def metadata(path, *slots):
+    """The table or list of tables of TFLITE_METADATA behind the slots, 0 being the first of a list."""
+    model = schema.Model.GetRootAs(path.read_bytes())
+    (entry,) = [e for e in map(model.Metadata, range(model.MetadataLength())) if e.Name() == b"TFLITE_METADATA"]
+    content = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+    assert content[4:8] == b"M001"
+    found = flatbuffers.table.Table(bytearray(content), flatbuffers.encode.Get(flatbuffers.packer.uoffset, content, 0))
+    for slot in slots:
+        found = found[slot] if isinstance(found, list) else tables(found, slot)
+    return found
+
+
+def tables(table, slot):
+    start, count = vector(table, slot)
+    return [flatbuffers.table.Table(table.Bytes, table.Indirect(start + 4 * i)) for i in range(count)]
+
+
+def vector(table, slot):
+    offset = table.Offset(4 + 2 * slot)
+    return table.Vector(offset), table.VectorLen(offset)
+
+
+def text(table, slot):
+    return table.String(table.Pos + table.Offset(4 + 2 * slot)).decode()
+
+
+def test_metadata_takes_pixels_to_the_unit_interval(written):
+    path = written[0] / "float32.tflite"
+    assert text(metadata(path), 7) == "1.0.0"
+    (image,), (output,) = metadata(path, 3, 0, 2), metadata(path, 3, 0, 3)
+    assert (text(image, 0), text(output, 0)) == ("images", "logits")
+    (file,) = tables(output, 6)
+    assert text(file, 0) == "labels.txt"
+    (unit,) = tables(image, 4)
+    options = flatbuffers.table.Table(image.Bytes, unit.Indirect(unit.Pos + unit.Offset(6)))
+    mean, std = (
+        np.frombuffer(image.Bytes, np.float32, n, start) for start, n in (vector(options, 0), vector(options, 1))
+    )
+    assert (mean.tolist(), std.tolist()) == ([0.0], [255.0])
+
+
+def test_only_built_in_operations(written):
+    for precision in PRECISIONS:
+        model = schema.Model.GetRootAs((written[0] / f"{precision}.tflite").read_bytes())
+        assert not any(model.OperatorCodes(i).CustomCode() for i in range(model.OperatorCodesLength()))
+
+
+def test_full_int8_has_no_floats(written):
+    interpreter = TFLiteModel(written[0] / "int8.tflite").interpreter
+    dtypes = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}
+    nodes = [node for node in interpreter._get_ops_details() if node["op_name"] != "DELEGATE"]
+    assert {dtypes[tensor] for node in nodes for tensor in node["outputs"]} == {np.int8, np.uint8}
+
+
+def test_full_int8_takes_the_bytes_of_a_picture(written):
+    runner = TFLiteModel(written[0] / "int8.tflite")
+    (detail,) = runner.interpreter.get_input_details()
+    assert detail["dtype"] == np.uint8
+    assert detail["quantization"] == (pytest.approx(1 / 255), 0)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3)).astype(np.uint8)
+    signature = runner.interpreter.get_signature_runner()
+    scale, zero_point = signature.get_output_details()["logits"]["quantization"]
+    logits = (signature(images=pixels)["logits"].astype(np.float32) - zero_point) * scale
+    np.testing.assert_allclose(runner(pixels / np.float32(255))["logits"], logits, rtol=1e-6)
+
+
+def test_the_recipe_of_the_guide(written, tmp_path, monkeypatch, capsys):
+    (recipe,) = [block for block in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if "Interpreter(" in block]
+    shutil.copytree(written[0], tmp_path / "digits_tflite")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3)).astype(np.uint8)).save(
+        tmp_path / "picture.jpg"
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(recipe, {})
+    assert capsys.readouterr().out.strip() in NAMES
+
+
+def test_a_fixed_batch_and_overwriting(model, images, tmp_path):
+    (tmp_path / "float32.tflite").write_text("old")
+    options = {"batch_size": 2, "representative": [images(3)], "overwrite": True}
+    rows = to_tflite(model, tmp_path, ["int8", "float32"], **options)
+    assert [row["batch_size"] for row in rows] == [2, 2]
+    assert rows[0]["xnnpack_partitions"] == 1
+    runner = TFLiteModel(tmp_path / "float32.tflite", threads=1)
+    assert (runner.batch_size, runner.image_shape) == (2, (16, 16, 3))
+    for count in (1, 2, 5):
+        assert_same(runner(images(count)), expected(model, images(count)))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"precisions": ["float32", "flaot16"]}, ValueError, "'flaot16' is unknown; did you mean float16?"),
+        ({"precisions": []}, ValueError, "No precision is asked for; known are float32, float16"),
+        ({"precisions": ["int8"]}, ValueError, "needs representative images"),
+        ({"precisions": ["int8"], "representative": []}, ValueError, "representative has no images"),
+        (
+            {"precisions": ["int8"], "representative": [np.zeros((1, 8, 8, 3), np.float32)]},
+            ValueError,
+            r"representative has the shape \(1, 8, 8, 3\).* must be float32 \(N, 16, 16, 3\)",
+        ),
+        ({"batch_size": 0}, ValueError, "batch_size is 0; it must be at least 1"),
+        ({"class_names": NAMES[:9]}, ValueError, "9 class names for 10 classes"),
+        ({"class_names": [*NAMES[:9], "two\nlines"]}, ValueError, "11 class names for 10 classes"),
+        ({"images": np.full((1, 16, 16, 3), 255, np.float32)}, ValueError, r"images has values from 255 to 255"),
+        ({"images": np.zeros((1, 16, 16, 3), np.uint8)}, ValueError, "the dtype uint8; it must be float32"),
+    ],
+    ids=lambda value: str(list(value)) if isinstance(value, dict) else "",
+)
+def test_bad_requests_write_nothing(options, error, message, model, tmp_path):
+    with pytest.raises(error, match=message):
+        to_tflite(model, tmp_path / "new", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_not_replaced_unasked(model, tmp_path):
+    (tmp_path / "float16.json").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"float16.json exists already; pass overwrite=True"):
+        to_tflite(model, tmp_path, ["float32", "float16"])
+    with pytest.raises(NotADirectoryError, match="is a file; it must be a directory"):
+        to_tflite(model, tmp_path / "float16.json", ["float32"])
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"float16.json": "mine"}
+
+
+def test_a_failing_conversion_leaves_everything_as_it_was(model, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError("disk full")
+
+    (tmp_path / "float32.tflite").write_text("old")
+    monkeypatch.setattr(tflite, "_convert", fail)
+    with pytest.raises(OSError, match="disk full"):
+        to_tflite(model, tmp_path, ["float32"], overwrite=True)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"float32.tflite": "old"}
+
+
+def test_runs_without_litert(written, images, monkeypatch):
+    file = written[0] / "float32.tflite"
+    with_litert = TFLiteModel(file)(images(3))["logits"]
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    assert runtime_name().startswith("tensorflow 2")
+    model = TFLiteModel(str(file), threads=1)
+    assert type(model.interpreter).__module__.startswith("tensorflow")
+    np.testing.assert_allclose(model(images(3))["logits"], with_litert, atol=1e-5)
+
+
+def test_a_file_says_what_is_wrong(written, images, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing.tflite does not exist"):
+        TFLiteModel(tmp_path / "missing.tflite")
+    (tmp_path / "bad.tflite").write_text("no model at all")
+    with pytest.raises(ValueError, match=r"bad.tflite cannot be read as a TFLite file"):
+        TFLiteModel(tmp_path / "bad.tflite")
+    for wrong in (images(2, (8, 8)), images(2)[:0], images(2)[0]):
+        with pytest.raises(ValueError, match=r"Images have the shape \(.*\); it must be \(B, 16, 16, 3\)"):
+            TFLiteModel(written[0] / "float32.tflite")(wrong)
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 3), (8, 8, 1)])
+def test_the_images_to_compare_on_are_photographs(shape, monkeypatch):
+    photographs = sample_images(shape)
+    assert photographs.dtype == np.float32
+    assert photographs.shape == (10, *shape)
+    assert 0 <= photographs.min() < 0.1
+    assert 0.9 < photographs.max() <= 1
+    # Neighbouring pixels of a photograph are alike, those of noise are not.
+    assert np.abs(np.diff(photographs, axis=2)).mean() < 0.15
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    noise = sample_images(shape)
+    assert noise.shape == photographs.shape
+    assert np.abs(np.diff(noise, axis=2)).mean() > 0.3
 
 
 @pytest.mark.slow
-def test_nest_tiny_is_one_partition(images, tmp_path):
+def test_both_kinds_of_int8_see_the_same_digits(tmp_path):
+    keras.utils.set_random_seed(0)
+    train, test, _ = digits.load(16)
+    images, test_images = (split.images.astype(np.float32) / 255 for split in (train, test))
+    model = keras_nest.NesT(
+        10, 16, embedding_dim=32, num_heads=2, num_layers_per_block=(1, 1), init_patch_embed_size=2, scale_hidden_dims=2
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(AdamW(4e-3, weight_decay=0.05), loss, metrics=["accuracy"], jit_compile=False)
+    model.fit(images, train.labels, batch_size=48, epochs=8, verbose=0)
+    assert model.evaluate(test_images, test.labels, verbose=0)[1] > 0.95
+    rows = to_tflite(model, tmp_path, PRECISIONS, representative=[images[:100]], images=test_images)
+    for row, agreement in zip(rows, (1, 1, 0.99, 0.99), strict=True):
+        assert row["images"] == 360
+        assert row["top1_agreement"] >= agreement
+
+
+@pytest.mark.slow
+def test_files_of_nest_tiny(tmp_path):
     model = keras_nest.create_model("nest_tiny")
-    tflite = convert(model, tmp_path / "saved")
-    assert len(tflite) == pytest.approx(4 * model.count_params(), rel=0.02)
-    check_file(model, tflite, images(1, (224, 224)))
+    pictures = sample_images((224, 224, 3))[:3]
+    rows = to_tflite(model, tmp_path, PRECISIONS, representative=[pictures], images=pictures)
+    assert rows[0]["bytes"] == pytest.approx(4 * model.count_params(), rel=0.02)
+    shares = [row["share_of_float32"] for row in rows]
+    assert shares[1] <= 0.52
+    assert max(shares[2:]) <= 0.30
+    assert rows[0]["xnnpack_ops"] == rows[0]["ops"]
+    assert rows[0]["xnnpack_partitions"] == 1
+    assert rows[0]["max_abs_diff"] <= 1e-5 * max(1, rows[0]["largest"])

@@ -1,0 +1,44 @@
+"""What a model is in formats that only infer: one function of images, in float32."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from export.module import config_of, output_name, reusable_object
+
+# Images float32 (B, H, W, C) in [0, 1] -> outputs by name.
+Inference = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+def inference(model: keras.Model) -> tuple[tf.train.Checkpoint, Inference]:
+    """A model as a function without training.
+
+    A model of mixed precision computes in float32 here: few runtimes know bfloat16.
+
+    Args:
+        model: a built model with one image input, and one output or a dictionary of outputs.
+
+    Returns:
+        The model's `reusable_object`, which holds the variables, and the function: images float32 (B, H, W, C) in
+        [0, 1] -> `logits`, `embedding` or maps by name, float32.
+
+    Raises:
+        ValueError: as `reusable_object`.
+    """
+    module, name = reusable_object(_in_float32(model)), output_name(model)
+
+    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = module.__call__(images, training=False)
+        return outputs if isinstance(outputs, dict) else {name: outputs}
+
+    return module, call
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """The model itself, or one with the same weights if it computes in another precision."""
+    if config_of(model).get("dtype", "float32") == "float32":
+        return model
+    plain = type(model).from_config({**model.get_config(), "dtype": "float32"})
+    plain.set_weights(model.get_weights())
+    return plain

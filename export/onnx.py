@@ -1,0 +1,57 @@
+"""Keras models to ONNX files."""
+
+import os
+import pathlib
+from types import ModuleType
+
+import keras
+import tensorflow as tf
+
+from export.inference import inference
+from export.module import image_shape
+from keras_nest.files import atomic_output
+
+# The newest version of the operations that the converter writes.
+_OPSET = 18
+
+
+def to_onnx(model: keras.Model, path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
+    """Writes an ONNX file.
+
+    Its input is `images`, float32 (batch, H, W, C) in [0, 1] of the model's own size with any batch; its outputs are
+    `logits`, `embedding`, or maps under the model's own names, float32. The normalisation is inside.
+
+    Args:
+        model: a built model with one image input, and one output or a dictionary of outputs.
+        path: file to write; it appears complete or not at all.
+        overwrite: replace what lies there.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: a model that cannot be exported.
+        FileExistsError: something lies at `path` and `overwrite` is false.
+        PermissionError: the directory cannot be written to.
+        ModuleNotFoundError: tf2onnx is not installed.
+    """
+    converter, path = _tf2onnx(), pathlib.Path(path)
+    with atomic_output(path, overwrite) as partial:
+        images = tf.TensorSpec((None, *image_shape(model)), name="images")
+        call = tf.function(inference(model)[1], input_signature=[images], autograph=False)
+        proto, _ = converter.convert.from_function(call, [images], opset=_OPSET)
+        for tensor in (*proto.graph.input, *proto.graph.output):
+            tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+        partial.write_bytes(proto.SerializeToString())
+    return path
+
+
+def _tf2onnx() -> ModuleType:
+    """The converter, which only this format needs."""
+    try:
+        import tf2onnx
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "ONNX files are written by tf2onnx, which is not installed: pip install keras-nest[onnx]"
+        ) from error
+    return tf2onnx

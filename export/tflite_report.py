@@ -1,0 +1,136 @@
+"""What a TFLite file is worth: its size, how far it is from the Keras model, how fast it runs, and on what."""
+
+import importlib
+import pathlib
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from export.inference import Inference
+from keras_nest.tflite import TFLiteModel, runtime_name
+
+THREADS = (1, 2)
+# Calls of each that count, and calls before them.
+_ROUNDS, _WARM_UP = 11, 2
+# Images that the Keras model computes at a time.
+_BATCH = 32
+
+
+class Reporter:
+    """Measures the files of one model.
+
+    Args:
+        call: what the Keras model computes.
+        images: float32 (N, H, W, C) in [0, 1] to compare on.
+    """
+
+    def __init__(self, call: Inference, images: np.ndarray) -> None:
+        self.images = images
+        parts = [call(tf.constant(images[start : start + _BATCH])) for start in range(0, len(images), _BATCH)]
+        self.expected = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def describe(self, path: pathlib.Path) -> dict[str, Any]:
+        """Facts about a file, ready for JSON.
+
+        Args:
+            path: a TFLite file with the model's outputs.
+
+        Returns:
+            `file`, `bytes`, `batch_size`; `images` compared on, `max_abs_diff` and `largest` output of the Keras model,
+            `top1_agreement` (None if the model has no logits); `ms_1_thread`, `ms_2_threads` for a batch; `ops` of the
+            file, `xnnpack_ops` of them that XNNPACK computes, in `xnnpack_partitions` pieces; the `runtime`.
+        """
+        models = {threads: TFLiteModel(path, threads) for threads in THREADS}
+        last = models[THREADS[-1]]
+        return {
+            "file": path.name,
+            "bytes": path.stat().st_size,
+            "batch_size": last.batch_size,
+            **self._compare(last(self.images)),
+            **_milliseconds(models, self.images),
+            **dict(zip(("ops", "xnnpack_ops", "xnnpack_partitions"), delegation(last.interpreter), strict=True)),
+            "runtime": runtime_name(),
+        }
+
+    def _compare(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        differences = [np.abs(outputs[name] - value).max() for name, value in self.expected.items()]
+        logits = self.expected.get("logits")
+        same = None if logits is None else float(np.mean(outputs["logits"].argmax(-1) == logits.argmax(-1)))
+        return {
+            "images": len(self.images),
+            "max_abs_diff": float(max(differences)),
+            "largest": float(max(np.abs(value).max() for value in self.expected.values())),
+            "top1_agreement": same,
+        }
+
+
+def _milliseconds(models: Mapping[int, TFLiteModel], images: np.ndarray) -> dict[str, float]:
+    """Median time of a batch with each number of threads; they take turns, so that both meet the same load."""
+    seconds: dict[int, list[float]] = {threads: [] for threads in models}
+    for _ in range(_WARM_UP + _ROUNDS):
+        for threads, model in models.items():
+            start = time.perf_counter()
+            model(images[: model.batch_size])
+            seconds[threads].append(time.perf_counter() - start)
+    medians = {threads: statistics.median(times[_WARM_UP:]) for threads, times in seconds.items()}
+    return {f"ms_{n}_thread{'s' * (n > 1)}": round(1e3 * median, 3) for n, median in medians.items()}
+
+
+def delegation(interpreter: Any) -> tuple[int, int, int]:
+    """How much of a file XNNPACK computes, the only delegate that interpreters apply by themselves.
+
+    The interpreter's list of operations keeps those that a delegate replaced. They are the ones met on the way back
+    from what a delegate writes to what it reads.
+
+    Args:
+        interpreter: with allocated tensors.
+
+    Returns:
+        Operations of the file, those that the delegate computes, and its partitions. One partition with all
+        operations is the fastest: no tensor then leaves the delegate.
+    """
+    nodes = interpreter._get_ops_details()
+    delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
+    operations = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    producer = {tensor: index for index, node in enumerate(operations) for tensor in node["outputs"]}
+    taken: set[int] = set()
+    for delegate in delegates:
+        read, tensors = set(delegate["inputs"]), list(delegate["outputs"])
+        while tensors:
+            tensor = tensors.pop()
+            index = producer.get(tensor)
+            if index is not None and index not in taken and tensor not in read:
+                taken.add(index)
+                tensors += list(operations[index]["inputs"])
+    return len(operations), len(taken), len(delegates)
+
+
+def sample_images(shape: tuple[int, int, int]) -> np.ndarray:
+    """Real images to compare on, if the caller has none: parts of scikit-learn's two photographs.
+
+    Without scikit-learn they are noise, which tells less.
+
+    Args:
+        shape: height, width and channels.
+
+    Returns:
+        float32 (10, H, W, C) in [0, 1].
+    """
+    height, width, channels = shape
+    try:
+        photographs = importlib.import_module("sklearn.datasets").load_sample_images().images
+    except ModuleNotFoundError:
+        return np.random.default_rng(0).random((10, *shape), np.float32)
+    parts = [part for photograph in photographs for part in (photograph, *_quarters(photograph))]
+    images = np.stack([tf.image.resize(part / np.float32(255), (height, width), antialias=True) for part in parts])
+    if channels != 3:
+        images = np.repeat(images.mean(-1, keepdims=True), channels, axis=-1)
+    return np.clip(images, 0, 1)
+
+
+def _quarters(image: np.ndarray) -> list[np.ndarray]:
+    return [quarter for half in np.array_split(image, 2) for quarter in np.array_split(half, 2, axis=1)]
