@@ -86,8 +86,12 @@ def add_metadata(tflite: bytes, name: str, files: Mapping[str, str]) -> bytes:
         The model, to be written into a file.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(tflite)
-    model.buffers.append(schema.BufferT(data=_encode(_describe(model, name, files))))
-    model.metadata.append(schema.MetadataT(name=_METADATA_NAME, buffer=len(model.buffers) - 1))
+    # Before TensorFlow 2.21 the constructors take no arguments.
+    content, entry = schema.BufferT(), schema.MetadataT()
+    content.data = _encode(_describe(model, name, files))
+    entry.name, entry.buffer = _METADATA_NAME, len(model.buffers)
+    model.buffers.append(content)
+    model.metadata.append(entry)
     return _append_zip(flatbuffer_utils.convert_object_to_bytearray(model), files)
 
 

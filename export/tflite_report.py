@@ -15,7 +15,7 @@ from keras_nest.tflite import TFLiteModel, runtime_name
 
 THREADS = (1, 2)
 # Calls of each that count, and calls before them.
-_ROUNDS, _WARM_UP = 11, 2
+_ROUNDS, _WARM_UP = 7, 1
 # Images that the Keras model computes at a time.
 _BATCH = 32
 

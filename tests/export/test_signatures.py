@@ -87,7 +87,7 @@ PARTS = {"features": {*MAPS, "features"}, "embed": EMBEDDING}
         ({"preprocessing": None}, {"serving_default": CLASSES, **PARTS}),
         ({"preprocessing": None, "in_channels": 4, "image_size": (16, 32)}, {"serving_default": CLASSES, **PARTS}),
     ],
-    ids=str,
+    ids=["no head", "maps", "no preprocessing", "four channels"],
 )
 def test_a_model_has_the_signatures_that_make_sense(fields, expected, small_nest):
     model = small_nest(**fields)
