@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tensorflow.core.protobuf import saved_model_pb2
 
+import keras_nest
 from tests.export import toys
 
 BATCHES = (1, 2, 7)
@@ -69,6 +70,12 @@ class TestAgreement:
     def test_on_files(self, published, answers, family, consumer):
         expected = toys.logits_of_files(published(family)[0], toys.image_files())
         toys.assert_close(answers(family)[f"{consumer}/files"], expected)
+
+    def test_of_a_keras_3_application(self, published, family):
+        model, folder = published(family)
+        layer = keras_nest.HubLayer(folder)
+        for batch in BATCHES:
+            toys.assert_close(layer(toys.pixels(batch)), toys.logits(model, toys.pixels(batch)))
 
     def test_of_the_hub_layer(self, published, answers, family):
         expected = toys.logits(published(family)[0], toys.pixels(7))
