@@ -1,0 +1,202 @@
+"""Tokenizers of the LiT text towers, made from the published vocabulary files by `tensorflow-text`."""
+
+import collections
+import importlib
+import os
+import pathlib
+from collections.abc import Sequence
+from types import ModuleType
+
+import tensorflow as tf
+
+_CLS, _UNK, _EOS = b"[CLS]", b"[UNK]", b"</s>"
+
+
+def get_tokenizer(path: str | os.PathLike[str], max_len: int = 16) -> "Tokenizer":
+    """The tokenizer that a vocabulary file is made for.
+
+    >>> tokenizer = get_tokenizer("LiT-B16B_2.txt")
+    >>> tokenizer(["a dog", "a cat"])  # int32 (2, 16)
+
+    Args:
+        path: published vocabulary: `.txt` is WordPiece (BERT towers), `.model` is SentencePiece (text transformers).
+        max_len: tokens of a text.
+
+    Returns:
+        A `BertTokenizer` or a `SentencePieceTokenizer`.
+
+    Raises:
+        ValueError: another suffix, a broken file, or a max_len below 1.
+        FileNotFoundError: there is no such file.
+        ModuleNotFoundError: tensorflow-text is not installed.
+    """
+    kinds = {".txt": BertTokenizer, ".model": SentencePieceTokenizer}
+    suffix = pathlib.Path(path).suffix
+    if suffix not in kinds:
+        raise ValueError(f"{path} must end in .txt (WordPiece of a BERT tower) or .model (SentencePiece).")
+    return kinds[suffix](path, max_len)
+
+
+class Tokenizer(tf.Module):
+    """From strings to token ids of a fixed length; what both kinds share.
+
+    Works eagerly, inside `tf.data` (on batches of texts; one text becomes a batch of one) and inside a `tf.function`.
+    A SavedModel holds the vocabulary if the tokenizer is an attribute of the saved module; loading it needs neither
+    this package nor the vocabulary file, but `import tensorflow_text` first, which registers the operations; without it
+    TensorFlow says "Op type not registered".
+
+    Bytes that are not UTF-8 count as U+FFFD, an unknown character.
+
+    Attributes:
+        max_len: tokens of a text, N.
+        vocab_size: ids that can occur: 0 to vocab_size − 1. An embedding needs as many rows.
+    """
+
+    vocab_size: int
+
+    def __init__(self, path: str | os.PathLike[str], max_len: int) -> None:
+        super().__init__()
+        if max_len < 1:
+            raise ValueError(f"max_len is {max_len}; it must be at least 1.")
+        if not pathlib.Path(path).is_file():
+            raise FileNotFoundError(f"{path} does not exist; it must be the vocabulary file of the text tower.")
+        self.max_len = max_len
+        self._file = str(path)
+
+    def __call__(self, texts: str | Sequence[str] | tf.Tensor) -> tf.Tensor:
+        """Token ids of texts.
+
+        Args:
+            texts: a string, a list of strings or a string tensor () or (B,); of any length, B may be 0.
+
+        Returns:
+            int32 (B, N); B is 1 for a single string.
+
+        Raises:
+            ValueError: not strings, or more than one axis.
+        """
+        try:
+            texts = tf.convert_to_tensor(texts, tf.string)
+        except (TypeError, ValueError) as error:
+            raise ValueError("The texts must be a string, a list of strings or a string tensor.") from error
+        if texts.shape.rank is not None and texts.shape.rank > 1:
+            raise ValueError(f"The texts have shape {texts.shape}; they must be one string or one axis of strings.")
+        return self._token_ids(tf.reshape(texts, [-1]))
+
+    def check_fits(self, embedding_rows: int) -> None:
+        """Refuses a vocabulary with more ids than a text tower knows.
+
+        Args:
+            embedding_rows: rows of the tower's token embedding.
+
+        Raises:
+            ValueError: there are fewer rows than ids; the sentence names both.
+        """
+        if self.vocab_size > embedding_rows:
+            raise ValueError(
+                f"{self._file} has {self.vocab_size} tokens, but the embedding of the text tower has "
+                f"{embedding_rows} rows; give the vocabulary file that belongs to the weights."
+            )
+
+    def _token_ids(self, texts: tf.Tensor) -> tf.Tensor:
+        """Of strings (B,), int32 (B, N)."""
+        raise NotImplementedError
+
+
+class BertTokenizer(Tokenizer):
+    """WordPiece as BERT's lower-case models use it: `[CLS]`, the pieces, then 0 up to N tokens.
+
+    * Text: NFKC case folding (ligatures and full-width forms become plain letters, ß becomes ss, zero-width characters
+      go), NFD without combining marks; control and format characters become spaces.
+    * Words: split at ASCII white space, at punctuation and ASCII symbols, and at CJK characters; the latter two are
+      words themselves. Special tokens in the text are plain text: "[CLS]" is three words.
+    * Pieces: the longest that matches, then those with `##`. A word of more than 100 bytes, or without a full match, is
+      one `[UNK]`; in a vocabulary without `[UNK]` its id is the number of lines.
+    * No `[SEP]`; of long texts the first N − 1 pieces remain. Padding is 0 whatever the id of `[PAD]`.
+
+    Source: LiT reference `vit_jax/preprocess.py`. The stock `tensorflow_text.BertTokenizer(lower_case=True)` does all
+    of the text, words and pieces, with a table that has one bucket for unknown words.
+
+    Args:
+        path: text file with a piece a line; the line numbers, from 0, are the ids.
+        max_len: tokens of a text, N, the first of them `[CLS]`.
+
+    Raises:
+        ValueError: the file has no line `[CLS]` or one line twice, or max_len is below 1.
+        FileNotFoundError: there is no such file.
+        ModuleNotFoundError: tensorflow-text is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], max_len: int = 16) -> None:
+        super().__init__(path, max_len)
+        pieces = _read_pieces(path)
+        self.vocab_size = len(pieces) + (_UNK not in pieces)
+        self._cls = pieces.index(_CLS)
+        # The pieces are constants: tables initialised from a file need the file whenever a SavedModel is made.
+        ids = tf.lookup.KeyValueTensorInitializer(tf.constant(pieces), tf.range(len(pieces), dtype=tf.int64))
+        table = tf.lookup.StaticVocabularyTable(ids, num_oov_buckets=1)
+        self._pieces = _tensorflow_text().BertTokenizer(table, token_out_type=tf.int32, lower_case=True)
+
+    def _token_ids(self, texts: tf.Tensor) -> tf.Tensor:
+        pieces = self._pieces.tokenize(texts).merge_dims(1, 2)
+        rows = pieces.to_tensor(0, shape=(None, self.max_len - 1))
+        return tf.pad(rows, [[0, 0], [1, 0]], constant_values=self._cls)
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """SentencePiece with a sticky end: the pieces, then `</s>` up to N tokens; the last token is always `</s>`.
+
+    There is no token for the start; of long texts the first N − 1 pieces remain. The model file itself says how the
+    text is normalised.
+
+    Source: LiT reference `vit_jax/preprocess.py`. The stock `tensorflow_text.SentencepieceTokenizer` gives the pieces.
+
+    Args:
+        path: SentencePiece model.
+        max_len: tokens of a text, N, the last of them `</s>`.
+
+    Raises:
+        ValueError: the file is no SentencePiece model or has no `</s>`, or max_len is below 1.
+        FileNotFoundError: there is no such file.
+        ModuleNotFoundError: tensorflow-text is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], max_len: int = 16) -> None:
+        super().__init__(path, max_len)
+        text = _tensorflow_text()
+        try:
+            self._pieces = text.SentencepieceTokenizer(pathlib.Path(path).read_bytes(), out_type=tf.int32)
+        except tf.errors.OpError as error:
+            raise ValueError(
+                f"{path} cannot be read as a SentencePiece model; give the published .model file."
+            ) from error
+        self.vocab_size = int(self._pieces.vocab_size())
+        self._eos = int(self._pieces.string_to_id(_EOS))
+        if self._pieces.id_to_string(self._eos) != _EOS:
+            raise ValueError(f"{path} has no token {_EOS.decode()}; the texts of LiT end in it.")
+
+    def _token_ids(self, texts: tf.Tensor) -> tf.Tensor:
+        rows = self._pieces.tokenize(texts).to_tensor(self._eos, shape=(None, self.max_len - 1))
+        return tf.pad(rows, [[0, 0], [0, 1]], constant_values=self._eos)
+
+
+def _read_pieces(path: str | os.PathLike[str]) -> list[bytes]:
+    """The lines of a WordPiece vocabulary; only line feeds end one, unlike in Python."""
+    content = pathlib.Path(path).read_bytes().replace(b"\r\n", b"\n")
+    pieces = content.removesuffix(b"\n").split(b"\n")
+    if _CLS not in pieces:
+        raise ValueError(f"{path} has no line {_CLS.decode()}; it must be a WordPiece vocabulary with a piece a line.")
+    ((piece, count),) = collections.Counter(pieces).most_common(1)
+    if count > 1:
+        raise ValueError(f"{path} has {count} lines {piece.decode(errors='replace')!r}; each piece must have one line.")
+    return pieces
+
+
+def _tensorflow_text() -> ModuleType:
+    """TF Text, which only tokenizers need."""
+    try:
+        return importlib.import_module("tensorflow_text")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Tokenizers are built with TensorFlow Text, which is not installed: pip install 'keras-nest[lit]'"
+        ) from error
