@@ -115,11 +115,10 @@ def test_an_export_with_other_predictions_is_noticed(demonstration, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "accuracy"), [(0, 0.99), (1, 0.985)])
-def test_accuracy(seed, accuracy, tmp_path):
-    done = demo(f"--workdir={tmp_path}", f"--seed={seed}", timeout=900)
+def test_accuracy(tmp_path):
+    done = demo(f"--workdir={tmp_path}", timeout=900)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["test_accuracy"] >= accuracy
+    assert summary["test_accuracy"] >= 0.99
     assert summary["same_predictions"]
     assert 0.8e6 < summary["parameters"] < 1e6
