@@ -27,8 +27,8 @@ test-slow: env
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 # The last TensorFlow with TPU kernels: what a TPU runs passes its tests on it too. TF219_TESTS=tests is all of them.
-TF219_TESTS ?= tests/layers tests/models/test_nest.py tests/test_hub.py \
-  $(addprefix tests/training/test_,trainer.py optimizers.py reference_trainings.py strategies.py main.py)
+TF219_TESTS ?= tests/layers tests/test_hub.py \
+  $(addprefix tests/training/test_,trainer.py optimizers.py reference_trainings.py strategies.py)
 TF219 = .venv-2.19
 test-tf219: $(TF219)/.complete
 	$(TF219)/bin/python -m pytest $(PARALLEL) -m "not slow and not tpu" $(TF219_TESTS)
