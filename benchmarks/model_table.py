@@ -51,8 +51,9 @@ def main() -> None:
 
 
 def published_names() -> list[str]:
-    """Models of the table: all but those for tests."""
-    return [name for name in registry.list_models() if not name.startswith("testing")]
+    """Models of the table: all classifiers but those for tests."""
+    classifiers = (name for name in registry.list_models() if "num_classes" in registry.resolve(name)[2])
+    return [name for name in classifiers if not name.startswith("testing")]
 
 
 def with_table(readme: str) -> str:

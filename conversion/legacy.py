@@ -47,7 +47,9 @@ def to_layout(tree: Tree, layout: str) -> Tree:
         raise ValueError(f"layout is {layout!r}; it must be one of {', '.join(map(repr, LAYOUTS))}.")
     if layout == "linen":
         return tree
-    renamed = {_rename(path, dict(_RENAMES)): value for path, value in tree.items()}
+    # Text towers are younger than Linen.
+    names = {path: path if path.startswith("params/txt/") else _rename(path, dict(_RENAMES)) for path in tree}
+    renamed = {names[path]: value for path, value in tree.items()}
     return {path: value.reshape(1, 1, 1, -1) if _GROUP_NORM.search(path) else value for path, value in renamed.items()}
 
 

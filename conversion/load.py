@@ -99,7 +99,8 @@ def load_model(
     shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
     inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes, new_head=reinit_head)
     if source:
-        inferred |= {"num_classes": source.num_classes, "image_size": source_size}
+        read = {"num_classes": source.num_classes, "image_size": source_size}
+        inferred |= {field: value for field, value in read.items() if field in registry.model_fields(architecture)}
     model = architecture(**registry.merge_fields(full_name, inferred, given))
     try:
         report = load_weights(model, tree, reinit_head, resize_method, source_size)

@@ -12,8 +12,17 @@ Tree = dict[str, np.ndarray]
 
 
 def checkpoint_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The variables that a checkpoint holds, by Flax path: all but seed and metric states."""
-    return {flax_path(variable.path): variable for variable in model.weights}
+    """The variables that a checkpoint holds, by Flax path: all but seed and metric states.
+
+    Those of LiT's towers lie below the tower's name: "params/img/…", "params/txt/…".
+    """
+    variables, inside = {}, set()
+    for name, tower in getattr(model, "towers", {}).items():
+        for path, variable in checkpoint_variables(tower).items():
+            collection, _, inner = path.partition("/")
+            variables[f"{collection}/{name}/{inner}"] = variable
+            inside.add(id(variable))
+    return variables | {flax_path(variable.path): variable for variable in model.weights if id(variable) not in inside}
 
 
 def model_tree(model: keras.Model) -> Tree:

@@ -1,5 +1,6 @@
 """A converted model against the project's own Flax module on the same weights."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,17 +10,20 @@ from conversion.load import load_weights
 from conversion.names import Tree, belongs_to
 from conversion.tree import unflatten
 
+# Random token ids are below it: in every vocabulary, and one in ten is padding.
+_TOKENS = 10
 
-def flax_outputs(model: keras.Model, tree: Tree, images: np.ndarray) -> np.ndarray:
+
+def flax_outputs(model: keras.Model, tree: Tree, inputs: Any) -> Any:
     """Output of the Flax module of the same architecture and configuration.
 
     Args:
         model: a model of this package; only its configuration is used.
         tree: "params/PATH" and "batch_stats/PATH" -> array.
-        images: normalised float32 (B, H, W, channels).
+        inputs: normalised float32 images (B, H, W, channels); of LiT a dictionary, as the model takes it.
 
     Returns:
-        float32 (B, num_classes), or (B, C) without a head; matrix products in highest precision.
+        float32 (B, num_classes), or (B, C) without a head, or LiT's dictionary; matrix products in highest precision.
 
     Raises:
         ModuleNotFoundError: the `flax` extra is not installed.
@@ -33,30 +37,41 @@ def flax_outputs(model: keras.Model, tree: Tree, images: np.ndarray) -> np.ndarr
     config: dict[str, Any] = {**model.config, "num_classes": model.num_classes}
     module = flax_reference.for_config(type(model).__name__, config)
     with jax.default_matmul_precision("highest"):
-        return np.asarray(jax.jit(module.apply)(unflatten(tree), images))
+        apply = jax.jit(module.apply)
+        named = isinstance(inputs, Mapping)
+        return apply(unflatten(tree), **inputs) if named else np.asarray(apply(unflatten(tree), inputs))
 
 
 def largest_difference(
     model: keras.Model, tree: Tree, headless: bool = False, batch: int = 2, seed: int = 0
 ) -> tuple[float, float]:
-    """Largest difference between Keras and Flax on random images.
+    """Largest difference between Keras and Flax on random images, and texts where the model takes them.
 
     Args:
-        model: a model of this package whose output is one tensor.
+        model: a model of this package whose output is one tensor, or LiT.
         tree: the weights that both should have.
         headless: compare the pooled embeddings, because the head is new and its logits are all zero.
         batch: number of images.
-        seed: of the images, which are normally distributed.
+        seed: of the images, which are normally distributed, and of the token ids.
 
     Returns:
         Largest absolute difference, and the largest absolute output for scale.
     """
-    shape = (batch, *model.image_size, model.config["in_channels"])
-    images = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    rng = np.random.default_rng(seed)
+    inputs = keras.tree.map_structure(lambda x: _random(rng, (batch, *x.shape[1:]), x.dtype), model.input)
     if headless:
         model = type(model).from_config({**model.config, "num_classes": 0})
         tree = {path: value for path, value in tree.items() if not belongs_to(path, model.HEAD)}
         load_weights(model, tree)
-    theirs = flax_outputs(model, tree, images)
-    ours = np.asarray(model(images, training=False), dtype=np.float32)
-    return float(np.abs(ours - theirs).max()), float(np.abs(theirs).max())
+    ours, theirs = (
+        [np.asarray(x, np.float32) for x in keras.tree.flatten(outputs)]
+        for outputs in (model(inputs, training=False), flax_outputs(model, tree, inputs))
+    )
+    gaps = [float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True)]
+    return max(gaps), max(float(np.abs(x).max()) for x in theirs)
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    if "int" in dtype:
+        return rng.integers(0, _TOKENS, shape).astype(dtype)
+    return rng.standard_normal(shape, dtype=np.float32)

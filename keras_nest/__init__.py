@@ -1,4 +1,4 @@
-"""NesT, ViT and MLP-Mixer for Keras 3: published JAX checkpoints, ordinary Keras models.
+"""NesT, ViT, MLP-Mixer and LiT for Keras 3: published JAX checkpoints, ordinary Keras models.
 
 >>> import keras_nest
 >>> model = keras_nest.create_model("nest_base", weights="gs://gresearch/nest-checkpoints/nest-b_imagenet")
@@ -8,18 +8,21 @@
 
 from keras_nest import data
 from keras_nest.hub import HubLayer
-from keras_nest.models import MlpMixer, NesT, ResNet, VisionTransformer, ViTFlaxNesT
+from keras_nest.models import Bert, LiT, MlpMixer, NesT, ResNet, TextTransformer, VisionTransformer, ViTFlaxNesT
 from keras_nest.preprocessing import EvalPreprocessing, preprocessor
 from keras_nest.registry import create_model, list_models
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bert",
     "EvalPreprocessing",
     "HubLayer",
+    "LiT",
     "MlpMixer",
     "NesT",
     "ResNet",
+    "TextTransformer",
     "ViTFlaxNesT",
     "VisionTransformer",
     "create_model",

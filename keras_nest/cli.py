@@ -77,7 +77,7 @@ def _list(args: argparse.Namespace) -> int:
         column.justify = "right"
     for name in names:
         _, architecture, fields = registry.resolve(name)
-        size, classes = fields["image_size"], fields["num_classes"]
+        size, classes = fields["image_size"], fields.get("num_classes", "")
         parameters = f"{registry.PARAMETERS[name]:,}"
         table.add_row(name, aliases.get(name, ""), architecture.__name__, f"{size} x {size}", str(classes), parameters)
     console.print(table)
@@ -94,7 +94,7 @@ def _info(args: argparse.Namespace) -> int:
         "architecture": type(model).__name__,
         "parameters": profiling.count_parameters(model),
         "multiply-adds": profiling.count_macs(model),
-        "input": "{} x {} x {}".format(*model.input_shape[1:]),
+        "input": ", ".join(" x ".join(map(str, x.shape[1:])) for x in model.inputs),
         "output": str(keras.tree.map_structure(lambda x: x.shape, model.output)),
         "preprocessing": ", ".join(f"{name} {value}" for name, value in spec.items()) or "none",
     }

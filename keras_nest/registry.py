@@ -2,6 +2,7 @@
 
 import fnmatch
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,11 +10,13 @@ import keras
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models import (
+    LiT,
     MlpMixer,
     NesT,
     ResNet,
     VisionTransformer,
     ViTFlaxNesT,
+    lit,
     mixer,
     nest,
     resnet,
@@ -28,6 +31,7 @@ _FAMILIES: dict[str, tuple[type[ImageModel], Any]] = {
     "VisionTransformer": (VisionTransformer, vit),
     "MlpMixer": (MlpMixer, mixer),
     "ResNet": (ResNet, resnet),
+    "LiT": (LiT, lit),
 }
 _MODELS: dict[str, tuple[type[ImageModel], dict[str, Any]]] = {
     name: (architecture, fields)
@@ -37,6 +41,8 @@ _MODELS: dict[str, tuple[type[ImageModel], dict[str, Any]]] = {
 ALIASES: dict[str, str] = {alias: name for _, m in _FAMILIES.values() for alias, name in m.ALIASES.items()}
 # Parameters of each model at its published size.
 PARAMETERS: dict[str, int] = {name: count for _, m in _FAMILIES.values() for name, count in m.PARAMETERS.items()}
+# Fields of LiT that hold the fields of a model.
+TOWERS = ("image_model", "text_model")
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -102,10 +108,12 @@ def create_model(
             the blocks that `feature_blocks` names in ViT and Mixer.
         resize_method: how position embeddings are resized: "block" (each block for itself, as the reference does) or
             "grid" (the whole un-blocked map).
-        **overrides: any field of the architecture, under the name that the paper's configuration uses.
+        **overrides: any field of the architecture, under the name that the paper's configuration uses. Of LiT's
+            `image_model` and `text_model`, a dictionary sets some fields of the tower.
 
     Returns:
-        A functional Keras model: normalised float32 images (B, H, W, in_channels) -> logits (B, num_classes).
+        A functional Keras model: normalised float32 images (B, H, W, in_channels) -> logits (B, num_classes). What LiT
+        takes and gives: `keras_nest.LiT`.
 
     Raises:
         ValueError: unknown name or field, a value without meaning, or a checkpoint that does not fit.
@@ -119,9 +127,9 @@ def create_model(
 
         name = conversion.name_of(weights)
     full_name, architecture, _ = resolve(name)
-    check_fields(architecture, overrides)
-    given = {"features_only": features_only, **overrides}
+    given = {**({"features_only": True} if features_only else {}), **overrides}
     given |= {k: v for k, v in (("num_classes", num_classes), ("image_size", image_size)) if v is not None}
+    check_fields(architecture, given)
     if weights is None:
         return architecture(**merge_fields(full_name, {}, given))
     import conversion
@@ -160,13 +168,21 @@ def merge_fields(full_name: str, inferred: dict[str, Any], given: dict[str, Any]
         given: fields that the user set.
     """
     architecture, published = _MODELS[full_name]
-    merged = {"name": full_name, **published, **inferred, **given}
+    towers = {field: _merge_tower(published[field], given[field]) for field in TOWERS if field in given}
+    merged = {"name": full_name, **published, **inferred, **given, **towers}
     # In NesT block size and image size determine each other: one that is given replaces the other.
     if architecture is NesT and "patch_size" in given and "image_size" not in given:
         merged["image_size"] = None
     if merged.get("in_channels", 3) != 3 and "preprocessing" not in given:
         merged["preprocessing"] = _spread(merged["preprocessing"], merged["in_channels"])
     return merged
+
+
+def _merge_tower(published: dict[str, Any], given: Any) -> Any:
+    """Fields of a tower, of which a user may set some; a model or the fields of another class replace them all."""
+    if not isinstance(given, Mapping) or given.get("class_name", published["class_name"]) != published["class_name"]:
+        return given
+    return {**published, **given}
 
 
 def _spread(spec: dict[str, Any], channels: int) -> dict[str, Any]:

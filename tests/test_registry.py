@@ -5,7 +5,7 @@ import pytest
 
 import keras_nest
 from keras_nest import registry
-from tests.golden import loading, resnet_loading, vit_loading
+from tests.golden import lit_loading, loading, resnet_loading, vit_loading
 
 NESTS = [*loading.VARIANTS, "vit_flax_nest"]
 TOY = {"image_size": 16, "init_patch_embed_size": 2, "embedding_dim": 12, "num_layers_per_block": (1, 1)}
@@ -16,7 +16,7 @@ class TestListModels:
         names = keras_nest.list_models()
         assert names[:7] == NESTS
         vits = [*registry.vit.VARIANTS, *registry.mixer.VARIANTS]
-        assert names[7:] == [*vits, *resnet_loading.PUBLISHED]
+        assert names[7:] == [*vits, *resnet_loading.PUBLISHED, *lit_loading.CONFIGS]
         assert set(vits) == {name for name in vit_loading.CONFIGS if not name.startswith("LiT")}
 
     @pytest.mark.parametrize(

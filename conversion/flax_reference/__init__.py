@@ -1,7 +1,7 @@
 """Flax (Linen) modules with the parameter trees of published implementations.
 
-NesT (two), ViT with hybrids, MLP-Mixer, and the ResNets of NesT's code. They are the oracle that converted models are
-compared with, and depend on neither Keras nor TensorFlow.
+NesT (two), ViT with hybrids, MLP-Mixer, LiT with its text towers, and the ResNets of NesT's code. They are the oracle
+that converted models are compared with, and depend on neither Keras nor TensorFlow.
 """
 
 import dataclasses
@@ -10,16 +10,28 @@ from typing import Any
 
 import flax.linen as nn
 
+from conversion.flax_reference.lit import Bert, LiT, TextTransformer
 from conversion.flax_reference.mixer import MlpMixer
 from conversion.flax_reference.nest import NesT
 from conversion.flax_reference.resnet_v1 import ResNet
 from conversion.flax_reference.vit import VisionTransformer
 from conversion.flax_reference.vit_flax_nest import ViTFlaxNesT
 
-__all__ = ["MlpMixer", "NesT", "ResNet", "ViTFlaxNesT", "VisionTransformer", "for_config"]
+__all__ = [
+    "Bert",
+    "LiT",
+    "MlpMixer",
+    "NesT",
+    "ResNet",
+    "TextTransformer",
+    "ViTFlaxNesT",
+    "VisionTransformer",
+    "for_config",
+]
 
 _MODULES: dict[str, type[nn.Module]] = {
-    module.__name__: module for module in (NesT, ViTFlaxNesT, VisionTransformer, MlpMixer, ResNet)
+    module.__name__: module
+    for module in (NesT, ViTFlaxNesT, VisionTransformer, MlpMixer, ResNet, Bert, TextTransformer)
 }
 
 
@@ -27,8 +39,9 @@ def for_config(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     """Makes the module that a configuration describes.
 
     Args:
-        architecture: "NesT", "ViTFlaxNesT", "VisionTransformer", "MlpMixer" or "ResNet".
+        architecture: name of one of these modules.
         config: fields under the names that the module documents; entries that are no field of the module are ignored.
+            Of "LiT", `image_model` and `text_model`: such fields, and the tower's architecture as "class_name".
 
     Returns:
         The module, without parameters.
@@ -36,8 +49,11 @@ def for_config(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     Raises:
         ValueError: if the architecture is unknown.
     """
+    if architecture == "LiT":
+        towers = (config[tower] for tower in ("image_model", "text_model"))
+        return LiT(*(for_config(tower["class_name"], tower) for tower in towers))
     if architecture not in _MODULES:
-        raise ValueError(f"The architecture {architecture!r} is unknown; known are {', '.join(_MODULES)}.")
+        raise ValueError(f"The architecture {architecture!r} is unknown; known are {', '.join([*_MODULES, 'LiT'])}.")
     module = _MODULES[architecture]
     # Every Flax module also has the fields `parent` and `name`; a model's name in `config` is not meant for them.
     known = {field.name for field in dataclasses.fields(module)} - {"parent", "name"}

@@ -11,19 +11,21 @@ from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.random import Dropout
 
 
-def attention_probabilities(query: Any, key: Any) -> Any:
+def attention_probabilities(query: Any, key: Any, bias: Any | None = None) -> Any:
     """Softmax over the keys of query times key.
 
     Args:
         query: (…, Q, d), already scaled.
         key: (…, K, d).
+        bias: (…, Q, K), added to the products; None adds nothing.
 
     Returns:
         (…, Q, K). The softmax runs in float32 (bfloat16 rows would not add up to one) and is cast back.
     """
     axes = (*range(query.ndim - 2), query.ndim - 1, query.ndim - 2)
-    scores = ops.matmul(query, ops.transpose(key, axes))
-    return ops.cast(ops.softmax(ops.cast(scores, "float32"), axis=-1), scores.dtype)
+    scores = ops.cast(ops.matmul(query, ops.transpose(key, axes)), "float32")
+    scores = scores if bias is None else scores + ops.cast(bias, "float32")
+    return ops.cast(ops.softmax(scores, axis=-1), query.dtype)
 
 
 def split_heads(x: Any, heads: int) -> Any:

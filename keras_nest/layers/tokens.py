@@ -76,12 +76,12 @@ class ClassToken(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class PoolTokens(keras.layers.Layer):
-    """What the head of a classifier sees of the tokens.
+    """What the head of a classifier or of a text tower sees of the tokens.
 
-    (B, N, C) -> (B, C) for "token" (the first one) and "gap" (the mean); the others keep the sequence.
+    (B, N, C) -> (B, C) for "token" (the first one), "last" and "gap" (the mean); the others keep the sequence.
 
     Args:
-        classifier: "token", "gap", "unpooled" or "token_unpooled".
+        classifier: "token", "last", "gap", "unpooled" or "token_unpooled".
         **kwargs: the usual layer arguments.
     """
 
@@ -94,13 +94,15 @@ class PoolTokens(keras.layers.Layer):
             case "token":
                 # Not x[:, 0]: XNNPACK computes slices only that keep their axes.
                 return ops.reshape(x[:, :1], (-1, x.shape[-1]))
+            case "last":
+                return ops.reshape(x[:, -1:], (-1, x.shape[-1]))
             case "gap":
                 return ops.mean(x, axis=1)
         return x
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, _, channels = input_shape
-        return (batch, channels) if self.classifier in ("token", "gap") else input_shape
+        return (batch, channels) if self.classifier in ("token", "last", "gap") else input_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "classifier": self.classifier}

@@ -4,7 +4,7 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 
@@ -34,7 +34,32 @@ STRETCHED_PREPROCESSING = {
 }
 
 
-class ImageModel(keras.Model):
+class ConfiguredModel(keras.Model):
+    """A functional Keras model that is saved as the arguments that built it.
+
+    Attributes:
+        config: these arguments.
+    """
+
+    config: dict[str, Any]
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor, and which layers are frozen."""
+        frozen = [layer.name for layer in self.layers if not layer.trainable]
+        return {**self.config, "name": self.name, **({"frozen_layers": frozen} if frozen else {})}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Inverse of `get_config`."""
+        config = dict(config)
+        frozen = config.pop("frozen_layers", ())
+        model = cls(**config)
+        for layer in frozen:
+            model.get_layer(layer).trainable = False
+        return model
+
+
+class ImageModel(ConfiguredModel):
     """A functional Keras model that knows its configuration and names its intermediates.
 
     Attributes:
@@ -103,21 +128,6 @@ class ImageModel(keras.Model):
         """
         head = shapes.get(f"{cls.HEAD[-1]}/kernel")
         return {"num_classes": head[-1] if head else 0}
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, and which layers are frozen."""
-        frozen = [layer.name for layer in self.layers if not layer.trainable]
-        return {**self.config, "name": self.name, **({"frozen_layers": frozen} if frozen else {})}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ImageModel":
-        """Inverse of `get_config`."""
-        config = dict(config)
-        frozen = config.pop("frozen_layers", ())
-        model = cls(**config)
-        for layer in frozen:
-            model.get_layer(layer).trainable = False
-        return model
 
 
 def read_model(path: str | os.PathLike[str]) -> ImageModel:

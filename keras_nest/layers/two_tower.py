@@ -1,0 +1,42 @@
+"""What joins an image and a text tower: unit vectors and a temperature."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_nest.layers.image_blocks import Shape
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class L2Normalize(keras.layers.Layer):
+    """Divides every vector by its length plus 1e-8: (B, C) -> (B, C).
+
+    `keras.layers.UnitNormalization` takes the maximum of the two instead of their sum.
+
+    Source: reference module `TwoTower`.
+    """
+
+    def call(self, x: Any) -> Any:
+        return x / (ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)) + 1e-8)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class Temperature(keras.layers.Layer):
+    """The learned factor of similarities, exp(t), of shape (1,), whatever the input.
+
+    Source: parameter `t` (1,) of the reference module `TwoTower`, 0 at first.
+    """
+
+    def build(self, input_shape: Shape) -> None:
+        # Not autocast: it stays float32 under mixed precision.
+        self.t = self.add_weight(name="t", shape=(1,), initializer="zeros", autocast=False)
+
+    def call(self, x: Any) -> Any:
+        return ops.exp(self.t)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (1,)

@@ -1,0 +1,175 @@
+"""Text towers: BERT, and the transformer of LiT's small models. They take token ids.
+
+Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", NAACL 2019; Zhai et
+al., "LiT: Zero-Shot Transfer with Locked-image text Tuning", CVPR 2022. Reference: google-research/vision_transformer,
+`vit_jax/models_lit.py`, and the BERT of google/flaxformer.
+"""
+
+from typing import Any
+
+import keras
+
+from keras_nest.layers.bert import BertEncoder
+from keras_nest.layers.encoder_1d import Encoder
+from keras_nest.layers.text import TextPositions, TokenEmbedding
+from keras_nest.layers.tokens import PoolTokens
+from keras_nest.models.base import ConfiguredModel, check_heads, check_rates, resolve_policy
+
+
+class TextModel(ConfiguredModel):
+    """A functional Keras model that embeds texts: token ids (B, max_len) -> vectors (B, out_dim).
+
+    Attributes:
+        endpoints: named intermediates as symbolic tensors, under their Flax module paths; pre_logits (B, C) is what the
+            head sees, and logits what it makes of it.
+        config: the arguments that built the model.
+
+    Args:
+        tokens: symbolic ids (B, max_len).
+        endpoints: see above, up to pre_logits.
+        config: arguments of the subclass, as `get_config` returns them.
+        policy: of the body; under mixed precision the head stays in float32.
+        name: name of the model.
+        **head: further arguments of the head, a `keras.layers.Dense`.
+    """
+
+    def __init__(
+        self,
+        tokens: keras.KerasTensor,
+        endpoints: dict[str, keras.KerasTensor],
+        config: dict[str, Any],
+        policy: keras.DTypePolicy,
+        name: str | None,
+        **head: Any,
+    ) -> None:
+        outputs = endpoints["pre_logits"]
+        if config["out_dim"] is not None:
+            layer = keras.layers.Dense(config["out_dim"], name="head", dtype=policy.variable_dtype, **head)
+            outputs = endpoints["logits"] = endpoints["head"] = layer(outputs)
+        super().__init__(inputs=tokens, outputs=outputs, name=name)
+        self.endpoints = endpoints
+        self.config = config
+
+    @property
+    def max_len(self) -> int:
+        """Number of tokens of a text."""
+        return self.config["max_len"]
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class Bert(TextModel):
+    """BERT's encoder as a text tower: what it makes of the first token, [CLS], goes through the head.
+
+    Token id 0 is padding, which no text attends to; ids beyond the vocabulary count as its last one.
+
+    Args:
+        out_dim: size of the head; None outputs what it would see (B, hidden_size).
+        vocab_size: size of the vocabulary.
+        hidden_size: channels C of the tokens.
+        num_layers: encoder layers.
+        num_heads: attention heads h.
+        mlp_dim: hidden width of the MLPs.
+        max_len: tokens of a text.
+        max_length: positions that there are embeddings for.
+        num_segments: segments that there are embeddings for; all tokens are of the first one.
+        dtype: dtype policy of the layers, such as "mixed_bfloat16"; None takes the global one.
+        name: name of the model.
+
+    Raises:
+        ValueError: a field has no meaning, or a text would be longer than the positions reach.
+    """
+
+    def __init__(
+        self,
+        out_dim: int | None = None,
+        vocab_size: int = 30522,
+        hidden_size: int = 768,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        mlp_dim: int = 3072,
+        max_len: int = 16,
+        max_length: int = 512,
+        num_segments: int = 2,
+        dtype: Any = None,
+        name: str | None = "bert",
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        policy = resolve_policy(dtype)
+        config["dtype"] = policy.name
+        _check_sizes(config)
+        check_heads(hidden_size, num_heads, "hidden_size")
+        if max_len > max_length:
+            raise ValueError(f"max_len is {max_len}; the tower has positions for {max_length} tokens at most.")
+
+        tokens = keras.Input((max_len,), dtype="int32", name="tokens")
+        sizes = (vocab_size, hidden_size, num_layers, num_heads, mlp_dim, max_length, num_segments)
+        x, parts = BertEncoder(*sizes, name="BertEncoder_0", dtype=policy)(tokens)
+        endpoints = {"transformed": x} | {f"BertEncoder_0/{part}": value for part, value in parts.items()}
+        endpoints["pre_logits"] = PoolTokens("token", name="pool", dtype=policy.variable_dtype)(x)
+        super().__init__(tokens, endpoints, config, policy, name, kernel_initializer="lecun_normal")
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class TextTransformer(TextModel):
+    """ViT's encoder on tokens of a text: what it makes of the last one goes through the head.
+
+    Padding is attended like any other token; ids outside the vocabulary give NaN.
+
+    Args:
+        out_dim: size of the head; None outputs what it would see (B, width).
+        vocab_size: size of the vocabulary.
+        width: channels C of the tokens.
+        num_layers: encoder layers.
+        num_heads: attention heads h.
+        mlp_dim: hidden width of the MLPs.
+        max_len: tokens of a text; the position embedding is for as many.
+        dropout_rate: dropout rate of attention outputs and inside the MLPs.
+        attention_dropout_rate: dropout rate of the attention probabilities.
+        dtype: dtype policy of the layers, such as "mixed_bfloat16"; None takes the global one.
+        name: name of the model.
+
+    Raises:
+        ValueError: a field has no meaning.
+    """
+
+    def __init__(
+        self,
+        out_dim: int | None = None,
+        vocab_size: int = 16000,
+        width: int = 192,
+        num_layers: int = 12,
+        num_heads: int = 3,
+        mlp_dim: int = 768,
+        max_len: int = 16,
+        dropout_rate: float = 0.0,
+        attention_dropout_rate: float = 0.0,
+        dtype: Any = None,
+        name: str | None = "text_transformer",
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        policy = resolve_policy(dtype)
+        config["dtype"] = policy.name
+        _check_sizes(config)
+        check_heads(width, num_heads, "width")
+        check_rates(config, ("dropout_rate", "attention_dropout_rate"))
+
+        tokens = keras.Input((max_len,), dtype="int32", name="tokens")
+        initial = keras.initializers.RandomNormal(stddev=width**-0.5)
+        embed = TokenEmbedding(vocab_size, width, embeddings_initializer=initial, name="Embed_0", dtype=policy)
+        endpoints = {"Embed_0": embed(tokens)}
+        endpoints["embedded"] = endpoints["Embed_0"]
+        x = TextPositions(name="pos_embedding", dtype=policy)(endpoints["Embed_0"])
+        rates = (dropout_rate, attention_dropout_rate)
+        x, parts = Encoder(num_layers, num_heads, mlp_dim, *rates, name="Encoder_0", dtype=policy)(x)
+        endpoints |= {"Encoder_0": x} | {f"Encoder_0/{part}": value for part, value in parts.items()}
+        endpoints["pre_logits"] = PoolTokens("last", name="pool", dtype=policy.variable_dtype)(x)
+        super().__init__(tokens, endpoints, config, policy, name, kernel_initializer="lecun_normal")
+
+
+def _check_sizes(config: dict[str, Any]) -> None:
+    """Refuses a text without tokens, a vocabulary without words and a head without outputs."""
+    for field in ("vocab_size", "max_len"):
+        if config[field] < 1:
+            raise ValueError(f"{field} is {config[field]}; it must be 1 or more.")
+    if config["out_dim"] is not None and config["out_dim"] < 1:
+        raise ValueError(f"out_dim is {config['out_dim']}; it must be 1 or more, or None for no head.")
