@@ -135,6 +135,8 @@ def load_weights(
     if resize_method not in RESIZE_METHODS:
         raise ValueError(f"resize_method is {resize_method!r}; it must be one of {', '.join(RESIZE_METHODS)}.")
     variables = checkpoint_variables(model)
+    if reinit_head and not model.HEAD:
+        raise ValueError(f"a {type(model).__name__} has no head to start anew; leave reinit_head out.")
     head, neck = (model.HEAD, model.NECK) if reinit_head else ((), ())
     new_head = {path for path in variables if belongs_to(path, head)}
     new_neck = {path for path in variables if belongs_to(path, neck) and path not in tree}

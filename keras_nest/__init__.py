@@ -11,6 +11,7 @@ from keras_nest.hub import HubLayer
 from keras_nest.models import Bert, LiT, MlpMixer, NesT, ResNet, TextTransformer, VisionTransformer, ViTFlaxNesT
 from keras_nest.preprocessing import EvalPreprocessing, preprocessor
 from keras_nest.registry import create_model, list_models
+from keras_nest.tokenizers import get_tokenizer
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "VisionTransformer",
     "create_model",
     "data",
+    "get_tokenizer",
     "list_models",
     "preprocessor",
 ]

@@ -63,6 +63,11 @@ def test_names_of_a_text_transformer_do_not_age(tmp_path):
     assert tree.keys() == lit_models.tree(case.params).keys()
 
 
+def test_there_is_no_head_to_start_anew():
+    with pytest.raises(ValueError, match=r"a LiT has no head to start anew; leave reinit_head out\.$"):
+        lit_models.create(lit_loading.PRE_LINEN, reinit_head=True)
+
+
 def test_another_image_size(model, caplog):
     larger = lit_models.create(image_size=16)
     assert "img/Transformer/posembed_input/pos_embedding was resized from 2 x 2 to 4 x 4 tokens." in caplog.text
