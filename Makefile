@@ -69,6 +69,7 @@ bench: env
 	$(BIN)/python -m benchmarks.conversion
 	$(BIN)/python -m benchmarks.input_pipeline
 	$(BIN)/python -m benchmarks.train_step
+	$(BIN)/python -m benchmarks.latency
 
 # 36 short trainings on the digits; see benchmarks/data_efficiency.py.
 data-efficiency: env

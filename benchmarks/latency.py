@@ -33,13 +33,6 @@ KERAS, SAVED_MODEL = "Keras predict", "SavedModel"
 FLOAT32, DYNAMIC_INT8 = "TFLite float32", "TFLite dynamic_int8"
 # Candidate, the column and name of what it is compared with, and the most it may take of that.
 BARS = ((FLOAT32, "x SavedModel", SAVED_MODEL, 0.75), (DYNAMIC_INT8, "x float32", FLOAT32, 0.55))
-_TOY = {
-    "image_size": 16,
-    "embedding_dim": 16,
-    "num_heads": 2,
-    "num_layers_per_block": (1, 1),
-    "init_patch_embed_size": 2,
-}
 # Names of models and the fields they are created with.
 Models = Mapping[str, Mapping[str, Any]]
 Reports = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -55,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
-    models: Models = {"nest_tiny_s16_32": _TOY} if options.quick else {name: {} for name in options.models}
+    models: Models = {"nest_tiny_s16_32": timing.TOY_NEST} if options.quick else {name: {} for name in options.models}
     with tempfile.TemporaryDirectory() as folder:
         reports = write_files(models, pathlib.Path(folder))
         runs = 2 if options.quick else options.runs

@@ -15,6 +15,15 @@ import rich.console
 import rich.progress
 import rich.table
 
+TOY_NEST: dict[str, Any] = {
+    "image_size": 16,
+    "embedding_dim": 16,
+    "num_heads": 2,
+    "num_layers_per_block": (1, 1),
+    "init_patch_embed_size": 2,
+}
+"""Fields of a NesT that shows in seconds that a benchmark works."""
+
 # Thread pools of BLAS libraries keep spinning for some 30 ms after their work, at the cost of whoever runs next.
 _PAUSE = 0.05
 # A round counts as disturbed if other processes took more than this share of the processors.

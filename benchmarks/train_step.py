@@ -34,13 +34,6 @@ GRAPH, FLAX = "Keras, graph", "Flax and optax, jax.jit"
 FED = "Keras, graph, fed by the input pipeline"
 BAR = 0.5
 RATE, DECAY = 1e-3, 0.05
-_TOY = {
-    "image_size": 16,
-    "embedding_dim": 16,
-    "num_heads": 2,
-    "num_layers_per_block": (1, 1),
-    "init_patch_embed_size": 2,
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
-    name, fields = ("nest_tiny_s16_32", _TOY) if options.quick else (options.model, {})
+    name, fields = ("nest_tiny_s16_32", timing.TOY_NEST) if options.quick else (options.model, {})
     rows = measure(name, fields, options.batch, 2 if options.quick else options.runs)
     timing.report(f"Train step of {name}, batch {options.batch}", rows, options.results / "train_step.csv")
     if not options.quick:

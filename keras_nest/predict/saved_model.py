@@ -1,5 +1,6 @@
 """SavedModels that classify: those of `export`, and others."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -32,8 +33,7 @@ def open_directory(path: pathlib.Path) -> Predictor:
     predictor = _of_files(files) if is_ours else _of_pixels(path, signatures.get("serving_default"))
     if not (path / _LABELS).is_file():
         return predictor
-    names = read_class_names(path / _LABELS, predictor.num_classes)
-    return Predictor(predictor.probabilities, predictor.num_classes, names)
+    return dataclasses.replace(predictor, class_names=read_class_names(path / _LABELS, predictor.num_classes))
 
 
 def _of_files(serve: Any) -> Predictor:
