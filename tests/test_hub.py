@@ -179,6 +179,7 @@ def test_weights_file_and_clone(tuned, tmp_path):
     np.testing.assert_array_equal(clone.predict(IMAGES, verbose=0), expected)
 
 
+@pytest.mark.slow
 def test_in_a_functional_model_under_replicas(directory):
     strategy = training.create_strategy("mirrored")
     with strategy.scope():

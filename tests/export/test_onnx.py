@@ -38,7 +38,9 @@ def check(model, path, images):
             np.testing.assert_allclose(outputs[key], value, rtol=0, atol=1e-5 * max(1, np.abs(value).max()))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", ["nest", *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "nest")]
+)
 def test_onnxruntime_gives_the_numbers_of_the_model(family, images, tmp_path):
     name, fields = FAMILIES[family]
     model = keras_nest.create_model(name, image_size=16, num_classes=5, **fields)
@@ -50,6 +52,7 @@ def test_maps_keep_their_names(small_nest, images, tmp_path):
     check(small_nest(features_only=True), tmp_path / "model.onnx", images)
 
 
+@pytest.mark.slow
 def test_mixed_precision_becomes_float32(small_nest, images, tmp_path):
     to_onnx(small_nest(dtype="mixed_bfloat16"), tmp_path / "model.onnx")
     types = {tensor.data_type for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}

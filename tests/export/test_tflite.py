@@ -59,7 +59,11 @@ def check_float32(model, images, folder, name="logits", **options):
     [
         ({"num_classes": 0}, "embedding"),
         ({"norm_type": "BN", "qkv_bias": False}, "logits"),
-        ({"norm_type": "GN", "embedding_dim": 32, "image_size": (16, 32), "scale_hidden_dims": None}, "logits"),
+        pytest.param(
+            {"norm_type": "GN", "embedding_dim": 32, "image_size": (16, 32), "scale_hidden_dims": None},
+            "logits",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )
@@ -91,7 +95,11 @@ MIXER = {"patch_size": 4, "hidden_dim": 16, "num_blocks": 1, "tokens_mlp_dim": 6
     ("name", "fields"),
     [
         ("ViT-B_16", {**VIT, "classifier": "gap", "representation_size": 7}),
-        ("ViT-B_16", {**VIT, "patch_size": 1, "resnet_num_layers": (1, 1), "resnet_width_factor": 0.5}),
+        pytest.param(
+            "ViT-B_16",
+            {**VIT, "patch_size": 1, "resnet_num_layers": (1, 1), "resnet_width_factor": 0.5},
+            marks=pytest.mark.slow,
+        ),
         ("Mixer-B_16", MIXER),
     ],
     ids=["gap", "hybrid with class token", "mixer"],

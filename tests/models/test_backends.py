@@ -71,6 +71,7 @@ def outputs(tmp_path_factory):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compares with TensorFlow")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_jax_gives_the_same_logits(outputs, name):
     tensorflow, jax = outputs[name]

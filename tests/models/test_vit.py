@@ -195,7 +195,7 @@ class TestAsKerasModels:
         ("create", "fields"),
         [
             (vit, {"num_layers": 1}),
-            (hybrid, {"num_layers": 1, "resnet_num_layers": (1,)}),
+            pytest.param(hybrid, {"num_layers": 1, "resnet_num_layers": (1,)}, marks=pytest.mark.slow),
             (mixer, {"num_blocks": 1}),
         ],
     )

@@ -14,6 +14,7 @@ def test_profile_of_two_steps(tmp_path):
     assert profiles[0].stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_none_unless_asked_for(tmp_path):
     main({**runs.CONFIG, "num_epochs": 1}, tmp_path / "run")
     assert not (tmp_path / "run" / "tensorboard" / "plugins").exists()

@@ -20,6 +20,7 @@ WEIGHTS = 1e-4
 LOSS = {"adamw_bn": 1e-4}
 # The reference sums squares in float32, which loses 1e-5; how much is left depends on the version of TensorFlow.
 GRAD_NORM = {"adamw_wd_everywhere": 1e-4, "adamw_bn": 2e-4}
+VARIATIONS = ("adam_l2", "adamw_large_wd_smoothed_labels", "adamw_wd_everywhere")
 # In the last level of a BatchNorm model a bias of the values is one more constant per channel that the norm takes away.
 BN_NOISE = (
     "EncoderNDBlock_2/MultiQueryAttention_0/Dense_0/bias",
@@ -124,7 +125,12 @@ def assert_sums(value, sums, path):
     assert (value.sum(), np.abs(value).sum()) == pytest.approx((total, absolute), rel=0, abs=atol), path
 
 
-@pytest.mark.parametrize("name", [*NEST, *VIT])
+def cases(names):
+    """Trainings by name; those that differ little from another are slow ones."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in VARIATIONS else name for name in names]
+
+
+@pytest.mark.parametrize("name", cases([*NEST, *VIT]))
 def test_every_update(name):
     case, _, history, record = trained(name)
     np.testing.assert_allclose(history["loss"], case.loss, rtol=LOSS.get(name, 1e-5))
@@ -141,7 +147,7 @@ def test_weights(name, updates):
     assert largest_error(case, record, updates) <= WEIGHTS
 
 
-@pytest.mark.parametrize("name", NEST)
+@pytest.mark.parametrize("name", cases(NEST))
 def test_sums_of_weights(name):
     case, model, _, record = nest(name)
     start = synthetic.tree(keras_models.shapes(model))
@@ -153,7 +159,7 @@ def test_sums_of_weights(name):
             assert change == pytest.approx(case.facts["final"][path][3], abs=WEIGHTS * case.facts["final"][path][2])
 
 
-@pytest.mark.parametrize("name", [name for name in NEST if name != "adamw_bn"])
+@pytest.mark.parametrize("name", cases([name for name in NEST if name != "adamw_bn"]))
 def test_logits_afterwards(name):
     case, model, _, _ = nest(name)
     images = synthetic.images(case.facts["eval_seed"], (2, *case.images.shape[2:]))

@@ -67,6 +67,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 def test_any_moment(finished, tmp_path):
     workdir = tmp_path / "run"
     for seed, (moment, (owner, name, when, before, newest)) in enumerate(MOMENTS.items()):
