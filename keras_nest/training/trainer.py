@@ -95,6 +95,14 @@ class Trainer(keras.Model):
             self.optimizer._all_reduce_sum_gradients = list
         self.watch = GradientWatch()
 
+    @property
+    def state(self) -> dict[str, list[tf.Variable]]:
+        """Weights, statistics and random states, and all that the optimiser remembers."""
+        return {
+            "model": [variable.value for variable in self.model.variables],
+            "optimizer": [variable.value for variable in self.optimizer.variables],
+        }
+
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; returns the metrics so far and the norm of the gradient before clipping."""
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
@@ -198,7 +206,9 @@ class Trainer(keras.Model):
             for metric in self.metrics:
                 if metric is not self._loss_tracker:
                     metric.update_state(batch.labels, logits, sample_weight=batch.weights)
-        return tape.gradient(loss, self._values(), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(loss, self._values(), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # Those of embeddings are lists of rows, of which norms and optimisers take repeated ones for different rows.
+        return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def _loss(self, batch: Batch, logits: Any, training: bool) -> Any:
         """The mean loss of this replica, divided by the number of replicas."""

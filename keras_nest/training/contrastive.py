@@ -1,0 +1,120 @@
+"""Contrastive tuning of image and text towers: every image against every text of the global batch.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, figure 3; Zhai et
+al., "LiT: Zero-Shot Transfer with Locked-image text Tuning", CVPR 2022, section 3.2 (global loss).
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import KerasTensor as Tensor
+from keras import ops
+
+from keras_nest.models.lit import LiT
+from keras_nest.training.objectives import accuracy, cross_entropy
+from keras_nest.training.sharpness import SharpnessAware
+from keras_nest.training.trainer import Trainer
+
+
+class ContrastiveTrainer(Trainer):
+    """Tunes a LiT on matching images and texts with `compile` and `fit`, under any `tf.distribute` strategy.
+
+    >>> with strategy.scope():
+    ...     model.image_model.trainable = False
+    ...     trainer = ContrastiveTrainer(model)
+    ...     trainer.compile(AdamW(1e-3))
+    >>> trainer.fit(batches, epochs=10)  # batches of {"images": (B, H, W, C), "tokens": (B, N)}
+    >>> model.save("lit.keras")
+
+    The loss is that of the global batch: embeddings of all replicas are gathered, and gradients flow back to where they
+    came from, so that the number of replicas changes nothing but rounding. `fit` logs the share of images whose own
+    text is the most similar of the batch as `accuracy`.
+
+    Args:
+        model: of both towers; freeze the one that is locked.
+        clip_norm: as for `Trainer`.
+        sharpness: as for `Trainer`.
+
+    Raises:
+        ValueError: the model is no LiT, or `clip_norm` is negative.
+    """
+
+    def __init__(self, model: LiT, clip_norm: float | None = None, sharpness: SharpnessAware | None = None) -> None:
+        if not isinstance(model, LiT):
+            raise ValueError(f"{type(model).__name__} has no two towers; contrastive training takes a LiT.")
+        super().__init__(model, clip_norm, sharpness=sharpness)
+
+    def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
+        """Similarities (b, 2, B) of a replica's images to all texts, and of its texts to all images."""
+        outputs = self.model(inputs, training=training)
+        images, texts = outputs["zimg"], outputs["ztxt"]
+        to_texts = tf.matmul(images, gather(texts), transpose_b=True)
+        to_images = tf.matmul(texts, gather(images), transpose_b=True)
+        return outputs["t"] * tf.stack([to_texts, to_images], axis=1)
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **options: Any) -> None:
+        """As for `Trainer`; loss and metrics are there already.
+
+        Raises:
+            ValueError: as `Trainer.compile`.
+        """
+        match = keras.metrics.MeanMetricWrapper(image_to_text_accuracy, name="accuracy")
+        chosen = [match] if metrics is None else metrics
+        super().compile(optimizer, loss or contrastive_loss, metrics=chosen, **options)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return super().train_step(_with_places(data))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        return super().test_step(_with_places(data))
+
+    def build_metrics(self, batch: Any) -> None:
+        if self._compile_metrics is not None and not self._compile_metrics.built:
+            places, similarities = keras.KerasTensor((None,), "int32"), keras.KerasTensor((None, 2, None))
+            with self.distribute_strategy.scope():
+                self._compile_metrics.build(places, similarities)
+
+
+def contrastive_loss(places: Tensor, similarities: Tensor) -> Tensor:
+    """Mean of the two cross-entropies of each pair: its text among all texts, its image among all images.
+
+    Args:
+        places: integer (b,), where in the global batch the pairs are.
+        similarities: float (b, 2, B), see `ContrastiveTrainer.call`.
+
+    Returns:
+        float32 (b,).
+    """
+    return (cross_entropy(places, similarities[:, 0]) + cross_entropy(places, similarities[:, 1])) / 2
+
+
+def image_to_text_accuracy(places: Tensor, similarities: Tensor) -> Tensor:
+    """Whether each image's own text is the most similar one; arguments as above.
+
+    Returns:
+        float32 (b,), 1 or 0.
+    """
+    return accuracy(places, similarities[:, 0])
+
+
+def gather(values: tf.Tensor) -> tf.Tensor:
+    """Rows of all replicas, in their order: float (b, C) -> (B, C); differentiable, for use inside a step.
+
+    A sum in which each replica fills its own place, since `all_gather` has no gradient on every strategy.
+    """
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync
+    if replicas == 1:
+        return values
+    place = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=values.dtype)
+    spread = context.all_reduce(tf.distribute.ReduceOp.SUM, place[:, None, None] * values[None])
+    return tf.reshape(spread, (-1, values.shape[-1]))
+
+
+def _with_places(data: Any) -> tuple[Any, tf.Tensor]:
+    """A replica's batch with the places of its pairs in the global batch."""
+    inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    size = ops.shape(inputs["tokens"])[0]
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return inputs, tf.cast(replica, tf.int32) * size + tf.range(size)
