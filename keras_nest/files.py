@@ -1,6 +1,7 @@
-"""Outputs that are complete or absent."""
+"""Outputs that are complete or absent, and lists in text files."""
 
 import contextlib
+import os
 import pathlib
 import shutil
 import uuid
@@ -50,6 +51,27 @@ def remove_partial(directory: str | pathlib.Path) -> None:
     """Removes what processes that were killed left of an `atomic_output` in a directory; none may be at work there."""
     for partial in pathlib.Path(directory).glob(f"{_PARTIAL}*"):
         _remove(partial)
+
+
+def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
+    """Lines of a text file that a user writes, without empty ones at the end.
+
+    Args:
+        path: the file, UTF-8.
+        what: a line is, for the messages, such as "class name".
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no text.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of {what}s {path}.")
+    try:
+        text = path.read_text("utf-8-sig").rstrip("\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8; it must hold one {what} a line.") from None
+    return text.split("\n") if text else []
 
 
 def _move_into_place(partial: pathlib.Path, path: pathlib.Path) -> None:

@@ -6,10 +6,15 @@ import os
 import pathlib
 from collections.abc import Sequence
 from types import ModuleType
+from typing import ClassVar
 
+import keras
 import tensorflow as tf
 
+from keras_nest.models.text import Bert, TextModel, TextTransformer
+
 _CLS, _UNK, _EOS = b"[CLS]", b"[UNK]", b"</s>"
+_FILES: dict[type, str] = {Bert: "a WordPiece vocabulary (.txt)", TextTransformer: "a SentencePiece model (.model)"}
 
 
 def get_tokenizer(path: str | os.PathLike[str], max_len: int = 16) -> "Tokenizer":
@@ -37,6 +42,40 @@ def get_tokenizer(path: str | os.PathLike[str], max_len: int = 16) -> "Tokenizer
     return kinds[suffix](path, max_len)
 
 
+def check_tokenizer(tokenizer: "Tokenizer", text_model: keras.Model) -> None:
+    """Refuses a tokenizer whose ids mean nothing to a text tower.
+
+    Args:
+        tokenizer: of the texts.
+        text_model: tower that takes ids (B, N). Of one that is not of this package, N is checked, and the rows of the
+            embedding if it sees the ids first.
+
+    Raises:
+        ValueError: the tokenizer is of the other kind, gives another number of tokens, or has more ids than the tower.
+    """
+    tower = type(text_model)
+    if tower in _FILES and tokenizer.TOWER not in (None, tower):
+        raise ValueError(
+            f"{tokenizer.path} is for the other kind of text tower; {tower.__name__} takes {_FILES[tower]}."
+        )
+    length = text_model.input_shape[1]
+    if tokenizer.max_len != length:
+        raise ValueError(
+            f"The tokenizer gives {tokenizer.max_len} tokens a text, but the text tower takes {length}; "
+            f"make it with max_len={length}."
+        )
+    if rows := _embedding_rows(text_model):
+        tokenizer.check_fits(rows)
+
+
+def _embedding_rows(text_model: keras.Model) -> int | None:
+    """Ids that a text tower knows, if it shows."""
+    if isinstance(text_model, TextModel):
+        return text_model.config["vocab_size"]
+    embeddings = [layer for layer in text_model.layers if isinstance(layer, keras.layers.Embedding)]
+    return next((layer.input_dim for layer in embeddings if layer.input is text_model.inputs[0]), None)
+
+
 class Tokenizer(tf.Module):
     """From strings to token ids of a fixed length; what both kinds share.
 
@@ -48,10 +87,13 @@ class Tokenizer(tf.Module):
     Bytes that are not UTF-8 count as U+FFFD, an unknown character.
 
     Attributes:
+        TOWER: the kind of text tower whose tokens these are; None if any.
+        path: of the vocabulary file.
         max_len: tokens of a text, N.
         vocab_size: ids that can occur: 0 to vocab_size − 1. An embedding needs as many rows.
     """
 
+    TOWER: ClassVar[type[TextModel] | None] = None
     vocab_size: int
 
     def __init__(self, path: str | os.PathLike[str], max_len: int) -> None:
@@ -61,7 +103,7 @@ class Tokenizer(tf.Module):
         if not pathlib.Path(path).is_file():
             raise FileNotFoundError(f"{path} does not exist; it must be the vocabulary file of the text tower.")
         self.max_len = max_len
-        self._file = str(path)
+        self.path = str(path)
 
     def __call__(self, texts: str | Sequence[str] | tf.Tensor) -> tf.Tensor:
         """Token ids of texts.
@@ -94,7 +136,7 @@ class Tokenizer(tf.Module):
         """
         if self.vocab_size > embedding_rows:
             raise ValueError(
-                f"{self._file} has {self.vocab_size} tokens, but the embedding of the text tower has "
+                f"{self.path} has {self.vocab_size} tokens, but the embedding of the text tower has "
                 f"{embedding_rows} rows; give the vocabulary file that belongs to the weights."
             )
 
@@ -126,6 +168,8 @@ class BertTokenizer(Tokenizer):
         FileNotFoundError: there is no such file.
         ModuleNotFoundError: tensorflow-text is not installed.
     """
+
+    TOWER = Bert
 
     def __init__(self, path: str | os.PathLike[str], max_len: int = 16) -> None:
         super().__init__(path, max_len)
@@ -160,6 +204,8 @@ class SentencePieceTokenizer(Tokenizer):
         FileNotFoundError: there is no such file.
         ModuleNotFoundError: tensorflow-text is not installed.
     """
+
+    TOWER = TextTransformer
 
     def __init__(self, path: str | os.PathLike[str], max_len: int = 16) -> None:
         super().__init__(path, max_len)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_nest import registry
+from keras_nest.files import read_lines
 from keras_nest.models.base import ImageModel, read_model
 from keras_nest.training.run_directory import CLASSES, CONFIG, METRICS, MODEL
 
@@ -70,14 +71,7 @@ def read_class_names(path: str | os.PathLike[str], num_classes: int) -> tuple[st
         FileNotFoundError: there is no such file.
         ValueError: it is no text, or holds another number of names.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file of class names {path}.")
-    try:
-        text = path.read_text("utf-8-sig").rstrip("\n")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text in UTF-8; it must hold one class name a line.") from None
-    return check_class_names(text.split("\n") if text else [], num_classes, f"{path} has")
+    return check_class_names(read_lines(path, "class name"), num_classes, f"{path} has")
 
 
 def check_class_names(names: Sequence[str], num_classes: int, what: str = "There are") -> tuple[str, ...]:

@@ -5,12 +5,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nest.tokenizers import BertTokenizer, SentencePieceTokenizer, get_tokenizer
+from keras_nest.models import Bert, TextTransformer
+from keras_nest.tokenizers import BertTokenizer, SentencePieceTokenizer, check_tokenizer, get_tokenizer
 
 FOLDER = Path(__file__).parent / "golden" / "vit" / "tokenizer"
 GOLDEN = json.loads((FOLDER / "tokens.json").read_text())
@@ -207,3 +210,48 @@ class TestVocabularies:
         monkeypatch.setitem(sys.modules, "tensorflow_text", None)
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'keras-nest\[lit\]'"):
             get_tokenizer(FILES[kind])
+
+
+class TestTowers:
+    SMALL: ClassVar = {"max_len": 16, "num_layers": 1, "num_heads": 1, "mlp_dim": 2}
+
+    def tower(self, kind, **fields):
+        if kind == "bert":
+            return Bert(hidden_size=2, **{**self.SMALL, **fields})
+        return TextTransformer(width=2, **{**self.SMALL, **fields})
+
+    def test_the_tokenizer_of_a_tower(self, bert, sentencepiece):
+        check_tokenizer(bert, self.tower("bert", vocab_size=bert.vocab_size))
+        check_tokenizer(sentencepiece, self.tower("text", vocab_size=sentencepiece.vocab_size))
+
+    def test_of_the_other_kind(self, bert, sentencepiece):
+        with pytest.raises(
+            ValueError, match=r"sp\.model is for the other .* Bert takes a WordPiece vocabulary \(\.txt\)"
+        ):
+            check_tokenizer(sentencepiece, self.tower("bert"))
+        with pytest.raises(
+            ValueError, match=r"vocab\.txt is .* TextTransformer takes a SentencePiece model \(\.model\)"
+        ):
+            check_tokenizer(bert, self.tower("text"))
+
+    def test_another_length(self, bert):
+        with pytest.raises(ValueError, match=r"gives 16 tokens a text, but the text tower takes 8; .* max_len=8"):
+            check_tokenizer(bert, self.tower("bert", max_len=8))
+
+    def test_too_few_rows(self, bert):
+        with pytest.raises(ValueError, match=f"has {bert.vocab_size} tokens, but .* has 32 rows"):
+            check_tokenizer(bert, self.tower("bert", vocab_size=32))
+
+    @pytest.mark.parametrize("kind", FILES)
+    def test_a_tower_of_another_package(self, kind, request):
+        tokenizer = request.getfixturevalue(kind)
+        ids = keras.Input((16,), dtype="int32")
+        check_tokenizer(tokenizer, keras.Model(ids, keras.ops.one_hot(ids, 2)))
+        check_tokenizer(tokenizer, keras.Model(ids, keras.layers.Embedding(tokenizer.vocab_size, 2)(ids)))
+        check_tokenizer(tokenizer, keras.Model(ids, keras.layers.Embedding(8, 2)(keras.ops.minimum(ids, 7))))
+        with pytest.raises(ValueError, match="has 8 rows"):
+            check_tokenizer(tokenizer, keras.Model(ids, keras.layers.Embedding(8, 2)(ids)))
+        with pytest.raises(ValueError, match="has 8 rows"):
+            check_tokenizer(tokenizer, keras.Sequential([keras.Input((16,)), keras.layers.Embedding(8, 2)]))
+        with pytest.raises(ValueError, match="16 tokens a text, but the text tower takes 4"):
+            check_tokenizer(tokenizer, keras.Sequential([keras.Input((4,)), keras.layers.Embedding(8, 2)]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_nest.data.captions import Captions, captioned_batches
 from keras_nest.data.color_jitter import random_color_jitter
 from keras_nest.data.configuration import recipe_of
 from keras_nest.data.crops import normalize, pad_and_crop, random_flip, random_resized_crop
@@ -24,6 +25,7 @@ from keras_nest.models.base import as_size
 
 __all__ = [
     "RECIPES",
+    "Captions",
     "DatasetInfo",
     "Host",
     "RandAugment",
@@ -31,6 +33,7 @@ __all__ = [
     "Source",
     "Split",
     "TrainBatches",
+    "captioned_batches",
     "create_recipe",
     "cutmix",
     "eval_batches",

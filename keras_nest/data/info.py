@@ -26,7 +26,7 @@ class DatasetInfo:
 
     Attributes:
         name: as `keras_nest.data.load` takes it.
-        class_names: one a class; a label is an index into them.
+        class_names: one a class; a label is an index into them. None if images have captions instead.
         image_shape: (H, W, C) in pixels; None where images differ.
         num_train: number of training images.
         num_test: number of test images.
@@ -43,6 +43,11 @@ class DatasetInfo:
         """(height, width) of its images in pixels; 224x224 where they differ."""
         height, width, _ = self.image_shape
         return (224, 224) if height is None or width is None else (height, width)
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether images have captions instead of classes."""
+        return not self.class_names
 
     @property
     def num_classes(self) -> int:

@@ -11,6 +11,7 @@ class Stream(enum.IntEnum):
     ORDER = 1
     EXAMPLE = 2
     BATCH = 3
+    CAPTION = 4
 
 
 def key_of(seed: int, stream: Stream, counter: int | tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,8 @@ from keras_nest.layers.image_blocks import Size
 
 Transfer: TypeAlias = Literal["float32", "uint8"]
 """How images travel to the accelerator."""
+Target: TypeAlias = Callable[[Example, tf.Tensor], tf.Tensor]
+"""(example, key (2,)) -> scalar."""
 
 
 class TrainBatches(tf.data.Dataset):
@@ -60,6 +62,7 @@ def train_batches(
     seed: int,
     host: Host = ONLY_HOST,
     transfer: Transfer = "float32",
+    target: Target | None = None,
 ) -> TrainBatches:
     """Endless shuffled and augmented batches.
 
@@ -76,6 +79,7 @@ def train_batches(
         host: which of the processes that train together this is; each gets its own images.
         transfer: "float32" gives finished batches; "uint8" a quarter of the bytes, for `Recipe.finish` in the train
             step.
+        target: what stands in the place of the labels; None are the labels.
 
     Returns:
         "float32": images float32 (B, H, W, 3); labels int32 (B,), or float32 (B, K) if the recipe mixes.
@@ -93,7 +97,9 @@ def train_batches(
         raise ValueError(f"A batch of {batch_size} cannot be filled from {count} training images.")
 
     def prepare(step: tf.Tensor, example: Example) -> Any:
-        key, label = key_of(seed, Stream.EXAMPLE, step * host.count + host.index), _label(source, example)
+        position = step * host.count + host.index
+        key = key_of(seed, Stream.EXAMPLE, position)
+        label = _label(source, example) if target is None else target(example, key_of(seed, Stream.CAPTION, position))
         if transfer == "uint8":
             return (as_uint8(recipe.pixels(example, key, image_size)), key), label
         return recipe.train_image(example, key, image_size), label
@@ -130,8 +136,8 @@ def eval_batches(
         host: which of the processes that evaluate together this is.
 
     Returns:
-        Images float32 (B, H, W, 3); labels int32 (B,); weights float32 (B,), 1 for images and 0 for the filling, which
-        Keras takes as sample weights. B is the share of one host.
+        Images float32 (B, H, W, 3); labels int32 (B,), of images with captions their numbers; weights float32 (B,), 1
+        for images and 0 for the filling, which Keras takes as sample weights. B is the share of one host.
 
     Raises:
         ValueError: the batch cannot be divided among the hosts.
@@ -140,10 +146,12 @@ def eval_batches(
     largest_part = -(-count // host.count)
     padded = -(-largest_part // share) * share
 
-    def prepare(example: Example) -> tuple[tf.Tensor, ...]:
-        return recipe.test_image(example, image_size), _label(source, example), tf.constant(1.0)
+    def prepare(number: tf.Tensor, example: Example) -> tuple[tf.Tensor, ...]:
+        label = tf.cast(number, tf.int32) if source.info.has_captions else _label(source, example)
+        return recipe.test_image(example, image_size), label, tf.constant(1.0)
 
-    images = source.test.in_order(host).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    numbered = source.test.in_order(host).enumerate(host.part(count).start)
+    images = numbered.map(prepare, tf.data.AUTOTUNE, deterministic=True)
     filling = tf.data.Dataset.from_tensors((tf.zeros((*image_size, 3)), 0, 0.0))
     filled = images.concatenate(filling.repeat(padded - len(host.part(count))))
     batches = filled.batch(share, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
@@ -169,5 +177,7 @@ def _share(batch_size: int, host: Host) -> int:
 
 
 def _label(source: Source, example: Example) -> tf.Tensor:
+    if source.info.has_captions:
+        raise ValueError(f"{source.info.name} has captions and no classes; only a LiT learns from them.")
     check_labels(example.label, source.info.num_classes)
     return example.label

@@ -1,5 +1,6 @@
 """What joins an image and a text tower: unit vectors and a temperature."""
 
+import math
 from typing import Any
 
 import keras
@@ -29,14 +30,31 @@ class Temperature(keras.layers.Layer):
     """The learned factor of similarities, exp(t), of shape (1,), whatever the input.
 
     Source: parameter `t` (1,) of the reference module `TwoTower`, 0 at first.
+
+    Args:
+        initial: what it is at first, above 0.
+        **kwargs: the usual layer arguments.
+
+    Raises:
+        ValueError: `initial` is not above 0.
     """
 
+    def __init__(self, initial: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if initial <= 0:
+            raise ValueError(f"The temperature is {initial} at first; it must be above 0.")
+        self.initial = initial
+
     def build(self, input_shape: Shape) -> None:
+        initializer = keras.initializers.Constant(math.log(self.initial))
         # Not autocast: it stays float32 under mixed precision.
-        self.t = self.add_weight(name="t", shape=(1,), initializer="zeros", autocast=False)
+        self.t = self.add_weight(name="t", shape=(1,), initializer=initializer, autocast=False)
 
     def call(self, x: Any) -> Any:
         return ops.exp(self.t)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (1,)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "initial": self.initial}

@@ -79,10 +79,11 @@ class LiT(ImageModel):
         image_size: side or (height, width) in pixels for an image tower that is given by its fields.
         dtype: dtype policy for towers that are given by their fields; None takes the global one.
         preprocessing: evaluation preprocessing of images, see `keras_nest.preprocessor`; None takes the image tower's.
+        temperature_init: t before any training; the paper's tuning begins with 10.
         name: name of the model.
 
     Raises:
-        ValueError: the towers' outputs are no vectors of one size.
+        ValueError: the towers' outputs are no vectors of one size, or temperature_init is not above 0.
     """
 
     HEAD: ClassVar[tuple[str, ...]] = ()
@@ -94,6 +95,7 @@ class LiT(ImageModel):
         image_size: int | Size | None = None,
         dtype: Any = None,
         preprocessing: dict[str, Any] | None = None,
+        temperature_init: float = 1.0,
         name: str | None = "lit",
     ) -> None:
         policy = resolve_policy(dtype)
@@ -101,13 +103,14 @@ class LiT(ImageModel):
         image = _tower(image_model, {**size, "name": "img", "dtype": policy})
         text = _tower(text_model, {"name": "txt", "dtype": policy})
         _check_towers(image, text)
-        endpoints = _join(image, text)
+        endpoints = _join(image, text, temperature_init)
         config = {
             "image_model": {"class_name": type(image).__name__, **getattr(image, "config", {})},
             "text_model": {"class_name": type(text).__name__, **getattr(text, "config", {})},
             "image_size": tuple(image.input_shape[1:3]),
             "in_channels": image.input_shape[-1],
             "preprocessing": preprocessing or getattr(image, "config", {}).get("preprocessing"),
+            "temperature_init": temperature_init,
         }
         inputs = {name: endpoints.pop(name) for name in ("images", "tokens")}
         outputs = {name: endpoints[name] for name in ("zimg", "ztxt", "t")}
@@ -184,7 +187,8 @@ class LiT(ImageModel):
     def get_config(self) -> dict[str, Any]:
         """Both towers, the preprocessing, and which layers are frozen."""
         config = super().get_config()
-        kept = {field: config[field] for field in ("preprocessing", "name", "frozen_layers") if field in config}
+        fields = ("preprocessing", "temperature_init", "name", "frozen_layers")
+        kept = {field: config[field] for field in fields if field in config}
         towers = {"image_model": self.image_model, "text_model": self.text_model}
         return kept | {field: keras.saving.serialize_keras_object(tower) for field, tower in towers.items()}
 
@@ -198,7 +202,7 @@ class LiT(ImageModel):
         return super().from_config({**config, **towers})
 
 
-def _join(image: keras.Model, text: keras.Model) -> dict[str, keras.KerasTensor]:
+def _join(image: keras.Model, text: keras.Model, temperature: float) -> dict[str, keras.KerasTensor]:
     """The graph of both towers; in float32, also where they run in mixed precision."""
     images = keras.Input(image.input_shape[1:], dtype=image.inputs[0].dtype, name="images")
     tokens = keras.Input(text.input_shape[1:], dtype=text.inputs[0].dtype, name="tokens")
@@ -206,7 +210,7 @@ def _join(image: keras.Model, text: keras.Model) -> dict[str, keras.KerasTensor]
     endpoints["zimg"] = L2Normalize(name="zimg", dtype="float32")(endpoints["img"])
     endpoints["ztxt"] = L2Normalize(name="ztxt", dtype="float32")(endpoints["txt"])
     # The input only puts the layer into the graph.
-    endpoints["t"] = Temperature(name="t", dtype="float32")(endpoints["ztxt"])
+    endpoints["t"] = Temperature(temperature, name="t", dtype="float32")(endpoints["ztxt"])
     return endpoints
 
 

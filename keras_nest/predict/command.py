@@ -4,7 +4,7 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: those of the model)")
+    add_answer_arguments(parser)
+
+
+def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what `answer` reads, but for the images."""
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown an image (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)")
     parser.add_argument("--save", metavar="DIR", help="write a picture of each image beside its classes, DIR/NAME.png")
@@ -44,19 +49,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints the most probable classes of each image; returns 1 if an image could not be read, else 0.
+    """Prints the most probable classes of each image; returns as `answer` does.
 
     Raises:
         ValueError: the model is none that classifies, or an option is out of range.
         OSError: model or images are not there, or a picture exists.
         ModuleNotFoundError: pictures need matplotlib.
     """
+    return answer(args, lambda: open_predictor(args.model, args.weights, args.labels))
+
+
+def check_counts(args: argparse.Namespace) -> None:
+    """Refuses numbers of classes or images below 1.
+
+    Raises:
+        ValueError: names the option.
+    """
     for option in ("top", "batch"):
         if getattr(args, option) < 1:
             raise ValueError(f"--{option} is {getattr(args, option)}; it must be 1 or more.")
+
+
+def answer(args: argparse.Namespace, open_model: Callable[[], Predictor]) -> int:
+    """Prints the most probable classes of each image; returns 1 if an image could not be read, else 0.
+
+    Args:
+        args: `images` and those of `add_answer_arguments`.
+        open_model: is called when what else was asked for is found to be possible.
+
+    Raises:
+        ValueError: an option is out of range.
+        OSError: images are not there, or a picture exists.
+        ModuleNotFoundError: pictures need matplotlib.
+    """
+    check_counts(args)
     paths = find_images(args.images)
-    pictures = _pictures(args, paths)
-    predictor = open_predictor(args.model, args.weights, args.labels)
+    pictures = picture_files(args, paths)
+    predictor = open_model()
     rows: list[tuple[pathlib.Path, list[Answer]]] = []
     broken: list[str] = []
     for path, image, answers in _answers(predictor, paths, args, broken):
@@ -89,7 +118,7 @@ def _answers(
                 yield path, image, [(int(k), predictor.name_of(k), float(row[k])) for k in best]
 
 
-def _pictures(args: argparse.Namespace, paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, pathlib.Path]:
+def picture_files(args: argparse.Namespace, paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, pathlib.Path]:
     """Where the picture of each image goes; images of one name get numbers.
 
     Raises:

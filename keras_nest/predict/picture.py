@@ -11,6 +11,7 @@ import numpy as np
 from keras_nest.figures import new_figure, picture_file
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LONGEST_NAME = 28
@@ -45,16 +46,21 @@ def draw(image: np.ndarray, title: str, answers: Sequence[tuple[str, float]]) ->
     left.imshow(image[::step, ::step])
     left.set(xticks=[], yticks=[])
     left.set_title(title, fontsize=10, parse_math=False)
+    draw_answers(right, answers)
+    return figure
+
+
+def draw_answers(axis: Axes, answers: Sequence[tuple[str, float]]) -> None:
+    """Bars of names and probabilities of classes, best first."""
     names = [_shorten(name) for name, _ in answers]
     shares = [100 * share for _, share in answers]
     colors = ["tab:blue", *["tab:gray"] * (len(answers) - 1)]
-    bars = right.barh(range(len(answers)), shares, color=colors, height=0.6)
-    right.bar_label(bars, [f"{share:.1f} %" for share in shares], padding=3, fontsize=10)
-    right.set_yticks(range(len(answers)), names, fontsize=10, parse_math=False)
-    right.invert_yaxis()
-    right.set(xlim=(0, 118), xticks=(0, 25, 50, 75, 100), xlabel="probability in %")
-    right.spines[["top", "right"]].set_visible(False)
-    return figure
+    bars = axis.barh(range(len(answers)), shares, color=colors, height=0.6)
+    axis.bar_label(bars, [f"{share:.1f} %" for share in shares], padding=3, fontsize=10)
+    axis.set_yticks(range(len(answers)), names, fontsize=10, parse_math=False)
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 118), xticks=(0, 25, 50, 75, 100), xlabel="probability in %")
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _shorten(name: str) -> str:

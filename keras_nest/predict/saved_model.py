@@ -56,7 +56,7 @@ def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
     outputs = serve.structured_outputs if serve else {}
     output = "logits" if "logits" in outputs else next(iter(outputs), "")
     images = [spec.shape for spec in inputs.values() if spec.shape.rank == 4 and None not in spec.shape[1:]]
-    if len(inputs) != 1 or not images or outputs[output].shape.rank != 2:
+    if len(inputs) != 1 or not images or outputs[output].shape.rank != 2 or output == "embedding":
         raise ValueError(
             f"{path} is no SavedModel of a classifier: serving_default must take images (B, H, W, 3) of a fixed size "
             "and give logits (B, K)."

@@ -22,10 +22,10 @@ def open_file(path: pathlib.Path) -> Predictor:
         ValueError: it is no model that classifies.
     """
     model = TFLiteModel(path)
-    height, width, _ = model.image_shape
-    outputs = model(np.zeros((1, *model.image_shape), np.float32))
+    outputs = model(np.zeros((1, *model.input_shape), np.float32))
     if "logits" not in outputs:
         raise ValueError(f"{path} gives {', '.join(outputs)}; predict needs a file that gives logits.")
+    height, width, _ = model.input_shape
     inside, num_classes = _files_inside(path), outputs["logits"].shape[-1]
     prepare, names = stretched((height, width)), None
     if _PREPROCESSING in inside:

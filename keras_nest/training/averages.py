@@ -11,12 +11,8 @@ def copy_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer, ave
         optimizer: its optimiser, with `use_ema=True`.
         averaged: a model of the same kind, which is changed.
     """
-    averages = dict(
-        zip(
-            (variable.path for variable in model.trainable_variables),
-            optimizer._model_variables_moving_average,
-            strict=True,
-        )
-    )
+    # Not by path, which layers of two towers share.
+    trained = map(id, model.trainable_variables)
+    averages = dict(zip(trained, optimizer._model_variables_moving_average, strict=True))
     for source, target in zip(model.weights, averaged.weights, strict=True):
-        target.assign(averages.get(source.path, source).value)
+        target.assign(averages.get(id(source), source).value)

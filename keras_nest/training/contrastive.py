@@ -12,7 +12,7 @@ from keras import KerasTensor as Tensor
 from keras import ops
 
 from keras_nest.models.lit import LiT
-from keras_nest.training.objectives import accuracy, cross_entropy
+from keras_nest.training.objectives import cross_entropy
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.trainer import Trainer
 
@@ -28,8 +28,8 @@ class ContrastiveTrainer(Trainer):
     >>> model.save("lit.keras")
 
     The loss is that of the global batch: embeddings of all replicas are gathered, and gradients flow back to where they
-    came from, so that the number of replicas changes nothing but rounding. `fit` logs the share of images whose own
-    text is the most similar of the batch as `accuracy`.
+    came from, so that the number of replicas changes nothing but rounding. `fit` logs as `accuracy` the share of images
+    whose own text, or one of the same words, is the most similar of the batch.
 
     Args:
         model: of both towers; freeze the one that is locked.
@@ -64,38 +64,44 @@ class ContrastiveTrainer(Trainer):
         super().compile(optimizer, loss or contrastive_loss, metrics=chosen, **options)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        return super().train_step(_with_places(data))
+        return super().train_step(_with_matches(data))
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        return super().test_step(_with_places(data))
+        return super().test_step(_with_matches(data))
 
     def build_metrics(self, batch: Any) -> None:
         if self._compile_metrics is not None and not self._compile_metrics.built:
-            places, similarities = keras.KerasTensor((None,), "int32"), keras.KerasTensor((None, 2, None))
+            matches, similarities = keras.KerasTensor((None, None), "int32"), keras.KerasTensor((None, 2, None))
             with self.distribute_strategy.scope():
-                self._compile_metrics.build(places, similarities)
+                self._compile_metrics.build(matches, similarities)
 
 
-def contrastive_loss(places: Tensor, similarities: Tensor) -> Tensor:
+def contrastive_loss(matches: Tensor, similarities: Tensor) -> Tensor:
     """Mean of the two cross-entropies of each pair: its text among all texts, its image among all images.
 
     Args:
-        places: integer (b,), where in the global batch the pairs are.
+        matches: integer (b, B), largest where the pair of a row is in the global batch.
         similarities: float (b, 2, B), see `ContrastiveTrainer.call`.
 
     Returns:
         float32 (b,).
     """
+    places = ops.argmax(matches, axis=-1)
     return (cross_entropy(places, similarities[:, 0]) + cross_entropy(places, similarities[:, 1])) / 2
 
 
-def image_to_text_accuracy(places: Tensor, similarities: Tensor) -> Tensor:
-    """Whether each image's own text is the most similar one; arguments as above.
+def image_to_text_accuracy(matches: Tensor, similarities: Tensor) -> Tensor:
+    """Whether the text most similar to each image is its own, or one of the same words.
+
+    Args:
+        matches: integer (b, B), above 0 for such texts.
+        similarities: as above.
 
     Returns:
         float32 (b,), 1 or 0.
     """
-    return accuracy(places, similarities[:, 0])
+    best = ops.argmax(similarities[:, 0], axis=-1, keepdims=True)
+    return ops.cast(ops.take_along_axis(matches, best, axis=-1)[:, 0] > 0, "float32")
 
 
 def gather(values: tf.Tensor) -> tf.Tensor:
@@ -112,9 +118,13 @@ def gather(values: tf.Tensor) -> tf.Tensor:
     return tf.reshape(spread, (-1, values.shape[-1]))
 
 
-def _with_places(data: Any) -> tuple[Any, tf.Tensor]:
-    """A replica's batch with the places of its pairs in the global batch."""
+def _with_matches(data: Any) -> tuple[Any, tf.Tensor]:
+    """A replica's batch, and int32 (b, B): 2 where a text is an image's own, 1 where it has the same tokens, else 0."""
     inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-    size = ops.shape(inputs["tokens"])[0]
-    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-    return inputs, tf.cast(replica, tf.int32) * size + tf.range(size)
+    tokens = tf.cast(inputs["tokens"], tf.float32)
+    size = tf.shape(tokens)[0]
+    replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+    everything = gather(tokens)
+    same = tf.reduce_all(tokens[:, None] == everything[None], axis=-1)
+    own = replica * size + tf.range(size)
+    return inputs, tf.cast(same, tf.int32) + tf.one_hot(own, tf.shape(everything)[0], dtype=tf.int32)

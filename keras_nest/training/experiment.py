@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ class Experiment:
         plan: steps and batches.
         info: the data set.
         trainer: compiled; its inner model is the one that is trained.
+        evaluator: measures the model that is kept.
         model: the model that is kept: that one, or with `ema_decay` the average of its weights.
         train: host -> endless training batches.
         test: test batches of all replicas.
@@ -47,6 +49,7 @@ class Experiment:
     plan: Plan
     info: DatasetInfo
     trainer: Trainer
+    evaluator: Evaluator
     model: ImageModel
     train: Callable[[Host], TrainBatches]
     test: Callable[[Host], tf.data.Dataset]
@@ -74,13 +77,12 @@ class Experiment:
         with self.strategy.scope():
             checkpoints = Checkpoints(self.workdir / run_directory.CHECKPOINTS, self.trainer, chief)
             first_step = 0 if self.config.eval_only else checkpoints.restore()
-            evaluator = Evaluator(self.model, self.config.loss, self.info.num_classes, self.config.jit_compile)
         history = self._history(first_step, chief)
         left = 0 if self.config.eval_only else self.plan.total_steps - first_step
         if left:
-            self._fit(first_step, history, checkpoints, lambda: self._evaluate(evaluator))
+            self._fit(first_step, history, checkpoints)
         # The last step of a training ends with an evaluation.
-        measured = evaluator.measured or self._evaluate(evaluator)
+        measured = self.evaluator.measured or self._evaluate()
         metrics = metrics_of(measured, self.info.num_test) | {
             "parameters": self.model.count_params(),
             "train_seconds": history.seconds,
@@ -89,7 +91,7 @@ class Experiment:
             "seed": self.config.seed,
         }
         # Reading it takes all machines.
-        confusion = evaluator.confusion
+        confusion = self.evaluator.confusion
         if chief:
             self._write(history, confusion, metrics)
         return metrics
@@ -102,29 +104,37 @@ class Experiment:
             history.note_configuration(self.config.to_dict())
         return history
 
-    def _fit(
-        self, first_step: int, history: History, checkpoints: Checkpoints, evaluate: Callable[[], dict[str, float]]
-    ) -> None:
+    def _fit(self, first_step: int, history: History, checkpoints: Checkpoints) -> None:
         batches = distribute(self.strategy, lambda host: self.train(host).skip(first_step))
         with ProgressBar(first_step, self.plan.total_steps, shown=is_chief(self.strategy)) as bar:
-            callbacks = [Loop(self.plan, history, bar, checkpoints, evaluate, first_step)]
+            callbacks = [Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step)]
             if self.config.profile_steps:
                 board = self.workdir / run_directory.BOARD
                 callbacks.append(Profiler(board, self.config.profile_steps, first_step))
             steps = self.plan.total_steps - first_step
             self.trainer.fit(batches, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
 
-    def _evaluate(self, evaluator: Evaluator) -> dict[str, float]:
+    def _evaluate(self) -> dict[str, float]:
         if self.model is not self.trainer.model:
             copy_averages(self.trainer.model, self.trainer.optimizer, self.model)
-        return evaluator(distribute(self.strategy, self.test))
+        return self.evaluator(distribute(self.strategy, self.test))
 
     def _write(self, history: History, confusion: np.ndarray | None, metrics: dict[str, Any]) -> None:
         if not self.config.eval_only:
             with atomic_output(self.workdir / run_directory.MODEL, overwrite=True) as partial:
                 self.model.save(partial)
             pictures.write_curves(self.workdir / run_directory.CURVES, history.rows)
-            run_directory.write_text(self.workdir / run_directory.CLASSES, "\n".join(self.info.class_names) + "\n")
-        if confusion is not None:
+            self._write_names()
+        if confusion is not None and not self.info.has_captions:
             pictures.write_confusion(self.workdir / run_directory.CONFUSION, confusion, self.info.class_names)
         run_directory.write_json(self.workdir / run_directory.METRICS, metrics)
+
+    def _write_names(self) -> None:
+        """What a user of the model needs to name its answers, or to ask it in words."""
+        if not self.info.has_captions:
+            run_directory.write_text(self.workdir / run_directory.CLASSES, "\n".join(self.info.class_names) + "\n")
+        if self.config.vocab:
+            vocabulary = pathlib.Path(self.config.vocab)
+            copy = self.workdir / f"{run_directory.VOCABULARY}{vocabulary.suffix}"
+            with atomic_output(copy, overwrite=True) as partial:
+                shutil.copyfile(vocabulary, partial)

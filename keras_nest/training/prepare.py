@@ -1,5 +1,6 @@
 """From a configuration to a training that can start."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping
@@ -12,10 +13,14 @@ from ml_collections import ConfigDict
 from keras_nest import data
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models.base import ImageModel, as_size
+from keras_nest.models.lit import LiT
 from keras_nest.registry import preprocessing_spec
 from keras_nest.training import run_directory
 from keras_nest.training.config import resolve
+from keras_nest.training.contrastive import ContrastiveTrainer
+from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
+from keras_nest.training.lit import captions_of, class_texts, image_tower, lit_of
 from keras_nest.training.models import model_of
 from keras_nest.training.objectives import LOSSES, accuracy
 from keras_nest.training.optimizers import create_optimizer
@@ -23,6 +28,7 @@ from keras_nest.training.plan import Plan, plan_of
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.strategies import create_strategy, is_chief, wait_for_all
 from keras_nest.training.trainer import Prepare, Trainer
+from keras_nest.training.zero_shot import ZeroShotEvaluator
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
 """Fields of `keras_nest.training.config`."""
@@ -65,20 +71,30 @@ def prepare(
     plan = plan_of(fields, source.info.num_train, strategy)
     stated = run_directory.as_json(fields) | {"global_batch_size": plan.batch_size}
     run_directory.check(directory, stated, overwrite)
-    published, usual_size = preprocessing_spec(fields.model_name)
+    captions = captions_of(fields, source)
+    if captions and fields.class_texts:
+        named = dataclasses.replace(source.info, class_names=class_texts(fields, source))
+        source = dataclasses.replace(source, info=named)
+    published, usual_size = preprocessing_spec(image_tower(fields) or fields.model_name)
     size = _image_size(fields, usual_size)
     recipe = data.recipe_of(fields.to_dict(), source.info, size, published)
-    train = functools.partial(
-        data.train_batches, source, recipe, size, plan.batch_size, fields.seed, transfer=fields.transfer
-    )
+    batches = functools.partial(data.train_batches, transfer=fields.transfer)
+    if captions:
+        batches = functools.partial(data.captioned_batches, captions=captions)
+    train = functools.partial(batches, source, recipe, size, plan.batch_size, fields.seed)
     test = functools.partial(data.eval_batches, source, recipe, size, plan.eval_batch_size)
     with strategy.scope():
         keras.utils.set_random_seed(fields.seed)
-        model = model_of(fields, source.info, size, recipe)
+        model: ImageModel
+        if captions:
+            model = lit_of(fields, captions, size, dict(recipe.preprocessing))
+        else:
+            model = model_of(fields, source.info, size, recipe)
         trainer = _trainer(model, fields, plan, _finish(fields, recipe, source.info))
         averages = fields.ema_decay and not fields.eval_only
         kept = type(model).from_config(model.get_config()) if averages else model
-    experiment = Experiment(fields, directory, strategy, plan, source.info, trainer, kept, train, test)
+        evaluator = _evaluator(kept, fields, source, captions)
+    experiment = Experiment(fields, directory, strategy, plan, source.info, trainer, evaluator, kept, train, test)
     if is_chief(strategy):
         run_directory.claim(directory, stated, overwrite)
     # Before it was claimed, the directory may hold checkpoints of a run that is replaced.
@@ -105,10 +121,9 @@ def _finish(config: ConfigDict, recipe: data.Recipe, info: data.DatasetInfo) -> 
 
 
 def _trainer(model: ImageModel, config: ConfigDict, plan: Plan, finish: Prepare | None) -> Trainer:
-    """The model, compiled for classification."""
+    """The model, compiled for classification or, if it has two towers, for contrastive tuning."""
     clip_norm = config.get("grad_clip_max_norm", config.get("grad_norm_clip"))
-    trainer = Trainer(model, clip_norm, config.accum_steps, _sharpness(config, plan), finish)
-    trainer.log_every_step = False
+    sharpness = _sharpness(config, plan)
     optimizer = create_optimizer(
         model,
         config.optim,
@@ -119,8 +134,21 @@ def _trainer(model: ImageModel, config: ConfigDict, plan: Plan, finish: Prepare 
         config.optim_dtype,
         config.ema_decay,
     )
-    trainer.compile(optimizer, LOSSES[config.loss], metrics=[accuracy], jit_compile=config.jit_compile)
+    if isinstance(model, LiT):
+        trainer: Trainer = ContrastiveTrainer(model, clip_norm, sharpness)
+        trainer.compile(optimizer, jit_compile=config.jit_compile)
+    else:
+        trainer = Trainer(model, clip_norm, config.accum_steps, sharpness, finish)
+        trainer.compile(optimizer, LOSSES[config.loss], metrics=[accuracy], jit_compile=config.jit_compile)
+    trainer.log_every_step = False
     return trainer
+
+
+def _evaluator(model: ImageModel, config: ConfigDict, source: data.Source, captions: data.Captions | None) -> Evaluator:
+    """What measures the model."""
+    if captions and isinstance(model, LiT):
+        return ZeroShotEvaluator(model, captions.tokenizer, captions.of_test(source), config.jit_compile)
+    return Evaluator(model, config.loss, source.info.num_classes, config.jit_compile)
 
 
 def _sharpness(config: ConfigDict, plan: Plan) -> SharpnessAware | None:

@@ -3,6 +3,7 @@
 import os
 
 from keras_nest.data.sources import digits
+from keras_nest.data.sources.captions import has_captions, open_captions
 from keras_nest.data.sources.examples import ONLY_HOST, Example, Examples, Host, IndexedExamples
 from keras_nest.data.sources.folder import open_folder
 from keras_nest.data.sources.source import Source
@@ -23,7 +24,8 @@ def open_source(
 
     Args:
         name: "digits"; a directory DIR with images in DIR/{train,test}/CLASS/; or a data set of TFDS such as
-            "cifar10", "imagenet2012" or "oxford_flowers102".
+            "cifar10", "imagenet2012" or "oxford_flowers102". For LiT also images with captions: a directory with lists
+            DIR/{train,test}.csv or DIR/{train,test}/captions.csv, or a data set of TFDS such as "coco_captions".
         train_split: which part to train on; with TFDS also a part of a part such as "train[:98%]".
         test_split: which part to test on; None takes "test" or "validation", whichever there is.
         data_dir: where TFDS finds its data; None is TFDS's default.
@@ -44,5 +46,7 @@ def open_source(
         return digits.open_digits()
     # A name of TFDS may have a slash in it too.
     if os.path.isdir(path) or "://" in path or path.startswith((".", os.sep)) or not isinstance(name, str):
+        if has_captions(path, train_split):
+            return open_captions(path, train_split, test_split, broken)
         return open_folder(path, train_split, test_split, broken)
     return open_tfds(name, train_split, test_split, data_dir, shuffle_buffer)

@@ -44,7 +44,7 @@ class Example(NamedTuple):
 
     Attributes:
         content: an encoded image, a string scalar; or its pixels, uint8 (H, W, 3).
-        label: int32 scalar.
+        label: int32 scalar, a class; or a string scalar, the captions of the image, one a line.
         orientation: int32 scalar, how an encoded image is to be turned, 1 to 8 as EXIF counts; 1 is upright.
     """
 
@@ -92,7 +92,7 @@ class IndexedExamples(Examples):
 
     Args:
         contents: uint8 (N, H, W, 3), or strings (N,): encoded images, or what `read` makes encoded images of.
-        labels: integers (N,).
+        labels: integers (N,), or strings (N,) of captions.
         orientations: integers (N,), as in `Example`; None if all are upright.
         read: string scalar -> encoded image; None takes contents as they are.
 
@@ -116,7 +116,8 @@ class IndexedExamples(Examples):
             )
         self._count = len(labels)
         self._contents = tf.constant(contents)
-        self._labels = tf.constant(labels, tf.int32)
+        texts = np.asarray(labels).dtype == object
+        self._labels = tf.constant(labels, tf.string if texts else tf.int32)
         self._orientations = tf.constant(orientations, tf.int32)
         self._read = read
 

@@ -29,9 +29,11 @@ _UNREADABLE = (
 )
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
+    """An image file, its class or its captions one a line, and how it is to be turned."""
+
     path: str
-    label: int
+    label: int | str
     orientation: int = UPRIGHT
 
 
@@ -62,8 +64,7 @@ def open_folder(
         ValueError: there are broken files, a class without images, a class only in the test split, a name that is not
             UTF-8, or an unknown value of `broken`.
     """
-    if broken not in BROKEN:
-        raise ValueError(f"broken is {broken!r}; it must be one of {', '.join(map(repr, BROKEN))}.")
+    check_broken(broken)
     root = os.fspath(path)
     train_directory = _find_split(root, (train_split,))
     test_directory = _find_split(root, TEST_SPLITS if test_split is None else (test_split,))
@@ -73,11 +74,21 @@ def open_folder(
     test = _list_images(test_directory, class_names)
     _check_not_empty(test_directory, test)
     if broken != "unchecked":
-        train, test = _without_broken(train, test, broken)
+        train, test = without_broken(train, test, broken)
         _check_not_empty(train_directory, train, class_names)
         _check_not_empty(test_directory, test)
     info = DatasetInfo(root, class_names, (None, None, 3), len(train), len(test))
-    return Source(info, _examples(train), _examples(test))
+    return Source(info, examples_of(train), examples_of(test))
+
+
+def check_broken(broken: str) -> None:
+    """Refuses what is none of `BROKEN`.
+
+    Raises:
+        ValueError: names them.
+    """
+    if broken not in BROKEN:
+        raise ValueError(f"broken is {broken!r}; it must be one of {', '.join(map(repr, BROKEN))}.")
 
 
 def _find_split(root: str, names: Sequence[str]) -> str:
@@ -104,7 +115,7 @@ def _class_names(directory: str) -> tuple[str, ...]:
     return tuple(name for name in _names(directory) if tf.io.gfile.isdir(tf.io.gfile.join(directory, name)))
 
 
-def _list_images(directory: str, class_names: Sequence[str]) -> list[_File]:
+def _list_images(directory: str, class_names: Sequence[str]) -> list[File]:
     """Image files of a split; classes and the files of each are sorted."""
     labels = {name: label for label, name in enumerate(class_names)}
     present = _class_names(directory)
@@ -112,14 +123,14 @@ def _list_images(directory: str, class_names: Sequence[str]) -> list[_File]:
         raise ValueError(f"{directory} has classes that the training images lack: {_some(unknown)}.")
     folders = [(tf.io.gfile.join(directory, name), labels[name]) for name in present]
     return [
-        _File(f"{folder}/{name}", label)
+        File(f"{folder}/{name}", label)
         for folder, label in folders
         for name in _names(folder)
         if name.lower().endswith(SUFFIXES)
     ]
 
 
-def _check_not_empty(directory: str, files: Sequence[_File], class_names: Sequence[str] = ()) -> None:
+def _check_not_empty(directory: str, files: Sequence[File], class_names: Sequence[str] = ()) -> None:
     """Refuses a split without images, or with none of one of the classes."""
     if not files:
         raise ValueError(
@@ -130,8 +141,17 @@ def _check_not_empty(directory: str, files: Sequence[_File], class_names: Sequen
         raise ValueError(f"{directory} has classes without images: {_some(empty)}. Add images or remove the folders.")
 
 
-def _without_broken(train: list[_File], test: list[_File], broken: str) -> tuple[list[_File], list[_File]]:
-    """Files that can be decoded, with their orientations."""
+def without_broken(train: list[File], test: list[File], broken: str) -> tuple[list[File], list[File]]:
+    """Files that can be decoded, with their orientations.
+
+    Args:
+        train: training images.
+        test: test images.
+        broken: "refuse" or "skip".
+
+    Raises:
+        ValueError: some are broken, and `broken` is "refuse".
+    """
     paths = [file.path for file in train + test]
     _LOGGER.info("Decoding %s images once to find broken ones.", f"{len(paths):,}")
     orientations = _orientations(paths)
@@ -141,7 +161,7 @@ def _without_broken(train: list[_File], test: list[_File], broken: str) -> tuple
             raise ValueError(f'{message} Replace them, or leave them out with broken="skip".')
         _LOGGER.warning("%s They are left out.", message)
 
-    def kept(files: list[_File]) -> list[_File]:
+    def kept(files: list[File]) -> list[File]:
         return [file._replace(orientation=orientations[file.path]) for file in files if file.path in orientations]
 
     return kept(train), kept(test)
@@ -166,9 +186,11 @@ def _decode(path: str) -> int | None:
     return orientation_of(encoded.numpy())
 
 
-def _examples(files: Sequence[_File]) -> IndexedExamples:
+def examples_of(files: Sequence[File]) -> IndexedExamples:
+    """Images that are read when they are needed."""
     paths, labels, orientations = zip(*files, strict=True)
-    return IndexedExamples(np.array(paths, object), np.array(labels), np.array(orientations), tf.io.read_file)
+    kind = object if isinstance(labels[0], str) else np.int32
+    return IndexedExamples(np.array(paths, object), np.array(labels, kind), np.array(orientations), tf.io.read_file)
 
 
 def _some(names: Sequence[str]) -> str:

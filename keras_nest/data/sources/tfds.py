@@ -6,7 +6,7 @@ import importlib
 import re
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,8 @@ from keras_nest.hints import did_you_mean
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
+CAPTIONS = ("caption", "captions", "text", "texts")
+"""Features of captioned images."""
 # What the configurations of the papers call it.
 ALIASES = {"imagenet": "imagenet2012"}
 
@@ -33,7 +35,7 @@ def open_tfds(
     shuffle_buffer: int = 4096,
     in_memory_bytes: int = 2**28,
 ) -> Source:
-    """A data set for image classification that TFDS has prepared; nothing is downloaded.
+    """A data set for image classification, or of images with captions, that TFDS has prepared; nothing is downloaded.
 
     Args:
         name: as TFDS has it, with configuration or version if need be: "cifar10", "cifar10:3.*.*",
@@ -55,7 +57,7 @@ def open_tfds(
         ValueError: there is no such data set or split, or it is not for image classification or not in TFRecord files.
     """
     info = _prepared(name, data_dir).info
-    image, label = _supervised_keys(info)
+    image, label = _features(info)
     parse = _parser(info, image, label)
 
     def examples(spec: str) -> Examples:
@@ -68,7 +70,7 @@ def open_tfds(
 
     train = examples(train_split)
     test = examples(_default_test_split(info) if test_split is None else test_split)
-    class_names = tuple(info.features[label].names)
+    class_names = tuple(getattr(info.features[label], "names", ()))
     height, width, _ = info.features[image].shape
     return Source(DatasetInfo(name, class_names, (height, width, 3), len(train), len(test)), train, test)
 
@@ -119,32 +121,52 @@ def _official(name: str) -> str:
     return re.sub(r"^\w+", lambda base: ALIASES.get(base[0], base[0]), name)
 
 
-def _supervised_keys(info: tfds.core.DatasetInfo) -> tuple[str, str]:
-    """Names of the features with the images and with the labels."""
+def _features(info: tfds.core.DatasetInfo) -> tuple[str, str]:
+    """Names of the features with the images and with the labels or, where there are none, the captions."""
     tfds = _tfds()
     features = dict(info.features)
-    for keys in (info.supervised_keys, ("image", "label")):
+    for keys in (info.supervised_keys, ("image", "label"), *(("image", name) for name in CAPTIONS)):
         match [features.get(key) for key in keys or () if isinstance(key, str)]:
             case [tfds.features.Image(np_dtype=np.uint8), tfds.features.ClassLabel()]:
                 return keys
+            case [tfds.features.Image(np_dtype=np.uint8), feature] if _is_text(feature):
+                return keys
     raise ValueError(
-        f"{info.name!r} is not for image classification; each example must have one image of 8 bits and one class."
+        f"{info.name!r} is not for image classification; each example must have one image of 8 bits and one class, or "
+        f"for LiT a text under the name {' or '.join(CAPTIONS)}."
     )
 
 
+def _is_text(feature: Any) -> bool:
+    """Whether a feature is a text, a list of texts, or a list of things that have a `text`."""
+    features = _tfds().features
+    inner = feature.feature if isinstance(feature, features.Sequence) else feature
+    inner = dict(inner).get("text") if isinstance(inner, features.FeaturesDict) else inner
+    return isinstance(inner, features.Text)
+
+
 def _parser(info: tfds.core.DatasetInfo, image: str, label: str) -> Callable[[tf.Tensor], Example]:
-    """What takes encoded image and label out of a serialized example."""
+    """What takes encoded image, and label or captions, out of a serialized example."""
     tfds = _tfds()
     wanted = tfds.features.FeaturesDict({key: info.features[key] for key in (image, label)})
     unlabelled = f"{info.name} has an image without label in this split; choose another split"
 
     def parse(record: tf.Tensor) -> Example:
         example = wanted.deserialize_example(record, decoders={image: tfds.decode.SkipDecoding()})
+        if not isinstance(info.features[label], tfds.features.ClassLabel):
+            return Example(example[image], _one_a_line(example[label]), tf.constant(UPRIGHT))
         class_index = tf.cast(example[label], tf.int32)
         tf.debugging.assert_non_negative(class_index, unlabelled)
         return Example(example[image], class_index, tf.constant(UPRIGHT))
 
     return parse
+
+
+def _one_a_line(captions: Any) -> tf.Tensor:
+    """Captions of an image as one text."""
+    texts = captions["text"] if isinstance(captions, dict) else captions
+    # A caption is one line.
+    return tf.strings.reduce_join(tf.strings.regex_replace(texts, r"\s+", " "), separator="\n")
 
 
 def _split(info: tfds.core.DatasetInfo, spec: str) -> tfds.core.SplitInfo | tfds.core.SubSplitInfo:

@@ -1,0 +1,93 @@
+"""Images with captions, as a CSV file lists them."""
+
+import csv
+import dataclasses
+import os
+import pathlib
+
+TABLES = ("captions.csv", "captions.txt", "metadata.csv")
+"""Names of the list in a folder of images: those that Flickr8k and Hugging Face's image folders have, too."""
+_IMAGE = ("image", "image_path", "filepath", "file_name", "filename")
+_TEXT = ("caption", "text", "title")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Images and captions, one row a pair; an image may have several captions, and then comes up several times.
+
+    Attributes:
+        images: files.
+        texts: captions, as many.
+    """
+
+    images: tuple[pathlib.Path, ...]
+    texts: tuple[str, ...]
+
+    @property
+    def captions(self) -> dict[pathlib.Path, list[str]]:
+        """All captions of each image, both in the order of the list."""
+        captions: dict[pathlib.Path, list[str]] = {}
+        for image, text in zip(self.images, self.texts, strict=True):
+            captions.setdefault(image, []).append(text)
+        return captions
+
+
+def read_pairs(path: str | os.PathLike[str]) -> Pairs:
+    """Reads a list of images and captions.
+
+    The list is a CSV file, or tab-separated where it ends in .tsv, in UTF-8. Its first row names the columns: `image`
+    (or `file_name`, `filepath`) with files relative to the list, and `caption` (or `text`, `title`); others are left.
+
+    Args:
+        path: the list, or a folder with one of `TABLES` in it.
+
+    Raises:
+        FileNotFoundError: there is no list, or one of its images is not there.
+        ValueError: it has no such columns, no rows, an empty caption, or is no text in UTF-8.
+    """
+    table = _find_table(pathlib.Path(path))
+    delimiter = "\t" if table.suffix == ".tsv" else ","
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file, delimiter=delimiter, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table} cannot be read as comma-separated values in UTF-8: {error}.") from None
+    image, text = _columns(table, rows[0] if rows else [])
+    pairs = [_pair(table, number, row, image, text) for number, row in enumerate(rows[1:], 2) if any(row)]
+    if not pairs:
+        raise ValueError(f"{table} has no rows; each must have an image and a caption.")
+    missing = [str(file) for file in dict.fromkeys(image for image, _ in pairs) if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{table} names {len(missing)} images that are not there, such as {missing[0]}.")
+    images, texts = zip(*pairs, strict=True)
+    return Pairs(images, texts)
+
+
+def _find_table(path: pathlib.Path) -> pathlib.Path:
+    """The list itself."""
+    tables = [path / name for name in TABLES] if path.is_dir() else [path]
+    for table in tables:
+        if table.is_file():
+            return table
+    among = f"it has none of {', '.join(TABLES)}" if path.is_dir() else "there is no such file"
+    raise FileNotFoundError(f"{path} is to be a list of images and captions, but {among}.")
+
+
+def _columns(table: pathlib.Path, header: list[str]) -> tuple[int, int]:
+    """Where images and captions stand."""
+    names = [name.strip().lower() for name in header]
+    places = [next((names.index(name) for name in known if name in names), None) for known in (_IMAGE, _TEXT)]
+    image, text = places
+    if image is None or text is None:
+        raise ValueError(f"{table} begins with the columns {', '.join(header)}; it needs 'image' and 'caption'.")
+    return image, text
+
+
+def _pair(table: pathlib.Path, number: int, row: list[str], image: int, text: int) -> tuple[pathlib.Path, str]:
+    if len(row) <= max(image, text):
+        raise ValueError(f"Line {number} of {table} has {len(row)} columns, fewer than its first line.")
+    # A caption is one line; a table may break it.
+    caption = " ".join(row[text].split())
+    if not (row[image].strip() and caption):
+        raise ValueError(f"Line {number} of {table} lacks the image or the caption.")
+    return table.parent / row[image].strip(), caption

@@ -1,0 +1,80 @@
+"""A classifier whose classes are texts."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_nest.models.lit import LiT
+from keras_nest.tokenizers import Tokenizer
+from keras_nest.zero_shot.embedder import TEXTS, Embedder, Images, Progress, silent
+from keras_nest.zero_shot.prompts import PLAIN, check_labels, check_templates
+
+
+class ZeroShotClassifier:
+    """Probabilities of classes that are given as texts: softmax(t * zimg · z), where z is the embedding of a class.
+
+    Each template makes a text of each label. The embeddings of the texts of a class, of length one, are averaged, and
+    the average is brought to length one. They are computed once, from the weights that the model has then.
+
+    Sources: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (CLIP), section
+    3.1.4; LiT reference, `lit.ipynb`.
+
+    Attributes:
+        labels: one a class.
+        embedder: what embeds images.
+        embeddings: float32 (K, C), a row z for each label, of length one.
+
+    Args:
+        model: a LiT with its weights.
+        tokenizer: of its text tower.
+        labels: one text a class, of any length; what is beyond the tokens of the tower does not count.
+        templates: sentences in which `{}` stands for the label; by default the label is the whole text.
+        progress: is shown while the labels are embedded.
+
+    Raises:
+        ValueError: no labels or one twice, no templates or one without `{}`, the model is no LiT, or the tokenizer is
+            not of its text tower.
+    """
+
+    def __init__(
+        self,
+        model: LiT,
+        tokenizer: Tokenizer,
+        labels: Sequence[str],
+        templates: Sequence[str] = PLAIN,
+        progress: Progress = silent,
+    ) -> None:
+        self.labels = check_labels(labels)
+        templates = check_templates(templates)
+        self.embedder = Embedder(model, tokenizer)
+        self.embeddings = _embed(self.embedder, self.labels, templates, progress)
+
+    def probabilities(self, images: Images) -> np.ndarray:
+        """Probabilities of the labels.
+
+        Args:
+            images: uint8, each (h, w, 3) of any size, or one batch (B, h, w, 3).
+
+        Returns:
+            float32 (B, K).
+
+        Raises:
+            ValueError: there are no images, or they are not uint8 with three channels.
+        """
+        return np.asarray(keras.ops.softmax(self.compare(self.embedder.images(images))))
+
+    def compare(self, zimg: np.ndarray) -> np.ndarray:
+        """Logits t * zimg · z of embedded images: (B, C) -> float32 (B, K)."""
+        return self.embedder.temperature * zimg @ self.embeddings.T
+
+
+def _embed(embedder: Embedder, labels: tuple[str, ...], templates: tuple[str, ...], progress: Progress) -> np.ndarray:
+    """Embeddings (K, C) of classes; no more than a batch of prompts is in memory."""
+    count = len(labels) * len(templates)
+    means = np.zeros((len(labels), embedder.size))
+    for start in progress(range(0, count, TEXTS), "embedding labels"):
+        classes, numbers = np.divmod(np.arange(start, min(start + TEXTS, count)), len(templates))
+        prompts = [templates[n].replace("{}", labels[k]) for k, n in zip(classes, numbers, strict=True)]
+        np.add.at(means, classes, embedder.texts(prompts) / len(templates))
+    return (means / (np.linalg.norm(means, axis=1, keepdims=True) + 1e-8)).astype(np.float32)

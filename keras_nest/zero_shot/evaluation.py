@@ -1,0 +1,86 @@
+"""How many images of a data set get the right label."""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nest.data.decoding import decode
+from keras_nest.data.sources import ONLY_HOST, Example, Examples, Source, open_source
+from keras_nest.data.sources.folder import TEST_SPLITS
+from keras_nest.training.objectives import accuracy, top5
+from keras_nest.zero_shot.classifier import ZeroShotClassifier
+from keras_nest.zero_shot.embedder import Progress, silent
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was measured; shares are in [0, 1].
+
+    Attributes:
+        top1: images whose label is the most probable one.
+        top5: images whose label is among the five most probable ones.
+        images: int64 (K,), images of each class.
+        per_class: float64 (K,), top1 of each class; NaN of those without images.
+    """
+
+    top1: float
+    top5: float
+    images: np.ndarray
+    per_class: np.ndarray
+
+
+def evaluate(
+    classifier: ZeroShotClassifier, examples: Examples, batch_size: int = 32, progress: Progress = silent
+) -> Evaluation:
+    """Zero-shot accuracy. A label that is only as probable as another one is not the right answer, nor is NaN.
+
+    Args:
+        classifier: whose labels are the classes, in their order.
+        examples: images, which go through the model's own preprocessing, and classes.
+        batch_size: images at a time.
+        progress: is shown meanwhile.
+    """
+
+    def prepare(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
+        return classifier.embedder.preprocess(decode(example)), example.label
+
+    images = examples.in_order(ONLY_HOST).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    batches = iter(images.batch(batch_size).prefetch(tf.data.AUTOTUNE))
+    found: list[tuple[np.ndarray, ...]] = []
+    for _ in progress(range(0, len(examples), batch_size), "classifying"):
+        pixels, classes = next(batches)
+        logits = tf.constant(classifier.compare(classifier.embedder.prepared(pixels)))
+        found.append((classes.numpy(), accuracy(classes, logits).numpy(), top5(classes, logits).numpy()))
+    classes, first, fifth = (np.concatenate(part) for part in zip(*found, strict=True))
+    return _summary(classes, first, fifth, len(classifier.labels))
+
+
+def _summary(classes: np.ndarray, first: np.ndarray, fifth: np.ndarray, num_classes: int) -> Evaluation:
+    images = np.bincount(classes, minlength=num_classes)
+    right = np.bincount(classes, first, minlength=num_classes)
+    per_class = np.divide(right, images, out=np.full(num_classes, np.nan), where=images > 0)
+    return Evaluation(float(first.mean()), float(fifth.mean()), images, per_class)
+
+
+def open_test_images(name: str, split: str | None = None, data_dir: str | None = None) -> Source:
+    """A data set of which only the test images are wanted; a folder needs no others.
+
+    Args:
+        name: as `keras_nest.data.open_source` takes it.
+        split: which part; None takes "test" or "validation", whichever there is.
+        data_dir: where TFDS finds its data.
+
+    Raises:
+        ValueError: as `open_source`.
+        FileNotFoundError: likewise.
+        ModuleNotFoundError: likewise.
+    """
+    folder = pathlib.Path(os.path.expanduser(name))
+    train_split = "train"
+    if folder.is_dir() and not (folder / train_split).is_dir():
+        there = [part for part in (split, *TEST_SPLITS) if part and (folder / part).is_dir()]
+        train_split = there[0] if there else train_split
+    return open_source(name, train_split, split, data_dir)

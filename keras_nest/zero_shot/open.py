@@ -1,0 +1,49 @@
+"""Opens a LiT with the vocabulary that belongs to it."""
+
+import os
+import pathlib
+
+from keras_nest.models.lit import LiT
+from keras_nest.tokenizers import Tokenizer, get_tokenizer
+from keras_nest.trained import read_trained
+from keras_nest.training.run_directory import VOCABULARIES
+
+
+def open_lit(
+    source: str, weights: str | None = None, vocabulary: str | os.PathLike[str] | None = None
+) -> tuple[LiT, Tokenizer]:
+    """Opens a LiT and its tokenizer.
+
+    Args:
+        source: a `.keras` file, a working directory of a training, or with `weights` the name of a model.
+        weights: a checkpoint as `create_model` takes it.
+        vocabulary: file as `get_tokenizer` takes it; None takes vocab.txt or vocab.model beside the model, or what
+            lies beside the weights under their name, such as LiT-B16B_2.txt beside LiT-B16B_2.npz.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the model is no LiT, or model, weights or vocabulary cannot be read.
+        ModuleNotFoundError: tensorflow-text is not installed.
+    """
+    # Reading a large model takes long; a wrong path is told before.
+    path = find_vocabulary(weights or source) if vocabulary is None else pathlib.Path(vocabulary)
+    if path is None:
+        raise FileNotFoundError(
+            f"There is no vocabulary beside {weights or source}; name it with --vocab FILE: .txt of a BERT tower, "
+            ".model of a text transformer."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no vocabulary {path}; it must be the file that belongs to the weights.")
+    model = read_trained(source, weights).model
+    if not isinstance(model, LiT):
+        raise ValueError(f"{source} is a {type(model).__name__}, which knows no texts; give a LiT, such as LiT-B16B_2.")
+    return model, get_tokenizer(path, max_len=model.text_model.input_shape[1])
+
+
+def find_vocabulary(source: str) -> pathlib.Path | None:
+    """The vocabulary beside a model or a checkpoint; see `open_lit`."""
+    model = pathlib.Path(source)
+    folder = model if model.is_dir() else model.parent
+    candidates = [folder / name for name in VOCABULARIES]
+    candidates += [model.with_suffix(suffix) for suffix in (".txt", ".model") if model.suffix]
+    return next((path for path in candidates if path.is_file()), None)
