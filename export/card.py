@@ -5,8 +5,10 @@ from typing import Any
 
 import keras_nest
 from export.decoding import MAX_PIXELS
+from export.lit import temperature
 from export.module import without_head
 from export.saved_model import Signatures
+from keras_nest.models import LiT
 from keras_nest.models.base import ImageModel
 from keras_nest.profiling import count_parameters
 
@@ -15,10 +17,12 @@ _PAPERS = {
     "ViTFlaxNesT": ("Nested Hierarchical Transformer, AAAI 2022", "https://arxiv.org/abs/2105.12723"),
     "VisionTransformer": ("An Image is Worth 16x16 Words, ICLR 2021", "https://arxiv.org/abs/2010.11929"),
     "MlpMixer": ("MLP-Mixer: An all-MLP Architecture for Vision, NeurIPS 2021", "https://arxiv.org/abs/2105.01601"),
+    "LiT": ("LiT: Zero-Shot Transfer with Locked-image text Tuning, CVPR 2022", "https://arxiv.org/abs/2111.07991"),
     "ResNet": ("Deep Residual Learning for Image Recognition, CVPR 2016", "https://arxiv.org/abs/1512.03385"),
 }
 _MEANINGS = {
     "images": "pixels in [0, 1]",
+    "texts": "strings in UTF-8, of any length",
     "image_bytes": f"JPEG or PNG files of any size, up to {MAX_PIXELS:,} pixels each",
     "logits": "before the {activation}",
     "probabilities": "after the {activation}",
@@ -38,6 +42,22 @@ module = tf.saved_model.load(DIRECTORY)  # or hub.load; only TensorFlow is neede
 {outputs} = module(images)  # float32 (B, {size}) in [0, 1]
 answers = module.signatures["serving_default"](images=images)
 """
+_USE_TEXTS = """import tensorflow as tf
+import tensorflow_text  # registers the operations of the tokenizer: pip install tensorflow-text
+
+module = tf.saved_model.load(DIRECTORY)
+texts = tf.constant(["a photo of a dog", "a photo of a cat"])
+{name} = {value}
+answers = module.signatures["{signature}"]({name}={name}, texts=texts)
+embeddings = module.signatures["encode_text"](texts=texts)["embedding"]
+"""
+_TEXTS = (
+    'Texts are plain strings; the tokenizer is inside. A sentence does better than a word: "a photo of a dog" rather '
+    'than "dog". The first {max_len} tokens of a text count. Whatever loads this needs the operations of TensorFlow '
+    "Text; in Python `import tensorflow_text` registers them.\n\n"
+    "Probabilities are shares among the texts of one request. Logits are {temperature:.6g} x the cosine of the angle "
+    "between image and text: who asks about the same texts often keeps their embeddings and multiplies."
+)
 _LIMITS = (
     "Metrics hold for images like those that they were measured on. Images are taken as they are stored: the "
     "orientation in EXIF is not looked at. Dropout and stochastic depth act with `training=True` only."
@@ -71,6 +91,7 @@ def model_card(
     has_classes = "logits" in signatures["serving_default"][1]
     sections = {
         "Use": f"```python\n{_use(model, signatures)}```",
+        "Texts": _texts(model) if isinstance(model, LiT) else "",
         "Preprocessing": _preprocessing(model),
         "Signatures": _signatures(signatures, activation),
         "Classes": _classes(model.num_classes, class_names) if has_classes else "",
@@ -84,19 +105,35 @@ def model_card(
 
 def _summary(model: ImageModel, head: str) -> str:
     network = model if head == "classifier" else without_head(model)
-    what = "feature vector" if head == "none" or not model.num_classes else "classifier"
+    what = "image feature vector" if head == "none" or not model.num_classes else "image classifier"
+    if isinstance(model, LiT):
+        what = "encoder of images and texts"
     architecture = type(model).__name__
     paper = "Paper: [{}]({}). ".format(*_PAPERS[architecture]) if architecture in _PAPERS else ""
     return (
-        f"An image {what} of the architecture {architecture} with {count_parameters(network):,} parameters, as a "
+        f"An {what} of the architecture {architecture} with {count_parameters(network):,} parameters, as a "
         f"SavedModel that is a reusable TF-Hub module too. {paper}Written by keras_nest {keras_nest.__version__}."
     )
 
 
 def _use(model: ImageModel, signatures: Signatures) -> str:
+    if isinstance(model, LiT):
+        return _use_texts(model, signatures)
     outputs = list(signatures["serving_default"][1])
     name = "logits" if "logits" in outputs else outputs[0] if len(outputs) == 1 else "maps"
     return _USE.format(outputs=name, size=", ".join(map(str, model.input_shape[1:])))
+
+
+def _use_texts(model: LiT, signatures: Signatures) -> str:
+    if "zero_shot_bytes" in signatures:
+        value = 'tf.constant([open("photo.jpg", "rb").read()])'
+        return _USE_TEXTS.format(signature="zero_shot_bytes", name="image_bytes", value=value)
+    value = f"tf.zeros({(1, *model.image_model.input_shape[1:])})  # in [0, 1]"
+    return _USE_TEXTS.format(signature="zero_shot", name="images", value=value)
+
+
+def _texts(model: LiT) -> str:
+    return _TEXTS.format(max_len=model.text_model.input_shape[1], temperature=temperature(model))
 
 
 def _preprocessing(model: ImageModel) -> str:
@@ -112,8 +149,9 @@ def _preprocessing(model: ImageModel) -> str:
 
 
 def _signatures(signatures: Signatures, activation: str) -> str:
+    meanings = _MEANINGS | ({"embedding": "of length one"} if "encode_text" in signatures else {})
     rows = [
-        (name, kind, f"`{tensor}`", description, _MEANINGS.get(tensor, _MAP).format(activation=activation))
+        (name, kind, f"`{tensor}`", description, meanings.get(tensor, _MAP).format(activation=activation))
         for name, both in signatures.items()
         for kind, tensors in zip(("input", "output"), both, strict=True)
         for tensor, description in tensors.items()

@@ -26,7 +26,7 @@ def inference(model: keras.Model) -> tuple[tf.train.Checkpoint, Inference]:
     Raises:
         ValueError: as `reusable_object`.
     """
-    module, name = reusable_object(_in_float32(model)), output_name(model)
+    module, name = reusable_object(in_float32(model)), output_name(model)
 
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = module.__call__(images, training=False)
@@ -35,7 +35,7 @@ def inference(model: keras.Model) -> tuple[tf.train.Checkpoint, Inference]:
     return module, call
 
 
-def _in_float32(model: keras.Model) -> keras.Model:
+def in_float32(model: keras.Model) -> keras.Model:
     """The model itself, or one with the same weights if it computes in another precision."""
     if config_of(model).get("dtype", "float32") == "float32":
         return model

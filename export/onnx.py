@@ -10,6 +10,7 @@ import tensorflow as tf
 from export.inference import inference
 from export.module import image_shape
 from keras_nest.files import atomic_output
+from keras_nest.models import LiT
 
 # The newest version of the operations that the converter writes.
 _OPSET = 18
@@ -35,6 +36,8 @@ def to_onnx(model: keras.Model, path: str | os.PathLike[str], overwrite: bool = 
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: tf2onnx is not installed.
     """
+    if isinstance(model, LiT):
+        raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
     converter, path = _tf2onnx(), pathlib.Path(path)
     with atomic_output(path, overwrite) as partial:
         images = tf.TensorSpec((None, *image_shape(model)), name="images")

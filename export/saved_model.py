@@ -1,5 +1,6 @@
 """Keras models to reusable SavedModels."""
 
+import os
 import pathlib
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -10,9 +11,11 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from export.lit import check_reads_texts, open_tokenizer, two_tower_object
 from export.module import config_of, reusable_object
 from export.signatures import ACTIVATIONS, create_signatures
 from keras_nest.files import atomic_output
+from keras_nest.models import LiT
 from keras_nest.trained import check_class_names
 
 HEADS = ("classifier", "none")
@@ -28,6 +31,7 @@ def to_saved_model(
     class_names: Sequence[str] | None = None,
     head: str = "classifier",
     activation: str = "softmax",
+    vocab: str | os.PathLike[str] | None = None,
     warm_up: bool = False,
 ) -> pathlib.Path:
     """Writes a SavedModel that takes images in [0, 1]; loading it needs TensorFlow only.
@@ -43,15 +47,18 @@ def to_saved_model(
 
     * a classifier: the logits (B, num_classes);
     * num_classes=0, or `head="none"`: the pooled vector (B, C);
-    * features_only=True: a dictionary of maps (B, H, W, C) under the model's own names.
+    * features_only=True: a dictionary of maps (B, H, W, C) under the model's own names;
+    * LiT: the embedding (B, C), of length one. Its signatures are those of `two_tower_object`, and loading it needs
+      TensorFlow Text, too.
 
     Args:
-        model: a built model with one image input and one output, or a dictionary of outputs.
+        model: a built model with one image input and one output, or a dictionary of outputs; or a LiT.
         path: directory to write; it appears complete or not at all.
         overwrite: replace what lies there.
         class_names: in the order of the logits; they become the asset `labels.txt`, and outputs of `serving_bytes`.
         head: "classifier", or "none" for TF-Hub's feature vector: the model without the weights of its head.
         activation: from logits to probabilities, "softmax" or "sigmoid".
+        vocab: vocabulary file of LiT's text tower, which the SavedModel takes in.
         warm_up: add the requests that TF-Serving answers before it takes others (package tensorflow-serving-api).
 
     Returns:
@@ -59,20 +66,25 @@ def to_saved_model(
 
     Raises:
         ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
-            normalisation for another number of channels, or not as many classes as names; or an unknown option.
+            normalisation for another number of channels, or not as many classes as names; an unknown option, or one
+            that means nothing to the model; a vocabulary that is missing or does not fit.
         FileExistsError: something lies at `path` and `overwrite` is false.
         PermissionError: the directory cannot be written to.
-        ModuleNotFoundError: tensorflow-serving-api is missing.
+        ModuleNotFoundError: tensorflow-serving-api is missing, or for LiT tensorflow-text.
     """
     _check_option("head", head, HEADS)
     _check_option("activation", activation, ACTIVATIONS)
+    _check_kind(model, head, activation, vocab)
     has_classes = head == "classifier" and config_of(model).get("num_classes", 0) and not isinstance(model.output, dict)
     names = check_class_names(class_names, model.output.shape[-1]) if class_names and has_classes else None
     with atomic_output(path, overwrite) as partial, _labels_asset(names) as labels:
-        module = reusable_object(model, head)
+        if isinstance(model, LiT):
+            module, signatures = two_tower_object(model, open_tokenizer(model, vocab))
+        else:
+            module = reusable_object(model, head)
+            signatures = create_signatures(module, model, head, activation, names)
         if labels is not None:
             module.labels = labels
-        signatures = create_signatures(module, model, head, activation, names)
         if warm_up:
             from export.warm_up import write_requests
 
@@ -119,3 +131,11 @@ def _labels_asset(class_names: Sequence[str] | None) -> Iterator[tf.saved_model.
 def _check_option(field: str, value: str, known: Collection[str]) -> None:
     if value not in known:
         raise ValueError(f"{field} is {value!r}; it must be one of {', '.join(map(repr, known))}.")
+
+
+def _check_kind(model: keras.Model, head: str, activation: str, vocab: Any) -> None:
+    """Refuses options of classifiers for a LiT, and the vocabulary for others."""
+    if not isinstance(model, LiT):
+        check_reads_texts(model, vocab)
+    elif (head, activation) != ("classifier", "softmax"):
+        raise ValueError("head and activation are for classifiers; a LiT model has embeddings, so leave them out.")

@@ -15,7 +15,7 @@ from keras_nest.models.base import ImageModel, feature_pyramid
 ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid}
 TOP = 5
 
-_Outputs = dict[str, tf.Tensor]
+Outputs = dict[str, tf.Tensor]
 
 
 def create_signatures(
@@ -24,7 +24,7 @@ def create_signatures(
     head: str = "classifier",
     activation: str = "softmax",
     class_names: Sequence[str] | None = None,
-) -> dict[str, Callable[..., _Outputs]]:
+) -> dict[str, Callable[..., Outputs]]:
     """The signatures that make sense for a model; all take any batch but an empty one.
 
     `serving_default` and `embed`, `features` take `images`, float32 (B, H, W, channels) of the model's size in [0, 1];
@@ -45,37 +45,57 @@ def create_signatures(
         activation: from logits to probabilities, one of `ACTIVATIONS`.
         class_names: in the order of the logits.
     """
-    shape = image_shape(model)
-    answer = _answers(model, head, activation)
+    answer, label = _answers(model, head, activation), _labels(class_names)
 
-    def predict(images: tf.Tensor) -> _Outputs:
+    def predict(images: tf.Tensor) -> Outputs:
         return answer(module.__call__(images, training=False))
 
-    images = tf.TensorSpec((None, *shape), name="images")
-    signatures = {"serving_default": _signature(images, predict)}
-    if config_of(model).get("preprocessing") and shape[-1] == 3:
-        decode, label = image_decoder(model), _labels(class_names)
-        files = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        signatures["serving_bytes"] = _signature(files, lambda encoded: label(predict(decode(encoded))))
+    inputs = image_inputs(model)
+    images, _ = inputs["images"]
+    signatures = {"serving_default": signature(predict, images)}
+    if "image_bytes" in inputs:
+        files, decode = inputs["image_bytes"]
+        signatures["serving_bytes"] = signature(lambda encoded: label(predict(decode(encoded))), files)
     for name, part in _parts(model).items():
-        signatures[name] = _signature(images, part)
+        signatures[name] = signature(part, images)
     return signatures
 
 
-def _signature(spec: tf.TensorSpec, compute: Callable[[tf.Tensor], _Outputs]) -> Callable[..., _Outputs]:
-    """A function with one input that refuses what does not fit it."""
+def image_inputs(model: keras.Model) -> dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], tf.Tensor]]]:
+    """The inputs through which images come, by name, each with what makes pixels in [0, 1] of it.
 
-    @tf.function(input_signature=[spec], autograph=False)
-    def serve(inputs: tf.Tensor) -> _Outputs:
+    They are `images`, and of models for RGB images that carry their preprocessing `image_bytes`.
+    """
+    shape = image_shape(model)
+    inputs = {"images": (tf.TensorSpec((None, *shape), name="images"), lambda images: images)}
+    if config_of(model).get("preprocessing") and shape[-1] == 3:
+        inputs["image_bytes"] = tf.TensorSpec((None,), tf.string, name="image_bytes"), image_decoder(model)
+    return inputs
+
+
+def signature(compute: Callable[..., Outputs], *specs: tf.TensorSpec) -> Callable[..., Outputs]:
+    """A function that refuses inputs that do not fit it.
+
+    Args:
+        compute: function of as many tensors as there are specs.
+        *specs: inputs under their names, (B, …) each.
+    """
+
+    @tf.function(input_signature=specs, autograph=False)
+    def serve(*inputs: tf.Tensor) -> Outputs:
         # Servers check no shapes, and reshaping inside a model may take one image for another number of them.
-        not_empty = tf.debugging.Assert(tf.size(inputs) > 0, ["The batch is empty; it must hold an image at least."])
-        with tf.control_dependencies([not_empty]):
-            return compute(tf.ensure_shape(inputs, spec.shape))
+        with tf.control_dependencies([_check_not_empty(x, spec) for x, spec in zip(inputs, specs, strict=True)]):
+            return compute(*(tf.ensure_shape(x, spec.shape) for x, spec in zip(inputs, specs, strict=True)))
 
     return serve
 
 
-def _answers(model: keras.Model, head: str, activation: str) -> Callable[[Any], _Outputs]:
+def _check_not_empty(batch: tf.Tensor, spec: tf.TensorSpec) -> tf.Operation:
+    example = "a text" if spec.name == "texts" else "an image"
+    return tf.debugging.Assert(tf.size(batch) > 0, [f"The batch is empty; it must hold {example} at least."])
+
+
+def _answers(model: keras.Model, head: str, activation: str) -> Callable[[Any], Outputs]:
     """From what the module returns to the outputs of the signature."""
     if isinstance(model.output, Mapping):
         return dict
@@ -83,7 +103,7 @@ def _answers(model: keras.Model, head: str, activation: str) -> Callable[[Any], 
     if name == "embedding" or not isinstance(model, ImageModel):
         return lambda outputs: {name: outputs}
 
-    def classify(logits: tf.Tensor) -> _Outputs:
+    def classify(logits: tf.Tensor) -> Outputs:
         probabilities = ACTIVATIONS[activation](logits)
         scores, classes = tf.math.top_k(probabilities, min(TOP, logits.shape[-1]))
         return {"logits": logits, "probabilities": probabilities, "classes": classes, "scores": scores}
@@ -91,10 +111,10 @@ def _answers(model: keras.Model, head: str, activation: str) -> Callable[[Any], 
     return classify
 
 
-def _labels(class_names: Sequence[str] | None) -> Callable[[_Outputs], _Outputs]:
+def _labels(class_names: Sequence[str] | None) -> Callable[[Outputs], Outputs]:
     """Adds the names of the most probable classes, if they are known."""
 
-    def add(outputs: _Outputs) -> _Outputs:
+    def add(outputs: Outputs) -> Outputs:
         if class_names is None or "classes" not in outputs:
             return outputs
         return {**outputs, "labels": tf.gather(tf.constant(class_names), outputs["classes"])}
@@ -102,7 +122,7 @@ def _labels(class_names: Sequence[str] | None) -> Callable[[_Outputs], _Outputs]
     return add
 
 
-def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], _Outputs]]:
+def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], Outputs]]:
     """The signatures that give intermediates; they share one graph."""
     if not isinstance(model, ImageModel):
         return {}
@@ -110,7 +130,7 @@ def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], _Outputs]]:
     outputs = {signature: parts for signature, parts in outputs.items() if parts}
     compute = tf.function(on_unit_images(keras.Model(model.input, outputs), model), autograph=False)
 
-    def part(signature: str) -> Callable[[tf.Tensor], _Outputs]:
+    def part(signature: str) -> Callable[[tf.Tensor], Outputs]:
         return lambda images: compute(images)[signature]
 
     return {signature: part(signature) for signature in outputs}

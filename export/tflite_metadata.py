@@ -78,7 +78,7 @@ def add_metadata(tflite: bytes, name: str, files: Mapping[str, str]) -> bytes:
     """A TFLite model with its description, and with files that belong to it.
 
     Args:
-        tflite: a model with one signature, whose input is images in [0, 1].
+        tflite: a model with one signature, whose input is images in [0, 1], or token ids.
         name: of the model.
         files: texts by file name, which `zipfile` finds in the result; `LABELS` is known to all readers.
 
@@ -102,9 +102,12 @@ def _describe(model: Any, name: str, files: Iterable[str]) -> _Model:
     labels = [_File(LABELS, "Names of the classes, one a line.", _AXIS_LABELS)] if LABELS in files else None
     others = [_File(file, "Belongs to the model.", _DESCRIPTION) for file in files if file != LABELS]
     outputs = [_Tensor(names[index], "Output of the model.", files=labels) for index in graph.outputs]
-    channels = graph.tensors[graph.inputs[0]].shape[-1]
-    description = "Image classifier; the normalisation of its training is inside."
-    subgraph = _Subgraph(None, None, [_input(int(channels))], outputs)
+    if signature.inputs[0].name.decode() == "tokens":
+        description, entrance = "Text tower.", _Tensor("tokens", "Token ids of texts.")
+    else:
+        description = "Image model; the normalisation of its training is inside."
+        entrance = _input(int(graph.tensors[graph.inputs[0]].shape[-1]))
+    subgraph = _Subgraph(None, None, [entrance], outputs)
     return _Model(name, description, None, [subgraph], None, None, others, _PARSER_VERSION)
 
 

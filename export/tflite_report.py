@@ -16,8 +16,18 @@ from keras_nest.tflite import TFLiteModel, runtime_name
 THREADS = (1, 2)
 # Calls of each that count, and calls before them.
 _ROUNDS, _WARM_UP = 7, 1
-# Images that the Keras model computes at a time.
+# Inputs that the Keras model computes at a time.
 _BATCH = 32
+# Texts to compare on.
+SAMPLE_TEXTS = (
+    "",
+    "a dog",
+    "a photo of a cat",
+    "a photo of the digit seven",
+    "a black and white drawing of two bicycles that lean on a wall",
+    "Zwei Hunde laufen am Strand.",
+    "a very long text that goes on and on, until there are more words in it than the tower can read at once",
+)
 
 
 class Reporter:
@@ -25,12 +35,12 @@ class Reporter:
 
     Args:
         call: what the Keras model computes.
-        images: float32 (N, H, W, C) in [0, 1] to compare on.
+        inputs: images float32 (N, H, W, C) in [0, 1], or token ids int32 (N, tokens), to compare on.
     """
 
-    def __init__(self, call: Inference, images: np.ndarray) -> None:
-        self.images = images
-        parts = [call(tf.constant(images[start : start + _BATCH])) for start in range(0, len(images), _BATCH)]
+    def __init__(self, call: Inference, inputs: np.ndarray) -> None:
+        self.inputs = inputs
+        parts = [call(tf.constant(inputs[start : start + _BATCH])) for start in range(0, len(inputs), _BATCH)]
         self.expected = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def describe(self, path: pathlib.Path) -> dict[str, Any]:
@@ -40,9 +50,10 @@ class Reporter:
             path: a TFLite file with the model's outputs.
 
         Returns:
-            `file`, `bytes`, `batch_size`; `images` compared on, `max_abs_diff` and `largest` output of the Keras model,
-            `top1_agreement` (None if the model has no logits); `ms_1_thread`, `ms_2_threads` for a batch; `ops` of the
-            file, `xnnpack_ops` of them that XNNPACK computes, in `xnnpack_partitions` pieces; the `runtime`.
+            `file`, `bytes`, `batch_size`; `images` or `tokens` compared on, `max_abs_diff` and `largest` output of the
+            Keras model, `top1_agreement` (None if the model has no logits); `ms_1_thread`, `ms_2_threads` for a batch;
+            `ops` of the file, `xnnpack_ops` of them that XNNPACK computes, in `xnnpack_partitions` pieces; the
+            `runtime`.
         """
         models = {threads: TFLiteModel(path, threads) for threads in THREADS}
         last = models[THREADS[-1]]
@@ -50,8 +61,9 @@ class Reporter:
             "file": path.name,
             "bytes": path.stat().st_size,
             "batch_size": last.batch_size,
-            **self._compare(last(self.images)),
-            **_milliseconds(models, self.images),
+            last.input_name: len(self.inputs),
+            **self._compare(last(self.inputs)),
+            **_milliseconds(models, self.inputs),
             **dict(zip(("ops", "xnnpack_ops", "xnnpack_partitions"), delegation(last.interpreter), strict=True)),
             "runtime": runtime_name(),
         }
@@ -61,20 +73,19 @@ class Reporter:
         logits = self.expected.get("logits")
         same = None if logits is None else float(np.mean(outputs["logits"].argmax(-1) == logits.argmax(-1)))
         return {
-            "images": len(self.images),
             "max_abs_diff": float(max(differences)),
             "largest": float(max(np.abs(value).max() for value in self.expected.values())),
             "top1_agreement": same,
         }
 
 
-def _milliseconds(models: Mapping[int, TFLiteModel], images: np.ndarray) -> dict[str, float]:
+def _milliseconds(models: Mapping[int, TFLiteModel], inputs: np.ndarray) -> dict[str, float]:
     """Median time of a batch with each number of threads; they take turns, so that both meet the same load."""
     seconds: dict[int, list[float]] = {threads: [] for threads in models}
     for _ in range(_WARM_UP + _ROUNDS):
         for threads, model in models.items():
             start = time.perf_counter()
-            model(images[: model.batch_size])
+            model(inputs[: model.batch_size])
             seconds[threads].append(time.perf_counter() - start)
     medians = {threads: statistics.median(times[_WARM_UP:]) for threads, times in seconds.items()}
     return {f"ms_{n}_thread{'s' * (n > 1)}": round(1e3 * median, 3) for n, median in medians.items()}

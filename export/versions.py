@@ -1,5 +1,6 @@
 """Versioned directories, as TF-Serving watches them."""
 
+import os
 import pathlib
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ def publish(
     metrics: Mapping[str, Any] | None = None,
     head: str = "classifier",
     activation: str = "softmax",
+    vocab: str | os.PathLike[str] | None = None,
     warm_up: bool = True,
     archive: bool = False,
 ) -> pathlib.Path:
@@ -36,6 +38,7 @@ def publish(
         metrics: for the model card, as `model_card` takes them.
         head: as `to_saved_model` takes it.
         activation: as `to_saved_model` takes it.
+        vocab: as `to_saved_model` takes it.
         warm_up: as `to_saved_model` takes it.
         archive: write DIRECTORY/N.tar.gz too, which `hub.load` takes from a web server; without it, an archive of the
             version that is replaced is removed.
@@ -49,13 +52,13 @@ def publish(
         FileExistsError: `overwrite` is false, and there is an archive without its version, or another process was
             faster.
         PermissionError: the directory cannot be written to.
-        ModuleNotFoundError: tensorflow-serving-api is missing.
+        ModuleNotFoundError: as `to_saved_model`.
     """
-    path = _version(pathlib.Path(directory), overwrite)
+    path = version_directory(pathlib.Path(directory), overwrite)
     packed = path.with_name(f"{path.name}.tar.gz")
     options: dict[str, Any] = {"class_names": class_names, "head": head, "activation": activation}
     with atomic_output(path, overwrite) as partial:
-        to_saved_model(model, partial, warm_up=warm_up, **options)
+        to_saved_model(model, partial, vocab=vocab, warm_up=warm_up, **options)
         card = model_card(model, read_signatures(partial), metrics=metrics, **options)
         (partial / "README.md").write_text(card, "utf-8")
         if path.exists() and not overwrite:
@@ -68,8 +71,12 @@ def publish(
     return path
 
 
-def _version(directory: pathlib.Path, overwrite: bool) -> pathlib.Path:
-    """Where the next version goes, or the newest one lies."""
+def version_directory(directory: pathlib.Path, overwrite: bool) -> pathlib.Path:
+    """Where the next version goes, or with `overwrite` the newest one lies.
+
+    Raises:
+        NotADirectoryError: there is a file of that name.
+    """
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; the output must be a directory.")
     entries = directory.iterdir() if directory.exists() else ()

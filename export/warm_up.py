@@ -15,12 +15,12 @@ WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 
 def write_requests(saved_model: pathlib.Path, model: keras.Model, signatures: Mapping[str, Any]) -> None:
-    """Writes one request of one grey image for each signature.
+    """Writes one request of one grey image, one text or both for each signature.
 
     Args:
         saved_model: directory of the SavedModel, which need not be there yet.
         model: what it is made of; its name goes into the requests.
-        signatures: by name, functions of one input.
+        signatures: by name, what `export.signatures.signature` made.
 
     Raises:
         ModuleNotFoundError: tensorflow-serving-api is missing; says how to install it.
@@ -36,16 +36,18 @@ def write_requests(saved_model: pathlib.Path, model: keras.Model, signatures: Ma
     file.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(file)) as records:
         for name, signature in signatures.items():
-            (spec,) = signature.input_signature
             request = predict_pb2.PredictRequest()
             request.model_spec.name, request.model_spec.signature_name = model.name, name
-            request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(_grey_image(spec)))
+            for spec in signature.input_signature:
+                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(_example(spec)))
             log = prediction_log_pb2.PredictLog(request=request)
             records.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
 
 
-def _grey_image(spec: tf.TensorSpec) -> tf.Tensor:
-    """A batch of one image, as pixels or as a file."""
+def _example(spec: tf.TensorSpec) -> Any:
+    """A batch of one text, or of one image, as pixels or as a file."""
+    if spec.name == "texts":
+        return ["a photo"]
     if spec.dtype == tf.string:
         return tf.io.encode_jpeg(tf.fill((64, 64, 3), tf.constant(128, tf.uint8)))[None].numpy()
     return tf.fill((1, *spec.shape[1:]), 0.5).numpy()

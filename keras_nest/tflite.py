@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+# Of the one signature that a file has.
+_INPUTS = ([["images"]], [["tokens"]])
+
 
 class TFLiteModel:
     """A file of `export.to_tflite`, ready to run.
@@ -20,8 +23,9 @@ class TFLiteModel:
 
     Attributes:
         interpreter: the interpreter, with its tensors allocated.
-        batch_size: images that the file computes at a time.
-        image_shape: (height, width, channels).
+        input_name: "images", or "tokens" of a text tower.
+        batch_size: images, or texts, that the file computes at a time.
+        input_shape: (height, width, channels), or (tokens,).
 
     Args:
         path: the file.
@@ -29,7 +33,8 @@ class TFLiteModel:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no TFLite model, or not one with a single signature and the input `images`.
+        ValueError: the file is no TFLite model, or not one with a single signature and the input `images` or
+            `tokens`.
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
@@ -43,37 +48,39 @@ class TFLiteModel:
             except ValueError as error:
                 raise ValueError(f"{path} cannot be read as a TFLite file: {error}.") from None
         self.interpreter.allocate_tensors()
-        if [signature["inputs"] for signature in self.interpreter.get_signature_list().values()] != [["images"]]:
-            raise ValueError(f"{path} must have one signature with the input 'images', as export.to_tflite writes it.")
+        if [signature["inputs"] for signature in self.interpreter.get_signature_list().values()] not in _INPUTS:
+            raise ValueError(
+                f"{path} must have one signature with the input 'images' or 'tokens', as export.to_tflite writes it."
+            )
         self._signature = self.interpreter.get_signature_runner()
-        (self._input,) = self._signature.get_input_details().values()
-        self.batch_size, *image_shape = (int(size) for size in self._input["shape"])
-        self.image_shape = tuple(image_shape)
+        ((self.input_name, self._input),) = self._signature.get_input_details().items()
+        self.batch_size, *input_shape = (int(size) for size in self._input["shape"])
+        self.input_shape = tuple(input_shape)
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the file as often as it takes.
 
         Args:
-            images: float32 (B, H, W, C) in [0, 1], with any B above 0.
+            inputs: images float32 (B, H, W, C) in [0, 1], or token ids int32 (B, tokens), with any B above 0.
 
         Returns:
             The outputs by name, float32 (B, …); those of a full int8 file are taken back to float.
 
         Raises:
-            ValueError: the images have another shape.
+            ValueError: the inputs have another shape.
         """
-        if images.shape[1:] != self.image_shape or not len(images):
-            height, width, channels = self.image_shape
-            raise ValueError(f"Images have the shape {images.shape}; it must be (B, {height}, {width}, {channels}).")
-        parts = [self._run(images[start : start + self.batch_size]) for start in range(0, len(images), self.batch_size)]
+        if inputs.shape[1:] != self.input_shape or not len(inputs):
+            wanted = ", ".join(map(str, self.input_shape))
+            raise ValueError(f"{self.input_name.title()} have the shape {inputs.shape}; it must be (B, {wanted}).")
+        parts = [self._run(inputs[start : start + self.batch_size]) for start in range(0, len(inputs), self.batch_size)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        batch = np.zeros((self.batch_size, *self.image_shape), np.float32)
-        batch[: len(images)] = images
-        outputs = self._signature(images=_quantise(batch, self._input))
+    def _run(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
+        batch = np.zeros((self.batch_size, *self.input_shape), inputs.dtype)
+        batch[: len(inputs)] = inputs
+        outputs = self._signature(**{self.input_name: _quantise(batch, self._input)})
         details = self._signature.get_output_details()
-        return {name: _dequantise(value, details[name])[: len(images)] for name, value in outputs.items()}
+        return {name: _dequantise(value, details[name])[: len(inputs)] for name, value in outputs.items()}
 
 
 def runtime_name() -> str:
@@ -91,10 +98,10 @@ def _runtime() -> ModuleType:
 
 
 def _quantise(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    """float32 -> what the tensor holds."""
-    if detail["dtype"] == np.float32:
-        return values
+    """What a caller gives -> what the tensor holds."""
     scale, zero_point = detail["quantization"]
+    if not scale:
+        return values.astype(detail["dtype"])
     limits = np.iinfo(detail["dtype"])
     return np.clip(np.rint(values / scale + zero_point), limits.min, limits.max).astype(detail["dtype"])
 

@@ -85,6 +85,7 @@ def test_options_are_handed_on(run, published, workdir, tmp_path, monkeypatch, a
     pathlib.Path("names.txt").write_text("\n".join("abcdefg"))
     assert run(workdir, "--format", "saved_model", "--output", "out", *arguments.split())[0] == 0
     defaults = {"head": "classifier", "activation": "sigmoid", "warm_up": True, "archive": False, "overwrite": False}
+    defaults["vocab"] = None
     metrics = {"dataset": "digits", "top1": 0.75, "examples": 360}
     assert given == {**defaults, "class_names": toys.CLASS_NAMES, "metrics": metrics, **expected}
 
@@ -94,6 +95,10 @@ def test_options_are_handed_on(run, published, workdir, tmp_path, monkeypatch, a
     [
         (["saved_model", "--batch-size", "2"], "--batch-size has no meaning for --format saved_model; leave it out."),
         (["tflite", "--no-warm-up"], "--no-warm-up has no meaning for --format tflite; leave it out."),
+        (
+            ["saved_model", "--vocab", "v.txt"],
+            "--vocab has no meaning for a model without texts; leave it out.",
+        ),
         (["saved_model", "--labels", "missing.txt"], "There is no file of class names missing.txt."),
     ],
 )

@@ -13,7 +13,7 @@ from PIL import Image
 from tensorflow.lite.python import schema_py_generated as schema
 
 import keras_nest
-from export import tflite
+from export import tflite_files
 from export.tflite import PRECISIONS, to_tflite
 from export.tflite_report import sample_images
 from keras_nest.data.sources import digits
@@ -274,7 +274,7 @@ def test_a_fixed_batch_and_overwriting(model, images, tmp_path):
     assert [row["batch_size"] for row in rows] == [2, 2]
     assert rows[0]["xnnpack_partitions"] == 1
     runner = TFLiteModel(tmp_path / "float32.tflite", threads=1)
-    assert (runner.batch_size, runner.image_shape) == (2, (16, 16, 3))
+    assert (runner.batch_size, runner.input_shape) == (2, (16, 16, 3))
     for count in (1, 2, 5):
         assert_same(runner(images(count)), expected(model, images(count)))
 
@@ -319,7 +319,7 @@ def test_a_failing_conversion_leaves_everything_as_it_was(model, tmp_path, monke
         raise OSError("disk full")
 
     (tmp_path / "float32.tflite").write_text("old")
-    monkeypatch.setattr(tflite, "_convert", fail)
+    monkeypatch.setattr(tflite_files, "convert", fail)
     with pytest.raises(OSError, match="disk full"):
         to_tflite(model, tmp_path, ["float32"], overwrite=True)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"float32.tflite": "old"}
