@@ -101,14 +101,18 @@ class Attention(keras.layers.Layer):
         self.to_out.build((*input_shape[:-1], inner))
         self.output_dropout = Dropout(self.dropout, name="Dropout_0", dtype=self.dtype_policy)
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
+    def call(self, x: Any, training: bool | None = None, return_attention_scores: bool = False) -> Any:
+        """Attends; also returns the probabilities (B, T, h, N, N) if asked for."""
         blocks, tokens = x.shape[1:3]
         inner = self.heads * self.head_dim
         qkv = ops.reshape(self.to_qkv(x), (-1, tokens, 3 * inner))
         query, key, value = (split_heads(part, self.heads) for part in ops.split(qkv, 3, axis=-1))
         probabilities = attention_probabilities(query * ops.cast(self.head_dim**-0.5, x.dtype), key)
         values = ops.reshape(merge_heads(ops.matmul(probabilities, value)), (-1, blocks, tokens, inner))
-        return self.output_dropout(self.to_out(values), training=training)
+        y = self.output_dropout(self.to_out(values), training=training)
+        if not return_attention_scores:
+            return y
+        return y, ops.reshape(probabilities, (-1, blocks, self.heads, tokens, tokens))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads, "dropout": self.dropout}

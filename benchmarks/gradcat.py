@@ -1,0 +1,150 @@
+"""Whether GradCAT finds the digit that it is asked for, on composites of digits.
+
+Canvases of 2 x 2 and 4 x 4 cells hold four digits of different classes; a small NesT whose leaves are the cells is
+trained to name them, with a sigmoid loss and no word about places. Then GradCAT is asked for one of the digits of each
+of 500 composites of test digits, and right if its path ends in that digit's cell: with the product of map and gradient
+as it is (+), and with the paper's minus sign (-). Beside it: the cell of the largest value of the class activation
+map, and a path by chance.
+
+Writes the table to results/gradcat.csv, the picture to docs/gradcat.png, and the models with a few composites to
+runs/gradcat, for `keras-nest explain` and `keras-nest predict`.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from benchmarks import composites, timing
+from benchmarks.composites import Canvas, Composites
+from keras_nest import NesT, preprocessor
+from keras_nest.explain import class_activation_map, gradcat
+from keras_nest.explain.picture import draw_box
+
+CANVASES = {"2 x 2": (Canvas(2, (2, 2)), 800), "4 x 4": (Canvas(4, (2, 1, 1)), 1500)}
+COUNT, QUICK_COUNT = 500, 16
+SHOWN = 4
+COLORS = ("tab:red", "tab:green", "tab:orange", "tab:cyan")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the experiment from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
+    )
+    parser.add_argument("--picture", type=pathlib.Path, default=pathlib.Path("docs", "gradcat.png"))
+    parser.add_argument("--models", type=pathlib.Path, default=pathlib.Path("runs", "gradcat"))
+    parser.add_argument("--quick", action="store_true", help="few steps, which shows that it works")
+    options = parser.parse_args(arguments)
+    train, test = composites.load()
+    rows, found = [], {}
+    for name, (canvas, steps) in CANVASES.items():
+        start = time.perf_counter()
+        model = canvas.train(train, 2 if options.quick else steps)
+        seconds = time.perf_counter() - start
+        held_out = canvas.compose(test, QUICK_COUNT if options.quick else COUNT, np.random.default_rng(1))
+        rows += measure(name, canvas, model, held_out)
+        found[name] = (canvas, model, held_out)
+        keep(options.models / name.replace(" ", ""), model, held_out)
+        print(f"{name}: {100 * named(model, held_out):.1f} % of the digits named, trained for {seconds:.0f} s.")
+    timing.report("How often the place of a digit is found", rows, options.results / "gradcat.csv")
+    draw(options.picture, found)
+    print(f"Picture written to {options.picture}.")
+
+
+def measure(name: str, canvas: Canvas, model: NesT, held_out: Composites) -> list[dict[str, Any]]:
+    """A row for each method: canvas, method, share of the composites where the place is right."""
+    asked = ask(held_out)
+    right = held_out.cells[np.arange(len(asked)), asked]
+    images = preprocessor(model)(held_out.images)
+    cells = {
+        "GradCAT, +": path_ends(canvas, model, images, asked, 1),
+        "GradCAT, -": path_ends(canvas, model, images, asked, -1),
+        "class activation map": _cells(canvas, peaks(class_activation_map(model, images, asked))),
+    }
+    shares = {method: float(np.mean(ends == right)) for method, ends in cells.items()}
+    shares["by chance"] = 1 / canvas.side**2
+    return [{"canvas": name, "method": method, "right %": round(100 * x, 2)} for method, x in shares.items()]
+
+
+def ask(held_out: Composites) -> np.ndarray:
+    """For each composite one of its classes, (N,), by chance."""
+    random = np.random.default_rng(2)
+    return np.array([random.choice(np.flatnonzero(cells != composites.NOWHERE)) for cells in held_out.cells])
+
+
+def path_ends(canvas: Canvas, model: NesT, images: Any, asked: np.ndarray, sign: float) -> np.ndarray:
+    """The cells (N,) in which GradCAT ends."""
+    row, column = np.asarray(gradcat(model, images, asked, sign).levels[-1].block).T
+    return row * canvas.side + column
+
+
+def peaks(maps: Any) -> np.ndarray:
+    """Where maps (N, h, w) are largest, as shares of their sides, (N, 2)."""
+    maps = np.asarray(maps)
+    places = np.unravel_index(maps.reshape(len(maps), -1).argmax(1), maps.shape[1:])
+    return np.stack(places, axis=1) / maps.shape[1:]
+
+
+def _cells(canvas: Canvas, places: np.ndarray) -> np.ndarray:
+    """The cells (N,) in which places (N, 2), in shares of the sides, lie."""
+    row, column = (places * canvas.side).astype(int).T
+    return row * canvas.side + column
+
+
+def named(model: NesT, held_out: Composites) -> float:
+    """Share of the digits present whose class the model says is there."""
+    logits = model(preprocessor(model)(held_out.images), training=False).numpy()
+    return float(np.mean(logits[held_out.cells != composites.NOWHERE] > 0))
+
+
+def keep(folder: pathlib.Path, model: NesT, held_out: Composites) -> None:
+    """Writes a directory that the commands take for that of a training, and composites to ask about."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / "model.keras")
+    (folder / "classes.txt").write_text("".join(f"{k}\n" for k in range(10)))
+    (folder / "config.json").write_text(json.dumps({"loss": "sigmoid"}))
+    for number, image in enumerate(held_out.images[:SHOWN], 1):
+        Image.fromarray(image).save(folder / f"composite-{number}.png")
+
+
+def draw(path: pathlib.Path, found: dict[str, tuple[Canvas, NesT, Composites]]) -> None:
+    """Draws composites, a row for each canvas, with the paths that GradCAT takes to each of their digits."""
+    figure = Figure(figsize=(2.6 * SHOWN, 2.9 * len(found)), layout="constrained")
+    figure.suptitle("Where GradCAT ends when it is asked for each of the four digits", fontsize=12)
+    grid = figure.subplots(len(found), SHOWN, squeeze=False)
+    for axes, (name, (_, model, held_out)) in zip(grid, found.items(), strict=True):
+        axes[0].set_ylabel(f"{name} cells", fontsize=11)
+        for axis, image, cells in zip(axes, held_out.images, held_out.cells, strict=False):
+            axis.imshow(image, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            for label, color in zip(np.flatnonzero(cells != composites.NOWHERE), COLORS, strict=False):
+                draw_path(axis, model, image, int(label), color)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def draw_path(axis: Axes, model: NesT, image: np.ndarray, label: int, color: str) -> None:
+    """The leaf for one class with the name of the class in it, and the boxes above it, in pixels of the image."""
+    _, *inner, leaf = (np.asarray(node.box) for node in gradcat(model, preprocessor(model)(image), label).levels)
+    inset = len(image) / 80
+    for box in (*inner, leaf):
+        # Frames of neighbours would hide each other; an image's first pixel is centred on 0.
+        draw_box(axis, box + np.array([inset, inset, -inset, -inset]) - 0.5, color, dashed=box is not leaf)
+    name = axis.text(leaf[1] + inset, leaf[0] + inset, f"{label}?", color=color, fontsize=9, weight="bold", va="top")
+    name.set_bbox({"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1})
+
+
+if __name__ == "__main__":
+    main()

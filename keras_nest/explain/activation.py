@@ -1,0 +1,49 @@
+"""Class activation maps of all image models."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from keras_nest.explain.evidence import as_batch, evidence
+from keras_nest.models import VisionTransformer
+from keras_nest.models.base import ImageModel
+
+
+def class_activation_map(model: ImageModel, images: Any, class_index: Any = None) -> tf.Tensor:
+    """What each place of the last map adds to a class's logit, to first order.
+
+    The last map is multiplied by the gradient of the logit with respect to it and summed over the channels; negative
+    values speak against the class. The map is what the head pools: there the values are exact, and with the bias of a
+    linear head they add up to the logit. A ViT with a class token does not pool its map; there it is the normalised
+    input of the last encoder layer, through which the class token sees the patches. Works under `tf.function`.
+
+    Sources: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016 (where the head pools the
+    map); Draelos, Carin, "Use HiResCAM instead of Grad-CAM", 2020 (the product without averaging the gradient).
+
+    Args:
+        model: NesT, ViT, hybrid, MLP-Mixer or ResNet, with a head.
+        images: normalised floats, (B, H, W, C) or one image (H, W, C).
+        class_index: a class, (B,) classes, or None for the predicted ones.
+
+    Returns:
+        float32 (B, h, w), or (h, w) of one image.
+
+    Raises:
+        ValueError: the model has no head, or one for every token, the images do not fit it, or there is no such class.
+    """
+    images, single = as_batch(model, images)
+    name = _endpoint(model)
+    found = evidence(model, images, class_index, [name]).maps[name]
+    if found.shape.rank == 2:  # tokens, the class token in front
+        height, width = model.endpoints["features"].shape[1:3]
+        found = tf.reshape(found[:, -height * width :], (-1, height, width))
+    return found[0] if single else found
+
+
+def _endpoint(model: ImageModel) -> str:
+    if not isinstance(model, VisionTransformer):
+        return "features"
+    # A ViT makes its `features` of these tokens, beside the pooling.
+    if model.config["classifier"] != "token":
+        return "tokens"
+    return f"Transformer/encoderblock_{model.config['num_layers'] - 1}/LayerNorm_0"

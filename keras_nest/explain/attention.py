@@ -1,0 +1,134 @@
+"""What attends to what: attention probabilities of NesT's blocks and of ViT's tokens."""
+
+import functools
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_nest.explain.evidence import as_batch, endpoints
+from keras_nest.layers.image_blocks import unblock_images
+from keras_nest.layers.tokens import has_class_token
+from keras_nest.models import NesT, VisionTransformer, ViTFlaxNesT
+from keras_nest.models.base import ImageModel
+
+
+class LevelAttention(NamedTuple):
+    """Attention of the n encoder layers of one level. A single image has no axis B.
+
+    Attributes:
+        probabilities: (B, n, T, h, N, N): of layer, block and head, how much each query (last axis but one) attends to
+            each key of its block.
+        maps: (B, n, h, H, W): how much a token is attended to by its block, on average over the queries, stitched
+            together; 1 is as much as if all were attended to alike.
+    """
+
+    probabilities: tf.Tensor
+    maps: tf.Tensor
+
+
+def attention_maps(model: ImageModel, images: Any) -> tuple[LevelAttention, ...]:
+    """Attention probabilities of every level, finest first, as the model computes them. Works under `tf.function`.
+
+    Args:
+        model: a NesT of either kind; a head is not needed.
+        images: normalised floats, (B, H, W, C) or one image (H, W, C).
+
+    Raises:
+        ValueError: the model is no NesT, or the images do not fit it.
+    """
+    images, single = as_batch(model, images)
+    levels = _nest_layers(model)
+    inputs = endpoints(model, images, {level: list(layers) for level, layers in levels.items()})
+    result = []
+    for level, layers in levels.items():
+        probabilities = [_probabilities(layer, x) for layer, x in zip(layers.values(), inputs[level], strict=True)]
+        _, height, width, _ = model.endpoints[level].shape
+        result.append(_stitch(tf.stack(probabilities, axis=1), (height, width)))
+    return tf.nest.map_structure(lambda x: x[0], tuple(result)) if single else tuple(result)
+
+
+def attention_rollout(model: VisionTransformer, images: Any) -> tf.Tensor:
+    """How much of each patch reaches the head of a ViT, if attention alone moves it. Works under `tf.function`.
+
+    In every encoder layer the probabilities, averaged over the heads, count half and the residual connection half; the
+    layers are multiplied. Of the product the class token's row is taken, and without one the mean of all rows.
+
+    Source: Abnar, Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020, section 3.
+
+    Args:
+        model: a ViT or a hybrid; a head is not needed.
+        images: normalised floats, (B, H, W, C) or one image (H, W, C).
+
+    Returns:
+        (B, h, w) over the patches, or (h, w) of one image; with the share of a class token they add up to 1.
+
+    Raises:
+        ValueError: the model is no ViT or has no encoder, or the images do not fit it.
+    """
+    images, single = as_batch(model, images)
+    layers = _vit_layers(model)
+    inputs = endpoints(model, images, {"tokens": list(layers)})["tokens"]
+    steps = [_with_residual(_probabilities(layer, x)) for layer, x in zip(layers.values(), inputs, strict=True)]
+    rolled = functools.reduce(lambda below, step: tf.matmul(step, below), steps)
+    classifier = model.config["classifier"]
+    shares = rolled[:, 0] if classifier == "token" else tf.reduce_mean(rolled, axis=1)
+    height, width = model.endpoints["stem"].shape[1:3]
+    maps = tf.reshape(shares[:, int(has_class_token(classifier)) :], (-1, height, width))
+    return maps[0] if single else maps
+
+
+def _nest_layers(model: ImageModel) -> dict[str, dict[str, keras.layers.Layer]]:
+    """Of each level, the attention layers by the endpoints that are their inputs."""
+    if isinstance(model, NesT):
+        depths, levels, first = model.config["num_layers_per_block"], {}, 0
+        for level, depth in enumerate(depths, 1):
+            encoders = [model.get_layer(f"EncoderNDBlock_{i}") for i in range(first, first + depth)]
+            levels[f"level_{level}"] = {f"{x.name}/{x.norms[0].name}": x.attention for x in encoders}
+            first += depth
+        return levels
+    if isinstance(model, ViTFlaxNesT):
+        transformers = [model.get_layer(f"Transformer_{level}") for level in range(model.config["num_hierarchies"])]
+        return {
+            f"level_{level}": {
+                f"{x.name}/{norm.name}/LayerNorm_0": branch
+                for norm, branch in zip(x.norms[::2], x.branches[::2], strict=True)
+            }
+            for level, x in enumerate(transformers, 1)
+        }
+    hint = "attention_rollout is for it" if isinstance(model, VisionTransformer) else "class_activation_map is for it"
+    raise ValueError(f"attention_maps is for NesT, whose attention is local, not for a {type(model).__name__}; {hint}.")
+
+
+def _vit_layers(model: ImageModel) -> dict[str, keras.layers.Layer]:
+    """The attention layers by the endpoints that are their inputs."""
+    if not isinstance(model, VisionTransformer):
+        nests = isinstance(model, (NesT, ViTFlaxNesT))
+        hint = "attention_maps is for it" if nests else "class_activation_map is for it"
+        raise ValueError(f"attention_rollout is for ViT, not for a {type(model).__name__}; {hint}.")
+    if model.config["num_layers"] is None:
+        raise ValueError(
+            f"The model {model.name!r} has no encoder, so nothing attends; class_activation_map is for it."
+        )
+    encoder = model.get_layer("Transformer")
+    return {f"{encoder.name}/{block.name}/{block.norms[0].name}": block.attention for block in encoder.blocks}
+
+
+def _probabilities(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
+    """float32 probabilities of an attention layer, from its input."""
+    return tf.cast(layer(x, training=False, return_attention_scores=True)[1], tf.float32)
+
+
+def _with_residual(probabilities: tf.Tensor) -> tf.Tensor:
+    """(B, h, N, N) -> (B, N, N), rows that add up to 1."""
+    return (tf.reduce_mean(probabilities, axis=1) + tf.eye(probabilities.shape[-1])) / 2
+
+
+def _stitch(probabilities: tf.Tensor, size: tuple[int, int]) -> LevelAttention:
+    """Maps (B, n, h, H, W) of probabilities (B, n, T, h, N, N), for a level map of that size."""
+    _, layers, blocks, heads, tokens, _ = probabilities.shape
+    side = int(blocks**0.5)
+    received = tf.reduce_mean(probabilities, axis=-2) * tokens  # (B, n, T, h, N)
+    received = tf.reshape(tf.transpose(received, (0, 1, 3, 2, 4)), (-1, blocks, tokens, 1))
+    stitched = unblock_images(received, (side, side), (size[0] // side, size[1] // side))
+    return LevelAttention(probabilities, tf.reshape(stitched, (-1, layers, heads, *size)))

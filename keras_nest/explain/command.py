@@ -1,0 +1,119 @@
+"""`keras-nest explain`: where in an image a model's answer comes from."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from keras_nest.console import console
+from keras_nest.explain.evidence import check_head
+from keras_nest.explain.methods import METHODS, Finding
+from keras_nest.explain.view import view_of
+from keras_nest.figures import picture_file
+from keras_nest.hints import did_you_mean
+from keras_nest.predict.command import picture_files
+from keras_nest.predict.images import find_images, read_image
+from keras_nest.predict.open import of_trained
+from keras_nest.predict.predictor import Predictor
+from keras_nest.preprocessing import preprocessor
+from keras_nest.trained import read_trained
+
+DESCRIPTION = (
+    "gradcat: the path down NesT's tree of blocks to where a class comes from. attention: what attends to what, in "
+    "NesT's levels or rolled out through a ViT. cam: what each place of the last map adds to a class, for all models."
+)
+_SHOWN = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `explain` on a parser."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or globs such as 'photos/*.jpg'")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="M",
+        help=".keras file, directory of a training, or with --weights the name of a model",
+    )
+    parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model")
+    parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: those of the model)")
+    parser.add_argument("--method", choices=METHODS, default="gradcat", help="default: %(default)s")
+    parser.add_argument("--class", dest="target", metavar="C", help="name or index (default: the most probable one)")
+    parser.add_argument("--save", metavar="DIR", help="write a picture of each image, DIR/NAME.png")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints, and draws if asked to, where the answer for each image comes from.
+
+    Raises:
+        ValueError: the method is not for this model, there is no such class, or an image cannot be read.
+        OSError: model or images are not there, or a picture exists.
+        ModuleNotFoundError: pictures need matplotlib.
+    """
+    paths = find_images(args.images)
+    pictures = picture_files(args, paths)
+    trained = read_trained(args.model, args.weights, args.labels)
+    check_head(trained.model)
+    predictor, prepare = of_trained(trained), preprocessor(trained.model)
+    target = None if args.target is None else find_class(args.target, predictor)
+    explain = METHODS[args.method](trained.model)
+    rows = []
+    for path in paths:
+        image = read_image(path)
+        (shares,) = predictor.probabilities([image])
+        index = int(np.argmax(shares)) if target is None else target
+        finding = explain(prepare(image), view_of(image, prepare), index)
+        if pictures:
+            answers = _answers(predictor, shares, index)
+            with picture_file(pictures[path], args.overwrite) as partial:
+                finding.draw(f"{path.name}: {predictor.name_of(index)}", answers).savefig(partial)
+        answer = {"class": index, "label": predictor.name_of(index), "probability": float(shares[index])}
+        rows.append(({"image": str(path), "method": args.method, **answer}, finding))
+    (_print_json if args.json else _print_table)(rows)
+    return 0
+
+
+def find_class(target: str, predictor: Predictor) -> int:
+    """Index of a class that is given by its name or index; a name comes first.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    names = predictor.class_names or ()
+    if target in names:
+        return names.index(target)
+    if target.isdecimal():
+        if int(target) < predictor.num_classes:
+            return int(target)
+        raise ValueError(f"There is no class {target}; the model's classes are 0 to {predictor.num_classes - 1}.")
+    if not names:
+        raise ValueError(
+            f"There is no class {target!r}: the model has no class names; give an index, or --labels FILE."
+        )
+    raise ValueError(f"There is no class {target!r}; {did_you_mean(target, names, count=3)}")
+
+
+def _answers(predictor: Predictor, shares: np.ndarray, index: int) -> list[tuple[str, float]]:
+    """The most probable classes, and the explained one where it is not among them."""
+    best = np.argsort(-shares, kind="stable")[:_SHOWN].tolist()
+    best = best if index in best else [*best[: _SHOWN - 1], index]
+    return [(predictor.name_of(k), float(shares[k])) for k in best]
+
+
+def _print_table(rows: Sequence[tuple[dict[str, Any], Finding]]) -> None:
+    table = Table("image", "class", "probability", "where (y0, x0, y1, x1)")
+    table.columns[2].justify = "right"
+    for facts, finding in rows:
+        table.add_row(escape(facts["image"]), escape(facts["label"]), f"{facts['probability']:.2%}", finding.place)
+    console.print(table)
+
+
+def _print_json(rows: Sequence[tuple[dict[str, Any], Finding]]) -> None:
+    """On one line an image."""
+    for facts, finding in rows:
+        print(json.dumps(facts | finding.facts, ensure_ascii=False))

@@ -1,0 +1,134 @@
+"""What all methods share: checked images, the endpoints of a model, and their share in a logit."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nest.models.base import ImageModel
+
+
+class Evidence(NamedTuple):
+    """Where a logit comes from.
+
+    Attributes:
+        class_index: int32 (B,), the classes in question.
+        logits: float32 (B, K).
+        maps: by endpoint, float32: the endpoint's shape without its channels.
+    """
+
+    class_index: tf.Tensor
+    logits: tf.Tensor
+    maps: dict[str, tf.Tensor]
+
+
+def evidence(model: ImageModel, images: tf.Tensor, class_index: Any, names: Sequence[str]) -> Evidence:
+    """Endpoints times the gradient of a class's logit with respect to them, summed over the channels.
+
+    Args:
+        model: with a head.
+        images: (B, H, W, C) as the model takes them.
+        class_index: a class, (B,) classes, or None for the predicted ones.
+        names: endpoints that the logits depend on.
+
+    Raises:
+        ValueError: the model has no head, or one for every token, or there is no such class.
+    """
+    check_head(model)
+    with tf.GradientTape() as tape:
+        # Not the variables, whose gradients nobody asks for.
+        tape.watch(images)
+        logits, values = endpoints(model, images, {"logits": ["logits"], "maps": list(names)}).values()
+        logits = tf.cast(logits[0], tf.float32)
+        classes = _classes(logits, class_index)
+        target = tf.gather(logits, classes, batch_dims=1)
+    gradients = tape.gradient(target, values)
+    products = [tf.cast(x, tf.float32) * tf.cast(dx, tf.float32) for x, dx in zip(values, gradients, strict=True)]
+    maps = {name: tf.reduce_sum(product, axis=-1) for name, product in zip(names, products, strict=True)}
+    return Evidence(classes, logits, maps)
+
+
+def endpoints(model: ImageModel, images: tf.Tensor, names: dict[str, list[str]]) -> dict[str, list[tf.Tensor]]:
+    """Values of endpoints, in the structure in which they are named, from one pass through the model."""
+    symbols = {key: [model.endpoints[name] for name in group] for key, group in names.items()}
+    return keras.Model(model.inputs, symbols)([images], training=False)
+
+
+def as_batch(model: ImageModel, images: Any) -> tuple[tf.Tensor, bool]:
+    """Images as a batch, and whether it was one image.
+
+    Args:
+        model: whose images they are.
+        images: (B, H, W, C) or (H, W, C), normalised floats.
+
+    Raises:
+        ValueError: they have another size or type, or cannot have been normalised for this model.
+    """
+    if not isinstance(model, ImageModel) or not isinstance(model.input, keras.KerasTensor):
+        raise ValueError(f"The model {model.name!r} is no image model; it must be a NesT, ViT, MLP-Mixer or ResNet.")
+    images = tf.convert_to_tensor(images)
+    shape = (*model.image_size, model.input.shape[-1])
+    hint = "keras_nest.preprocessor(model) makes such images"
+    if images.shape.rank not in (3, 4) or tuple(images.shape[-3:]) != shape:
+        expected = " x ".join(map(str, shape))
+        raise ValueError(
+            f"Images have the shape {images.shape}; the model takes {expected}, with or without a batch axis; {hint}."
+        )
+    if not images.dtype.is_floating:
+        raise ValueError(f"Images have dtype {images.dtype.name}; the model takes normalised floats; {hint}.")
+    _check_range(model, images, hint)
+    single = images.shape.rank == 3
+    return tf.cast(images[None] if single else images, model.input.dtype), single
+
+
+def _check_range(model: ImageModel, images: tf.Tensor, hint: str) -> None:
+    """Refuses values far from those of normalised images; inside a graph there are no values to see."""
+    spec = model.config.get("preprocessing")
+    if not spec or not tf.executing_eagerly() or not images.shape.num_elements():
+        return
+    mean, std = (np.asarray(spec[name]) for name in ("mean", "std"))
+    lowest, highest = np.min(-mean / std), np.max((1 - mean) / std)
+    slack = highest - lowest
+    found = float(tf.reduce_min(images)), float(tf.reduce_max(images))
+    if not lowest - slack <= found[0] <= found[1] <= highest + slack:
+        raise ValueError(
+            f"Images have values from {found[0]:.4g} to {found[1]:.4g}; normalised for this model they are between "
+            f"{lowest:.4g} and {highest:.4g}; {hint}."
+        )
+
+
+def check_head(model: ImageModel) -> None:
+    """Refuses models that do not give one logit a class.
+
+    Raises:
+        ValueError: the model has no head, or one for every token.
+    """
+    if not model.num_classes:
+        raise ValueError(f"The model {model.name!r} has no head, so it has no classes to explain; create it with one.")
+    if len(model.endpoints["logits"].shape) != 2:
+        raise ValueError(
+            f"The model {model.name!r} answers for every token; only a model with one answer for an image is explained."
+        )
+
+
+def _classes(logits: tf.Tensor, class_index: Any) -> tf.Tensor:
+    """int32 (B,) from one class, several, or none."""
+    if class_index is None:
+        return tf.argmax(logits, axis=-1, output_type=tf.int32)
+    known = tf.get_static_value(tf.convert_to_tensor(class_index))
+    if known is not None:
+        _check_classes(np.asarray(known), logits.shape)
+    return tf.broadcast_to(tf.cast(class_index, tf.int32), tf.shape(logits)[:1])
+
+
+def _check_classes(classes: np.ndarray, shape: tf.TensorShape) -> None:
+    batch, count = shape
+    if not np.issubdtype(classes.dtype, np.integer) or classes.ndim > 1:
+        raise ValueError(f"class_index is {classes.tolist()}; it must be a whole number, or one for each image.")
+    if classes.ndim and batch is not None and len(classes) not in (1, batch):
+        raise ValueError(f"class_index holds {len(classes)} classes for {batch} images; give one, or one for each.")
+    if classes.size and not 0 <= classes.min() <= classes.max() < count:
+        worst = classes.max() if classes.max() >= count else classes.min()
+        raise ValueError(f"There is no class {worst}; the model's classes are 0 to {count - 1}.")

@@ -1,0 +1,120 @@
+"""GradCAT: the way from the whole image down NesT's tree of blocks, to where a class comes from."""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keras_nest.explain.evidence import as_batch, evidence
+from keras_nest.layers.image_blocks import Size, block_images
+from keras_nest.models import NesT, ViTFlaxNesT
+from keras_nest.models.base import ImageModel
+
+POSITIVE, NEGATIVE = 1.0, -1.0
+
+
+class Node(NamedTuple):
+    """A node of the path: one block of one level. A single image has no axis B.
+
+    Attributes:
+        block: int32 (B, 2), row and column in the level's grid of blocks.
+        box: int32 (B, 4), the pixels of the input that the block covers: y0, x0, y1, x1, the ends excluded.
+        map: float32 (B, h, w), what each token of the block adds to the logit.
+        scores: float32 (B, 2, 2), means of the map's quadrants. The largest is the next node; in the last level there
+            is none.
+    """
+
+    block: tf.Tensor
+    box: tf.Tensor
+    map: tf.Tensor
+    scores: tf.Tensor
+
+
+class GradCAT(NamedTuple):
+    """A path for each image. A single image has no axis B.
+
+    Attributes:
+        class_index: int32 (B,), the classes in question.
+        logits: float32 (B, K).
+        levels: nodes from the top level, the whole image, to a leaf, a block of the first level.
+    """
+
+    class_index: tf.Tensor
+    logits: tf.Tensor
+    levels: tuple[Node, ...]
+
+
+def gradcat(model: ImageModel, images: Any, class_index: Any = None, sign: float = POSITIVE) -> GradCAT:
+    """Gradient-based class-aware tree-traversal.
+
+    At each level the map of the current block is multiplied by the gradient of the class's logit with respect to it
+    and summed over the channels; the quadrant with the largest mean is descended into. The map of a level is what its
+    encoder layers take in, aggregated from the level below: further on, attention has moved what is found in one
+    quadrant to all of them. Works under `tf.function`.
+
+    Source: NesT paper, section 3.3 and algorithm 1. It writes the product with a minus sign; asked for a digit among
+    others, the plus sign finds its block and the minus sign avoids it, see `benchmarks/gradcat.py`.
+
+    Args:
+        model: a NesT of either kind, with a head.
+        images: normalised floats, (B, H, W, C) or one image (H, W, C).
+        class_index: a class, (B,) classes, or None for the predicted ones.
+        sign: 1 descends to what speaks for the class, -1 to what speaks against it.
+
+    Raises:
+        ValueError: the model is no NesT or has no head, the images do not fit it, there is no such class, or its
+            blocks have no quadrants.
+    """
+    images, single = as_batch(model, images)
+    names = _inputs(model)
+    found = evidence(model, images, class_index, names)
+    node = tf.zeros((tf.shape(images)[0], 2), tf.int32)
+    path: list[Node] = []
+    for depth, name in enumerate(names):
+        path.append(_visit(model, sign * found.maps[name], node, 2**depth))
+        best = tf.argmax(tf.reshape(path[-1].scores, (-1, 4)), axis=-1, output_type=tf.int32)
+        node = 2 * node + tf.stack([best // 2, best % 2], axis=-1)
+    result = GradCAT(found.class_index, found.logits, tuple(path))
+    return tf.nest.map_structure(lambda x: x[0], result) if single else result
+
+
+def _inputs(model: ImageModel) -> list[str]:
+    """The endpoints that enter the levels, from the top down."""
+    if isinstance(model, NesT):
+        names = [f"PositionEmbedding_{level}" for level in range(len(model.config["num_layers_per_block"]))]
+    elif isinstance(model, ViTFlaxNesT):
+        names = ["stem", *(f"Aggregate_{level}" for level in range(model.config["num_hierarchies"] - 1))]
+    else:
+        raise ValueError(
+            f"GradCAT descends NesT's tree of blocks, which a {type(model).__name__} does not have; "
+            "class_activation_map (--method cam) explains every model."
+        )
+    height, width = _block_size(model)
+    if len(names) > 1 and min(height, width) < 2:
+        raise ValueError(f"Blocks of {height} x {width} tokens have no quadrants; GradCAT needs 2 x 2 or more.")
+    return names[::-1]
+
+
+def _block_size(model: ImageModel) -> Size:
+    """Height and width of a block in tokens, the same in every level; the last one is one block."""
+    *_, last = (name for name in model.endpoints if name.startswith("level_"))
+    return model.endpoints[last].shape[1:3]
+
+
+def _visit(model: ImageModel, level_map: tf.Tensor, node: tf.Tensor, side: int) -> Node:
+    """What is known about one block, node (B, 2), of a level with side x side blocks.
+
+    The level's map is (B, T, N) of a `NesT`, which keeps it in blocks, and (B, H, W) of a `ViTFlaxNesT`.
+    """
+    if isinstance(model, ViTFlaxNesT):
+        level_map = block_images(level_map[..., None], (side, side))[..., 0]
+    block = tf.gather(level_map, node[:, 0] * side + node[:, 1], batch_dims=1)
+    block = tf.reshape(block, (-1, *_block_size(model)))
+    pixels = tf.constant([length // side for length in model.image_size])
+    return Node(node, tf.concat([node * pixels, (node + 1) * pixels], axis=-1), block, quadrant_means(block))
+
+
+def quadrant_means(maps: tf.Tensor) -> tf.Tensor:
+    """(B, h, w) -> (B, 2, 2); the middle row or column of an odd side counts half for either."""
+    _, height, width = maps.shape
+    doubled = tf.repeat(tf.repeat(maps, 2, axis=1), 2, axis=2)
+    return tf.reduce_mean(tf.reshape(doubled, (-1, 2, height, 2, width)), axis=(2, 4))
