@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
     config.image_tower = "runs/digits"
     config.vocab = str(pathlib.Path(__file__).with_name("digits_vocab.txt"))
     config.model = ConfigDict()
+    config.model.name = "digits_lit"
     config.model.temperature_init = 10.0
     config.model.text_model = ConfigDict()
     config.model.text_model.vocab_size = 22

@@ -9,13 +9,16 @@ import numpy as np
 from rich.table import Table
 
 from export.decoding import unit_preprocessing
+from export.generator import generator_file, generator_to_saved_model, generator_to_tflite, read_generator
 from export.saved_model import HEADS, read_signatures
 from export.signatures import ACTIVATIONS
-from export.versions import publish
+from export.versions import publish, version_directory
 from keras_nest.console import console, print_facts
 from keras_nest.data.decoding import decode
 from keras_nest.data.sources import ONLY_HOST, Examples, open_source
+from keras_nest.models import LiT, NesTGenerator
 from keras_nest.trained import Trained, read_trained
+from keras_nest.zero_shot.open import find_vocabulary
 
 DESCRIPTION = "Exports a trained model as a SavedModel, for TF-Serving and TF-Hub, or as TFLite or ONNX files."
 
@@ -25,6 +28,10 @@ _OPTIONS = {
     "tflite": ("precision", "batch_size", "representative"),
     "onnx": (),
 }
+# Of these a generator has none.
+_NOT_OF_GENERATORS = ("weights", "labels", "head", "activation", "archive", "no_warm_up", "representative", "vocab")
+# Options that only one kind of model has; likewise.
+_CLASSIFIER_OPTIONS, _LIT_OPTIONS = ("head", "activation", "representative"), ("vocab",)
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
 
 
@@ -39,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="CHECKPOINT", help="of the model named; whatever `convert` reads")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: classes.txt beside MODEL)")
+    parser.add_argument(
+        "--vocab", metavar="FILE", help="vocabulary of LiT's text tower (default: vocab.txt or vocab.model beside it)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, or the files")
     saved = parser.add_argument_group("SavedModel")
     saved.add_argument("--head", choices=HEADS, help="none for TF-Hub's feature vector (default: classifier)")
@@ -72,12 +82,48 @@ def main(args: argparse.Namespace) -> int:
         given = [option for option in options if getattr(args, option) is not None]
         if given and other != args.format:
             raise ValueError(f"--{given[0].replace('_', '-')} has no meaning for --format {args.format}; leave it out.")
+    if (file := generator_file(args.model)) is not None:
+        return _generator(read_generator(file), args)
     trained = read_trained(args.model, args.weights, args.labels)
+    _check_kind(trained, args)
+    if isinstance(trained.model, LiT) and args.vocab is None:
+        args.vocab = find_vocabulary(args.weights or args.model)
     return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[args.format](trained, args)
 
 
+def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
+    """Exports a generator, which takes noise in the place of images."""
+    for option in _NOT_OF_GENERATORS:
+        if getattr(args, option) is not None:
+            raise ValueError(f"--{option.replace('_', '-')} has no meaning for a generator; leave it out.")
+    if args.format == "onnx":
+        raise ValueError("A generator cannot be written as onnx; take saved_model or tflite.")
+    if args.format == "saved_model":
+        path = version_directory(pathlib.Path(args.output), args.overwrite)
+        written = [generator_to_saved_model(model, path, args.overwrite)]
+    else:
+        options: dict[str, Any] = {"precisions": _precisions(args)} if args.precision else {}
+        options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
+        written = generator_to_tflite(model, args.output, overwrite=args.overwrite, **options)
+    print_facts(f"Exported {model.name}", {str(path): _mebibytes(path) for path in written})
+    return 0
+
+
+def _precisions(args: argparse.Namespace) -> list[str]:
+    return [precision.strip() for given in args.precision for precision in given.split(",")]
+
+
+def _check_kind(trained: Trained, args: argparse.Namespace) -> None:
+    """Refuses options that mean nothing to the model."""
+    is_lit = isinstance(trained.model, LiT)
+    for option in _CLASSIFIER_OPTIONS if is_lit else _LIT_OPTIONS:
+        if getattr(args, option) is not None:
+            kind = "a LiT model" if is_lit else "a model without texts"
+            raise ValueError(f"--{option} has no meaning for {kind}; leave it out.")
+
+
 def _saved_model(trained: Trained, args: argparse.Namespace) -> int:
-    start = time.perf_counter()
+    start, loss = time.perf_counter(), trained.config.get("loss")
     path = publish(
         trained.model,
         args.output,
@@ -85,7 +131,8 @@ def _saved_model(trained: Trained, args: argparse.Namespace) -> int:
         class_names=trained.class_names,
         metrics={"dataset": trained.config.get("dataset", "not told"), **trained.metrics} if trained.metrics else None,
         head=args.head or "classifier",
-        activation=args.activation or trained.config.get("loss", "softmax"),
+        activation=args.activation or (loss if loss in ACTIVATIONS else "softmax"),
+        vocab=args.vocab,
         warm_up=not args.no_warm_up,
         archive=bool(args.archive),
     )
@@ -94,6 +141,7 @@ def _saved_model(trained: Trained, args: argparse.Namespace) -> int:
         "written": path,
         "size": _mebibytes(path),
         **({"archive": f"{archive} ({_mebibytes(archive)})"} if args.archive else {}),
+        **({"vocabulary": args.vocab} if args.vocab else {}),
         "class names": "none" if trained.class_names is None else len(trained.class_names),
         "time": f"{time.perf_counter() - start:.1f} s",
     }
@@ -107,9 +155,9 @@ def _tflite(trained: Trained, args: argparse.Namespace) -> int:
     # TFLite's converter and interpreter are a load of their own.
     from export.tflite import to_tflite
 
-    options: dict[str, Any] = {"batch_size": args.batch_size or 1}
+    options: dict[str, Any] = {"batch_size": args.batch_size or 1, "vocab": args.vocab}
     if args.precision:
-        options["precisions"] = [precision.strip() for given in args.precision for precision in given.split(",")]
+        options["precisions"] = _precisions(args)
     if args.representative:
         source = open_source(args.representative)
         options["representative"] = [_images(trained, source.train, _CALIBRATION_IMAGES)]
@@ -135,7 +183,7 @@ def _onnx(trained: Trained, args: argparse.Namespace) -> int:
 def _cells(row: dict[str, Any]) -> list[str]:
     agreement = "" if row["top1_agreement"] is None else f"{row['top1_agreement']:.1%}"
     return [
-        row["precision"],
+        f"{row['tower']}/{row['precision']}" if "tower" in row else row["precision"],
         f"{row['bytes'] / 2**20:.1f}",
         f"{row['max_abs_diff']:.1e}",
         agreement,

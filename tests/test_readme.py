@@ -91,7 +91,7 @@ def test_shell_recipes(directory):
     )
     text = text.replace("--model R26_S_32", f"--model R26_S_32 --index {INDEX}")
     lines = [command.split("  #")[0] for command in text.splitlines() if command]
-    assert len(lines) == 9
+    assert len(lines) == 13
     outputs = [run(["bash", "-c", line], directory) for line in lines]
     assert (directory / "checkpoints" / "ViT-B_16.npz").exists()
     assert "R26_S_32-i21k-300ep-lr_0.001-aug_medium2" in outputs[1]
@@ -103,6 +103,10 @@ def test_shell_recipes(directory):
     assert (directory / "answers" / "picture.png").exists()
     assert (directory / "models" / "digits" / "1" / "saved_model.pb").exists()
     assert "dynamic_int8" in outputs[8]
+    assert "test 9" in outputs[9]
+    assert re.search(r"top-1 accuracy .* 9\d\.\d+", outputs[10])
+    assert (directory / "answers" / "words" / "picture.png").exists()
+    assert "zero_shot" in outputs[12]
 
 
 def test_table_of_models_is_what_was_measured():
