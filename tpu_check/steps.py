@@ -9,6 +9,7 @@ import tensorflow as tf
 import keras_nest
 from keras_nest.data import DatasetInfo, create_recipe
 from keras_nest.training import AdamW, Momentum, SharpnessAware, Trainer
+from keras_nest.training.contrastive import ContrastiveTrainer
 from keras_nest.training.objectives import accuracy, cross_entropy
 
 
@@ -36,7 +37,13 @@ class Case:
 
 
 _NEST = {"image_size": 32, "num_classes": 10, "embedding_dim": 16, "num_heads": 2, "num_layers_per_block": (1, 1, 1)}
-_VIT = {"image_size": 32, "num_classes": 10, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "mlp_dim": 64}
+_WIDTHS = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "mlp_dim": 64}
+_VIT = {"image_size": 32, "num_classes": 10, **_WIDTHS}
+_LIT = {
+    "image_size": 32,
+    "image_model": {**_WIDTHS, "patch_size": 4, "num_classes": 24},
+    "text_model": {**_WIDTHS, "vocab_size": 100, "out_dim": 24},
+}
 _RESNET_STEM = {"image_size": 64, "resnet_num_layers": (1, 1), "patch_size": 1}
 CASES = {
     "NesT": Case("nest_tiny_s16_32", fields={**_NEST, "stochastic_depth_drop": 0.2}, on_device=True),
@@ -55,6 +62,7 @@ CASES = {
         "Mixer-B_16", fields={"image_size": 32, "num_classes": 10, "num_blocks": 2}, optimizer="momentum"
     ),
     "ResNet": Case("resnet18_cifar", optimizer="momentum", policy="float32"),
+    "LiT": Case("LiT-B16B", fields=_LIT),
 }
 """The families, small: what compiles depends on the operations, not on their sizes."""
 FULL_SIZE = {"NesT-T 224, batch 64": Case("nest_tiny_s196_224", batch=64, fields={"stochastic_depth_drop": 0.2})}
@@ -72,22 +80,28 @@ def trainer_of(case: Case) -> Trainer:
         def prepare(sent: tuple[tf.Tensor, tf.Tensor], labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return recipe.finish(sent[0], labels, sent[1], model.num_classes)
 
-    trainer = Trainer(model, clip_norm=1.0, prepare=prepare, **case.trainer)
+    is_lit = isinstance(model, keras_nest.LiT)
+    trainer = (ContrastiveTrainer if is_lit else Trainer)(model, clip_norm=1.0, **case.trainer)
+    trainer.prepare = prepare
     schedule = keras_nest.training.WarmupDecay(1e-3, steps_per_epoch=100, num_epochs=10, warmup_epochs=1)
     average = {"use_ema": True, "ema_momentum": 0.999}
     if case.optimizer == "adamw":
         optimizer = AdamW(schedule, weight_decay=0.05, **average)
     else:
         optimizer = Momentum(schedule, accumulator_dtype="bfloat16", **average)
-    trainer.compile(optimizer, cross_entropy, metrics=[accuracy])
+    objective = {} if is_lit else {"loss": cross_entropy, "metrics": [accuracy]}
+    trainer.compile(optimizer, **objective)
     return trainer
 
 
 def batch_of(case: Case, trainer: Trainer) -> tuple[Any, tf.Tensor]:
-    """A batch of zeros: images, or with `on_device` uint8 images and keys; and labels."""
+    """A batch of zeros: images, with `on_device` uint8 images and keys, for LiT images and tokens; and labels."""
     shape, labels = (case.batch, *trainer.model.image_size, 3), tf.zeros((case.batch,), tf.int32)
     if case.on_device:
         return (tf.zeros(shape, tf.uint8), tf.zeros((case.batch, 2), tf.int64)), labels
+    if isinstance(trainer.model, keras_nest.LiT):
+        tokens = tf.zeros((case.batch, trainer.model.text_model.max_len), tf.int32)
+        return {"images": tf.zeros(shape), "tokens": tokens}, labels
     return tf.zeros(shape), labels
 
 

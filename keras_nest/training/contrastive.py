@@ -122,9 +122,13 @@ def _with_matches(data: Any) -> tuple[Any, tf.Tensor]:
     """A replica's batch, and int32 (b, B): 2 where a text is an image's own, 1 where it has the same tokens, else 0."""
     inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
     tokens = tf.cast(inputs["tokens"], tf.float32)
-    size = tf.shape(tokens)[0]
     replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
     everything = gather(tokens)
     same = tf.reduce_all(tokens[:, None] == everything[None], axis=-1)
-    own = replica * size + tf.range(size)
-    return inputs, tf.cast(same, tf.int32) + tf.one_hot(own, tf.shape(everything)[0], dtype=tf.int32)
+    own = replica * _rows(tokens) + tf.range(_rows(tokens))
+    return inputs, tf.cast(same, tf.int32) + tf.one_hot(own, _rows(everything), dtype=tf.int32)
+
+
+def _rows(values: tf.Tensor) -> int | tf.Tensor:
+    """Number of rows; TPUs want to know it beforehand."""
+    return values.shape[0] or tf.shape(values)[0]
