@@ -10,8 +10,10 @@ from rich.table import Table
 from keras_nest import registry
 from keras_nest.console import console, print_facts, run
 from keras_nest.data import command as data
+from keras_nest.explain import command as explain
 from keras_nest.models import read_model
 from keras_nest.predict import command as predict
+from keras_nest.zero_shot import command as zero_shot
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     answers = commands.add_parser("predict", help="the most probable classes of images")
     predict.add_arguments(answers)
     answers.set_defaults(command=predict.main)
+    texts = commands.add_parser(
+        "zero-shot", help="which of some texts fits an image", description=zero_shot.DESCRIPTION
+    )
+    zero_shot.add_arguments(texts)
+    texts.set_defaults(command=zero_shot.main)
+    reasons = commands.add_parser(
+        "explain", help="where in an image an answer comes from", description=explain.DESCRIPTION
+    )
+    explain.add_arguments(reasons)
+    reasons.set_defaults(command=explain.main)
     pictures = commands.add_parser("data", help="facts, augmented images and speed of a data set and a recipe")
     data.add_arguments(pictures)
     pictures.set_defaults(command=data.main)

@@ -3,6 +3,7 @@
 from keras_nest.layers.attention import MultiHeadAttention, MultiQueryAttention
 from keras_nest.layers.bert import BertEmbedder, BertEncoder, BertLayer, BertSelfAttention
 from keras_nest.layers.block_aggregation import ConvPool
+from keras_nest.layers.block_deaggregation import BlockDeaggregation, TokensToImages
 from keras_nest.layers.dense_general import DenseGeneral
 from keras_nest.layers.embeddings import PatchEmbedding, PositionEmbedding
 from keras_nest.layers.encoder import EncoderNDBlock, MlpBlock
@@ -22,6 +23,7 @@ __all__ = [
     "BertEncoder",
     "BertLayer",
     "BertSelfAttention",
+    "BlockDeaggregation",
     "BlockImages",
     "ChannelNorm",
     "ClassToken",
@@ -48,6 +50,7 @@ __all__ = [
     "Temperature",
     "TextPositions",
     "TokenEmbedding",
+    "TokensToImages",
     "TokensToMap",
     "UnblockImages",
 ]

@@ -4,6 +4,7 @@ from keras_nest.models.base import ImageModel, read_model
 from keras_nest.models.lit import LiT
 from keras_nest.models.mixer import MlpMixer
 from keras_nest.models.nest import NesT
+from keras_nest.models.nest_generator import NesTGenerator
 from keras_nest.models.resnet import ResNet
 from keras_nest.models.text import Bert, TextModel, TextTransformer
 from keras_nest.models.vit import VisionTransformer
@@ -15,6 +16,7 @@ __all__ = [
     "LiT",
     "MlpMixer",
     "NesT",
+    "NesTGenerator",
     "ResNet",
     "TextModel",
     "TextTransformer",

@@ -2,10 +2,9 @@
 
 import pathlib
 import tempfile
+from typing import Protocol
 
 import tensorflow as tf
-
-from keras_nest.training.trainer import Trainer
 
 KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
@@ -13,6 +12,14 @@ KEPT = 2
 
 class UnreadableError(OSError):
     """None of the checkpoints of a training can be read."""
+
+
+class Stateful(Protocol):
+    """What can be saved and restored."""
+
+    @property
+    def state(self) -> dict[str, list[tf.Variable]]:
+        """Variables by kind."""
 
 
 class Checkpoints:
@@ -27,13 +34,9 @@ class Checkpoints:
         chief: whether this process writes them; the others take part and throw theirs away.
     """
 
-    def __init__(self, directory: pathlib.Path, trainer: Trainer, chief: bool = True) -> None:
+    def __init__(self, directory: pathlib.Path, trainer: Stateful, chief: bool = True) -> None:
         self._directory = directory
-        variables = {
-            "model": [variable.value for variable in trainer.model.variables],
-            "optimizer": [variable.value for variable in trainer.optimizer.variables],
-        }
-        self._checkpoint = tf.train.Checkpoint(**variables)
+        self._checkpoint = tf.train.Checkpoint(**trainer.state)
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), KEPT)
         self._is_chief = chief
 

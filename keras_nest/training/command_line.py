@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from keras_nest.training.config import COMMON, INFERENCE_TIME, NEST, VIT
+from keras_nest.training.config import COMMON, GAN, INFERENCE_TIME, NEST, VIT
 from keras_nest.training.strategies import STRATEGIES
 
 _HELP = """\
@@ -84,6 +84,7 @@ def _help(program: str) -> str:
         "Fields of those that count in steps (ViT, Mixer, AugReg)": VIT,
         "Fields of both": COMMON,
         "Fields of those that measure the speed of a model": INFERENCE_TIME,
+        "Fields of those that train a generator": GAN,
     }
     fields = (textwrap.fill(f"{words}: {', '.join(group)}.", 110) for words, group in groups.items())
     return _HELP.format(program=program, strategies=", ".join(STRATEGIES), fields="\n\n".join(fields))

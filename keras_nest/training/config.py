@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from keras_nest.hints import did_you_mean
 
 COMMON: dict[str, Any] = {
-    "trainer": "train",  # or "inference_time", which has the fields of INFERENCE_TIME
+    "trainer": "train",  # or "inference_time" or "gan", which have the fields of INFERENCE_TIME and GAN
     "model_name": None,  # as keras_nest.create_model takes it
     "model": {},  # further fields of the model
     "dataset": None,  # as keras_nest.data.load takes it: "digits", a directory, or a data set of TFDS
@@ -30,6 +30,11 @@ COMMON: dict[str, Any] = {
     "reinit_head": None,  # "zero_all": start with a head of zeros instead of the checkpoint's
     "freeze": (),  # layers that stay as they are, by patterns of their paths such as "EncoderNDBlock_*"
     "ema_decay": 0.0,  # share that the average of the weights keeps each step; the average is what is kept
+    "vocab": "",  # this and the next four are of LiT: file with the vocabulary of the text tower
+    "image_tower": "",  # .keras file or directory of a run; takes the place of LiT's own, without its head
+    "lock_image": True,  # keep the image tower as it is
+    "templates": ("{}",),  # captions of data sets with classes; {} stands for the text of a class
+    "class_texts": (),  # texts of the classes in their order; () are their names
     "sam_rho": 0.0,  # radius of sharpness-aware minimisation
     "gsam_rho_min": None,  # radius at the lowest learning rate
     "gsam_alpha": 0.0,
@@ -102,6 +107,30 @@ INFERENCE_TIME: dict[str, Any] = {
     "num_classes": 0,
     "image_size": 0,
 }
+GAN: dict[str, Any] = {
+    "trainer": "gan",
+    "model_name": "nest_generator_64",  # as keras_nest.models.nest_generator.create_generator takes it
+    "model": {},  # further fields of the generator
+    "discriminator": {},  # fields of keras_nest.training.gan.Discriminator
+    "dataset": None,  # as for COMMON
+    "tfds_data_dir": None,
+    "total_steps": None,  # updates of each of the two
+    "batch": 64,
+    "learning_rate": 3e-4,  # of the generator, constant
+    "discriminator_learning_rate": 1e-3,  # likewise
+    "beta_1": 0.0,  # of Adam
+    "beta_2": 0.99,
+    "r1_gamma": 0.1,  # weight of the penalty on the discriminator's gradient at real images
+    "r1_every": 8,  # steps from one penalty to the next, which counts so many times
+    "max_shift": 0,  # pixels by which all that the discriminator sees is moved at random
+    "ema_decay": 0.999,  # share that the average of the generator's weights keeps each step; the average is kept
+    "progress_every": 100,  # steps from one row of the history to the next
+    "sample_every": 500,  # steps from one picture of samples to the next
+    "checkpoint_every": 500,
+    "dtype_policy": "float32",
+    "jit_compile": "auto",
+    "seed": 0,  # of initial weights, order, noise and shifts
+}
 _ONLY_VIT = set(VIT) - set(NEST)
 _POSITIVE = (
     "num_epochs",
@@ -111,11 +140,13 @@ _POSITIVE = (
     "total_steps",
     "accum_steps",
     "eval_per_epochs",
+    "r1_every",
+    "sample_every",
 )
 _PP = ("train", "test", "crop", "resize")  # the last is accepted; the reference does not use it
 _POSITIVE_OF_TIMES = ("steps", "batch", "num_classes", "image_size")
 _CHOICES = {
-    "trainer": ("train", "inference_time"),
+    "trainer": ("train", "inference_time", "gan"),
     "loss": ("softmax", "sigmoid"),
     "transfer": ("float32", "uint8"),
     "reinit_head": (None, "", "zero_all"),
@@ -129,8 +160,8 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> ConfigDict:
     """The complete configuration: what is given, and defaults for the rest.
 
     Args:
-        config: fields of `COMMON` and of either `NEST` or `VIT`, or those of `INFERENCE_TIME`. Required are model_name,
-            dataset, and num_epochs or total_steps.
+        config: fields of `COMMON` and of either `NEST` or `VIT`, or those of `INFERENCE_TIME` or `GAN`. Required are
+            model_name, dataset, and num_epochs or total_steps.
 
     Returns:
         A locked copy.
@@ -162,9 +193,16 @@ def times_inference(config: Mapping[str, Any] | ConfigDict) -> bool:
     return "inference_time" in (config.get("trainer"), config.get("train"))
 
 
+def plays_gan(config: Mapping[str, Any] | ConfigDict) -> bool:
+    """Whether a configuration trains a generator against a discriminator."""
+    return config.get("trainer") == "gan"
+
+
 def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     if times_inference(given):
         return INFERENCE_TIME
+    if plays_gan(given):
+        return GAN
     return {**COMMON, **(VIT if is_of_vit(given) else NEST)}
 
 
@@ -191,7 +229,7 @@ def _check(config: Mapping[str, Any]) -> None:
             known = " or ".join(map(repr, choices))
             raise ValueError(f"{field} is {config[field]!r}; it must be {known}.")
     if not times:
-        _check_ranges(config["seed"], config["ema_decay"], tuple(config["profile_steps"]))
+        _check_ranges(config["seed"], config["ema_decay"], tuple(config.get("profile_steps", ())))
     if config["dtype_policy"] not in ("float32", "mixed_bfloat16"):
         raise ValueError(
             f"dtype_policy is {config['dtype_policy']!r}; it must be 'float32' or 'mixed_bfloat16', since the loss "

@@ -2,9 +2,10 @@
 
 import csv
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 from keras_nest.files import atomic_output
@@ -36,12 +37,15 @@ class History:
         path: history.csv; None writes nothing.
         board: directory for TensorBoard; None writes nothing.
         step: rows of later steps, which a run wrote before it was broken off, are dropped.
+        columns: those that a row can have.
     """
 
-    def __init__(self, path: pathlib.Path | None, board: pathlib.Path | None, step: int) -> None:
+    def __init__(
+        self, path: pathlib.Path | None, board: pathlib.Path | None, step: int, columns: Sequence[str] = COLUMNS
+    ) -> None:
         known = read_history(path) if path is not None and path.exists() else []
         self.rows = [row for row in known if row["step"] <= step]
-        self._path = path
+        self._path, self._columns = path, columns
         self._writer = tf.summary.create_file_writer(str(board)) if board is not None else None
 
     @property
@@ -53,12 +57,19 @@ class History:
         """Adds a row and writes it."""
         self.rows.append(row)
         if self._path is not None:
-            write_history(self._path, self.rows)
+            write_history(self._path, self.rows, self._columns)
         if self._writer is not None:
             with self._writer.as_default(int(row["step"])):
                 for name, value in row.items():
                     if name not in ("step", "seconds"):
                         tf.summary.scalar(_board_name(name), value)
+            self._writer.flush()
+
+    def show(self, name: str, picture: np.ndarray, step: int) -> None:
+        """Shows a picture, uint8 (H, W, C), in TensorBoard."""
+        if self._writer is not None:
+            with self._writer.as_default(step):
+                tf.summary.image(name, picture[None])
             self._writer.flush()
 
     def note_configuration(self, config: Mapping[str, Any]) -> None:
@@ -71,10 +82,10 @@ class History:
             api.hparams(dict(_flat(config)))
 
 
-def write_history(path: pathlib.Path, rows: list[Row]) -> None:
+def write_history(path: pathlib.Path, rows: list[Row], columns: Sequence[str] = COLUMNS) -> None:
     """Writes rows as CSV."""
     with atomic_output(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
 

@@ -4,7 +4,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -13,14 +13,17 @@ from keras_nest import console
 from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.training import command_line, run_directory
 from keras_nest.training.checkpoints import UnreadableError
-from keras_nest.training.config import times_inference
+from keras_nest.training.config import plays_gan, times_inference
 from keras_nest.training.experiment import Experiment
+from keras_nest.training.gan.experiment import GanExperiment, prepare_gan
 from keras_nest.training.inference_time import InferenceTime
 from keras_nest.training.loop import NotFiniteError
 from keras_nest.training.prepare import Config, prepare
 from keras_nest.training.strategies import is_chief
 
 _INTERRUPTED = 130
+Task: TypeAlias = Experiment | GanExperiment | InferenceTime
+"""What a configuration asks for."""
 
 
 def main(
@@ -34,7 +37,7 @@ def main(
 
     A training that was broken off goes on from its last checkpoint; one that is finished is not repeated. The model is
     that of the last step; none is chosen by its test accuracy. With `trainer` "inference_time" the speed of a model is
-    measured instead, see `InferenceTime`.
+    measured instead, see `InferenceTime`; with "gan" a generator is trained, see `GanExperiment`.
 
     Args:
         config: what to train, on what, how; fields of `keras_nest.training.config`.
@@ -45,7 +48,7 @@ def main(
 
     Returns:
         The content of metrics.json: top1, top5 (shares), loss, examples, eval_images_per_second, parameters,
-        train_seconds, steps, epochs, seed; or that of inference_time.json.
+        train_seconds, steps, epochs, seed; or those of a generator, or that of inference_time.json.
 
     Raises:
         ValueError: a field has no meaning.
@@ -66,7 +69,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: program name and arguments; None takes those of the process.
     """
-    ready: list[Experiment | InferenceTime] = []
+    ready: list[Task] = []
 
     def get_ready() -> None:
         ready.append(_get_ready(*command_line.parse(sys.argv if argv is None else argv)))
@@ -76,13 +79,17 @@ def run(argv: Sequence[str] | None = None) -> None:
     (task,) = ready
     if isinstance(task, InferenceTime):
         console.print_facts(f"Results in {task.workdir}", task.execute())
+    elif isinstance(task, GanExperiment):
+        _play(task)
     else:
         _train(task)
 
 
-def _get_ready(config: Config, workdir: str | pathlib.Path, overwrite: bool, *where: Any) -> Experiment | InferenceTime:
+def _get_ready(config: Config, workdir: str | pathlib.Path, overwrite: bool, *where: Any) -> Task:
     if times_inference(config):
         return InferenceTime(config, workdir, overwrite)
+    if plays_gan(config):
+        return prepare_gan(config, workdir, overwrite, *where)
     return prepare(config, workdir, overwrite, *where)
 
 
@@ -98,13 +105,7 @@ def _train(experiment: Experiment) -> None:
         finished = f"{experiment.workdir} holds this run, finished; --overwrite starts it anew."
         print(finished if metrics else experiment.description, flush=True)
     try:
-        metrics = metrics or experiment.execute()
-    except KeyboardInterrupt:
-        print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
-        raise SystemExit(_INTERRUPTED) from None
-    except (NotFiniteError, UnreadableError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        metrics = metrics or _executed(experiment)
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
         if experiment.strategy.num_replicas_in_sync == 1:
             raise
@@ -112,6 +113,25 @@ def _train(experiment: Experiment) -> None:
         raise SystemExit(1) from None
     if chief:
         console.print_facts(f"Results in {experiment.workdir}", command_line.results(metrics))
+
+
+def _play(experiment: GanExperiment) -> None:
+    """Trains a generator; what goes wrong is told as in `_train`."""
+    print(experiment.description, flush=True)
+    metrics = run_directory.results(experiment.workdir) or _executed(experiment)
+    console.print_facts(f"Results in {experiment.workdir}", metrics)
+
+
+def _executed(experiment: Experiment | GanExperiment) -> dict[str, Any]:
+    """The results; ends the process if it is interrupted, or if something went wrong that one sentence tells."""
+    try:
+        return experiment.execute()
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
+        raise SystemExit(_INTERRUPTED) from None
+    except (NotFiniteError, UnreadableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def profile(model: keras.Model) -> dict[str, int]:

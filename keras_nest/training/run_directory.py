@@ -13,8 +13,12 @@ from keras_nest.files import atomic_output, remove_partial
 CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
 CONFUSION, METRICS, CLASSES = "confusion.png", "metrics.json", "classes.txt"
 CHECKPOINTS, BOARD = "checkpoints", "tensorboard"
+# Of a generator: the model, pictures of samples on the way, and the last of them.
+GENERATOR, SAMPLES, LAST_SAMPLES = "generator.keras", "samples", "samples.png"
+# Of a LiT: the vocabulary, under the suffix that says what kind it is.
+VOCABULARY, VOCABULARIES = "vocab", ("vocab.txt", "vocab.model")
 # The metrics are written last: where they lie, the run is finished.
-FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, CLASSES, METRICS)
+FILES = (CONFIG, MODEL, GENERATOR, HISTORY, CURVES, CONFUSION, LAST_SAMPLES, CLASSES, *VOCABULARIES, METRICS)
 
 
 def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> None:
@@ -45,7 +49,7 @@ def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
         if differences:
             raise FileExistsError(f"{workdir} belongs to another run ({differences}); {remedy}")
         return
-    for name, content in ((MODEL, "a model"), (CHECKPOINTS, "checkpoints")):
+    for name, content in ((MODEL, "a model"), (GENERATOR, "a generator"), (CHECKPOINTS, "checkpoints")):
         if (workdir / name).exists():
             raise FileExistsError(f"{workdir} holds {content} already, without {CONFIG}; {remedy}")
 
@@ -58,7 +62,7 @@ def claim(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
     if overwrite:
         for name in FILES:
             (workdir / name).unlink(missing_ok=True)
-        for name in (CHECKPOINTS, BOARD):
+        for name in (CHECKPOINTS, BOARD, SAMPLES):
             shutil.rmtree(workdir / name, ignore_errors=True)
     remove_partial(workdir)
     write_json(workdir / CONFIG, stated)
