@@ -91,7 +91,7 @@ def test_shell_recipes(directory):
     )
     text = text.replace("--model R26_S_32", f"--model R26_S_32 --index {INDEX}")
     lines = [command.split("  #")[0] for command in text.splitlines() if command]
-    assert len(lines) == 13
+    assert len(lines) == 14
     outputs = [run(["bash", "-c", line], directory) for line in lines]
     assert (directory / "checkpoints" / "ViT-B_16.npz").exists()
     assert "R26_S_32-i21k-300ep-lr_0.001-aug_medium2" in outputs[1]
@@ -107,6 +107,7 @@ def test_shell_recipes(directory):
     assert re.search(r"top-1 accuracy .* 9\d\.\d+", outputs[10])
     assert (directory / "answers" / "words" / "picture.png").exists()
     assert "zero_shot" in outputs[12]
+    assert (directory / "answers" / "why" / "picture.png").exists()
 
 
 def test_table_of_models_is_what_was_measured():

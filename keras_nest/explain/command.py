@@ -2,7 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,8 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Prints, and draws if asked to, where the answer for each image comes from.
 
+    Returns:
+        0, or 1 if an image could not be read.
+
     Raises:
-        ValueError: the method is not for this model, there is no such class, or an image cannot be read.
+        ValueError: the method is not for this model, or there is no such class.
         OSError: model or images are not there, or a picture exists.
         ModuleNotFoundError: pictures need matplotlib.
     """
@@ -62,9 +67,9 @@ def main(args: argparse.Namespace) -> int:
     predictor, prepare = of_trained(trained), preprocessor(trained.model)
     target = None if args.target is None else find_class(args.target, predictor)
     explain = METHODS[args.method](trained.model)
-    rows = []
-    for path in paths:
-        image = read_image(path)
+    rows: list[tuple[dict[str, Any], Finding]] = []
+    broken: list[str] = []
+    for path, image in _images(paths, broken):
         (shares,) = predictor.probabilities([image])
         index = int(np.argmax(shares)) if target is None else target
         finding = explain(prepare(image), view_of(image, prepare), index)
@@ -75,7 +80,18 @@ def main(args: argparse.Namespace) -> int:
         answer = {"class": index, "label": predictor.name_of(index), "probability": float(shares[index])}
         rows.append(({"image": str(path), "method": args.method, **answer}, finding))
     (_print_json if args.json else _print_table)(rows)
-    return 0
+    for message in broken:
+        print(f"error: {message}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _images(paths: Sequence[pathlib.Path], broken: list[str]) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
+    """Images that can be read; of the others `broken` gets a sentence."""
+    for path in paths:
+        try:
+            yield path, read_image(path)
+        except (ValueError, OSError) as error:
+            broken.append(str(error))
 
 
 def find_class(target: str, predictor: Predictor) -> int:
@@ -99,10 +115,9 @@ def find_class(target: str, predictor: Predictor) -> int:
 
 
 def _answers(predictor: Predictor, shares: np.ndarray, index: int) -> list[tuple[str, float]]:
-    """The most probable classes, and the explained one where it is not among them."""
-    best = np.argsort(-shares, kind="stable")[:_SHOWN].tolist()
-    best = best if index in best else [*best[: _SHOWN - 1], index]
-    return [(predictor.name_of(k), float(shares[k])) for k in best]
+    """The explained class, and the most probable of the others."""
+    others = [k for k in np.argsort(-shares, kind="stable").tolist() if k != index]
+    return [(predictor.name_of(k), float(shares[k])) for k in (index, *others[: _SHOWN - 1])]
 
 
 def _print_table(rows: Sequence[tuple[dict[str, Any], Finding]]) -> None:

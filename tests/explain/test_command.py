@@ -129,6 +129,15 @@ def test_bad_input(capsys, files, model, arguments, message):
     assert len(err.splitlines()) == 1
 
 
+def test_images_that_cannot_be_read_are_told_and_the_others_explained(capsys, files, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    code, out, err = explain(capsys, tmp_path / "broken.png", files["photo"], "--model", files["nest"])
+    assert code == 1
+    assert "photo.png" in out
+    assert len(err.splitlines()) == 1
+    assert "broken.png" in err
+
+
 def test_a_name_comes_before_an_index(capsys, files):
     _, out, _ = explain(capsys, files["photo"], "--model", files["nest"], "--class", "7", "--json")
     assert json.loads(out)["class"] == 3
