@@ -84,6 +84,7 @@ def test_it_trains(directory):
     assert sum(moved) >= len(paths) > 20
 
 
+@pytest.mark.slow
 def test_frozen(nest, directory):
     layer = HubLayer(directory)
     model, before = around(layer), values(layer)

@@ -18,10 +18,8 @@ from conversion.flax_reference import NesT, ViTFlaxNesT, for_config, nest
 from tests.golden import loading, synthetic
 from tests.golden.loading import Case
 
+pytestmark = pytest.mark.slow
 FULL_SIZE = [*loading.VARIANTS, *loading.AT_384, "vit_flax_readme"]
-ALL_BUT_ONE_SLOW = [
-    pytest.param(name, marks=[] if name == "nest_tiny_s196_224" else pytest.mark.slow) for name in FULL_SIZE
-]
 ALL_SHAPES = [*loading.SMALL, *loading.VARIANTS, loading.AT_384[0], *loading.VIT_FLAX, "vit_flax_readme"]
 FINAL_NORM = {"LN": "LayerNorm_0", "BN": "BatchNorm_0", "GN": "GroupNorm_0"}
 ZERO_GRADIENT_NOISE = 1e-6
@@ -175,7 +173,7 @@ def test_logits(name):
     np.testing.assert_allclose(predict(case)[0], case.expected["logits"], 0, 2e-5)
 
 
-@pytest.mark.parametrize("name", ALL_BUT_ONE_SLOW)
+@pytest.mark.parametrize("name", FULL_SIZE)
 def test_full_size_model(name):
     case = loading.case(name)
     logits, intermediates = predict(case, quick=False)

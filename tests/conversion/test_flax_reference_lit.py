@@ -12,12 +12,11 @@ from conversion.flax_reference import for_config
 from tests.conversion.test_flax_reference import QUICK_COMPILATION, by_name, exact_arithmetic
 from tests.golden import lit_loading, synthetic
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["exact_arithmetic"]  # a fixture that this module uses by having it
 
 EMBEDDINGS = 5e-6
-SLOW = [
-    pytest.param(name, marks=[] if name == "LiT-L16Ti_text" else pytest.mark.slow) for name in lit_loading.FULL_SIZE
-]
 
 
 def contrastive_loss(embeddings):
@@ -60,7 +59,7 @@ class TestTinyModels:
             np.testing.assert_allclose(ours[path], expected, 0, 5e-6, err_msg=path)
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", lit_loading.FULL_SIZE)
 def test_full_size_model(name):
     case = lit_loading.case(name)
     text = case.config["text_model"]

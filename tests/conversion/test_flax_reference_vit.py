@@ -15,10 +15,10 @@ from tests.conversion.test_flax_reference import QUICK_COMPILATION, by_name, exa
 from tests.golden import synthetic, vit_loading
 from tests.golden.vit_loading import Case
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["exact_arithmetic"]  # a fixture that this module uses by having it
 
-FAST = ("ViT-Ti_16",)
-FULL_SIZE = [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in vit_loading.FULL_SIZE]
 # Rounding reaches 7e-5, 1e-4 and 5e-4 in the encoder output of the ResNets that are listed.
 TOLERANCES = dict.fromkeys(vit_loading.FULL_SIZE, 5e-5) | {
     "R26+ViT-S_32": 2e-4,
@@ -92,7 +92,7 @@ def test_tiny_model_gradients(name):
         np.testing.assert_allclose(images if path == "images" else actual[path], expected, 0, atol, err_msg=path)
 
 
-@pytest.mark.parametrize("name", FULL_SIZE)
+@pytest.mark.parametrize("name", vit_loading.FULL_SIZE)
 def test_full_size_model(name):
     case, tolerance = vit_loading.case(name), TOLERANCES[name]
     logits, outputs = predict(case, quick=False)

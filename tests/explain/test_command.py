@@ -95,8 +95,9 @@ def test_json_of_the_other_methods(capsys, models, files):
 @pytest.mark.parametrize(
     ("model", "method"), [("nest", "gradcat"), ("nest", "attention"), ("nest", "cam"), ("vit", "attention")]
 )
-def test_pictures_differ_with_the_method(capsys, files, tmp_path, model, method):
-    asked = [files["photo"], "--model", files[model], "--method", method, "--save", tmp_path]
+def test_pictures_differ_with_the_method(capsys, files, tmp_path, monkeypatch, model, method):
+    monkeypatch.chdir(files["photo"].parent)  # so that the path fits into a line of the table
+    asked = ["photo.png", "--model", files[model], "--method", method, "--save", tmp_path]
     code, out, _ = explain(capsys, *asked)
     assert code == 0
     assert "photo.png" in out
@@ -129,9 +130,10 @@ def test_bad_input(capsys, files, model, arguments, message):
     assert len(err.splitlines()) == 1
 
 
-def test_images_that_cannot_be_read_are_told_and_the_others_explained(capsys, files, tmp_path):
+def test_images_that_cannot_be_read_are_told_and_the_others_explained(capsys, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(files["photo"].parent)
     (tmp_path / "broken.png").write_bytes(b"no image")
-    code, out, err = explain(capsys, tmp_path / "broken.png", files["photo"], "--model", files["nest"])
+    code, out, err = explain(capsys, tmp_path / "broken.png", "photo.png", "--model", files["nest"])
     assert code == 1
     assert "photo.png" in out
     assert len(err.splitlines()) == 1

@@ -37,6 +37,7 @@ def run(capsys, monkeypatch):
     return run_here
 
 
+@pytest.mark.slow
 def test_as_a_module(tmp_path):
     command = [sys.executable, "-m", "export", "nest_tiny", "--format", "saved_model", "--output", tmp_path / "out"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

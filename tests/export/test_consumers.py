@@ -1,6 +1,5 @@
 """Every program that takes a SavedModel gives the numbers of the Keras model."""
 
-import functools
 import json
 import pathlib
 import subprocess
@@ -13,9 +12,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 import keras_nest
 from tests.export import toys
 
+pytestmark = pytest.mark.slow
 BATCHES = (1, 2, 7)
-FAST, SLOW = ("nest",), tuple(family for family in toys.FAMILIES if family != "nest")
-families = pytest.mark.parametrize("family", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+families = pytest.mark.parametrize("family", toys.FAMILIES)
 WITH_FILES = ["signature", "session", "saved_model_cli", "C API"]
 EVERYWHERE = ["saved_model.load", "hub.load", "OpenVINO", *WITH_FILES]
 
@@ -32,21 +31,18 @@ def tensors(folder):
 
 @pytest.fixture(scope="module")
 def answers(published, tmp_path_factory):
-    """Gives what the consumers say about a family, CONSUMER/INPUT -> array; two processes for all of a group."""
+    """Gives what the consumers say about a family, CONSUMER/INPUT -> array; two processes for all."""
 
-    @functools.cache
-    def of_group(families):
-        scratch = tmp_path_factory.mktemp("consumers")
-        arrays = {f"images_{batch}": toys.pixels(batch) for batch in BATCHES}
-        np.savez(scratch / "in.npz", files=np.array(toys.image_files()), labels=np.arange(7), **arrays)
-        folders = {family: published(family)[1] for family in families}
-        (scratch / "tensors.json").write_text(json.dumps({name: tensors(folder) for name, folder in folders.items()}))
-        run("consume.py", "in.npz", "python.npz", *folders.values(), cwd=scratch)
-        run("consume_natively.py", "in.npz", "tensors.json", "native.npz", *folders.values(), cwd=scratch)
-        return dict(np.load(scratch / "python.npz")) | dict(np.load(scratch / "native.npz"))
+    scratch = tmp_path_factory.mktemp("consumers")
+    arrays = {f"images_{batch}": toys.pixels(batch) for batch in BATCHES}
+    np.savez(scratch / "in.npz", files=np.array(toys.image_files()), labels=np.arange(7), **arrays)
+    folders = {family: published(family)[1] for family in toys.FAMILIES}
+    (scratch / "tensors.json").write_text(json.dumps({name: tensors(folder) for name, folder in folders.items()}))
+    run("consume.py", "in.npz", "python.npz", *folders.values(), cwd=scratch)
+    run("consume_natively.py", "in.npz", "tensors.json", "native.npz", *folders.values(), cwd=scratch)
+    found = dict(np.load(scratch / "python.npz")) | dict(np.load(scratch / "native.npz"))
 
     def of_family(family):
-        found = of_group(FAST if family in FAST else SLOW)
         return {key.removeprefix(f"{family}/"): value for key, value in found.items() if key.startswith(family)}
 
     return of_family

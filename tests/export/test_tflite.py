@@ -81,6 +81,7 @@ def test_a_pyramid_keeps_its_names(small_nest, images, tmp_path):
     assert [text(output, 0) for output in metadata(tmp_path / "float32.tflite", 3, 0, 3)] == ["P1", "P2"]
 
 
+@pytest.mark.slow
 def test_the_other_nest_is_one_partition(images, tmp_path):
     preprocessing = {"mean": [0.5] * 3, "std": [0.5] * 3}
     model = keras_nest.ViTFlaxNesT(16, 2, 16, 2, 2, block_repeats=1, num_classes=10, preprocessing=preprocessing)
@@ -110,6 +111,7 @@ def test_vit_and_mixer_are_one_partition(name, fields, images, tmp_path):
     check_float32(model, images(2), tmp_path)
 
 
+@pytest.mark.slow
 def test_mixed_precision_becomes_float32(model, small_nest, images, tmp_path):
     to_tflite(small_nest(dtype="mixed_bfloat16"), tmp_path, ["float32"])
     assert_same(TFLiteModel(tmp_path / "float32.tflite")(images(1)), expected(model, images(1)))
@@ -130,6 +132,7 @@ def written(model, images, tmp_path_factory):
     return folder, rows
 
 
+@pytest.mark.slow
 def test_the_rows_are_the_files_and_the_reports(written):
     folder, rows = written
     assert [row["precision"] for row in rows] == list(PRECISIONS)
@@ -148,6 +151,7 @@ def test_the_rows_are_the_files_and_the_reports(written):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.slow
 def test_the_report_tells_how_far_a_file_is_from_the_model(precision, model, written, images):
     row = written[1][PRECISIONS.index(precision)]
     outputs, wanted = TFLiteModel(written[0] / row["file"])(images(9))["logits"], expected(model, images(9))
@@ -158,6 +162,7 @@ def test_the_report_tells_how_far_a_file_is_from_the_model(precision, model, wri
     assert row["max_abs_diff"] < exactness * max(1, row["largest"])
 
 
+@pytest.mark.slow
 def test_the_report_tells_what_the_delegate_took(written):
     counts = [(row["ops"], row["xnnpack_ops"], row["xnnpack_partitions"]) for row in written[1]]
     for ops, taken, partitions in counts[:3]:
@@ -174,6 +179,7 @@ def test_the_report_tells_what_the_delegate_took(written):
     assert not computed & set(delegate["inputs"])
 
 
+@pytest.mark.slow
 def test_labels_can_be_read_with_zipfile(written):
     for precision in PRECISIONS:
         with zipfile.ZipFile(written[0] / f"{precision}.tflite") as archive:
@@ -181,6 +187,7 @@ def test_labels_can_be_read_with_zipfile(written):
             assert archive.read("labels.txt").decode().split("\n") == NAMES
 
 
+@pytest.mark.slow
 def test_images_are_prepared_as_the_file_says(model, written):
     with zipfile.ZipFile(written[0] / "float32.tflite") as archive:
         preprocess = keras_nest.EvalPreprocessing(**json.loads(archive.read("preprocessing.json")))
@@ -216,6 +223,7 @@ def text(table, slot):
     return table.String(table.Pos + table.Offset(4 + 2 * slot)).decode()
 
 
+@pytest.mark.slow
 def test_metadata_takes_pixels_to_the_unit_interval(written):
     path = written[0] / "float32.tflite"
     assert text(metadata(path), 7) == "1.0.0"
@@ -231,12 +239,14 @@ def test_metadata_takes_pixels_to_the_unit_interval(written):
     assert (mean.tolist(), std.tolist()) == ([0.0], [255.0])
 
 
+@pytest.mark.slow
 def test_only_built_in_operations(written):
     for precision in PRECISIONS:
         model = schema.Model.GetRootAs((written[0] / f"{precision}.tflite").read_bytes())
         assert not any(model.OperatorCodes(i).CustomCode() for i in range(model.OperatorCodesLength()))
 
 
+@pytest.mark.slow
 def test_full_int8_has_no_floats(written):
     interpreter = TFLiteModel(written[0] / "int8.tflite").interpreter
     dtypes = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}
@@ -244,6 +254,7 @@ def test_full_int8_has_no_floats(written):
     assert {dtypes[tensor] for node in nodes for tensor in node["outputs"]} == {np.int8, np.uint8}
 
 
+@pytest.mark.slow
 def test_full_int8_takes_the_bytes_of_a_picture(written):
     runner = TFLiteModel(written[0] / "int8.tflite")
     (detail,) = runner.interpreter.get_input_details()
@@ -256,6 +267,7 @@ def test_full_int8_takes_the_bytes_of_a_picture(written):
     np.testing.assert_allclose(runner(pixels / np.float32(255))["logits"], logits, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_guide(written, tmp_path, monkeypatch, capsys):
     (recipe,) = [block for block in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if "Interpreter(" in block]
     shutil.copytree(written[0], tmp_path / "digits_tflite")
@@ -267,6 +279,7 @@ def test_the_recipe_of_the_guide(written, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() in NAMES
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_and_overwriting(model, images, tmp_path):
     (tmp_path / "float32.tflite").write_text("old")
     options = {"batch_size": 2, "representative": [images(3)], "overwrite": True}
@@ -325,6 +338,7 @@ def test_a_failing_conversion_leaves_everything_as_it_was(model, tmp_path, monke
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"float32.tflite": "old"}
 
 
+@pytest.mark.slow
 def test_runs_without_litert(written, images, monkeypatch):
     file = written[0] / "float32.tflite"
     with_litert = TFLiteModel(file)(images(3))["logits"]
@@ -335,6 +349,7 @@ def test_runs_without_litert(written, images, monkeypatch):
     np.testing.assert_allclose(model(images(3))["logits"], with_litert, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_says_what_is_wrong(written, images, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing.tflite does not exist"):
         TFLiteModel(tmp_path / "missing.tflite")

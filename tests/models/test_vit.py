@@ -196,7 +196,7 @@ class TestAsKerasModels:
         [
             (vit, {"num_layers": 1}),
             pytest.param(hybrid, {"num_layers": 1, "resnet_num_layers": (1,)}, marks=pytest.mark.slow),
-            (mixer, {"num_blocks": 1}),
+            pytest.param(mixer, {"num_blocks": 1}, marks=pytest.mark.slow),
         ],
     )
     def test_fit(self, create, fields):

@@ -82,6 +82,7 @@ def test_saved_models_that_are_no_classifiers(tmp_path, shape):
         open_predictor(tmp_path)
 
 
+@pytest.mark.slow
 def test_models_without_classes(tmp_path):
     model = keras_nest.create_model("nest_tiny", **{**SMALL, "num_classes": 0})
     model.save(tmp_path / "model.keras")

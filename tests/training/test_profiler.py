@@ -7,6 +7,7 @@ from keras_nest.training.main import main
 from tests.training import runs
 
 
+@pytest.mark.slow
 def test_profile_of_two_steps(tmp_path):
     main({**runs.CONFIG, "num_epochs": 1, "profile_steps": (3, 4)}, tmp_path / "run")
     profiles = list((tmp_path / "run" / "tensorboard" / "plugins" / "profile").rglob("*.xplane.pb"))
