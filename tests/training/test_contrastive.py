@@ -97,7 +97,11 @@ class TestGlobalBatch:
         assert abs(np.mean(halves) - whole) > 0.01
 
     @pytest.mark.parametrize(
-        ("locked", "options"), [(True, {}), (False, {"clip_norm": 0.1})], ids=["locked", "clipped"]
+        ("locked", "options"),
+        [
+            pytest.param(True, {}, id="locked"),
+            pytest.param(False, {"clip_norm": 0.1}, id="both, clipped", marks=pytest.mark.slow),
+        ],
     )
     def test_two_replicas_train_as_one_device(self, locked, options):
         one, _, expected = trained("one_device", locked, **options)
