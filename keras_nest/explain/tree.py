@@ -51,7 +51,7 @@ def gradcat(model: ImageModel, images: Any, class_index: Any = None, sign: float
     encoder layers take in, aggregated from the level below: further on, attention has moved what is found in one
     quadrant to all of them. Works under `tf.function`.
 
-    Source: NesT paper, section 3.3 and algorithm 1. It writes the product with a minus sign; asked for a digit among
+    Source: NesT paper, GradCAT. It writes the product with a minus sign; asked for a digit among
     others, the plus sign finds its block and the minus sign avoids it, see `benchmarks/gradcat.py`.
 
     Args:
