@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +93,8 @@ def test_tiny_model_gradients(name):
         np.testing.assert_allclose(images if path == "images" else actual[path], expected, 0, atol, err_msg=path)
 
 
-@pytest.mark.parametrize("name", vit_loading.FULL_SIZE)
+# The larger ones have the same modules, and the Keras models of all are compared with the same outputs.
+@pytest.mark.parametrize("name", [name for name in vit_loading.FULL_SIZE if not re.search("-[LH]_", name)])
 def test_full_size_model(name):
     case, tolerance = vit_loading.case(name), TOLERANCES[name]
     logits, outputs = predict(case, quick=False)

@@ -82,35 +82,36 @@ def weights(workdir):
     return keras.models.load_model(workdir / "model.keras").get_weights()
 
 
-@pytest.fixture(scope="module")
-def together(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "together"
-    with started(workdir, "--config.num_epochs=2") as workers:
-        return workdir, finish(workers)
+def test_two_machines(tmp_path):
+    """One training that nothing disturbs, to which all others are compared."""
+    together = tmp_path / "together"
+    with started(together, "--config.num_epochs=2") as workers:
+        spoken = finish(workers)
+    assert_both_end_cleanly_and_one_speaks(together, *spoken)
+    assert_the_same_as_on_one_machine(together, tmp_path / "alone")
+    assert_a_lost_machine_is_told_and_a_restart_goes_on(together, tmp_path / "lost")
 
 
-def test_both_end_cleanly_and_one_speaks(together):
-    workdir, ((output, errors, code), (other_output, other_errors, other_code)) = together
-    assert (code, errors) == (0, "")
-    assert (other_code, other_errors, other_output) == (0, "", "")
+def assert_both_end_cleanly_and_one_speaks(workdir, chief, other):
+    output, *rest = chief
+    assert rest == ["", 0]
+    assert other == ("", "", 0)
     assert "on 2 CPUs of 2 machines" in output
     assert {"model.keras", "metrics.json", "history.csv", "checkpoints"} < {path.name for path in workdir.iterdir()}
 
 
-def test_the_same_as_on_one_machine(together, tmp_path):
-    alone = tmp_path / "alone"
+def assert_the_same_as_on_one_machine(together, alone):
     line = command(alone, f"--config.per_device_batch_size={BATCH}", "--config.num_epochs=2", "--strategy=one_device")
     subprocess.run(line, cwd=ROOT, check=True, capture_output=True, timeout=300)
-    for ours, expected in zip(weights(together[0]), weights(alone), strict=True):
+    for ours, expected in zip(weights(together), weights(alone), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
-    for ours, expected in zip(history(together[0]), history(alone), strict=True):
+    for ours, expected in zip(history(together), history(alone), strict=True):
         assert {k: float(v or 0) for k, v in ours.items()} == pytest.approx(
             {k: float(v or 0) for k, v in expected.items()}, rel=1e-5, abs=1e-6
         )
 
 
-def test_a_lost_machine_is_told_and_a_restart_goes_on(together, tmp_path):
-    workdir = tmp_path / "lost"
+def assert_a_lost_machine_is_told_and_a_restart_goes_on(together, workdir):
     with started(workdir, "--config.num_epochs=2") as workers:
         wait_for(lambda: (workdir / "checkpoints" / "checkpoint").exists(), workers[0])
         workers[1].send_signal(signal.SIGKILL)
@@ -122,8 +123,8 @@ def test_a_lost_machine_is_told_and_a_restart_goes_on(together, tmp_path):
     assert not (workdir / "metrics.json").exists()
     with started(workdir, "--config.num_epochs=2") as workers:
         assert [code for _, _, code in finish(workers)] == [0, 0]
-    assert history(workdir) == history(together[0])
-    for ours, expected in zip(weights(workdir), weights(together[0]), strict=True):
+    assert history(workdir) == history(together)
+    for ours, expected in zip(weights(workdir), weights(together), strict=True):
         np.testing.assert_array_equal(ours, expected)
 
 
