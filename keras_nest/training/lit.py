@@ -1,5 +1,6 @@
 """What the training of a LiT has of its own: two towers, and captions instead of labels."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -61,6 +62,14 @@ def class_texts(config: ConfigDict, source: Source) -> tuple[str, ...]:
     return check_labels(texts)
 
 
+def with_class_texts(config: ConfigDict, source: Source) -> Source:
+    """The data set with the texts of its classes as their names, where the configuration gives some."""
+    if not config.class_texts:
+        return source
+    named = dataclasses.replace(source.info, class_names=class_texts(config, source))
+    return dataclasses.replace(source, info=named)
+
+
 def image_tower(config: ConfigDict) -> ImageModel | None:
     """The trained model that becomes the image tower, without its head; None if LiT has its own.
 
@@ -105,6 +114,8 @@ def _check(config: ConfigDict) -> None:
     """Refuses what has no meaning for a LiT."""
     if not config.vocab:
         raise ValueError("The configuration does not say vocab; a LiT needs the vocabulary file of its text tower.")
+    if config.image_tower and config.eval_only:
+        raise ValueError("eval_only needs a whole LiT; name it with init_checkpoint instead of image_tower.")
     if config.image_tower and (config.init_checkpoint or "image_model" in config.model):
         other = "init_checkpoint" if config.init_checkpoint else "model.image_model"
         raise ValueError(f"image_tower and {other} both say what the image tower is; give one of them.")

@@ -1,9 +1,8 @@
 """From a configuration to a training that can start."""
 
-import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -20,7 +19,7 @@ from keras_nest.training.config import resolve
 from keras_nest.training.contrastive import ContrastiveTrainer
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
-from keras_nest.training.lit import captions_of, class_texts, image_tower, lit_of
+from keras_nest.training.lit import captions_of, image_tower, lit_of, with_class_texts
 from keras_nest.training.models import model_of
 from keras_nest.training.objectives import LOSSES, accuracy
 from keras_nest.training.optimizers import create_optimizer
@@ -72,24 +71,15 @@ def prepare(
     stated = run_directory.as_json(fields) | {"global_batch_size": plan.batch_size}
     run_directory.check(directory, stated, overwrite)
     captions = captions_of(fields, source)
-    if captions and fields.class_texts:
-        named = dataclasses.replace(source.info, class_names=class_texts(fields, source))
-        source = dataclasses.replace(source, info=named)
+    source = with_class_texts(fields, source)
     published, usual_size = preprocessing_spec(image_tower(fields) or fields.model_name)
     size = _image_size(fields, usual_size)
     recipe = data.recipe_of(fields.to_dict(), source.info, size, published)
-    batches = functools.partial(data.train_batches, transfer=fields.transfer)
-    if captions:
-        batches = functools.partial(data.captioned_batches, captions=captions)
-    train = functools.partial(batches, source, recipe, size, plan.batch_size, fields.seed)
+    train = functools.partial(_batches(fields, captions), source, recipe, size, plan.batch_size, fields.seed)
     test = functools.partial(data.eval_batches, source, recipe, size, plan.eval_batch_size)
     with strategy.scope():
         keras.utils.set_random_seed(fields.seed)
-        model: ImageModel
-        if captions:
-            model = lit_of(fields, captions, size, dict(recipe.preprocessing))
-        else:
-            model = model_of(fields, source.info, size, recipe)
+        model = _model(fields, source, captions, size, recipe)
         trainer = _trainer(model, fields, plan, _finish(fields, recipe, source.info))
         averages = fields.ema_decay and not fields.eval_only
         kept = type(model).from_config(model.get_config()) if averages else model
@@ -106,6 +96,22 @@ def _image_size(config: ConfigDict, usual: Size) -> Size:
     """Size of the images: what the configuration says, or the published one of the model."""
     given = config.model.get("image_size") or config.get("input_size") or config.pp.get("crop")
     return as_size(given or usual)
+
+
+def _batches(config: ConfigDict, captions: data.Captions | None) -> Callable[..., data.TrainBatches]:
+    """What makes training batches."""
+    if captions:
+        return functools.partial(data.captioned_batches, captions=captions)
+    return functools.partial(data.train_batches, transfer=config.transfer)
+
+
+def _model(
+    config: ConfigDict, source: data.Source, captions: data.Captions | None, size: Size, recipe: data.Recipe
+) -> ImageModel:
+    """The model before its first step."""
+    if captions:
+        return lit_of(config, captions, size, dict(recipe.preprocessing))
+    return model_of(config, source.info, size, recipe)
 
 
 def _finish(config: ConfigDict, recipe: data.Recipe, info: data.DatasetInfo) -> Prepare | None:

@@ -148,6 +148,7 @@ class TestBadInput:
             ({"transfer": "uint8"}, "transfer is 'uint8'; for a LiT"),
             ({"mix": {"mixup_alpha": 0.8}}, "mix is {'mixup_alpha': 0.8}; for a LiT"),
             ({"image_tower": "tower.keras"}, "image_tower and model.image_model both"),
+            ({"image_tower": "tower.keras", "eval_only": True}, "eval_only needs a whole LiT"),
             (
                 {"model": {**CONFIG["model"], "text_model": {**TEXT, "out_dim": 16, "vocab_size": 21}}},
                 "has 22 tokens, but .* 21 rows",
