@@ -14,3 +14,15 @@ def pytest_configure(config):
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_collection_modifyitems(items):
+    """Minutes long, these go first, so that none of them is left to one worker while the other has nothing to do."""
+    longest = {
+        "test_demonstration",
+        "test_shell_recipes",
+        "test_python_recipes",
+        "test_twenty_kills",
+        "test_two_machines",
+    }
+    items.sort(key=lambda item: item.name not in longest)
