@@ -155,7 +155,8 @@ def _tflite(trained: Trained, args: argparse.Namespace) -> int:
     # TFLite's converter and interpreter are a load of their own.
     from export.tflite import to_tflite
 
-    options: dict[str, Any] = {"batch_size": args.batch_size or 1, "vocab": args.vocab}
+    options: dict[str, Any] = {"vocab": args.vocab}
+    options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
     if args.precision:
         options["precisions"] = _precisions(args)
     if args.representative:

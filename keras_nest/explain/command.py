@@ -17,7 +17,7 @@ from keras_nest.explain.methods import METHODS, Finding
 from keras_nest.explain.view import view_of
 from keras_nest.figures import picture_file
 from keras_nest.hints import did_you_mean
-from keras_nest.predict.command import picture_files
+from keras_nest.predict.command import add_model_arguments, picture_files
 from keras_nest.predict.images import find_images, read_image
 from keras_nest.predict.open import of_trained
 from keras_nest.predict.predictor import Predictor
@@ -33,15 +33,7 @@ _SHOWN = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `explain` on a parser."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or globs such as 'photos/*.jpg'")
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="M",
-        help=".keras file, directory of a training, or with --weights the name of a model",
-    )
-    parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model")
-    parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: those of the model)")
+    add_model_arguments(parser, ".keras file, directory of a training")
     parser.add_argument("--method", choices=METHODS, default="gradcat", help="default: %(default)s")
     parser.add_argument("--class", dest="target", metavar="C", help="name or index (default: the most probable one)")
     parser.add_argument("--save", metavar="DIR", help="write a picture of each image, DIR/NAME.png")

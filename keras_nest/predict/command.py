@@ -27,16 +27,22 @@ Answer: TypeAlias = tuple[int, str, float]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `predict` on a parser."""
+    add_model_arguments(parser, ".keras file, directory of a training, SavedModel, .tflite file")
+    add_answer_arguments(parser)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, kinds: str) -> None:
+    """Declares images and a model with its class names.
+
+    Args:
+        parser: takes the arguments.
+        kinds: of models, beside the name of one.
+    """
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or globs such as 'photos/*.jpg'")
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="M",
-        help=".keras file, directory of a training, SavedModel, .tflite file, or with --weights the name of a model",
-    )
+    model = f"{kinds}, or with --weights the name of a model"
+    parser.add_argument("--model", required=True, metavar="M", help=model)
     parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: those of the model)")
-    add_answer_arguments(parser)
 
 
 def add_answer_arguments(parser: argparse.ArgumentParser) -> None:

@@ -95,6 +95,7 @@ def test_options_are_handed_on(run, published, workdir, tmp_path, monkeypatch, a
     ("arguments", "sentence"),
     [
         (["saved_model", "--batch-size", "2"], "--batch-size has no meaning for --format saved_model; leave it out."),
+        (["tflite", "--batch-size", "0"], "batch_size is 0; it must be at least 1."),
         (["tflite", "--no-warm-up"], "--no-warm-up has no meaning for --format tflite; leave it out."),
         (
             ["saved_model", "--vocab", "v.txt"],
