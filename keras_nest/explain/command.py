@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import pathlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,8 @@ from keras_nest.explain.methods import METHODS, Finding
 from keras_nest.explain.view import view_of
 from keras_nest.figures import picture_file
 from keras_nest.hints import did_you_mean
-from keras_nest.predict.command import add_model_arguments, picture_files
-from keras_nest.predict.images import find_images, read_image
+from keras_nest.predict.command import add_model_arguments, picture_files, tell_broken
+from keras_nest.predict.images import find_images, read_images
 from keras_nest.predict.open import of_trained
 from keras_nest.predict.predictor import Predictor
 from keras_nest.preprocessing import preprocessor
@@ -61,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
     explain = METHODS[args.method](trained.model)
     rows: list[tuple[dict[str, Any], Finding]] = []
     broken: list[str] = []
-    for path, image in _images(paths, broken):
+    for path, image in read_images(paths, broken):
         (shares,) = predictor.probabilities([image])
         index = int(np.argmax(shares)) if target is None else target
         finding = explain(prepare(image), view_of(image, prepare), index)
@@ -72,18 +70,7 @@ def main(args: argparse.Namespace) -> int:
         answer = {"class": index, "label": predictor.name_of(index), "probability": float(shares[index])}
         rows.append(({"image": str(path), "method": args.method, **answer}, finding))
     (_print_json if args.json else _print_table)(rows)
-    for message in broken:
-        print(f"error: {message}", file=sys.stderr)
-    return 1 if broken else 0
-
-
-def _images(paths: Sequence[pathlib.Path], broken: list[str]) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
-    """Images that can be read; of the others `broken` gets a sentence."""
-    for path in paths:
-        try:
-            yield path, read_image(path)
-        except (ValueError, OSError) as error:
-            broken.append(str(error))
+    return tell_broken(broken)
 
 
 def find_class(target: str, predictor: Predictor) -> int:

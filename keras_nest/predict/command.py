@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from keras_nest.console import console
-from keras_nest.predict.images import find_images, read_image
+from keras_nest.predict.images import find_images, read_images
 from keras_nest.predict.open import open_predictor
 from keras_nest.predict.picture import save_picture
 from keras_nest.predict.predictor import Predictor
@@ -99,6 +99,11 @@ def answer(args: argparse.Namespace, open_model: Callable[[], Predictor]) -> int
         if pictures:
             save_picture(pictures[path], image, path.name, [answer[1:] for answer in answers], args.overwrite)
     (_print_json if args.json else _print_table)(rows)
+    return tell_broken(broken)
+
+
+def tell_broken(broken: Sequence[str]) -> int:
+    """Prints what was wrong with images to the standard error; returns 1 if there were any, else 0."""
     for message in broken:
         print(f"error: {message}", file=sys.stderr)
     return 1 if broken else 0
@@ -111,12 +116,7 @@ def _answers(
     starts = range(0, len(paths), args.batch)
     silent = len(paths) < _BAR_FROM or not console.is_terminal or args.json
     for start in track(starts, "predicting", console=console, transient=True, disable=silent):
-        images = {}
-        for path in paths[start : start + args.batch]:
-            try:
-                images[path] = read_image(path)
-            except (ValueError, OSError) as error:
-                broken.append(str(error))
+        images = dict(read_images(paths[start : start + args.batch], broken))
         if images:
             probabilities = predictor.probabilities(list(images.values()))
             for (path, image), row in zip(images.items(), probabilities, strict=True):

@@ -2,7 +2,7 @@
 
 import glob
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -66,3 +66,17 @@ def read_image(path: pathlib.Path | str) -> np.ndarray:
         raise ValueError(
             f"{path} cannot be read as an image; it must be a complete JPEG, PNG, BMP or GIF file."
         ) from None
+
+
+def read_images(paths: Iterable[pathlib.Path], broken: list[str]) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
+    """Files and their pixels as `read_image` gives them, one after another.
+
+    Args:
+        paths: of image files.
+        broken: gets a sentence on each file that cannot be read; the others go on.
+    """
+    for path in paths:
+        try:
+            yield path, read_image(path)
+        except (ValueError, OSError) as error:
+            broken.append(str(error))
