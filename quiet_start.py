@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import sys
 import urllib.request
 from collections.abc import Iterator
 
@@ -24,6 +25,11 @@ def quiet_start() -> Iterator[None]:
     finally:
         os.dup2(standard_error, 2)
         os.close(standard_error)
+
+
+def quiet_when_run() -> contextlib.AbstractContextManager[None]:
+    """`quiet_start` for a package that is being run with `python -m`; nothing where it is imported."""
+    return quiet_start() if sys.argv[:1] == ["-m"] else contextlib.nullcontext()
 
 
 def is_google_cloud() -> bool:

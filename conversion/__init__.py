@@ -4,12 +4,15 @@
 Orbax directories and `--verify`.
 """
 
-from conversion.augreg import augreg, augreg_best
-from conversion.load import LoadReport, load_model, load_weights, name_of
-from conversion.names import Tree, model_tree
-from conversion.save import write_checkpoint
-from conversion.sources import read_checkpoint
-from keras_nest.names import flax_path
+from quiet_start import quiet_when_run
+
+with quiet_when_run():
+    from conversion.augreg import augreg, augreg_best
+    from conversion.load import LoadReport, load_model, load_weights, name_of
+    from conversion.names import Tree, model_tree
+    from conversion.save import write_checkpoint
+    from conversion.sources import read_checkpoint
+    from keras_nest.names import flax_path
 
 __all__ = [
     "LoadReport",

@@ -73,14 +73,14 @@ def _to_keras(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     # Entered first: an output that cannot be written is refused before any work.
     with atomic_output(output, args.overwrite) as partial, _progress() as progress:
-        task = progress.add_task("Reading", total=None)
+        task = progress.add_task("Reading", total=None, visible=False)
         model, report = load_model(
             name,
             checkpoint,
             given,
             args.reinit_head,
             args.resize_method,
-            lambda done, size: progress.update(task, completed=done, total=size),
+            lambda done, size: progress.update(task, completed=done, total=size, visible=True),
         )
         progress.update(task, description="Writing")
         model.save(partial) if output.endswith(".keras") else model.save_weights(partial)

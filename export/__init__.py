@@ -5,9 +5,12 @@
 >>> tf.saved_model.load("nest_tiny")(images)  # float32 in [0, 1] -> logits
 """
 
-from export.onnx import to_onnx
-from export.saved_model import read_signatures, to_saved_model
-from export.tflite import to_tflite
-from export.versions import publish
+from quiet_start import quiet_when_run
+
+with quiet_when_run():
+    from export.onnx import to_onnx
+    from export.saved_model import read_signatures, to_saved_model
+    from export.tflite import to_tflite
+    from export.versions import publish
 
 __all__ = ["publish", "read_signatures", "to_onnx", "to_saved_model", "to_tflite"]

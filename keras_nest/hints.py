@@ -1,11 +1,14 @@
 """What to say about a name that is not known."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+# Longer lists bury the sentence that they end.
+_SHOWN = 20
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "known are {}.", count: int = 1) -> str:
-    """The nearest known names, or all of them where none is near.
+    """The nearest known names, or what there is where none is near.
 
     >>> did_you_mean("digit", ["digits"])
     'did you mean digits?'
@@ -13,7 +16,7 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "known are {}
     Args:
         name: what was asked for.
         known: what there is.
-        otherwise: said where no name is near; {} stands for all names.
+        otherwise: said where no name is near; {} stands for the names, of many for the first ones.
         count: how many names to suggest at most.
 
     Returns:
@@ -22,4 +25,9 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "known are {}
     known = list(known)
     # Of several, farther ones are welcome too.
     near = difflib.get_close_matches(name, known, n=count, cutoff=0.6 if count == 1 else 0.5)
-    return f"did you mean {' or '.join(near)}?" if near else otherwise.format(", ".join(known))
+    return f"did you mean {' or '.join(near)}?" if near else otherwise.format(_listed(known))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", … ({len(names):,} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -71,7 +71,8 @@ def resolve(name: str) -> tuple[str, type[ImageModel], dict[str, Any]]:
     """
     full_name = ALIASES.get(name, name)
     if full_name not in _MODELS:
-        raise ValueError(f"There is no model {name!r}; {did_you_mean(name, [*_MODELS, *ALIASES], count=3)}")
+        hint = did_you_mean(name, [*_MODELS, *ALIASES], "`keras-nest list` shows all.", count=3)
+        raise ValueError(f"There is no model {name!r}; {hint}")
     return full_name, *_MODELS[full_name]
 
 

@@ -94,6 +94,8 @@ def _model_file(source: str) -> str:
     if os.path.isdir(source):
         return os.path.join(source, MODEL)
     if not source.endswith(".keras") and not os.path.exists(source):
+        if os.path.dirname(source):
+            raise FileNotFoundError(f"There is no {source}; give a .keras file or the directory of a training.")
         registry.resolve(source)  # a name that does not exist is told as such
         raise ValueError(f"{source} is the name of a model, not a trained one; add its weights (--weights CHECKPOINT).")
     return source

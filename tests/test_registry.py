@@ -77,7 +77,7 @@ class TestCreateModel:
             ("nest_tny", "nest_tiny"),
             ("nest_base_s196_32", "nest_base_s16_32"),
             ("vit_nest", "vit_flax_nest"),
-            ("?", "nest_tiny_s196_224"),  # nothing is near: all are named
+            ("?", "`keras-nest list` shows all"),  # nothing is near
         ],
     )
     def test_unknown_names_get_suggestions(self, name, suggested):

@@ -75,6 +75,7 @@ def test_the_number_of_names_must_fit(workdir, content, count):
     [
         ("missing.keras", None, FileNotFoundError, "There is no model missing.keras"),
         (".", None, FileNotFoundError, "There is no model ./model.keras"),
+        ("runs/none", None, FileNotFoundError, "There is no runs/none; give a .keras file or the directory of a"),
         ("nest_tiny", None, ValueError, "nest_tiny is the name of a model, not a trained one; add its weights"),
         ("nest_tny", None, ValueError, "There is no model 'nest_tny'; did you mean nest_tiny"),
     ],

@@ -42,7 +42,7 @@ def test_as_a_module(tmp_path):
     command = [sys.executable, "-m", "export", "nest_tiny", "--format", "saved_model", "--output", tmp_path / "out"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    sentence = done.stderr.splitlines()[-1]
+    (sentence,) = done.stderr.splitlines()  # nor a note of TensorFlow's
     assert (
         sentence
         == "error: nest_tiny is the name of a model, not a trained one; add its weights (--weights CHECKPOINT)."
