@@ -57,7 +57,7 @@ def read_trained(
     names = read_class_names(labels, model.num_classes) if labels else None
     # Only in the directory of a run do these files belong to the model for certain.
     facts = {"metrics": METRICS, "config": CONFIG} if os.path.isdir(source) else {}
-    return Trained(model, names, **{field: _read_json(folder / file) for field, file in facts.items()})
+    return Trained(model, names, **{field: read_json(folder / file) for field, file in facts.items()})
 
 
 def read_class_names(path: str | os.PathLike[str], num_classes: int) -> tuple[str, ...]:
@@ -101,5 +101,6 @@ def _model_file(source: str) -> str:
     return source
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """A file that a training left, as CONFIG or METRICS; empty if there is none."""
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_nest.models.lit import LiT
 from keras_nest.tokenizers import Tokenizer
@@ -62,7 +62,8 @@ class ZeroShotClassifier:
         Raises:
             ValueError: there are no images, or they are not uint8 with three channels.
         """
-        return np.asarray(keras.ops.softmax(self.compare(self.embedder.images(images))))
+        # Not Keras' function, which warns of a single label.
+        return tf.nn.softmax(self.compare(self.embedder.images(images))).numpy()
 
     def compare(self, zimg: np.ndarray) -> np.ndarray:
         """Logits t * zimg · z of embedded images: (B, C) -> float32 (B, K)."""

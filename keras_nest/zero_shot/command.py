@@ -12,7 +12,6 @@ from rich.progress import track
 from rich.table import Table
 
 from keras_nest.console import console, print_facts
-from keras_nest.data.info import DatasetInfo
 from keras_nest.data.pairs import read_pairs
 from keras_nest.files import read_lines
 from keras_nest.predict.command import add_answer_arguments, answer, check_counts
@@ -22,7 +21,7 @@ from keras_nest.zero_shot.captions import embed_pairs
 from keras_nest.zero_shot.classifier import ZeroShotClassifier
 from keras_nest.zero_shot.embedder import Embedder, Progress
 from keras_nest.zero_shot.evaluation import Evaluation, evaluate, open_test_images
-from keras_nest.zero_shot.open import open_lit
+from keras_nest.zero_shot.open import open_lit, trained_texts
 from keras_nest.zero_shot.prompts import PHOTO, PLAIN, check_labels, labels_of, read_templates
 from keras_nest.zero_shot.retrieval import retrieval_recalls
 
@@ -42,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model, such as LiT-B16B_2")
     parser.add_argument("--vocab", metavar="FILE", help="vocabulary of the text tower (default: that beside the model)")
     labels = parser.add_mutually_exclusive_group()
-    labels.add_argument("--labels", nargs="+", metavar="TEXT", help="a text for each class, such as 'a dog' 'a cat'")
+    labels.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="TEXT",
+        help="a text for each class, such as 'a dog' 'a cat' (default: those of the training)",
+    )
     labels.add_argument("--labels-file", metavar="FILE", help="the same from a file, one a line")
     parser.add_argument(
         "--templates", metavar="FILE", help="sentences with {} for the label, one a line, whose embeddings are averaged"
@@ -69,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     elif args.captions:
         _print_recalls(args)
     else:
-        labels, templates = check_labels(_labels(args) or ()), _templates(args, PLAIN)
+        labels, templates = _texts(args)
         return answer(args, lambda: _predictor(_classifier(args, labels, templates)))
     return 0
 
@@ -91,12 +95,22 @@ def _check_options(args: argparse.Namespace) -> None:
             raise ValueError(f"--{option.replace('_', '-')} has no meaning for {kind}; leave it out.")
 
 
-def _labels(args: argparse.Namespace) -> Sequence[str] | None:
-    return read_lines(args.labels_file, "label") if args.labels_file else args.labels
+def _texts(
+    args: argparse.Namespace, names: Sequence[str] = (), dataset: str | None = None
+) -> tuple[tuple[str, ...], Sequence[str]]:
+    """Labels and templates: those given, else those that the model was trained with, else the names of the classes.
 
-
-def _templates(args: argparse.Namespace, default: Sequence[str]) -> Sequence[str]:
-    return read_templates(args.templates) if args.templates else default
+    Args:
+        args: the options.
+        names: of the classes of a data set; there must be as many labels.
+        dataset: its name.
+    """
+    given = read_lines(args.labels_file, "label") if args.labels_file else args.labels
+    templates: Sequence[str] = PLAIN  # what a user writes may be sentences already
+    if given is None:
+        given, templates = trained_texts(args.model, dataset) or (labels_of(names) if names else (), PHOTO)
+    labels = check_class_names(given, len(names)) if names else given
+    return check_labels(labels), read_templates(args.templates) if args.templates else templates
 
 
 def _progress(args: argparse.Namespace) -> Progress:
@@ -114,7 +128,9 @@ def _predictor(classifier: ZeroShotClassifier) -> Predictor:
 
 def _print_accuracy(args: argparse.Namespace) -> None:
     source = open_test_images(args.dataset, args.split, args.data_dir)
-    labels, templates = _classes(args, source.info)
+    if source.info.has_captions:
+        raise ValueError(f"{args.dataset} has captions instead of classes; --captions measures how they are found.")
+    labels, templates = _texts(args, source.info.class_names, args.dataset)
     progress = _progress(args)
     result = evaluate(_classifier(args, labels, templates), source.test, args.batch, progress)
     facts: dict[str, Any] = {"images": int(result.images.sum()), "classes": len(labels), "templates": len(templates)}
@@ -126,17 +142,6 @@ def _print_accuracy(args: argparse.Namespace) -> None:
     facts |= {"top-1 accuracy": f"{result.top1:.2%}", "top-5 accuracy": f"{result.top5:.2%}"}
     print_facts(escape(f"{args.model} on {args.dataset}, zero-shot"), facts)
     console.print(_class_table(labels, result))
-
-
-def _classes(args: argparse.Namespace, info: DatasetInfo) -> tuple[tuple[str, ...], Sequence[str]]:
-    """Labels and templates for a data set."""
-    if info.has_captions:
-        raise ValueError(f"{args.dataset} has captions instead of classes; --captions measures how they are found.")
-    given = _labels(args)
-    if given is None:
-        return check_labels(labels_of(info.class_names)), _templates(args, PHOTO)
-    # What a user writes may be sentences already.
-    return check_labels(check_class_names(given, info.num_classes)), _templates(args, PLAIN)
 
 
 def _class_table(labels: Sequence[str], result: Evaluation) -> Table:

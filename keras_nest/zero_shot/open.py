@@ -3,10 +3,12 @@
 import os
 import pathlib
 
+from keras_nest.files import read_lines
 from keras_nest.models.lit import LiT
 from keras_nest.tokenizers import Tokenizer, get_tokenizer
-from keras_nest.trained import read_trained
-from keras_nest.training.run_directory import VOCABULARIES
+from keras_nest.trained import read_json, read_trained
+from keras_nest.training.run_directory import CLASSES, CONFIG, VOCABULARIES
+from keras_nest.zero_shot.prompts import labels_of
 
 
 def open_lit(
@@ -47,3 +49,20 @@ def find_vocabulary(source: str) -> pathlib.Path | None:
     candidates = [folder / name for name in VOCABULARIES]
     candidates += [model.with_suffix(suffix) for suffix in (".txt", ".model") if model.suffix]
     return next((path for path in candidates if path.is_file()), None)
+
+
+def trained_texts(source: str, dataset: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Labels and templates that a LiT was trained with on classes.
+
+    Args:
+        source: the working directory of its training.
+        dataset: what the training must have been on, so that the labels are those of its classes; None allows any.
+
+    Returns:
+        Both, or None if there is no such training.
+    """
+    folder = pathlib.Path(source)
+    config = read_json(folder / CONFIG)
+    if not (folder / CLASSES).is_file() or "templates" not in config or dataset not in (None, config["dataset"]):
+        return None
+    return tuple(config["class_texts"]) or labels_of(read_lines(folder / CLASSES, "label")), tuple(config["templates"])

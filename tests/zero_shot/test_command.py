@@ -1,6 +1,7 @@
 """`keras-nest zero-shot`, as its user sees it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 import keras_nest
 from keras_nest import ZeroShotClassifier, cli
-from keras_nest.zero_shot.open import open_lit
+from keras_nest.zero_shot.open import open_lit, trained_texts
 from tests.zero_shot.conftest import COLOURS, VOCABULARIES, VOCABULARY, paint
 
 LABELS = ("a red house", "tree", "the house")
@@ -151,6 +152,42 @@ class TestDataset:
         assert found["per_class"] == expected
         code, out, _ = zero_shot(capsys, "--dataset", "cifar10", "--model", run, *options, "--split", "train")
         assert (code, json.loads(out)["images"], json.loads(out)["top1"]) == (0, 3, 1)
+
+
+class TestOfATraining:
+    """Labels and templates are those of the training, unless others are given or the data set is another."""
+
+    @pytest.fixture
+    def trained(self, run, folder, tmp_path):
+        workdir = shutil.copytree(run, tmp_path / "run")
+        (workdir / "classes.txt").write_text("a_house\nred\ntree\n")
+        config = {"dataset": str(folder), "class_texts": [], "templates": list(TEMPLATES)}
+        (workdir / "config.json").write_text(json.dumps(config))
+        return workdir
+
+    def test_images(self, capsys, trained, photos):
+        code, out, _ = zero_shot(capsys, photos / "red.png", "--model", trained, "--json")
+        assert (code, json.loads(out)["predictions"][0]["label"]) == (0, "red")
+        _, given, _ = zero_shot(capsys, photos / "red.png", "--model", trained, "--json", "--labels", "tree")
+        assert [answer["label"] for answer in json.loads(given)["predictions"]] == ["tree"]
+
+    def test_data_set(self, capsys, trained, folder):
+        options = ("--model", trained, "--json")
+        found = json.loads(zero_shot(capsys, "--dataset", folder, *options)[1])
+        assert (found["templates"], found["per_class"]) == (2, {"a house": 1.0, "red": 0.5, "tree": 1.0})
+        given = json.loads(zero_shot(capsys, "--dataset", folder, *options, "--labels", "a", "b", "c")[1])
+        assert (given["templates"], list(given["per_class"])) == (1, ["a", "b", "c"])
+
+    def test_texts_instead_of_names(self, trained, folder):
+        config = json.loads((trained / "config.json").read_text())
+        (trained / "config.json").write_text(json.dumps({**config, "class_texts": ["x", "y", "z"]}))
+        assert trained_texts(str(trained), str(folder)) == (("x", "y", "z"), TEMPLATES)
+
+    def test_not_for_another_data_set_nor_without_a_training(self, trained, run):
+        assert trained_texts(str(trained), "digits") is None
+        assert trained_texts(str(run)) is None
+        (trained / "classes.txt").unlink()  # as after a training on captions
+        assert trained_texts(str(trained)) is None
 
 
 class TestCaptions:
