@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import multiprocessing
+import os
 import pathlib
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,10 +15,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import train_keras
 from keras_nest.training.history import read_history
 from tests.training import runs
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Twenty starts take minutes, most of them imports: these processes have theirs behind them.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["train_keras"])
 # 132 steps, of which a process does some ten before it is killed; one level, which is traced sooner than two.
 CONFIG = {
     **runs.CONFIG,
@@ -32,11 +36,24 @@ CONFIG = {
 LAST = "ckpt-132"
 
 
-def start(workdir):
-    flag = runs.write_config(workdir.with_suffix(".py"), CONFIG)
-    command = [sys.executable, str(ROOT / "train_keras.py"), flag, f"--workdir={workdir}"]
+def train(workdir):
     with open(workdir.with_suffix(".log"), "ab") as log:
-        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    flag = runs.write_config(workdir.with_suffix(".py"), CONFIG)
+    sys.argv = ["train_keras.py", flag, f"--workdir={workdir}"]
+    train_keras.run()
+
+
+def start(workdir):
+    process = PROCESSES.Process(target=train, args=(workdir,))
+    process.start()
+    return process
+
+
+def exit_code(process):
+    process.join()
+    return process.exitcode
 
 
 def newest(workdir):
@@ -58,11 +75,11 @@ class Kill:
 
     def __call__(self, process):
         while not self.has_happened():
-            assert process.poll() is None, "it ended before it was killed"
+            assert process.is_alive(), "it ended before it was killed"
             time.sleep(0.001)
         time.sleep(self.seconds)
         process.kill()
-        assert process.wait() == -9, "it ended before it was killed"
+        assert exit_code(process) == -9, "it ended before it was killed"
 
 
 def passes(seconds):
@@ -113,10 +130,10 @@ def test_twenty_kills(tmp_path):
     undisturbed, workdir = tmp_path / "undisturbed", tmp_path / "run"
     process, began = start(undisturbed), time.perf_counter()
     while not newest(undisturbed):
-        assert process.poll() is None, undisturbed.with_suffix(".log").read_text()
+        assert process.is_alive(), undisturbed.with_suffix(".log").read_text()
         time.sleep(0.01)
     starting = time.perf_counter() - began
-    assert process.wait() == 0
+    assert exit_code(process) == 0
     reached = []
     for kill in kills(workdir, starting):
         kill(start(workdir))
@@ -124,7 +141,7 @@ def test_twenty_kills(tmp_path):
         reached.append(newest(workdir))
     assert len(reached) == 20
     assert reached[-4] != LAST == reached[-1], "the results were written after all kills in the training"
-    assert start(workdir).wait() == 0, workdir.with_suffix(".log").read_text()
+    assert exit_code(start(workdir)) == 0, workdir.with_suffix(".log").read_text()
     runs.assert_same_results(workdir, undisturbed)
     assert runs.files(workdir / "checkpoints") == runs.files(undisturbed / "checkpoints")
     assert json.loads((workdir / "metrics.json").read_text())["steps"] == 132

@@ -101,9 +101,8 @@ def test_the_states_that_matter_are_really_there(finished):
 def test_on_two_replicas(tmp_path):
     config = {**runs.CONFIG, "per_device_batch_size": 32}
     main(config, tmp_path / "undisturbed", strategy="mirrored")
-    for step in (13, 29):
-        with broken_off(loop.Loop, "on_train_batch_end", at_step(step)), pytest.raises(BrokenOffError):
-            main(config, tmp_path / "run", strategy="mirrored")
+    with broken_off(loop.Loop, "on_train_batch_end", at_step(29)), pytest.raises(BrokenOffError):
+        main(config, tmp_path / "run", strategy="mirrored")
     metrics = main(config, tmp_path / "run", strategy="mirrored")
     assert metrics["steps"] == 44
     runs.assert_same_results(tmp_path / "run", tmp_path / "undisturbed")
