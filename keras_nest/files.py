@@ -47,9 +47,14 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         _remove(partial)
 
 
-def remove_partial(directory: str | pathlib.Path) -> None:
-    """Removes what processes that were killed left of an `atomic_output` in a directory; none may be at work there."""
-    for partial in pathlib.Path(directory).glob(f"{_PARTIAL}*"):
+def remove_partial(directory: str | pathlib.Path, pattern: str = f"{_PARTIAL}*") -> None:
+    """Removes what processes that were killed left half-written in a directory; none may be at work there.
+
+    Args:
+        directory: where; it need not exist.
+        pattern: of the names, by default those of an `atomic_output`.
+    """
+    for partial in pathlib.Path(directory).glob(pattern):
         _remove(partial)
 
 

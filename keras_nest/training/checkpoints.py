@@ -6,12 +6,24 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from keras_nest import files
+
 KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
 
 
+# What TensorFlow writes beside and then renames: a checkpoint, and the list of them.
+_PARTIAL = ("*_temp", "checkpoint.tmp*")
+
+
 class UnreadableError(OSError):
     """None of the checkpoints of a training can be read."""
+
+
+def remove_partial(directory: pathlib.Path) -> None:
+    """Removes what processes that were killed left of checkpoints in a directory; none may be at work there."""
+    for pattern in _PARTIAL:
+        files.remove_partial(directory, pattern)
 
 
 class Stateful(Protocol):

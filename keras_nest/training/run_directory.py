@@ -8,7 +8,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from keras_nest.files import atomic_output, remove_partial
+from keras_nest import files
+from keras_nest.files import atomic_output
+from keras_nest.training import checkpoints
 
 CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
 CONFUSION, METRICS, CLASSES = "confusion.png", "metrics.json", "classes.txt"
@@ -64,7 +66,8 @@ def claim(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
             (workdir / name).unlink(missing_ok=True)
         for name in (CHECKPOINTS, BOARD, SAMPLES):
             shutil.rmtree(workdir / name, ignore_errors=True)
-    remove_partial(workdir)
+    files.remove_partial(workdir)
+    checkpoints.remove_partial(workdir / CHECKPOINTS)
     write_json(workdir / CONFIG, stated)
 
 

@@ -5,10 +5,12 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.lib.io import file_io
+from tensorflow.python.ops import gen_io_ops
 
 from keras_nest.layers.stochastic_depth import StochasticDepth
 from keras_nest.training import AdamW, Trainer
-from keras_nest.training.checkpoints import Checkpoints, UnreadableError
+from keras_nest.training.checkpoints import Checkpoints, UnreadableError, remove_partial
 
 IMAGES, LABELS = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32), np.arange(8) % 3
 
@@ -50,6 +52,31 @@ def test_the_whole_state(tmp_path):
     train(second, 2)
     assert_same(state(second), state(first))
     assert any(not np.array_equal(one, other) for one, other in zip(state(second), saved, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("owner", "step", "left"),
+    [(gen_io_ops, "merge_v2_checkpoints", "ckpt-6_temp"), (file_io, "rename", "checkpoint.tmp*")],
+)
+def test_what_a_kill_leaves_is_removed(tmp_path, monkeypatch, owner, step, left):
+    class KilledError(BaseException):
+        pass
+
+    def killed(*arguments, **options):
+        raise KilledError
+
+    checkpoints = Checkpoints(tmp_path, trainer())
+    checkpoints.save(3)
+    complete = {path.name for path in tmp_path.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, killed)
+        with pytest.raises(KilledError):
+            checkpoints.save(6)
+    assert list(tmp_path.glob(left))
+    remove_partial(tmp_path)
+    assert complete <= {path.name for path in tmp_path.iterdir()}
+    assert not list(tmp_path.glob(left))
+    assert Checkpoints(tmp_path, trainer()).restore() == 3
 
 
 def test_without_a_checkpoint_nothing_changes(tmp_path):

@@ -70,6 +70,7 @@ def fill(workdir):
     for name in (run_directory.CHECKPOINTS, run_directory.BOARD):
         (workdir / name).mkdir()
         (workdir / name / "file").touch()
+    (workdir / run_directory.CHECKPOINTS / "ckpt-8_temp").mkdir()
 
 
 def test_going_on_removes_nothing_but_what_is_half_written(tmp_path):
@@ -77,6 +78,7 @@ def test_going_on_removes_nothing_but_what_is_half_written(tmp_path):
     run_directory.claim(tmp_path, CONFIG, overwrite=False)
     kept = {*run_directory.FILES, run_directory.CHECKPOINTS, run_directory.BOARD, "notes.txt"}
     assert {path.name for path in tmp_path.iterdir()} == kept
+    assert [path.name for path in (tmp_path / run_directory.CHECKPOINTS).iterdir()] == ["file"]
 
 
 def test_overwriting_removes_results_and_nothing_else(tmp_path):
