@@ -8,8 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from keras_nest import files
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, remove_partial
 from keras_nest.training import checkpoints
 
 CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
@@ -66,7 +65,7 @@ def claim(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
             (workdir / name).unlink(missing_ok=True)
         for name in (CHECKPOINTS, BOARD, SAMPLES):
             shutil.rmtree(workdir / name, ignore_errors=True)
-    files.remove_partial(workdir)
+    remove_partial(workdir)
     checkpoints.remove_partial(workdir / CHECKPOINTS)
     write_json(workdir / CONFIG, stated)
 
