@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from conversion.names import Tree, plain
+from keras_nest.layers.changes import layers_by_path
 from keras_nest.layers.embeddings import Scale
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models import ImageModel
@@ -45,14 +46,15 @@ def fit(
         source_size: height and width of the checkpoint's images; None takes them to be square.
         drop_class_token: the checkpoint has a class token and the model has none.
     """
-    layers = {layer.path: layer for layer in model._flatten_layers()}
+    # Of the layers that a variable lies in, the innermost.
+    layers = {id(variable): layer for layer in layers_by_path(model).values() for variable in layer.variables}
     channels = model.config["in_channels"]
     height, width = model.image_size
     scale = None if source_size is None else (source_size[0] / height, source_size[1] / width)
     fitted = Fitted()
     for path, value in values.items():
         shape = tuple(variables[path].shape)
-        layer = layers.get(variables[path].path.rpartition("/")[0])
+        layer = layers.get(id(variables[path]))
         sentence = None
         if drop_class_token and hasattr(layer, "class_token"):
             value = value[:, 1:]

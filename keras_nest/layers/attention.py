@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.dense_general import DenseGeneral, project
 from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.initializers import kernel_initializer
@@ -40,7 +41,7 @@ def merge_heads(x: Any) -> Any:
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, tokens, heads * size))
 
 
-class BlockAttention(keras.layers.Layer):
+class BlockAttention(Layer):
     """What the two published attentions share: query and output projections, dropouts, the flow.
 
     Input and output: (B, T, N, C); tokens attend to the tokens of their own block. Blocks are folded into the batch

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers.attention import attention_probabilities, merge_heads, split_heads
+from keras_nest.layers.base import Layer
 from keras_nest.layers.encoder import gelu
 from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.initializers import kernel_initializer
@@ -48,7 +49,7 @@ def _norm(channels: int, policy: keras.DTypePolicy) -> keras.layers.LayerNormali
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class BertEmbedder(keras.layers.Layer):
+class BertEmbedder(Layer):
     """Sum of token, position and segment embeddings: (B, N) ids -> (B, N, C). All tokens are of segment 0.
 
     Ids beyond the vocabulary count as its last one.
@@ -98,7 +99,7 @@ class BertEmbedder(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class BertSelfAttention(keras.layers.Layer):
+class BertSelfAttention(Layer):
     """Masked self-attention without output projection: (B, N, C) and a bias (B, 1, N, N) -> (B, N, C).
 
     The kernels are matrices (C, h * d), heads outermost.
@@ -128,7 +129,7 @@ class BertSelfAttention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class BertLayer(keras.layers.Layer):
+class BertLayer(Layer):
     """Post-norm encoder layer: y = norm(x + attention(x)), then norm(y + mlp(y)).
 
     Input: (B, N, C) and the attention's bias (B, 1, N, N). Output: (B, N, C).
@@ -166,7 +167,7 @@ class BertLayer(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class BertEncoder(keras.layers.Layer):
+class BertEncoder(Layer):
     """Embeddings, normalisation and encoder layers.
 
     Input: token ids (B, N), 0 is padding, which no text attends to. Returns the output (B, N, C) and a dictionary of

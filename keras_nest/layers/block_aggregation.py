@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape, Size, block_images, pair
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
@@ -19,7 +20,7 @@ def max_pool(x: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class ConvPool(keras.layers.Layer):
+class ConvPool(Layer):
     """3x3 convolution, layer normalisation and max-pool on the whole map, cut into blocks again.
 
     (B, H, W, C) -> (B, T, N, C') with T = grid[0] * grid[1] and N = (H / 2 / grid[0]) * (W / 2 / grid[1]).

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape, Size, block_images, pair, unblock_images
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
@@ -22,7 +23,7 @@ def pixel_shuffle(x: Any, factor: int) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class BlockDeaggregation(keras.layers.Layer):
+class BlockDeaggregation(Layer):
     """Layer normalisation, convolution and pixel shuffle on the whole map, cut into four times as many blocks.
 
     (B, T, N, C) -> (B, 4 * T, N, C'): the map has twice the height and width, and blocks keep their size. It turns
@@ -71,7 +72,7 @@ class BlockDeaggregation(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class TokensToImages(keras.layers.Layer):
+class TokensToImages(Layer):
     """Projects every token to its pixels: (B, T, N, C) -> images (B, H, W, out_channels) in (-1, 1), by tanh.
 
     H = grid[0] * block[0] * patch_size, and likewise W. Under mixed precision the tanh runs in float32.

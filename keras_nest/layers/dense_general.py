@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers import initializers
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape
 
 
@@ -28,7 +29,7 @@ def project(x: Any, kernel: Any, bias: Any | None, inputs: int = 1) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class DenseGeneral(keras.layers.Layer):
+class DenseGeneral(Layer):
     """Dense layer whose kernel keeps the head axes of the checkpoint, (C, h, d) or (h, d, C).
 
     (…, C) -> (…, h * d) or back: inputs and outputs are flat, heads outermost. `keras.layers.EinsumDense` stores the

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape, Size, pair
 from keras_nest.layers.initializers import kernel_initializer
 
@@ -15,7 +16,7 @@ Scale = tuple[float, float]
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class PatchEmbedding(keras.layers.Layer):
+class PatchEmbedding(Layer):
     """Linear embedding of non-overlapping patches: (B, H, W, in_channels) -> (B, H / p, W / p, C).
 
     Source: reference module `PatchEmbedding`, a convolution with kernel = stride = p and bias.
@@ -53,7 +54,7 @@ class PatchEmbedding(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class PositionEmbedding(keras.layers.Layer):
+class PositionEmbedding(Layer):
     """Adds a learned vector to every token of every block: (B, T, N, C) -> the same.
 
     Source: reference module `PositionEmbedding`; the variable is (1, T, N, C), a separate value for each block.

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_nest.layers import initializers
 from keras_nest.layers.attention import MultiHeadAttention, MultiQueryAttention
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.random import Dropout
@@ -21,7 +22,7 @@ def gelu(x: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class MlpBlock(keras.layers.Layer):
+class MlpBlock(Layer):
     """Two dense layers with a GELU between them: (…, C) -> (…, C).
 
     Source: modules `MlpBlock` of the NesT, ViT and Mixer references.
@@ -81,7 +82,7 @@ class MlpBlock(keras.layers.Layer):
         }
 
 
-class PreNormBlock(keras.layers.Layer):
+class PreNormBlock(Layer):
     """Pre-norm encoder layer: x + attention(norm(x)), then y + mlp(norm(y)).
 
     Input: (…, C). Returns the output of that shape and a dictionary of the intermediates under their Flax names, each

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers.attention import attention_probabilities, merge_heads, split_heads
+from keras_nest.layers.base import Layer
 from keras_nest.layers.dense_general import DenseGeneral
 from keras_nest.layers.encoder import MlpBlock, PreNormBlock
 from keras_nest.layers.image_blocks import Shape, Size
@@ -15,7 +16,7 @@ from keras_nest.layers.tokens import AddPositionEmbs
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class MultiHeadDotProductAttention(keras.layers.Layer):
+class MultiHeadDotProductAttention(Layer):
     """Self-attention of a sequence: (B, N, C) -> the same.
 
     The arithmetic is that of `keras.layers.MultiHeadAttention`, which stores its output kernel under another name,
@@ -119,7 +120,7 @@ class Encoder1DBlock(PreNormBlock):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class Encoder(keras.layers.Layer):
+class Encoder(Layer):
     """Position embedding, encoder layers and final normalisation.
 
     Input: tokens (B, N, C). Returns the output of that shape and a dictionary of the intermediates: `posembed_input`,

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
+
 # Height and width; and the shape of a tensor, with None where it is not known.
 Size = tuple[int, int]
 Shape = tuple[Any, ...]
@@ -60,7 +62,7 @@ def unblock_images(blocks: Any, grid: Size, block: Size) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class BlockImages(keras.layers.Layer):
+class BlockImages(Layer):
     """`block_images` as a layer: (B, H, W, C) -> (B, T, N, C).
 
     Args:
@@ -85,7 +87,7 @@ class BlockImages(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class UnblockImages(keras.layers.Layer):
+class UnblockImages(Layer):
     """`unblock_images` as a layer: (B, T, N, C) -> (B, H, W, C).
 
     Args:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape
 
 # Flax type name and constructor of each value of the `norm_type` field.
@@ -37,7 +38,7 @@ def norm(norm_type: str, index: int = 0, **kwargs: Any) -> keras.layers.Layer:
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class ChannelNorm(keras.layers.Layer):
+class ChannelNorm(Layer):
     """Layer normalisation over channels with scale `g` and shift `b` of shape (1, 1, 1, C).
 
     (…, C) -> (…, C), biased variance. The arithmetic is Keras' `ops.layer_normalization`; only the

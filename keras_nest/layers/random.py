@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape
 
 # Keeps the seed sequences of neighbouring layers and replicas apart.
@@ -47,7 +48,7 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class Dropout(keras.layers.Layer):
+class Dropout(Layer):
     """Dropout with a mask of its own on every replica: shape and dtype are kept.
 
     The arithmetic is `keras.random.dropout`. (`keras.layers.Dropout` cannot be given another seed generator.)

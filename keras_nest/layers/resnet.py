@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.normalization import norm
 
@@ -42,7 +43,7 @@ class StdConv(keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class ResidualUnit(keras.layers.Layer):
+class ResidualUnit(Layer):
     """Bottleneck unit with the activation after the sum: (B, H, W, C) -> (B, H / stride, W / stride, 4 * features).
 
     The shortcut is projected from the raw input where stride or channels change.
@@ -108,7 +109,7 @@ class ResidualUnit(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class ResNetStage(keras.layers.Layer):
+class ResNetStage(Layer):
     """Units `unit1`, `unit2`, …; the first has the stride: (B, H, W, C) -> (B, H / stride, W / stride, 4 * features).
 
     Args:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.random import ReplicaSeedGenerator
 
@@ -24,7 +25,7 @@ def draw_keep_mask(shape: tuple[Any, ...], keep_probability: float, seed: keras.
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class StochasticDepth(keras.layers.Layer):
+class StochasticDepth(Layer):
     """Drops a whole residual branch per sample while training.
 
     Input and output have the same shape, (B, …). In training every sample keeps its values with probability

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape
 
 
@@ -40,7 +41,7 @@ class TokenEmbedding(keras.layers.Embedding):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class TextPositions(keras.layers.Layer):
+class TextPositions(Layer):
     """Adds a learned vector to every position of a text: (B, N, C) -> the same.
 
     Source: parameter `pos_embedding` (1, N, C) of the reference's `TextTransformer`, deviation 1 / sqrt(C) at first.

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.embeddings import Scale, resize_maps, source_block
 from keras_nest.layers.image_blocks import Shape, Size, pair
 
@@ -19,7 +20,7 @@ def has_class_token(classifier: str) -> bool:
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class MapToTokens(keras.layers.Layer):
+class MapToTokens(Layer):
     """Rows of a map one after the other: (B, H, W, C) -> (B, H * W, C)."""
 
     def call(self, x: Any) -> Any:
@@ -32,7 +33,7 @@ class MapToTokens(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class TokensToMap(keras.layers.Layer):
+class TokensToMap(Layer):
     """The map that the last H * W tokens make: (B, N, C) -> (B, H, W, C); a class token in front is left out.
 
     Args:
@@ -56,7 +57,7 @@ class TokensToMap(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class ClassToken(keras.layers.Layer):
+class ClassToken(Layer):
     """Puts a learned token in front: (B, N, C) -> (B, N + 1, C).
 
     Source: parameter `cls` (1, 1, C) of the reference's `VisionTransformer`, zeros at first.
@@ -75,7 +76,7 @@ class ClassToken(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class PoolTokens(keras.layers.Layer):
+class PoolTokens(Layer):
     """What the head of a classifier or of a text tower sees of the tokens.
 
     (B, N, C) -> (B, C) for "token" (the first one), "last" and "gap" (the mean); the others keep the sequence.
@@ -109,7 +110,7 @@ class PoolTokens(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class AddPositionEmbs(keras.layers.Layer):
+class AddPositionEmbs(Layer):
     """Adds a learned vector to every token, the class token too: (B, N, C) -> the same.
 
     Source: reference module `AddPositionEmbs`; the variable is (1, N, C).

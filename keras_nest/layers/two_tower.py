@@ -6,11 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class L2Normalize(keras.layers.Layer):
+class L2Normalize(Layer):
     """Divides every vector by its length plus 1e-8: (B, C) -> (B, C).
 
     `keras.layers.UnitNormalization` takes the maximum of the two instead of their sum.
@@ -26,7 +27,7 @@ class L2Normalize(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class Temperature(keras.layers.Layer):
+class Temperature(Layer):
     """The learned factor of similarities, exp(t), of shape (1,), whatever the input.
 
     Source: parameter `t` (1,) of the reference module `TwoTower`, 0 at first.

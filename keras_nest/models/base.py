@@ -1,13 +1,17 @@
 """What all image models share: configuration, endpoints, head and pyramid."""
 
+import inspect
+import itertools
 import math
 import os
+import types
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
 
+from keras_nest.layers.changes import changes, restore, set_trainable, states
 from keras_nest.layers.image_blocks import Size
 
 # Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
@@ -35,28 +39,97 @@ STRETCHED_PREPROCESSING = {
 
 
 class ConfiguredModel(keras.Model):
-    """A functional Keras model that is saved as the arguments that built it.
+    """A functional Keras model that is saved as the arguments that built it, and what was changed on its layers since.
 
     Attributes:
-        config: these arguments.
+        config: these arguments. The evaluation preprocessing in them may be replaced; the others say how the model was
+            built, and a model that they no longer describe is not saved.
+
+    Args:
+        inputs: symbolic inputs.
+        outputs: symbolic outputs.
+        config: arguments of the subclass.
+        name: name of the model.
     """
 
     config: dict[str, Any]
 
+    def __init__(self, inputs: Any, outputs: Any, config: Mapping[str, Any], name: str | None = None) -> None:
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        # A copy of its own: the published tables hold the same dictionaries.
+        self.config = _copied(config)
+        # Read-only, so that Keras does not take the dictionaries for such with layers.
+        self._config_as_built = types.MappingProxyType(_copied(config))
+        self._states_as_built = types.MappingProxyType(states(self))
+
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor, and which layers are frozen."""
-        frozen = [layer.name for layer in self.layers if not layer.trainable]
-        return {**self.config, "name": self.name, **({"frozen_layers": frozen} if frozen else {})}
+        """Arguments of the constructor, whether the model is frozen, and what was changed on its layers.
+
+        Raises:
+            ValueError: a change that no file keeps.
+        """
+        _check_config(self)
+        _check_arguments(type(self), self.config)
+        config = {**_copied(self.config), "name": self.name}
+        changed = changes(self, self._states_as_built)
+        return (
+            config | ({} if self.trainable else {"trainable": False}) | ({"changed_layers": changed} if changed else {})
+        )
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """Inverse of `get_config`."""
         config = dict(config)
+        trainable, changed = config.pop("trainable", True), config.pop("changed_layers", {})
         frozen = config.pop("frozen_layers", ())
-        model = cls(**config)
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            model = cls(**config)
+            if not trainable:
+                set_trainable(model, False)
+            restore(model, changed)
+        # How files of the first versions said it.
         for layer in frozen:
             model.get_layer(layer).trainable = False
         return model
+
+
+def _copied(value: Any) -> Any:
+    """A copy of nested dictionaries and lists; `copy.deepcopy` of those that Keras tracks would copy the model, too."""
+    if isinstance(value, Mapping):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (tuple if isinstance(value, tuple) else list)(map(_copied, value))
+    return value
+
+
+def _check_config(model: ConfiguredModel) -> None:
+    """Refuses a configuration that no longer says how the model was built."""
+    built = model._config_as_built
+    for field in built.keys() | model.config.keys():
+        if field != "preprocessing" and model.config.get(field) != built.get(field):
+            raise ValueError(
+                f"config[{field!r}] of {model.name!r} was set to {model.config.get(field)!r} after the model was built "
+                f"with {built.get(field)!r}, which does not change the model; set it back, or make the model anew."
+            )
+
+
+def _check_arguments(architecture: type[ConfiguredModel], config: Mapping[str, Any]) -> None:
+    """Refuses a subclass with arguments of its own that its `get_config` says nothing about."""
+    family = list(itertools.takewhile(lambda each: not _is_ours(each), architecture.__mro__))
+    if any("get_config" in vars(each) for each in family):
+        return
+    ours = architecture.__mro__[len(family)]
+    known = {*inspect.signature(ours.__init__).parameters, *config}
+    for name, parameter in inspect.signature(architecture.__init__).parameters.items():
+        if name not in known and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ValueError(
+                f"{architecture.__name__} takes {name}, which its get_config does not return; give it one that returns "
+                f'{{**super().get_config(), "{name}": …}}.'
+            )
+
+
+def _is_ours(architecture: type) -> bool:
+    return keras.saving.get_registered_name(architecture).startswith("keras_nest>")
 
 
 class ImageModel(ConfiguredModel):
@@ -97,9 +170,8 @@ class ImageModel(ConfiguredModel):
         name: str | None = None,
     ) -> None:
         outputs = pyramid or endpoints.get("logits", endpoints.get("pre_logits"))
-        super().__init__(inputs=inputs, outputs=outputs, name=name and name.replace("+", "_"))
+        super().__init__(inputs, outputs, config, name and name.replace("+", "_"))
         self.endpoints = endpoints
-        self.config = dict(config)
         self.omitted = tuple(omitted) if "logits" in endpoints else (*omitted, *self.HEAD)
 
     @property

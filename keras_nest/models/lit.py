@@ -185,9 +185,9 @@ class LiT(ImageModel):
         return {"image_size": inferred["image_size"]} if "image_size" in inferred else {}
 
     def get_config(self) -> dict[str, Any]:
-        """Both towers, the preprocessing, and which layers are frozen."""
+        """Both towers, the preprocessing, and what was changed since."""
         config = super().get_config()
-        fields = ("preprocessing", "temperature_init", "name", "frozen_layers")
+        fields = ("preprocessing", "temperature_init", "name", "trainable", "changed_layers")
         kept = {field: config[field] for field in fields if field in config}
         towers = {"image_model": self.image_model, "text_model": self.text_model}
         return kept | {field: keras.saving.serialize_keras_object(tower) for field, tower in towers.items()}

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers import MlpBlock
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape, Size
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.tokens import MapToTokens, TokensToMap
@@ -41,7 +42,7 @@ ALIASES: dict[str, str] = {}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class MixerBlock(keras.layers.Layer):
+class MixerBlock(Layer):
     """Mixes tokens, then channels: (B, N, C) -> the same.
 
     Returns the output and a dictionary of the intermediates under their Flax names, each (B, N, C).

@@ -106,8 +106,8 @@ class NesTGenerator(ConfiguredModel):
             classes = keras.Input((), dtype="int32", name="class_index")
             inputs = [noise, classes]
         endpoints = _levels(_first_block(inputs, config, policy), config, policy)
-        super().__init__(inputs=inputs, outputs=endpoints["images"], name=name)
-        self.endpoints, self.config = endpoints, config
+        super().__init__(inputs, endpoints["images"], config, name)
+        self.endpoints = endpoints
 
     @property
     def num_classes(self) -> int:

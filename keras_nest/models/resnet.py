@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import keras
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape, Size
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.resnet import ResidualUnit
@@ -99,7 +100,7 @@ class ResNetBlock(ResidualUnit):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class ResNetBlocks(keras.layers.Layer):
+class ResNetBlocks(Layer):
     """A stage: blocks `block1`, `block2`, …, the first with the stride; shapes as those of `ResNetBlock`.
 
     Returns the output and a dictionary of those of the blocks by name.

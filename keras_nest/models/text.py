@@ -46,9 +46,8 @@ class TextModel(ConfiguredModel):
         if config["out_dim"] is not None:
             layer = keras.layers.Dense(config["out_dim"], name="head", dtype=policy.variable_dtype, **head)
             outputs = endpoints["logits"] = endpoints["head"] = layer(outputs)
-        super().__init__(inputs=tokens, outputs=outputs, name=name)
+        super().__init__(tokens, outputs, config, name)
         self.endpoints = endpoints
-        self.config = config
 
     @property
     def max_len(self) -> int:

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_nest.layers import BlockImages, ChannelNorm, ConvPool, Dropout, UnblockImages
 from keras_nest.layers.attention import attention_probabilities, merge_heads, split_heads
+from keras_nest.layers.base import Layer
 from keras_nest.layers.embeddings import Scale, resize_maps, source_block
 from keras_nest.layers.encoder import gelu
 from keras_nest.layers.image_blocks import Shape, Size, block_images, pair
@@ -45,7 +46,7 @@ ALIASES: dict[str, str] = {}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class FlattenPatches(keras.layers.Layer):
+class FlattenPatches(Layer):
     """(B, H, W, c) -> (B, H / p, W / p, p * p * c): the pixels of a patch side by side, row-major.
 
     Args:
@@ -76,7 +77,7 @@ def _conv1x1(features: int, index: int, policy: keras.DTypePolicy) -> keras.laye
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class Attention(keras.layers.Layer):
+class Attention(Layer):
     """Multi-head attention inside each block from one bias-free qkv kernel: (B, T, N, C) -> the same.
 
     The kernel's outputs are query, key, value, each (h, d) with d = C // h; h * d may be smaller than C.
@@ -119,7 +120,7 @@ class Attention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class FeedForward(keras.layers.Layer):
+class FeedForward(Layer):
     """Two bias-free 1x1 convolutions with a tanh GELU between them: (B, T, N, C) -> the same.
 
     Args:
@@ -148,7 +149,7 @@ class FeedForward(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class PreNorm(keras.layers.Layer):
+class PreNorm(Layer):
     """Holds the normalisation in front of a branch: (…, C) -> (…, C).
 
     Args:
@@ -172,7 +173,7 @@ class PreNorm(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class Transformer(keras.layers.Layer):
+class Transformer(Layer):
     """One level: position embedding, then attention and feed-forward branches.
 
     Input (B, T, N, C). Returns the output of that shape and a dictionary of the intermediates. The embedding `pos_emb`

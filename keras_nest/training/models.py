@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from keras_nest.data import DatasetInfo, Recipe
 from keras_nest.hints import did_you_mean
+from keras_nest.layers.changes import layers_by_path
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models.base import ImageModel
 from keras_nest.registry import augreg_checkpoint, create_model
@@ -65,7 +66,7 @@ def freeze(model: ImageModel, patterns: Any) -> None:
     Raises:
         ValueError: a pattern matches no layer, or nothing is left to train.
     """
-    paths = {layer.path: layer for layer in model._flatten_layers(include_self=False) if layer.path}
+    paths = layers_by_path(model)
     for pattern in (patterns,) if isinstance(patterns, str) else patterns:
         found = fnmatch.filter(paths, pattern)
         if not found:

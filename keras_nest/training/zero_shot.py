@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape
 from keras_nest.models.lit import LiT
 from keras_nest.tokenizers import Tokenizer
@@ -66,7 +67,7 @@ class ZeroShotEvaluator(Evaluator):
         return encode
 
 
-class Similarities(keras.layers.Layer):
+class Similarities(Layer):
     """Logits of classes that are embedded: zimg (B, C) and t (1,) -> t * zimg · z, (B, K).
 
     Attributes:

@@ -10,12 +10,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.layers.base import Layer
 from keras_nest.layers.image_blocks import Shape, Size
 from keras_nest.models.base import ConfiguredModel, as_size, check_image_size, check_num_classes
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class BatchDeviation(keras.layers.Layer):
+class BatchDeviation(Layer):
     """One more channel: the standard deviation over the batch, averaged over everything else.
 
     (B, H, W, C) -> (B, H, W, C + 1). A generator that always makes the same image is found out by it. Source: Karras
@@ -32,7 +33,7 @@ class BatchDeviation(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class ProjectedScore(keras.layers.Layer):
+class ProjectedScore(Layer):
     """How real a feature vector looks: a linear function, and the product with an embedding of the class.
 
     (B, C) and, with classes, integers (B,) -> (B,). Source: Miyato, Koyama, "cGANs with Projection Discriminator", ICLR
@@ -114,8 +115,7 @@ class Discriminator(ConfiguredModel):
         features = keras.layers.Dense(widths[-1], kernel_initializer="he_normal", name="hidden")(features)
         features = _activate(features, "hidden")
         scores = ProjectedScore(num_classes, name="score")(features, *inputs[1:])
-        super().__init__(inputs=inputs if num_classes else images, outputs=scores, name=name)
-        self.config = config
+        super().__init__(inputs if num_classes else images, scores, config, name)
 
 
 def _conv(width: int, kernel: int, name: str, stride: int = 1) -> keras.layers.Layer:

@@ -1,0 +1,186 @@
+"""The layers inside a layer or a model, and what was changed on them since they were built.
+
+A layer that makes its own inner layers, and a model of this package, are saved as the arguments that made them. What
+was changed on the inner layers afterwards is saved beside these: what is frozen, LoRA, quantisation, another
+activation, and every other argument of an inner layer that now has another value.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+
+# What of an inner layer differs from how it was built: arguments, "variables" and, below it, "changed_layers".
+Change = dict[str, Any]
+
+
+def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers directly inside a layer or model: those of its graph, and its public attributes."""
+    held: list[Any] = list(layer.layers) if isinstance(layer, keras.Model) else []
+    for name, value in vars(layer).items():
+        if not name.startswith("_"):
+            held += _items(value)
+    return list({id(inner): inner for inner in held if isinstance(inner, keras.layers.Layer)}.values())
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """An attribute itself, or what a list or dictionary holds."""
+    if isinstance(value, (list, tuple)):
+        yield from value
+    elif isinstance(value, Mapping):
+        yield from value.values()
+    else:
+        yield value
+
+
+def layers_by_path(layer: keras.layers.Layer, parent: str = "") -> dict[str, keras.layers.Layer]:
+    """All layers inside a layer or model by their paths, such as "Transformer/encoderblock_0"; outer ones first."""
+    found = {}
+    for inner in sublayers(layer):
+        path = f"{parent}{inner.name}"
+        found |= {path: inner, **layers_by_path(inner, f"{path}/")}
+    return found
+
+
+def states(layer: keras.layers.Layer) -> dict[str, Change]:
+    """Class, arguments and variables' settings of each layer directly inside, by name."""
+    return {inner.name: _state(inner) for inner in sublayers(layer)}
+
+
+def _state(layer: keras.layers.Layer) -> Change:
+    # A model inside is saved by whoever holds it, as a whole.
+    own = {"trainable": layer.trainable} if isinstance(layer, keras.Model) else layer.get_config()
+    variables = {} if isinstance(layer, keras.Model) else {v.name: _settings(v) for v in own_variables(layer)}
+    return {**own, "class": keras.saving.get_registered_name(type(layer)), "variables": variables}
+
+
+def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Variables of a layer that belong to no layer inside it."""
+    inside = {id(variable) for inner in sublayers(layer) for variable in inner.variables}
+    return [variable for variable in layer.variables if id(variable) not in inside]
+
+
+def _settings(variable: keras.Variable) -> Change:
+    return {
+        "trainable": variable.trainable,
+        "regularizer": keras.regularizers.serialize(getattr(variable, "regularizer", None)),
+        "constraint": keras.constraints.serialize(getattr(variable, "constraint", None)),
+    }
+
+
+def changes(layer: keras.layers.Layer, built: Mapping[str, Change]) -> dict[str, Change]:
+    """What was changed on the layers directly inside since `built`, their `states` of then; by name.
+
+    Raises:
+        ValueError: a change that no file keeps: a layer was added, taken out or replaced, or an argument set that is
+            no attribute.
+    """
+    now = states(layer)
+    if list(now) != list(built):
+        strange = sorted(set(now) ^ set(built)) or list(now)
+        raise ValueError(
+            f"The layers of {layer.name!r} are not those that it was built with ({', '.join(strange)}), which no file "
+            "keeps; make a model of your own around it: keras.Model(model.input, your_layer(model.output))."
+        )
+    inner = {x.name: x for x in sublayers(layer)}
+    found = {name: _difference(inner[name], built[name], state) for name, state in now.items()}
+    return {name: change for name, change in found.items() if change}
+
+
+def _difference(layer: keras.layers.Layer, built: Change, now: Change) -> Change:
+    if now["class"] != built["class"]:
+        raise ValueError(
+            f"The layer {layer.name!r} was replaced by a {type(layer).__name__}, which no file keeps; make a model of "
+            "your own that ends or begins there."
+        )
+    change = {key: now.get(key) for key in (now | built) if now.get(key) != built.get(key) and key != "variables"}
+    for key in change:
+        if key not in (*_SETTERS, "changed_layers") and not hasattr(layer, key):
+            raise ValueError(f"{key} of the layer {layer.name!r} was changed, which no file keeps; leave it as it was.")
+    variables = {
+        name: settings
+        for name, settings in now["variables"].items()
+        if name in built["variables"] and settings != built["variables"][name]
+    }
+    return {**change, **({"variables": variables} if variables else {})}
+
+
+def restore(layer: keras.layers.Layer, changed: Mapping[str, Change]) -> None:
+    """Repeats changes on the layers directly inside a layer or model that was just built; inverse of `changes`.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
+    inner = {x.name: x for x in sublayers(layer)}
+    for name, change in changed.items():
+        if name not in inner:
+            raise ValueError(f"Changes of the layer {name!r} are given, but {layer.name!r} has no such layer.")
+        _restore(inner[name], change)
+
+
+def _restore(layer: keras.layers.Layer, change: Change) -> None:
+    now = _state(layer)
+    different = {key: value for key, value in change.items() if now.get(key) != value}
+    variables, inside = different.pop("variables", {}), different.pop("changed_layers", {})
+    for key, set_value in _SETTERS.items():
+        if key in different:
+            set_value(layer, different)
+    plain = {key: value for key, value in different.items() if key not in _SETTERS}
+    if plain:
+        _set_arguments(layer, plain)
+    restore(layer, inside)
+    named = {variable.name: variable for variable in own_variables(layer)}
+    for name, settings in variables.items():
+        _set_variable(named[name], settings)
+
+
+def _set_arguments(layer: keras.layers.Layer, arguments: Change) -> None:
+    """Sets arguments as attributes; a new layer tells what an argument's configuration stands for."""
+    basis = {key: value for key, value in layer.get_config().items() if key not in (*_SETTERS, "changed_layers")}
+    example = type(layer).from_config({**basis, **arguments})
+    named = {variable.name: variable for variable in own_variables(layer)}
+    for key in arguments:
+        value = getattr(example, key)
+        setattr(layer, key, value)
+        name, _, kind = key.rpartition("_")
+        if kind in ("regularizer", "constraint") and name in named:
+            setattr(named[name], kind, value)
+
+
+def _set_variable(variable: keras.Variable, settings: Change) -> None:
+    variable.trainable = settings["trainable"]
+    variable.regularizer = keras.regularizers.get(settings["regularizer"])
+    variable.constraint = keras.constraints.get(settings["constraint"])
+
+
+def set_trainable(layer: keras.layers.Layer, trainable: bool) -> None:
+    """Sets the flag of a layer or model alone; Keras sets that of everything inside, too."""
+    inside = list(layers_by_path(layer).values())
+    flags = [(each, each.trainable) for each in (*inside, *layer.variables)]
+    layer.trainable = trainable
+    for each, flag in flags:
+        if each.trainable != flag:
+            each.trainable = flag
+
+
+def _set_dtype(layer: keras.layers.Layer, change: Change) -> None:
+    """Sets the dtype policy; one that quantises also makes the variables that it needs."""
+    policy = keras.dtype_policies.deserialize(change["dtype"])
+    if policy.quantization_mode is not None:
+        settings = keras.saving.deserialize_keras_object(change.get("quantization_config"))
+        layer.quantize(policy.quantization_mode, config=settings)
+    layer.dtype_policy = policy
+
+
+def _enable_lora(layer: keras.layers.Layer, change: Change) -> None:
+    layer.enable_lora(change["lora_rank"], lora_alpha=change.get("lora_alpha"))
+
+
+# Arguments that cannot simply be set as attributes of a built layer, in the order in which they are repeated.
+_SETTERS: dict[str, Any] = {
+    "trainable": lambda layer, change: set_trainable(layer, change["trainable"]),
+    "dtype": _set_dtype,
+    "quantization_config": lambda layer, change: None,  # with dtype
+    "lora_rank": _enable_lora,
+    "lora_alpha": lambda layer, change: setattr(layer, "lora_alpha", change["lora_alpha"]),
+}
