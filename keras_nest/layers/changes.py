@@ -49,9 +49,16 @@ def states(layer: keras.layers.Layer) -> dict[str, Change]:
 
 def _state(layer: keras.layers.Layer) -> Change:
     # A model inside is saved by whoever holds it, as a whole.
-    own = {"trainable": layer.trainable} if isinstance(layer, keras.Model) else layer.get_config()
+    own = {"trainable": layer.trainable} if isinstance(layer, keras.Model) else _comparable(layer.get_config())
     variables = {} if isinstance(layer, keras.Model) else {v.name: _settings(v) for v in own_variables(layer)}
     return {**own, "class": keras.saving.get_registered_name(type(layer)), "variables": variables}
+
+
+def _comparable(config: Any) -> Any:
+    """A configuration without the numbers that Keras gives objects while a file is written or read, as of JSON."""
+    if isinstance(config, Mapping):
+        return {key: _comparable(value) for key, value in config.items() if key != "shared_object_id"}
+    return [_comparable(value) for value in config] if isinstance(config, (list, tuple)) else config
 
 
 def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
