@@ -14,37 +14,44 @@ import keras
 Change = dict[str, Any]
 
 
-def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layers directly inside a layer or model: those of its graph, and its public attributes."""
+def sublayers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
+    """The layers directly inside a layer or model, those of its graph and its public attributes, by name."""
     held: list[Any] = list(layer.layers) if isinstance(layer, keras.Model) else []
-    for name, value in vars(layer).items():
-        if not name.startswith("_"):
-            held += _items(value)
-    return list({id(inner): inner for inner in held if isinstance(inner, keras.layers.Layer)}.values())
+    held += [value for attribute, value in vars(layer).items() if not attribute.startswith("_")]
+    found: dict[str, keras.layers.Layer] = {}
+    for inner in {id(each): each for each in _layers_in(held)}.values():
+        name = _name_inside(layer, inner)
+        found[name if name not in found else f"{name}#{len(found)}"] = inner
+    return found
 
 
-def _items(value: Any) -> Iterator[Any]:
-    """An attribute itself, or what a list or dictionary holds."""
-    if isinstance(value, (list, tuple)):
-        yield from value
-    elif isinstance(value, Mapping):
-        yield from value.values()
-    else:
+def _layers_in(value: Any) -> Iterator[keras.layers.Layer]:
+    """A layer itself, or those in nested lists and dictionaries."""
+    if isinstance(value, keras.layers.Layer):
         yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _layers_in(each)
+
+
+def _name_inside(outer: keras.layers.Layer, inner: keras.layers.Layer) -> str:
+    """The path from one to the other: name scopes may lie between them."""
+    scope = f"{outer.path}/"
+    return inner.path.removeprefix(scope) if (inner.path or "").startswith(scope) else inner.name
 
 
 def layers_by_path(layer: keras.layers.Layer, parent: str = "") -> dict[str, keras.layers.Layer]:
     """All layers inside a layer or model by their paths, such as "Transformer/encoderblock_0"; outer ones first."""
-    found = {}
-    for inner in sublayers(layer):
-        path = f"{parent}{inner.name}"
+    found: dict[str, keras.layers.Layer] = {}
+    for name, inner in sublayers(layer).items():
+        path = f"{parent}{name}"
         found |= {path: inner, **layers_by_path(inner, f"{path}/")}
     return found
 
 
 def states(layer: keras.layers.Layer) -> dict[str, Change]:
     """Class, arguments and variables' settings of each layer directly inside, by name."""
-    return {inner.name: _state(inner) for inner in sublayers(layer)}
+    return {name: _state(inner) for name, inner in sublayers(layer).items()}
 
 
 def _state(layer: keras.layers.Layer) -> Change:
@@ -63,7 +70,7 @@ def _comparable(config: Any) -> Any:
 
 def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Variables of a layer that belong to no layer inside it."""
-    inside = {id(variable) for inner in sublayers(layer) for variable in inner.variables}
+    inside = {id(variable) for inner in sublayers(layer).values() for variable in inner.variables}
     return [variable for variable in layer.variables if id(variable) not in inside]
 
 
@@ -89,7 +96,7 @@ def changes(layer: keras.layers.Layer, built: Mapping[str, Change]) -> dict[str,
             f"The layers of {layer.name!r} are not those that it was built with ({', '.join(strange)}), which no file "
             "keeps; make a model of your own around it: keras.Model(model.input, your_layer(model.output))."
         )
-    inner = {x.name: x for x in sublayers(layer)}
+    inner = sublayers(layer)
     found = {name: _difference(inner[name], built[name], state) for name, state in now.items()}
     return {name: change for name, change in found.items() if change}
 
@@ -118,7 +125,7 @@ def restore(layer: keras.layers.Layer, changed: Mapping[str, Change]) -> None:
     Raises:
         ValueError: there is no such layer.
     """
-    inner = {x.name: x for x in sublayers(layer)}
+    inner = sublayers(layer)
     for name, change in changed.items():
         if name not in inner:
             raise ValueError(f"Changes of the layer {name!r} are given, but {layer.name!r} has no such layer.")

@@ -68,9 +68,7 @@ class Dropout(Layer):
             raise ValueError(f"The dropout rate is {rate}; it must be in [0, 1).")
         self.rate, self.seed = float(rate), seed
         self.seed_generator = ReplicaSeedGenerator(seed, name="seed_generator") if rate > 0 else None
-
-    def build(self, input_shape: Shape) -> None:
-        self.built = True
+        self.built = True  # There is nothing to build, and what quantises a model asks for it.
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         if not training or self.rate == 0:

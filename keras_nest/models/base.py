@@ -119,8 +119,8 @@ def _check_arguments(architecture: type[ConfiguredModel], config: Mapping[str, A
     if any("get_config" in vars(each) for each in family):
         return
     ours = architecture.__mro__[len(family)]
-    known = {*inspect.signature(ours.__init__).parameters, *config}
-    for name, parameter in inspect.signature(architecture.__init__).parameters.items():
+    known = {*inspect.signature(ours).parameters, *config}
+    for name, parameter in inspect.signature(architecture).parameters.items():
         if name not in known and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise ValueError(
                 f"{architecture.__name__} takes {name}, which its get_config does not return; give it one that returns "
