@@ -26,7 +26,6 @@ _OF_SOFTMAX = (
 )
 _WITH_THRESHOLDS = (
     keras.metrics.BinaryIoU,
-    keras.metrics.FBetaScore,
     keras.metrics.FalseNegatives,
     keras.metrics.FalsePositives,
     keras.metrics.Precision,
@@ -66,7 +65,8 @@ def demand_of_loss(loss: Any, classes: int) -> Demand | None:
         return Demand(PROBABILITIES, f"write keras.losses.{name}(from_logits=True)")
     resolved = _resolved(loss, keras.losses)
     if classes == 1 and _function(resolved) in _OF_SOFTMAX:
-        return Demand("several classes (of one it is always 0)", "write keras.losses.BinaryCrossentropy")
+        instead = "write keras.losses.BinaryCrossentropy, with from_logits=True if the output is logits"
+        return Demand("several classes (of a single one it is always 0)", instead)
     return _demand(resolved, "losses")
 
 
@@ -79,6 +79,8 @@ def demand_of_metric(metric: Any, classes: int) -> Demand | None:
         return Demand(CLASSES, 'write "accuracy"')
     if isinstance(resolved, _AT_THRESHOLDS_OF_THEIR_OWN):
         return Demand(PROBABILITIES)
+    if isinstance(resolved, keras.metrics.FBetaScore):  # without a threshold it takes the largest
+        return None if resolved.threshold is None else Demand(PROBABILITIES)
     if isinstance(resolved, _WITH_THRESHOLDS):
         field = "threshold" if hasattr(resolved, "threshold") else "thresholds"
         given = None if getattr(resolved, "top_k", None) else getattr(resolved, field)
@@ -142,4 +144,5 @@ def _name(resolved: Any, room: str) -> str:
     camel = "".join(part.capitalize() for part in name.split("_")) if name.islower() else name
     known = getattr(getattr(keras, room), camel, None)
     of_keras = known is not None and (type(resolved) is known or getattr(keras.losses, name, None) is resolved)
+    of_keras = of_keras and known is not keras.metrics.MeanMetricWrapper
     return f"keras.{room}.{camel}" if of_keras else name

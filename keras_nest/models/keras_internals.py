@@ -1,7 +1,6 @@
 """What Keras keeps to itself, and the check of losses needs; the tests of this file notice when Keras changes it."""
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -13,9 +12,15 @@ def outermost_model(layer: keras.layers.Layer) -> keras.Model | None:
     return entry if isinstance(entry, keras.Model) else None
 
 
-def compile_arguments(model: keras.Model) -> Mapping[str, Any]:
-    """Arguments that a compiled model was compiled with, as they were given; another object after each `compile`."""
-    return model._compile_config.config
+def compilation(model: keras.Model) -> Any:
+    """An object that a model has from one `compile` to the next."""
+    return model._compile_config
+
+
+def metrics_of(model: keras.Model) -> tuple[Any, Any]:
+    """Metrics and weighted metrics of a compiled model, as `compile` got them; the former ones if it got none."""
+    metrics = model._compile_metrics
+    return (None, None) if metrics is None else (metrics._user_metrics, metrics._user_weighted_metrics)
 
 
 def producer(tensor: keras.KerasTensor) -> tuple[Any, int, tuple[Any, ...], dict[str, Any]]:
@@ -32,7 +37,7 @@ def unwrapped(loss_or_metric: Any) -> Any:
     return functools.partial(function, **arguments) if callable(function) else loss_or_metric
 
 
-def without_call_information(error: ValueError) -> ValueError:
-    """The error, to which Keras then adds no description of the layer that was called and its arguments."""
-    error._keras_call_info_injected = True  # type: ignore[attr-defined]
+def kept_short(error: ValueError) -> ValueError:
+    """The error, to which neither Keras adds the layer and its arguments nor TensorFlow's AutoGraph the code."""
+    error._keras_call_info_injected = error.ag_pass_through = True  # type: ignore[attr-defined]
     return error

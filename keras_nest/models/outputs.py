@@ -19,7 +19,7 @@ _LINEAR = "linear"
 _ACTIVATING = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 _KEEPING = {"Average", "Cast", "Dropout", "Flatten", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "Identity"}
 _KEEPING |= {"Reshape", "Squeeze"}
-# Models in which a head was called, and the arguments of `compile` that were found right.
+# Models in which a head was called, and the compilation that was found right.
 _CHECKED: weakref.WeakKeyDictionary[keras.Model, Any] = weakref.WeakKeyDictionary()
 
 
@@ -55,7 +55,7 @@ class ClassifierHead(keras.layers.Dense):
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        _check_outermost_model(self)
+        check_outermost_model(self)
         return super().call(inputs, training=training)
 
     def quantize(self, mode: Any = None, type_check: bool = True, config: Any = None) -> None:
@@ -147,21 +147,28 @@ def _refuse(what: str, given: Any, demand: Demand | None, output: Output, model:
     )
 
 
-def _check_outermost_model(head: ClassifierHead) -> None:
-    """Checks the model that is trained or evaluated, once after it was compiled, of which a head's call is part."""
+def check_outermost_model(head: keras.layers.Layer) -> None:
+    """Checks the model that is trained or evaluated, once after it was compiled, if a head's call is part of that.
+
+    Args:
+        head: a layer that gives logits, in its call.
+
+    Raises:
+        ValueError: as `check_compile`.
+    """
     model = keras_internals.outermost_model(head)
     if model is None or not model.compiled or not (model.train_function or model.test_function):
         return
-    arguments = keras_internals.compile_arguments(model)
-    if _CHECKED.get(model) is arguments:
+    compilation = keras_internals.compilation(model)
+    if _CHECKED.get(model) is compilation:
         return
     # Noted first, since looking for the outputs calls the head again.
-    _CHECKED[model] = arguments
+    _CHECKED[model] = compilation
     try:
-        check_compile(model, *(arguments[name] for name in ("loss", "metrics", "weighted_metrics")))
+        check_compile(model, model.loss, *keras_internals.metrics_of(model))
     except ValueError as error:
         del _CHECKED[model]
-        raise keras_internals.without_call_information(error) from None
+        raise keras_internals.kept_short(error) from None
 
 
 def _symbolic_outputs(model: keras.Model) -> Any:
@@ -191,6 +198,8 @@ def _activation_of(tensor: Any) -> str | None:
         operation = operation.layer
     if isinstance(operation, ClassifierHead):
         return _name_of(operation.activation)
+    if getattr(operation, "gives_logits", False):
+        return _LINEAR
     if isinstance(operation, keras.Model):
         functional = getattr(operation, "outputs", None)
         inner = _symbolic_outputs(operation) if functional else _called(operation, args, kwargs)

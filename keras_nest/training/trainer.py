@@ -107,6 +107,10 @@ class Trainer(keras.Model):
             self.optimizer._all_reduce_sum_gradients = list
         self.watch = GradientWatch()
 
+    def get_build_config(self) -> dict[str, Any] | None:
+        """That of the inner model."""
+        return self.model.get_build_config()
+
     @property
     def state(self) -> dict[str, list[tf.Variable]]:
         """Weights, statistics and random states, and all that the optimiser remembers."""
