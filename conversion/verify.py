@@ -9,6 +9,7 @@ import numpy as np
 from conversion.load import load_weights
 from conversion.names import Tree, belongs_to
 from conversion.tree import unflatten
+from keras_nest.models.base import logits_model
 
 # Random token ids are below it: in every vocabulary, and one in ten is padding.
 _TOKENS = 10
@@ -60,12 +61,12 @@ def largest_difference(
     rng = np.random.default_rng(seed)
     inputs = keras.tree.map_structure(lambda x: _random(rng, (batch, *x.shape[1:]), x.dtype), model.input)
     if headless:
-        model = type(model).from_config({**model.config, "num_classes": 0})
+        model = type(model).from_config({**model.config, "num_classes": 0, "classifier_activation": None})
         tree = {path: value for path, value in tree.items() if not belongs_to(path, model.HEAD)}
         load_weights(model, tree)
     ours, theirs = (
         [np.asarray(x, np.float32) for x in keras.tree.flatten(outputs)]
-        for outputs in (model(inputs, training=False), flax_outputs(model, tree, inputs))
+        for outputs in (logits_model(model)(inputs, training=False), flax_outputs(model, tree, inputs))
     )
     gaps = [float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True)]
     return max(gaps), max(float(np.abs(x).max()) for x in theirs)

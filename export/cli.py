@@ -131,7 +131,7 @@ def _saved_model(trained: Trained, args: argparse.Namespace) -> int:
         class_names=trained.class_names,
         metrics={"dataset": trained.config.get("dataset", "not told"), **trained.metrics} if trained.metrics else None,
         head=args.head or "classifier",
-        activation=args.activation or (loss if loss in ACTIVATIONS else "softmax"),
+        activation=args.activation or trained.model.classifier_activation or (loss if loss in ACTIVATIONS else None),
         vocab=args.vocab,
         warm_up=not args.no_warm_up,
         archive=bool(args.archive),

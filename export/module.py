@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.models.base import logits_model
+
 
 def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Checkpoint:
     """What a SavedModel holds: `__call__(images, training=False)`, its variables and regularisation losses.
@@ -22,8 +24,8 @@ def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Ch
             of the head.
 
     Returns:
-        An object to save, or to call: images float32 (B, H, W, channels) in [0, 1] -> float32 outputs of the model.
-        `Checkpoint` is the public trackable that takes any attribute.
+        An object to save, or to call: images float32 (B, H, W, channels) in [0, 1] -> float32 outputs of the
+        model, of a classifier always the logits. `Checkpoint` is the public trackable that takes any attribute.
 
     Raises:
         ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
@@ -31,7 +33,7 @@ def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Ch
     """
     shape = image_shape(model)
     _check_outputs(model)
-    network = model if head == "classifier" else without_head(model)
+    network = logits_model(model) if head == "classifier" else without_head(model)
     compute = on_unit_images(network, model)
 
     @tf.function(autograph=False)
@@ -112,6 +114,11 @@ def _regularization_losses(model: keras.Model) -> list[Callable[..., Any]]:
 def config_of(model: keras.Model) -> dict[str, Any]:
     """Arguments of a model of this package; empty for other models."""
     return getattr(model, "config", {})
+
+
+def activation_of(model: keras.Model, activation: str | None = None) -> str:
+    """What makes probabilities of the logits: as asked for, else what the model itself ends with, else a softmax."""
+    return activation or config_of(model).get("classifier_activation") or "softmax"
 
 
 def output_name(model: keras.Model) -> str:

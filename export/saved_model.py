@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export.lit import check_reads_texts, open_tokenizer, two_tower_object
-from export.module import config_of, reusable_object
+from export.module import activation_of, config_of, reusable_object
 from export.signatures import ACTIVATIONS, create_signatures
 from keras_nest.files import atomic_output
 from keras_nest.models import LiT
@@ -30,7 +30,7 @@ def to_saved_model(
     *,
     class_names: Sequence[str] | None = None,
     head: str = "classifier",
-    activation: str = "softmax",
+    activation: str | None = None,
     vocab: str | os.PathLike[str] | None = None,
     warm_up: bool = False,
 ) -> pathlib.Path:
@@ -45,7 +45,7 @@ def to_saved_model(
     specification is taken to be trained on images in [0, 1] and gets them as they are. What `__call__` returns is
     float32 and depends on the model:
 
-    * a classifier: the logits (B, num_classes);
+    * a classifier: the logits (B, num_classes), whatever its `classifier_activation`;
     * num_classes=0, or `head="none"`: the pooled vector (B, C);
     * features_only=True: a dictionary of maps (B, H, W, C) under the model's own names;
     * LiT: the embedding (B, C), of length one. Its signatures are those of `two_tower_object`, and loading it needs
@@ -57,7 +57,8 @@ def to_saved_model(
         overwrite: replace what lies there.
         class_names: in the order of the logits; they become the asset `labels.txt`, and outputs of `serving_bytes`.
         head: "classifier", or "none" for TF-Hub's feature vector: the model without the weights of its head.
-        activation: from logits to probabilities, "softmax" or "sigmoid".
+        activation: from logits to probabilities, "softmax" or "sigmoid"; None takes the model's `classifier_activation`,
+            or else "softmax".
         vocab: vocabulary file of LiT's text tower, which the SavedModel takes in.
         warm_up: add the requests that TF-Serving answers before it takes others (package tensorflow-serving-api).
 
@@ -73,8 +74,9 @@ def to_saved_model(
         ModuleNotFoundError: tensorflow-serving-api is missing, or for LiT tensorflow-text.
     """
     _check_option("head", head, HEADS)
-    _check_option("activation", activation, ACTIVATIONS)
     _check_kind(model, head, activation, vocab)
+    activation = activation_of(model, activation)
+    _check_option("activation", activation, ACTIVATIONS)
     has_classes = head == "classifier" and config_of(model).get("num_classes", 0) and not isinstance(model.output, dict)
     names = check_class_names(class_names, model.output.shape[-1]) if class_names and has_classes else None
     with atomic_output(path, overwrite) as partial, _labels_asset(names) as labels:
@@ -133,9 +135,9 @@ def _check_option(field: str, value: str, known: Collection[str]) -> None:
         raise ValueError(f"{field} is {value!r}; it must be one of {', '.join(map(repr, known))}.")
 
 
-def _check_kind(model: keras.Model, head: str, activation: str, vocab: Any) -> None:
+def _check_kind(model: keras.Model, head: str, activation: str | None, vocab: Any) -> None:
     """Refuses options of classifiers for a LiT, and the vocabulary for others."""
     if not isinstance(model, LiT):
         check_reads_texts(model, vocab)
-    elif (head, activation) != ("classifier", "softmax"):
+    elif head != "classifier" or activation not in (None, "softmax"):
         raise ValueError("head and activation are for classifiers; a LiT model has embeddings, so leave them out.")

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_nest.models.outputs import check_outermost_model
+
 _GRAPH = "saved_model.pb"
 _CONTENT = (_GRAPH, "assets")
 
@@ -61,7 +63,15 @@ class HubLayer(keras.layers.Layer):
             name = variable.name.split(":")[0].replace("/", "_")
             self._track_variable(keras.Variable(variable, shape=variable.shape, name=name, **options))
 
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the SavedModel is a classifier, as `export` writes it; its loss must then take logits."""
+        served = getattr(self._module[0], "signatures", {}).get("serving_default")
+        return served is not None and "logits" in served.structured_outputs
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if self.gives_logits:
+            check_outermost_model(self)
         module, trains = self._module[0], bool(training and self.trainable)
         if self.trainable:
             for loss in getattr(module, "regularization_losses", ()):

@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import types
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -13,6 +14,7 @@ import keras
 
 from keras_nest.layers.changes import changes, restore, set_trainable, states
 from keras_nest.layers.image_blocks import Size
+from keras_nest.models.outputs import ClassifierHead, check_compile, default_loss, is_linear
 
 # Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
 # centrally, and normalised. Source: reference `libml/preprocess.py` and the published configurations.
@@ -36,6 +38,11 @@ STRETCHED_PREPROCESSING = {
     "stretch": True,
     "interpolation": "bilinear",
 }
+
+# What makes probabilities of logits.
+ACTIVATIONS = ("softmax", "sigmoid")
+# What a model with a head or without puts out: the first of these endpoints that it has.
+_OUTPUTS = ("probabilities", "logits", "pre_logits")
 
 
 class ConfiguredModel(keras.Model):
@@ -139,7 +146,8 @@ class ImageModel(ConfiguredModel):
         endpoints: every named intermediate as a symbolic tensor, so that `keras.Model(model.input,
             model.endpoints["level_2"])` computes it. Keys are Flax module paths, and the common names stem,
             level_1 … level_n (maps (B, H, W, C) before pooling, without final norm), features (the normalised last
-            map), pre_logits (what the head sees, mostly (B, C)) and logits.
+            map), pre_logits (what the head sees, mostly (B, C)), logits and, with `classifier_activation`,
+            probabilities.
         config: the arguments that built the model.
         HEAD: names of the layers that belong to the classifier.
         NECK: names of optional layers between pooling and head, which a head is worth nothing without.
@@ -151,9 +159,12 @@ class ImageModel(ConfiguredModel):
         inputs: symbolic images (B, H, W, channels).
         endpoints: see above.
         config: arguments of the subclass, as `get_config` returns them.
-        pyramid: maps (B, H, W, C) to output instead of logits or embedding.
+        pyramid: maps (B, H, W, C) to output instead of probabilities, logits or embedding.
         omitted: see above; the head need not be named.
         name: name of the model; "+" becomes "_", since TensorFlow allows no other in a scope.
+
+    Raises:
+        ValueError: the configuration has a `classifier_activation`, but there is no head.
     """
 
     HEAD: ClassVar[tuple[str, ...]] = ("Dense_0",)
@@ -169,10 +180,65 @@ class ImageModel(ConfiguredModel):
         omitted: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
-        outputs = pyramid or endpoints.get("logits", endpoints.get("pre_logits"))
+        if config.get("classifier_activation") and "logits" not in endpoints:
+            raise ValueError(
+                f"classifier_activation is {config['classifier_activation']!r}, but the model has no head to activate; "
+                "leave it out, or ask for num_classes (and not for features_only)."
+            )
+        outputs = pyramid or next((endpoints[name] for name in _OUTPUTS if name in endpoints), None)
         super().__init__(inputs, outputs, config, name and name.replace("+", "_"))
         self.endpoints = endpoints
         self.omitted = tuple(omitted) if "logits" in endpoints else (*omitted, *self.HEAD)
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = "auto",
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **options: Any,
+    ) -> None:
+        """As for every Keras model, but that a classifier knows its loss.
+
+        Args:
+            optimizer: a name or an object.
+            loss: "auto" is the cross-entropy that fits the output, of labels (B,) or (B, K), see `ClassificationLoss`:
+                over a softmax, or with `classifier_activation="sigmoid"` or a single class over a sigmoid. Without a
+                head there is none.
+            loss_weights: as for Keras.
+            metrics: as for Keras.
+            weighted_metrics: as for Keras.
+            **options: of Keras' `compile`.
+
+        Raises:
+            ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
+        """
+        loss = default_loss(self) if isinstance(loss, str) and loss == "auto" else loss
+        check_compile(self, loss, metrics, weighted_metrics)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as `get_compile_config` says; where loss or metrics do not fit the output, without them.
+
+        Args:
+            config: see above.
+        """
+        arguments = keras.saving.deserialize_keras_object(config)
+        judged = ("loss", "metrics", "weighted_metrics")
+        try:
+            check_compile(self, *(arguments[name] for name in judged))
+        except ValueError as error:
+            warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
+            arguments |= dict.fromkeys((*judged, "loss_weights"))
+        self.compile(**arguments)
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    @property
+    def classifier_activation(self) -> str | None:
+        """What the output is of the logits: None (themselves), or their "softmax" or "sigmoid"."""
+        return self.config.get("classifier_activation")
 
     @property
     def image_size(self) -> Size:
@@ -220,8 +286,33 @@ def read_model(path: str | os.PathLike[str]) -> ImageModel:
     return model
 
 
+def logits_model(model: keras.Model) -> keras.Model:
+    """The network of a classifier up to its logits, which shares all layers: the model itself unless it goes on.
+
+    Args:
+        model: of any kind; those that are no classifier of this package are returned as they are.
+
+    Raises:
+        ValueError: the head itself was given an activation, so that nothing is the logits.
+    """
+    if not isinstance(model, ImageModel) or "logits" not in model.endpoints:
+        return model
+    if not is_linear(model.endpoints["logits"]):
+        raise ValueError(
+            f"The head of the model {model.name!r} was given an activation of its own, so that it has no logits; make "
+            'it linear again, and create the model with classifier_activation="softmax".'
+        )
+    if "probabilities" not in model.endpoints:
+        return model
+    return keras.Model(model.input, model.endpoints["logits"], name=model.name)
+
+
 def classifier_endpoints(
-    features: keras.KerasTensor, num_classes: int, policy: keras.DTypePolicy, **head: Any
+    features: keras.KerasTensor,
+    num_classes: int,
+    policy: keras.DTypePolicy,
+    activation: str | None = None,
+    **head: Any,
 ) -> dict[str, keras.KerasTensor]:
     """Global average pooling and the head.
 
@@ -229,34 +320,46 @@ def classifier_endpoints(
         features: normalised last map (B, H, W, C).
         num_classes: size of the head; 0 leaves it out.
         policy: of the body; under mixed precision the pooling and the head stay in float32.
+        activation: as `head_endpoints` takes it.
         **head: arguments of the head, `keras.layers.Dense`.
 
     Returns:
-        Endpoints `features`, `pre_logits` (B, C) and, with a head, `logits` (B, num_classes).
+        Endpoints `features`, `pre_logits` (B, C) and, with a head, those of `head_endpoints`.
     """
     pooled = keras.layers.GlobalAveragePooling2D(name="pre_logits", dtype=policy.variable_dtype)(features)
-    return {"features": features, "pre_logits": pooled, **head_endpoints(pooled, num_classes, policy, **head)}
+    endpoints = {"features": features, "pre_logits": pooled}
+    return endpoints | head_endpoints(pooled, num_classes, policy, activation, **head)
 
 
 def head_endpoints(
-    pooled: keras.KerasTensor, num_classes: int, policy: keras.DTypePolicy, **head: Any
+    pooled: keras.KerasTensor, num_classes: int, policy: keras.DTypePolicy, activation: str | None = None, **head: Any
 ) -> dict[str, keras.KerasTensor]:
-    """The head.
+    """The head, and what makes probabilities of its logits.
 
     Args:
         pooled: what it sees, (…, C).
         num_classes: its size; 0 leaves it out.
-        policy: of the body; under mixed precision the head stays in float32.
+        policy: of the body; under mixed precision the head and the activation stay in float32.
+        activation: "softmax", "sigmoid", or None for none.
         **head: further arguments of `keras.layers.Dense`, its name among them.
 
     Returns:
-        Endpoint `logits` (…, num_classes), also under the layer's name; nothing without a head.
+        Endpoint `logits` (…, num_classes), also under the layer's name, and with an activation `probabilities`; nothing
+        without a head.
+
+    Raises:
+        ValueError: there is no such activation, or it is the softmax of a single class.
     """
     if not num_classes:
         return {}
-    layer = keras.layers.Dense(num_classes, dtype=policy.variable_dtype, **head)
+    check_activation(activation, num_classes)
+    layer = ClassifierHead(num_classes, dtype=policy.variable_dtype, **head)
     logits = layer(pooled)
-    return {"logits": logits, layer.name: logits}
+    endpoints = {"logits": logits, layer.name: logits}
+    if activation is not None:
+        last = keras.layers.Activation(activation, name="probabilities", dtype=policy.variable_dtype)
+        endpoints["probabilities"] = last(logits)
+    return endpoints
 
 
 def feature_pyramid(
@@ -302,6 +405,19 @@ def check_num_classes(num_classes: int) -> None:
     """
     if num_classes < 0:
         raise ValueError(f"num_classes is {num_classes}; it must be 0 (no head) or more.")
+
+
+def check_activation(activation: str | None, num_classes: int) -> None:
+    """Refuses activations that make no probabilities of so many logits.
+
+    Raises:
+        ValueError: says which do.
+    """
+    if activation is not None and activation not in ACTIVATIONS:
+        known = ", ".join(map(repr, ACTIVATIONS))
+        raise ValueError(f"classifier_activation is {activation!r}; it must be one of {known}, or None for logits.")
+    if activation == "softmax" and num_classes == 1:
+        raise ValueError('classifier_activation "softmax" of a single class is always 1; use "sigmoid".')
 
 
 def check_feature_blocks(feature_blocks: Sequence[int] | None, depth: int) -> tuple[int, ...]:

@@ -236,6 +236,11 @@ def _check_towers(image: keras.Model, text: keras.Model) -> None:
     for kind, tower in (("image", image), ("text", text)):
         if not isinstance(tower.output_shape, tuple) or len(tower.output_shape) != 2:
             raise ValueError(f"The {kind} tower puts out {tower.output_shape}; it must put out vectors (B, C).")
+    if getattr(image, "classifier_activation", None):
+        raise ValueError(
+            f"The image tower has classifier_activation {image.classifier_activation!r}, and probabilities are no "
+            "vectors to compare; leave it out."
+        )
     if image.name == text.name:
         raise ValueError(f"Both towers have the name {image.name!r}; give one of them another.")
     if image.output_shape != text.output_shape:

@@ -110,6 +110,8 @@ class MlpMixer(ImageModel):
         features_only: output maps (B, H, W, C) without final norm, `block_k` for each of `feature_blocks`.
         feature_blocks: blocks, counted from 1, whose maps are endpoints `level_1`, … and outputs of `features_only`;
             None is the last one.
+        classifier_activation: what the output is of the logits: None (themselves), "softmax" or "sigmoid" (the
+            probabilities of the classes); `compile` then takes the loss that fits.
         preprocessing: evaluation preprocessing, see `keras_nest.preprocessor`.
         dtype: dtype policy of the layers, such as "mixed_bfloat16"; None takes the global one.
         name: name of the model.
@@ -133,6 +135,7 @@ class MlpMixer(ImageModel):
         channels_mlp_dim: int = 3072,
         features_only: bool = False,
         feature_blocks: Sequence[int] | None = None,
+        classifier_activation: str | None = None,
         preprocessing: dict[str, Any] | None = None,
         dtype: Any = None,
         name: str | None = "mixer",
@@ -160,7 +163,8 @@ class MlpMixer(ImageModel):
         tokens = norm("LN", name="pre_head_layer_norm", dtype=policy)(tokens)
         endpoints |= {"tokens": tokens, "pre_head_layer_norm": tokens}
         features = TokensToMap(grid, name="features", dtype=policy)(tokens)
-        endpoints |= classifier_endpoints(features, num_classes, policy, name="head", kernel_initializer="zeros")
+        head = {"name": "head", "kernel_initializer": "zeros"}
+        endpoints |= classifier_endpoints(features, num_classes, policy, classifier_activation, **head)
         super().__init__(inputs, endpoints, config, omitted=omitted, name=name)
 
     @classmethod

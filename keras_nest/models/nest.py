@@ -126,6 +126,8 @@ class NesT(ImageModel):
         proj_drop: dropout rate of the attention output and inside the MLP.
         stochastic_depth_drop: drop-path rate of the last layer; rates rise linearly from 0.
         features_only: output a dictionary of level maps (B, H, W, C), finest first; Pk has stride 2^k.
+        classifier_activation: what the output is of the logits: None (themselves), "softmax" or "sigmoid" (the
+            probabilities of the classes); `compile` then takes the loss that fits.
         preprocessing: evaluation preprocessing, see `keras_nest.preprocessor`.
         dtype: dtype policy of the layers, such as "mixed_bfloat16"; None takes the global one.
         name: name of the model.
@@ -153,6 +155,7 @@ class NesT(ImageModel):
         proj_drop: float = 0.0,
         stochastic_depth_drop: float = 0.0,
         features_only: bool = False,
+        classifier_activation: str | None = None,
         preprocessing: dict[str, Any] | None = None,
         dtype: Any = None,
         name: str | None = "nest",
@@ -173,7 +176,7 @@ class NesT(ImageModel):
             blocks = endpoints[final_norm.name] = final_norm(blocks)
             features = UnblockImages((1, 1), _last_block(stem, levels), name="features", dtype=policy)(blocks)
             head = {"name": "Dense_0", "kernel_initializer": kernel_initializer()}
-            endpoints |= classifier_endpoints(features, num_classes, policy, **head)
+            endpoints |= classifier_endpoints(features, num_classes, policy, classifier_activation, **head)
         pyramid = feature_pyramid(inputs, endpoints) if features_only else None
         omitted = [norm(norm_type).name] if features_only else []
         super().__init__(inputs, endpoints, config, pyramid, omitted, name)

@@ -162,6 +162,8 @@ class ResNet(ImageModel):
         small_input: a root that keeps the size of the image, a 3x3 convolution; else a 7x7 convolution and a pooling
             divide it by 4.
         features_only: output a dictionary of the maps (B, H, W, C) of the stages, finest first; Pk has stride 2^k.
+        classifier_activation: what the output is of the logits: None (themselves), "softmax" or "sigmoid" (the
+            probabilities of the classes); `compile` then takes the loss that fits.
         preprocessing: evaluation preprocessing, see `keras_nest.preprocessor`.
         dtype: dtype policy of the layers, such as "mixed_bfloat16"; None takes the global one.
         name: name of the model.
@@ -182,6 +184,7 @@ class ResNet(ImageModel):
         bottleneck: bool = True,
         small_input: bool = False,
         features_only: bool = False,
+        classifier_activation: str | None = None,
         preprocessing: dict[str, Any] | None = None,
         dtype: Any = None,
         name: str | None = "resnet",
@@ -198,7 +201,8 @@ class ResNet(ImageModel):
             super().__init__(inputs, endpoints, config, feature_pyramid(inputs, endpoints), name=name)
             return
         features = endpoints[f"level_{len(stage_sizes)}"]
-        endpoints |= classifier_endpoints(features, num_classes, policy, name="head", kernel_initializer="zeros")
+        head = {"name": "head", "kernel_initializer": "zeros"}
+        endpoints |= classifier_endpoints(features, num_classes, policy, classifier_activation, **head)
         super().__init__(inputs, endpoints, config, name=name)
 
 

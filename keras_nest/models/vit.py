@@ -125,6 +125,8 @@ class VisionTransformer(ImageModel):
             the encoder layers that `feature_blocks` names.
         feature_blocks: encoder layers, counted from 1, whose maps are endpoints `level_1`, … and outputs of
             `features_only`; None is the last one.
+        classifier_activation: what the output is of the logits: None (themselves), "softmax" or "sigmoid" (the
+            probabilities of the classes); `compile` then takes the loss that fits.
         preprocessing: evaluation preprocessing, see `keras_nest.preprocessor`.
         dtype: dtype policy of the layers, such as "mixed_bfloat16"; None takes the global one.
         name: name of the model; "+" becomes "_".
@@ -155,6 +157,7 @@ class VisionTransformer(ImageModel):
         head_bias_init: float = 0.0,
         features_only: bool = False,
         feature_blocks: Sequence[int] | None = None,
+        classifier_activation: str | None = None,
         preprocessing: dict[str, Any] | None = None,
         dtype: Any = None,
         name: str | None = "vit",
@@ -270,7 +273,7 @@ def _classifier(
         "bias_initializer": keras.initializers.Constant(config["head_bias_init"]),
     }
     endpoints = {"tokens": tokens, "features": features, "pre_logits": x}
-    return endpoints | head_endpoints(x, config["num_classes"], policy, **head)
+    return endpoints | head_endpoints(x, config["num_classes"], policy, config["classifier_activation"], **head)
 
 
 def _depth(config: dict[str, Any]) -> int:

@@ -293,6 +293,8 @@ class ViTFlaxNesT(ImageModel):
         num_classes: size of the head; 0 outputs the pooled embedding.
         in_channels: channels of the input.
         features_only: output a dictionary of level maps, finest first.
+        classifier_activation: what the output is of the logits: None (themselves), "softmax" or "sigmoid" (the
+            probabilities of the classes); `compile` then takes the loss that fits.
         preprocessing: evaluation preprocessing, see `keras_nest.preprocessor`.
         dtype: dtype policy of the layers; None takes the global one.
         name: name of the model.
@@ -314,6 +316,7 @@ class ViTFlaxNesT(ImageModel):
         num_classes: int = 1000,
         in_channels: int = 3,
         features_only: bool = False,
+        classifier_activation: str | None = None,
         preprocessing: dict[str, Any] | None = None,
         dtype: Any = None,
         name: str | None = "vit_flax_nest",
@@ -338,7 +341,7 @@ class ViTFlaxNesT(ImageModel):
             features = ChannelNorm(name="LayerNorm_0", dtype=policy)(last_map)
             endpoints["LayerNorm_0"] = features
             head = {"name": "Dense_0", "kernel_initializer": "lecun_normal"}
-            endpoints |= classifier_endpoints(features, num_classes, policy, **head)
+            endpoints |= classifier_endpoints(features, num_classes, policy, classifier_activation, **head)
         pyramid = feature_pyramid(inputs, endpoints) if features_only else None
         omitted = ["LayerNorm_0"] if features_only else []
         super().__init__(inputs, endpoints, config, pyramid, omitted, name)

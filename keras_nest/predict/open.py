@@ -7,6 +7,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from keras_nest.models.outputs import is_linear
 from keras_nest.predict import saved_model, tflite
 from keras_nest.predict.predictor import Predictor
 from keras_nest.preprocessing import preprocessor
@@ -48,7 +49,7 @@ def open_predictor(
 
 
 def of_trained(trained: Trained) -> Predictor:
-    """A Keras model with its preprocessing; probabilities are those of the loss it was trained with.
+    """A Keras model with its preprocessing; probabilities are its own, or those of the loss it was trained with.
 
     Raises:
         ValueError: it has no head, or carries no preprocessing.
@@ -57,5 +58,11 @@ def of_trained(trained: Trained) -> Predictor:
     if not model.num_classes:
         raise ValueError(f"The model {model.name!r} gives no classes; predict needs one with a head.")
     prepare, activation = preprocessor(model), _ACTIVATIONS[trained.config.get("loss", "softmax")]
-    forward = tf.function(lambda images: activation(model(images, training=False)), reduce_retracing=True)
+    puts_out_logits = is_linear(model.output)
+
+    @tf.function(reduce_retracing=True)
+    def forward(images: tf.Tensor) -> tf.Tensor:
+        outputs = model(images, training=False)
+        return activation(outputs) if puts_out_logits else outputs
+
     return Predictor(lambda images: forward(prepare(list(images))).numpy(), model.num_classes, trained.class_names)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.models.base import logits_model
 from keras_nest.training.objectives import LOSSES, ConfusionMatrix, accuracy, top5
 from keras_nest.training.trainer import Trainer
 
@@ -23,14 +24,14 @@ class Evaluator:
         measured: what the last evaluation returned; empty before the first.
 
     Args:
-        model: normalised images -> logits.
+        model: normalised images -> logits, or one of this package whose output is their probabilities.
         loss: one of `LOSSES`.
         num_classes: K; up to `CLASSES_SHOWN` the confusion matrix is kept.
         jit_compile: as for `compile`.
     """
 
     def __init__(self, model: keras.Model, loss: str, num_classes: int, jit_compile: Any = "auto") -> None:
-        self._trainer = Trainer(model)
+        self._trainer = Trainer(logits_model(model))
         known = num_classes <= CLASSES_SHOWN
         first = ConfusionMatrix(num_classes) if known else keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
         self._confusion = first if known else None

@@ -8,38 +8,7 @@ import keras
 from keras import KerasTensor as Tensor
 from keras import ops
 
-
-def cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
-    """Cross-entropy of each image.
-
-    Args:
-        labels: integer (B,), classes; or float (B, K), probabilities.
-        logits: float (B, K); computed with in float32.
-
-    Returns:
-        float32 (B,).
-    """
-    logits = ops.cast(logits, "float32")
-    if len(labels.shape) == len(logits.shape):
-        return keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
-    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-
-
-def sigmoid_cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
-    """Sum over the classes of the cross-entropy of each, for images that may have several.
-
-    Args:
-        labels: integer (B,), classes; or float (B, K), 1 for each class that an image has.
-        logits: float (B, K); computed with in float32.
-
-    Returns:
-        float32 (B,).
-    """
-    logits = ops.cast(logits, "float32")
-    if len(labels.shape) < len(logits.shape):
-        labels = ops.one_hot(labels, logits.shape[-1])
-    return ops.sum(ops.binary_crossentropy(ops.cast(labels, "float32"), logits, from_logits=True), axis=-1)
-
+from keras_nest.models.losses import cross_entropy, sigmoid_cross_entropy
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"softmax": cross_entropy, "sigmoid": sigmoid_cross_entropy}
 """Losses by the name that a configuration has for them."""

@@ -145,9 +145,24 @@ def _trainer(model: ImageModel, config: ConfigDict, plan: Plan, finish: Prepare 
         trainer.compile(optimizer, jit_compile=config.jit_compile)
     else:
         trainer = Trainer(model, clip_norm, config.accum_steps, sharpness, finish)
-        trainer.compile(optimizer, LOSSES[config.loss], metrics=[accuracy], jit_compile=config.jit_compile)
+        trainer.compile(optimizer, _loss(model, config), metrics=[accuracy], jit_compile=config.jit_compile)
     trainer.log_every_step = False
     return trainer
+
+
+def _loss(model: ImageModel, config: ConfigDict) -> Callable[..., Any]:
+    """The loss of a configuration, for what the model puts out.
+
+    Raises:
+        ValueError: the model's probabilities are not those of the loss.
+    """
+    loss, activation = LOSSES[config.loss], model.classifier_activation
+    if activation not in (None, config.loss):
+        raise ValueError(
+            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}; they must be the same, or leave "
+            "classifier_activation out."
+        )
+    return functools.partial(loss, from_logits=False) if activation else loss
 
 
 def _evaluator(model: ImageModel, config: ConfigDict, source: data.Source, captions: data.Captions | None) -> Evaluator:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
+from keras_nest.models.outputs import check_compile, default_loss
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.strategies import is_tpu
 
@@ -26,7 +27,7 @@ class Trainer(keras.Model):
 
     >>> with strategy.scope():
     ...     trainer = Trainer(create_model("nest_tiny"), clip_norm=1.0, accum_steps=4)
-    ...     trainer.compile(AdamW(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    ...     trainer.compile(AdamW(1e-3), metrics=["accuracy"])
     >>> trainer.fit(train, epochs=10)
     >>> trainer.save("model.keras")
 
@@ -38,7 +39,7 @@ class Trainer(keras.Model):
     well: an image of weight 0 is not there. The number of batches must be a multiple of `steps_per_execution`.
 
     Args:
-        model: normalised images -> logits; built. `save` and `export` write it, without the optimiser.
+        model: normalised images -> logits or probabilities; built. `save` and `export` write it, without the optimiser.
         clip_norm: largest global norm of a gradient; larger ones are scaled down. None or 0 lets all pass.
         accum_steps: parts of a replica's batch that go through the model one after the other, to save memory.
         sharpness: takes the gradient where the loss is higher nearby.
@@ -72,11 +73,20 @@ class Trainer(keras.Model):
     def call(self, images: Any, training: bool | None = None) -> Any:
         return self.model(images, training=training)
 
-    def compile(self, optimizer: Any = "rmsprop", *arguments: Any, **options: Any) -> None:
-        """As for every Keras model.
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = "auto",
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **options: Any,
+    ) -> None:
+        """As for every Keras model; without a loss it is the one that fits the model, as in `ImageModel.compile`.
 
         Raises:
-            ValueError: what this class does itself, or what is wrong under a strategy, is asked of Keras.
+            ValueError: what this class does itself, or what is wrong under a strategy, is asked of Keras; or the loss or
+                a metric takes probabilities and the model puts out logits, or the other way round.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas > 1 or is_tpu(self.distribute_strategy):
@@ -87,13 +97,19 @@ class Trainer(keras.Model):
             # Keras takes the machine of a TPU for a GPU.
             options["jit_compile"] = bool(tf.config.list_physical_devices("GPU"))
         _refuse_half_precision(self.model)
-        super().compile(optimizer, *arguments, auto_scale_loss=False, **options)
+        loss = default_loss(self.model) if isinstance(loss, str) and loss == "auto" else loss
+        check_compile(self.model, loss, metrics, weighted_metrics)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, auto_scale_loss=False, **options)
         if self.optimizer is not None:
             _refuse_options(self.optimizer)
             self.optimizer.build(self.trainable_variables)
             # The train step has summed the gradients already.
             self.optimizer._all_reduce_sum_gradients = list
         self.watch = GradientWatch()
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """That of the inner model."""
+        return self.model.get_build_config()
 
     @property
     def state(self) -> dict[str, list[tf.Variable]]:
