@@ -25,6 +25,7 @@ FLOORS = {
     "tokenizers": 3,
 }
 FLOORS |= dict.fromkeys(["preprocessing", "data", "profiling", "training", "explain", "hub", "tflite", "trained"], 4)
+FLOORS |= {"pixels": 3, "value_range": 3}
 FLOORS |= {"predict": 4, "zero_shot": 4, "cli": 5, "__init__": 5}
 # The packages beside the library, and the two doors through which the library may enter them, when it is called.
 OUTSIDE = {"conversion", "export", "configs", "train_keras", "benchmarks", "examples", "tests"}

@@ -5,10 +5,11 @@ import os
 import pathlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_nest.predict import saved_model, tflite
-from keras_nest.predict.predictor import Predictor
+from keras_nest.predict.predictor import Images, Predictor
 from keras_nest.preprocessing import preprocessor
 from keras_nest.trained import Trained, read_class_names, read_trained
 
@@ -58,4 +59,8 @@ def of_trained(trained: Trained) -> Predictor:
         raise ValueError(f"The model {model.name!r} gives no classes; predict needs one with a head.")
     prepare, activation = preprocessor(model), _ACTIVATIONS[trained.config.get("loss", "softmax")]
     forward = tf.function(lambda images: activation(model(images, training=False)), reduce_retracing=True)
-    return Predictor(lambda images: forward(prepare(list(images))).numpy(), model.num_classes, trained.class_names)
+
+    def compute(images: Images) -> np.ndarray:
+        return forward(prepare(list(images))).numpy()
+
+    return Predictor(compute, model.num_classes, trained.class_names, len(prepare.mean))
