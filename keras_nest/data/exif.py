@@ -10,9 +10,11 @@ import tensorflow as tf
 from keras_nest.data.orientation import UPRIGHT
 
 # More parts than any encoder writes, and more of packed text than EXIF data take: what a hostile file may cost.
-_MAX_PARTS, _MAX_PACKED = 2**15, 2**16
+_MAX_PARTS, _MAX_PACKED = 2**14, 2**16
 _TAG = 0x0112
-_SHORTS, _LONGS, _TYPES = (3, 8), (4, 9), (*range(1, 14), 16)
+# Types of whole numbers, by their size; and the size of every type, 0 where there is none.
+_INTEGERS = {1: (6,), 2: (3, 8), 4: (4, 9, 13)}
+_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 0)
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _PNG, _RAW_PROFILE, _XMP_TEXT = b"\x89PNG\r\n\x1a\n", b"Raw profile type exif\0", b"XML:com.adobe.xmp\0\0\0\0\0"
 
@@ -65,7 +67,7 @@ def _of_png(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             content = tf.strings.substr(encoded, place + 8, length)
             chunks = (
                 content,
-                _unpacked(_after(content, _RAW_PROFILE)),
+                _unpacked(_after(tf.where(kind == b"zTXt", content, b""), _RAW_PROFILE)),
                 _after(content, _RAW_PROFILE),
                 _after(content, _XMP_TEXT),
             )
@@ -92,11 +94,13 @@ def _in_exif(exif: tf.Tensor) -> tf.Tensor:
     count = tf.minimum(_unsigned(directory[:2], is_big), (tf.size(directory, tf.int64) - 2) // 12)
     entries = tf.reshape(directory[2 : 2 + 12 * count], [-1, 12])
     tags, kinds, counts = (_unsigned(entries[:, a:b], is_big) for a, b in ((0, 2), (2, 4), (4, 8)))
-    shorts, longs = _unsigned(entries[:, 8:10], is_big), _unsigned(entries[:, 8:12], is_big)
-    # More values than these four bytes hold lie elsewhere, and say nothing that has a meaning.
-    are_short, are_long = _is_one_of(kinds, _SHORTS) & (counts <= 2), _is_one_of(kinds, _LONGS) & (counts == 1)
-    values = tf.where(are_short, shorts, tf.where(are_long & (longs <= 8), longs, 0))
-    stated = tf.boolean_mask(values, (tags == _TAG) & (counts > 0) & _is_one_of(kinds, _TYPES))
+    sizes = counts * tf.gather(tf.constant(_SIZES, tf.int64), tf.minimum(kinds, len(_SIZES) - 1))
+    # More than four bytes lie elsewhere, or are missing; so much says nothing that has a meaning.
+    is_there = (sizes > 0) & ((sizes <= 4) | (_unsigned(entries[:, 8:12], is_big) + sizes <= size))
+    values = tf.zeros_like(tags)
+    for width, known in _INTEGERS.items():
+        values = tf.where(_is_one_of(kinds, known), _unsigned(entries[:, 8 : 8 + width], is_big), values)
+    stated = tf.boolean_mask(tf.where((sizes <= 4) & (values <= 8), values, 0), (tags == _TAG) & is_there)
     first = tf.cast(tf.concat([stated, tf.constant([-1], tf.int64)], 0)[0], tf.int32)
     return tf.where(size == 0, -1, tf.where(is_tiff, first, 0))
 

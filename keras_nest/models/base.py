@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 import keras
 
 from keras_nest.layers.image_blocks import Size
+from keras_nest.models.first_batch import watched
+from keras_nest.models.inputs import check_images, warn_of_range
 
 # Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
 # centrally, and normalised. Source: reference `libml/preprocess.py` and the published configurations.
@@ -42,6 +44,48 @@ class ConfiguredModel(keras.Model):
     """
 
     config: dict[str, Any]
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Refuses what the model cannot mean anything by; inputs are symbolic, or specifications, or have values.
+
+        Raises:
+            ValueError: says what they must be.
+        """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model, once `check_inputs` agrees: Keras would cast whatever comes."""
+        self.check_inputs(args[0] if args else kwargs.get("inputs"))
+        return super().__call__(*args, **kwargs)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().fit(self._checked(x), *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().evaluate(self._checked(x), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().predict(self._checked(x), *args, **kwargs)
+
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().train_on_batch(self._checked(x), *args, **kwargs)
+
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().test_on_batch(self._checked(x), *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """As every Keras model."""
+        return super().predict_on_batch(self._checked(x))
+
+    def _checked(self, data: Any) -> Any:
+        """Data whose inputs are looked at: arrays now, a data set when its first batch is read."""
+        spec = getattr(data, "element_spec", data)
+        self.check_inputs(spec[0] if spec is not data and isinstance(spec, tuple) else spec)
+        return watched(data, self.check_inputs)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, and which layers are frozen."""
@@ -83,6 +127,7 @@ class ImageModel(ConfiguredModel):
         name: name of the model; "+" becomes "_", since TensorFlow allows no other in a scope.
     """
 
+    _warned_of_range = False
     HEAD: ClassVar[tuple[str, ...]] = ("Dense_0",)
     NECK: ClassVar[tuple[str, ...]] = ()
     FIXED_BY_IMAGE_SIZE: ClassVar[tuple[str, ...]] = ()
@@ -101,6 +146,16 @@ class ImageModel(ConfiguredModel):
         self.endpoints = endpoints
         self.config = dict(config)
         self.omitted = tuple(omitted) if "logits" in endpoints else (*omitted, *self.HEAD)
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Refuses images that are no floats, and warns once of values far outside the range of normalised ones.
+
+        Raises:
+            ValueError: they are integers.
+        """
+        check_images(inputs, self.name)
+        if not self._warned_of_range and self.config.get("preprocessing"):
+            self._warned_of_range = warn_of_range(inputs, self.config["preprocessing"], self.name)
 
     @property
     def image_size(self) -> Size:
