@@ -59,8 +59,8 @@ _TEXTS = (
     "between image and text: who asks about the same texts often keeps their embeddings and multiplies."
 )
 _LIMITS = (
-    "Metrics hold for images like those that they were measured on. Images are taken as they are stored: the "
-    "orientation in EXIF is not looked at. Dropout and stochastic depth act with `training=True` only."
+    "Metrics hold for images like those that they were measured on. `image_bytes` are turned as their EXIF orientation "
+    "says, `images` are taken as they are. Dropout and stochastic depth act with `training=True` only."
 )
 _LICENCE = (
     "The code of the network is under the Apache License 2.0. The weights are under the terms of the checkpoint and "

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from keras_nest.data.decoding import decode_upright
+from keras_nest.data.exif import orientation_in_graph
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.registry import preprocessing_spec
 
@@ -35,7 +37,7 @@ def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
     The strings are JPEG or PNG files of any size; they are decoded as `keras_nest.data` does (grey images are repeated
     over the channels, CMYK is converted, transparency is dropped, of 16 bits the upper 8 are taken) and then prepared
-    as `keras_nest.preprocessor` does. Orientation in EXIF is not looked at.
+    as `keras_nest.preprocessor` does. They are turned as their EXIF orientation says.
 
     Whatever is no such file, or has more than `MAX_PIXELS` pixels as it is or once it is enlarged to the model's size,
     is refused with an InvalidArgumentError; the header is read before anything is decoded.
@@ -47,9 +49,11 @@ def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         number, encoded = numbered
         with tf.control_dependencies([_check_kind(number, encoded)]):
             size = tf.cond(_is_jpeg(encoded), lambda: _jpeg_size(encoded), lambda: _png_size(encoded))
+        orientation = orientation_in_graph(encoded)
+        # From 5 on, it exchanges rows and columns.
+        size = tf.where(orientation >= 5, size[::-1], size)
         with tf.control_dependencies([_check_size(number, size, preprocess)]):
-            pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        return preprocess(tf.ensure_shape(pixels, (None, None, 3)))
+            return preprocess(decode_upright(encoded, orientation))
 
     def decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
         numbered = tf.range(tf.size(image_bytes)), image_bytes

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from export.module import config_of, output_name, reusable_object
+from export.module import config_of, on_unit_images, output_name, reusable_object
+from keras_nest.models.base import logits_model
 
 # Images float32 (B, H, W, C) in [0, 1] -> outputs by name.
 Inference = Callable[[tf.Tensor], dict[str, tf.Tensor]]
@@ -26,13 +27,15 @@ def inference(model: keras.Model) -> tuple[tf.train.Checkpoint, Inference]:
     Raises:
         ValueError: as `reusable_object`.
     """
-    module, name = reusable_object(in_float32(model)), output_name(model)
+    plain, name = in_float32(model), output_name(model)
+    # Not the object's own function, whose checks of the values such formats cannot express.
+    compute = on_unit_images(logits_model(plain), plain)
 
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = module.__call__(images, training=False)
+        outputs = compute(images, training=False)
         return outputs if isinstance(outputs, dict) else {name: outputs}
 
-    return module, call
+    return reusable_object(plain), call
 
 
 def in_float32(model: keras.Model) -> keras.Model:

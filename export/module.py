@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.models.base import logits_model
+from keras_nest.value_range import check_unit
 
 
 def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Checkpoint:
@@ -25,7 +26,8 @@ def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Ch
 
     Returns:
         An object to save, or to call: images float32 (B, H, W, channels) in [0, 1] -> float32 outputs of the
-        model, of a classifier always the logits. `Checkpoint` is the public trackable that takes any attribute.
+        model, of a classifier always the logits. It stops with an InvalidArgumentError at values that cannot be in
+        [0, 1], and at an empty batch. `Checkpoint` is the public trackable that takes any attribute.
 
     Raises:
         ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
@@ -38,7 +40,7 @@ def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Ch
 
     @tf.function(autograph=False)
     def call(images: tf.Tensor, training: bool = False) -> Any:
-        return compute(images, training=training)
+        return compute(check_unit(images), training=training)
 
     # Only functions traced here exist in the file; the Python argument becomes two of them.
     for training in (False, True):

@@ -11,6 +11,7 @@ from export.decoding import image_decoder
 from export.module import config_of, image_shape, on_unit_images, output_name
 from keras_nest.models import MlpMixer, VisionTransformer
 from keras_nest.models.base import ImageModel, feature_pyramid
+from keras_nest.value_range import check_unit
 
 ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid}
 TOP = 5
@@ -131,7 +132,7 @@ def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], Outputs]]:
     compute = tf.function(on_unit_images(keras.Model(model.input, outputs), model), autograph=False)
 
     def part(signature: str) -> Callable[[tf.Tensor], Outputs]:
-        return lambda images: compute(images)[signature]
+        return lambda images: compute(check_unit(images))[signature]
 
     return {signature: part(signature) for signature in outputs}
 

@@ -1,5 +1,6 @@
 """The evaluation preprocessing of a model, as a Keras layer."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,11 @@ import tensorflow as tf
 
 from keras_nest.layers.image_blocks import Shape, Size
 from keras_nest.models.base import as_size
+from keras_nest.pixels import as_images
 from keras_nest.registry import preprocessing_spec
+from keras_nest.value_range import LEVELS, ValueRange, check_value_range, scales_of
 
+_LOGGER = logging.getLogger(__name__)
 _METHODS = {"bilinear": tf.image.ResizeMethod.BILINEAR, "bicubic": tf.image.ResizeMethod.BICUBIC}
 
 
@@ -20,12 +24,15 @@ def preprocessor(name_or_model: str | keras.Model) -> "EvalPreprocessing":
         name_or_model: a name of `keras_nest.list_models`, or a model.
 
     Returns:
-        A layer: uint8 or [0, 1] images of any size -> normalised float32 batch of the model's size.
+        A layer: images of any size, uint8 or floats -> normalised float32 batch of the model's size.
 
     Raises:
         ValueError: unknown name, or a model without specification.
     """
     spec, image_size = preprocessing_spec(name_or_model)
+    channels = getattr(name_or_model, "config", {}).get("in_channels", len(spec["mean"]))
+    # One value may stand for all channels.
+    spec = spec | {name: [*spec[name]] * (channels // len(spec[name])) for name in ("mean", "std")}
     return EvalPreprocessing(image_size=image_size, **spec, name="preprocessor")
 
 
@@ -33,9 +40,15 @@ def preprocessor(name_or_model: str | keras.Model) -> "EvalPreprocessing":
 class EvalPreprocessing(keras.layers.Layer):
     """Resizes, crops centrally and normalises images as the evaluation of the paper does.
 
-    Input: (B, h, w, 3) or (h, w, 3), uint8 in 0..255 or float in [0, 1], of any size; or a list of images of different
-    sizes. Output: float32 (B, H, W, 3); one image gives (H, W, 3). Works eagerly, inside `tf.data`, and in a Keras
-    model, whose `Input` decides the dtype: uint8 images need `dtype="uint8"` there.
+    Input: (B, h, w, C) or (h, w, C) of any size, or a list of images of different sizes. Output: float32 (B, H, W, C);
+    one image gives (H, W, C). Works eagerly, inside `tf.data`, and in a Keras model, whose `Input` decides the dtype:
+    uint8 images need `dtype="uint8"` there.
+
+    Pixels are uint8 in 0..255, floats in [0, 1], or floats in 0..255, as `keras.utils.img_to_array` and
+    `image_dataset_from_directory` give them. Without `value_range`, values above 1.5 show the latter, and so each call
+    decides for all of its images; the first time is logged. Images of Pillow are taken, too, and grey and RGBA images
+    for models of RGB: `keras_nest.pixels.as_images` has the rules. What fits nothing of this, such as values that are
+    normalised already, is refused.
 
     The image is scaled until the crop takes `crop_ratio` of it, bilinearly and without antialiasing, and is not
     scaled at all when it has the right size already. Scaling to a short side of 256 and cropping 224 is
@@ -51,11 +64,13 @@ class EvalPreprocessing(keras.layers.Layer):
         crop_ratio: share of the short side that the central crop keeps, in (0, 1].
         interpolation: "bilinear" or "bicubic".
         stretch: resize to the size without keeping the aspect ratio, and crop nothing.
-        truncate: cut the resized pixels down to whole numbers of 0..255, as LiT does; images must then be uint8.
+        truncate: cut the resized pixels down to whole numbers of 0..255, as LiT does; floats in [0, 1] are rounded to
+            them first.
+        value_range: of floats, (0, 1) or (0, 255); None goes by their values, which a dark image does not show.
         **kwargs: the usual layer arguments.
 
     Raises:
-        ValueError: unknown interpolation, or a ratio outside (0, 1] or beside `stretch`.
+        ValueError: unknown interpolation or range, or a ratio outside (0, 1] or beside `stretch`.
     """
 
     def __init__(
@@ -67,6 +82,7 @@ class EvalPreprocessing(keras.layers.Layer):
         interpolation: str = "bilinear",
         stretch: bool = False,
         truncate: bool = False,
+        value_range: ValueRange | None = None,
         **kwargs: Any,
     ) -> None:
         # Inputs are integers or images of any size; Keras must not cast or check them.
@@ -81,42 +97,44 @@ class EvalPreprocessing(keras.layers.Layer):
         self.mean, self.std = tuple(mean), tuple(std)
         self.crop_ratio, self.interpolation = crop_ratio, interpolation
         self.stretch, self.truncate = stretch, truncate
+        self.value_range = check_value_range(value_range)
+        self._told = False
         # As the reference writes it, int(256 / 224 * size): the division first decides the last pixel.
         self.resized = tuple(int((1 / crop_ratio) * side) for side in self.image_size)
 
-    def __call__(self, images: Any) -> Any:
-        """Preprocesses; see the class for shapes."""
+    def __call__(self, images: Any, **options: Any) -> Any:
+        """Preprocesses; see the class for shapes. The options of Keras' layers, such as `training`, change nothing."""
         if isinstance(images, keras.KerasTensor):
-            return super().__call__(images)
-        if not isinstance(images, (list, tuple)):
-            return self.call(images)
-        if not images:
-            raise ValueError("The list of images is empty.")
-        return tf.stack([self.call(image) for image in images])
+            return super().__call__(images, **options)
+        return self.call(images)
 
     def call(self, images: Any) -> Any:
-        images = tf.convert_to_tensor(images)
-        self._check(images)
-        if self.truncate:
-            images = tf.floor(self._crop(self._resize(tf.cast(images, tf.float32)))) / 255.0
-        else:
-            images = self._crop(self._resize(self._as_unit_floats(images)))
-        return (images - tf.constant(self.mean, tf.float32)) / tf.constant(self.std, tf.float32)
+        found = as_images(images, len(self.mean))
+        several = isinstance(found, list)
+        tensors = found if several else [found]
+        scales = scales_of(tensors, self.value_range)
+        self._tell(tensors, scales)
+        outputs = [self._prepare(image, scale) for image, scale in zip(tensors, scales, strict=True)]
+        return tf.stack(outputs) if several else outputs[0]
 
-    def _check(self, images: tf.Tensor) -> None:
-        if images.dtype != tf.uint8 and (self.truncate or not images.dtype.is_floating):
-            allowed = "uint8 in 0..255" if self.truncate else "uint8 in 0..255 or floats in [0, 1]"
-            raise ValueError(f"Images have dtype {images.dtype.name}; they must be {allowed}.")
-        channels = len(self.mean)
-        if images.shape.rank not in (3, 4) or images.shape[-1] not in (None, channels):
-            raise ValueError(
-                f"Images have the shape {images.shape}; it must be (h, w, {channels}) or (B, h, w, {channels})."
-            )
-
-    @staticmethod
-    def _as_unit_floats(images: tf.Tensor) -> tf.Tensor:
+    def _prepare(self, images: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """One image or batch, in [0, 1] once it is divided by the scale."""
         floats = tf.cast(images, tf.float32)
-        return floats / 255.0 if images.dtype == tf.uint8 else floats
+        if self.truncate:
+            # Levels are whole numbers, which division and multiplication by 255 may miss.
+            levels = tf.where(scale > 1, floats, tf.round(floats * 255.0))
+            unit = tf.floor(self._crop(self._resize(levels))) / 255.0
+        else:
+            unit = self._crop(self._resize(floats / scale))
+        return (unit - tf.constant(self.mean, tf.float32)) / tf.constant(self.std, tf.float32)
+
+    def _tell(self, images: Sequence[tf.Tensor], scales: Sequence[tf.Tensor]) -> None:
+        """Says once that floats are taken for levels; a graph cannot say it once."""
+        if self._told or self.value_range is not None or not tf.executing_eagerly():
+            return
+        if any(image.dtype.is_floating and scale > 1 for image, scale in zip(images, scales, strict=True)):
+            self._told = True
+            _LOGGER.warning("Floats above 1 are taken for levels of 0..255; value_range=%s says so for all.", LEVELS)
 
     def _resize(self, images: tf.Tensor) -> tf.Tensor:
         """Scales so that the target just fits inside, keeping the aspect ratio unless it stretches."""
@@ -135,8 +153,8 @@ class EvalPreprocessing(keras.layers.Layer):
         return tf.ensure_shape(cropped, (*images.shape[:-3], height, width, len(self.mean)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return *input_shape[:-3], *self.image_size, input_shape[-1]
+        return *input_shape[:-3], *self.image_size, len(self.mean)
 
     def get_config(self) -> dict[str, Any]:
-        fields = ("image_size", "mean", "std", "crop_ratio", "interpolation", "stretch", "truncate")
+        fields = ("image_size", "mean", "std", "crop_ratio", "interpolation", "stretch", "truncate", "value_range")
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}

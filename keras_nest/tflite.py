@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_nest.pixels import as_images
+from keras_nest.value_range import scales_of
+
 # Of the one signature that a file has.
 _INPUTS = ([["images"]], [["tokens"]])
 
@@ -61,19 +64,29 @@ class TFLiteModel:
         """Runs the file as often as it takes.
 
         Args:
-            inputs: images float32 (B, H, W, C) in [0, 1], or token ids int32 (B, tokens), with any B above 0.
+            inputs: images (B, H, W, C) of the file's size, with any B above 0: floats in [0, 1], or what else
+                `keras_nest.pixels.as_images` makes such images of; or token ids, integers (B, tokens).
 
         Returns:
             The outputs by name, float32 (B, …); those of a full int8 file are taken back to float.
 
         Raises:
-            ValueError: the inputs have another shape.
+            ValueError: the inputs have another shape, or are no images or no token ids.
         """
+        inputs = self._as_unit_images(inputs) if self.input_name == "images" else _as_tokens(inputs)
         if inputs.shape[1:] != self.input_shape or not len(inputs):
             wanted = ", ".join(map(str, self.input_shape))
             raise ValueError(f"{self.input_name.title()} have the shape {inputs.shape}; it must be (B, {wanted}).")
         parts = [self._run(inputs[start : start + self.batch_size]) for start in range(0, len(inputs), self.batch_size)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _as_unit_images(self, images: Any) -> np.ndarray:
+        """float32 in [0, 1]; the graph of a file checks nothing."""
+        pixels = as_images(images, self.input_shape[-1])
+        if isinstance(pixels, list):
+            raise ValueError("Images are a list; they must be one array (B, H, W, C), of the size of the file.")
+        (scale,) = scales_of([pixels])
+        return pixels.numpy().astype(np.float32) / scale.numpy()
 
     def _run(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         batch = np.zeros((self.batch_size, *self.input_shape), inputs.dtype)
@@ -81,6 +94,13 @@ class TFLiteModel:
         outputs = self._signature(**{self.input_name: _quantise(batch, self._input)})
         details = self._signature.get_output_details()
         return {name: _dequantise(value, details[name])[: len(inputs)] for name, value in outputs.items()}
+
+
+def _as_tokens(tokens: Any) -> np.ndarray:
+    tokens = np.asarray(tokens)
+    if not np.issubdtype(tokens.dtype, np.integer):
+        raise ValueError(f"Tokens have dtype {tokens.dtype}; they must be whole numbers, the ids of a tokenizer.")
+    return tokens
 
 
 def runtime_name() -> str:

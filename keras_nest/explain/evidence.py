@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.models.base import ImageModel
+from keras_nest.models.inputs import normalised_range
 
 
 class Evidence(NamedTuple):
@@ -76,6 +77,8 @@ def as_batch(model: ImageModel, images: Any) -> tuple[tf.Tensor, bool]:
         raise ValueError(
             f"Images have the shape {images.shape}; the model takes {expected}, with or without a batch axis; {hint}."
         )
+    if not images.shape.num_elements() and images.shape.is_fully_defined():
+        raise ValueError(f"Images have the shape {images.shape}; there must be one at least.")
     if not images.dtype.is_floating:
         raise ValueError(f"Images have dtype {images.dtype.name}; the model takes normalised floats; {hint}.")
     _check_range(model, images, hint)
@@ -88,8 +91,7 @@ def _check_range(model: ImageModel, images: tf.Tensor, hint: str) -> None:
     spec = model.config.get("preprocessing")
     if not spec or not tf.executing_eagerly() or not images.shape.num_elements():
         return
-    mean, std = (np.asarray(spec[name]) for name in ("mean", "std"))
-    lowest, highest = np.min(-mean / std), np.max((1 - mean) / std)
+    lowest, highest = normalised_range(spec)
     slack = highest - lowest
     found = float(tf.reduce_min(images)), float(tf.reduce_max(images))
     if not lowest - slack <= found[0] <= found[1] <= highest + slack:

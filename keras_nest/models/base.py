@@ -14,6 +14,8 @@ import keras
 
 from keras_nest.layers.changes import changes, restore, set_trainable, states
 from keras_nest.layers.image_blocks import Size
+from keras_nest.models.first_batch import watched
+from keras_nest.models.inputs import check_images, warn_of_range
 from keras_nest.models.outputs import ClassifierHead, check_compile, default_loss, is_linear
 
 # Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
@@ -68,6 +70,48 @@ class ConfiguredModel(keras.Model):
         # Read-only, so that Keras does not take the dictionaries for such with layers.
         self._config_as_built = types.MappingProxyType(_copied(config))
         self._states_as_built = types.MappingProxyType(states(self))
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Refuses what the model cannot mean anything by; inputs are symbolic, or specifications, or have values.
+
+        Raises:
+            ValueError: says what they must be.
+        """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model, once `check_inputs` agrees: Keras would cast whatever comes."""
+        self.check_inputs(args[0] if args else kwargs.get("inputs"))
+        return super().__call__(*args, **kwargs)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().fit(self._checked(x), *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().evaluate(self._checked(x), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().predict(self._checked(x), *args, **kwargs)
+
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().train_on_batch(self._checked(x), *args, **kwargs)
+
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As every Keras model."""
+        return super().test_on_batch(self._checked(x), *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """As every Keras model."""
+        return super().predict_on_batch(self._checked(x))
+
+    def _checked(self, data: Any) -> Any:
+        """Data whose inputs are looked at: arrays now, a data set when its first batch is read."""
+        spec = getattr(data, "element_spec", data)
+        self.check_inputs(spec[0] if spec is not data and isinstance(spec, tuple) else spec)
+        return watched(data, self.check_inputs)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor, whether the model is frozen, and what was changed on its layers.
@@ -167,6 +211,7 @@ class ImageModel(ConfiguredModel):
         ValueError: the configuration has a `classifier_activation`, but there is no head.
     """
 
+    _warned_of_range = False
     HEAD: ClassVar[tuple[str, ...]] = ("Dense_0",)
     NECK: ClassVar[tuple[str, ...]] = ()
     FIXED_BY_IMAGE_SIZE: ClassVar[tuple[str, ...]] = ()
@@ -239,6 +284,16 @@ class ImageModel(ConfiguredModel):
     def classifier_activation(self) -> str | None:
         """What the output is of the logits: None (themselves), or their "softmax" or "sigmoid"."""
         return self.config.get("classifier_activation")
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Refuses images that are no floats, and warns once of values far outside the range of normalised ones.
+
+        Raises:
+            ValueError: they are integers.
+        """
+        check_images(inputs, self.name)
+        if not self._warned_of_range and self.config.get("preprocessing"):
+            self._warned_of_range = warn_of_range(inputs, self.config["preprocessing"], self.name)
 
     @property
     def image_size(self) -> Size:

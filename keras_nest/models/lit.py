@@ -13,6 +13,7 @@ from keras_nest.hints import did_you_mean
 from keras_nest.layers.image_blocks import Size
 from keras_nest.layers.two_tower import L2Normalize, Temperature
 from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, resolve_policy
+from keras_nest.models.inputs import check_tokens
 from keras_nest.models.mixer import MlpMixer
 from keras_nest.models.nest import NesT
 from keras_nest.models.resnet import ResNet
@@ -142,6 +143,16 @@ class LiT(ImageModel):
         if "tokens" in inputs:
             outputs["ztxt"] = self.encode_text(inputs["tokens"], training)
         return outputs
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Refuses images that are no floats and tokens that are no integers; see `ImageModel.check_inputs`.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if isinstance(inputs, Mapping):
+            super().check_inputs(inputs.get("images"))
+            check_tokens(inputs.get("tokens"), self.name)
 
     def encode_image(self, images: Any) -> Any:
         """Embeds images.

@@ -14,6 +14,7 @@ from keras_nest.layers.encoder_1d import Encoder
 from keras_nest.layers.text import TextPositions, TokenEmbedding
 from keras_nest.layers.tokens import PoolTokens
 from keras_nest.models.base import ConfiguredModel, check_heads, check_rates, resolve_policy
+from keras_nest.models.inputs import check_tokens
 
 
 class TextModel(ConfiguredModel):
@@ -48,6 +49,14 @@ class TextModel(ConfiguredModel):
             outputs = endpoints["logits"] = endpoints["head"] = layer(outputs)
         super().__init__(tokens, outputs, config, name)
         self.endpoints = endpoints
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Refuses tokens that are no integers.
+
+        Raises:
+            ValueError: they are not.
+        """
+        check_tokens(inputs, self.name)
 
     @property
     def max_len(self) -> int:

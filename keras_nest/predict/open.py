@@ -5,11 +5,12 @@ import os
 import pathlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_nest.models.outputs import is_linear
 from keras_nest.predict import saved_model, tflite
-from keras_nest.predict.predictor import Predictor
+from keras_nest.predict.predictor import Images, Predictor
 from keras_nest.preprocessing import preprocessor
 from keras_nest.trained import Trained, read_class_names, read_trained
 
@@ -65,4 +66,7 @@ def of_trained(trained: Trained) -> Predictor:
         outputs = model(images, training=False)
         return activation(outputs) if puts_out_logits else outputs
 
-    return Predictor(lambda images: forward(prepare(list(images))).numpy(), model.num_classes, trained.class_names)
+    def compute(images: Images) -> np.ndarray:
+        return forward(prepare(list(images))).numpy()
+
+    return Predictor(compute, model.num_classes, trained.class_names, len(prepare.mean))

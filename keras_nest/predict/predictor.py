@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_nest.layers.image_blocks import Size
+from keras_nest.pixels import as_levels
 from keras_nest.preprocessing import EvalPreprocessing
 
 Images = Sequence[np.ndarray]
-"""uint8 (h, w, 3), each of its own size."""
+"""uint8 (h, w, channels), each of its own size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,23 +20,40 @@ class Predictor:
     """What a model says about images.
 
     Attributes:
-        probabilities: images, uint8 (h, w, 3) of any sizes -> float32 (B, K).
+        compute: `Images` -> float32 (B, K).
         num_classes: K.
         class_names: K names, if they are known.
+        channels: of the images that `compute` takes.
     """
 
-    probabilities: Callable[[Images], np.ndarray]
+    compute: Callable[[Images], np.ndarray]
     num_classes: int
     class_names: tuple[str, ...] | None = None
+    channels: int = 3
+
+    def probabilities(self, images: Any) -> np.ndarray:
+        """Class probabilities, the same whatever kind of file the model comes from.
+
+        Args:
+            images: a list of images of any sizes, or a batch, as `keras_nest.pixels.as_images` takes them: uint8,
+                floats in [0, 1] or 0..255, grey, RGBA. Floats are rounded to 256 levels, as a file has them.
+
+        Returns:
+            float32 (B, K).
+
+        Raises:
+            ValueError: they are no images, or there are none.
+        """
+        return self.compute(as_levels(images, self.channels))
 
     def name_of(self, index: int) -> str:
         """Name of a class, or what stands for one."""
         return self.class_names[index] if self.class_names else f"class {index}"
 
 
-def stretched(size: Size) -> EvalPreprocessing:
+def stretched(size: Size, channels: int = 3) -> EvalPreprocessing:
     """The whole image at a size, in [0, 1]: for models that do not say how they want it."""
-    return EvalPreprocessing(size, mean=[0.0] * 3, std=[1.0] * 3, stretch=True)
+    return EvalPreprocessing(size, mean=[0.0] * channels, std=[1.0] * channels, stretch=True)
 
 
 def softmax(logits: object) -> np.ndarray:

@@ -61,5 +61,10 @@ def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
             f"{path} is no SavedModel of a classifier: serving_default must take images (B, H, W, 3) of a fixed size "
             "and give logits (B, K)."
         )
-    (name,), prepare = inputs, stretched((images[0][1], images[0][2]))
-    return Predictor(lambda images: softmax(serve(**{name: prepare(list(images))})[output]), outputs[output].shape[-1])
+    (name,), (_, height, width, channels) = inputs, images[0]
+    prepare = stretched((height, width), channels)
+
+    def compute(images: Images) -> np.ndarray:
+        return softmax(serve(**{name: prepare(list(images))})[output])
+
+    return Predictor(compute, outputs[output].shape[-1], channels=channels)

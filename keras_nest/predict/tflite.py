@@ -25,9 +25,9 @@ def open_file(path: pathlib.Path) -> Predictor:
     outputs = model(np.zeros((1, *model.input_shape), np.float32))
     if "logits" not in outputs:
         raise ValueError(f"{path} gives {', '.join(outputs)}; predict needs a file that gives logits.")
-    height, width, _ = model.input_shape
+    height, width, channels = model.input_shape
     inside, num_classes = _files_inside(path), outputs["logits"].shape[-1]
-    prepare, names = stretched((height, width)), None
+    prepare, names = stretched((height, width), channels), None
     if _PREPROCESSING in inside:
         prepare = EvalPreprocessing(**json.loads(inside[_PREPROCESSING]))
     if _LABELS in inside:
@@ -36,7 +36,7 @@ def open_file(path: pathlib.Path) -> Predictor:
     def probabilities(images: Images) -> np.ndarray:
         return softmax(model(prepare(list(images)).numpy())["logits"])
 
-    return Predictor(probabilities, num_classes, names)
+    return Predictor(probabilities, num_classes, names, channels)
 
 
 def _files_inside(path: pathlib.Path) -> dict[str, str]:

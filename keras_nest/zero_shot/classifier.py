@@ -54,13 +54,14 @@ class ZeroShotClassifier:
         """Probabilities of the labels.
 
         Args:
-            images: uint8, each (h, w, 3) of any size, or one batch (B, h, w, 3).
+            images: each (h, w, 3) of any size, or one batch (B, h, w, 3); uint8, or floats in [0, 1] or 0..255, which
+                are rounded to 256 levels.
 
         Returns:
             float32 (B, K).
 
         Raises:
-            ValueError: there are no images, or they are not uint8 with three channels.
+            ValueError: there are none, or they are no images.
         """
         # Not Keras' function, which warns of a single label.
         return tf.nn.softmax(self.compare(self.embedder.images(images))).numpy()

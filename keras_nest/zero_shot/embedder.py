@@ -7,11 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.models.lit import LiT
+from keras_nest.pixels import as_levels
 from keras_nest.preprocessing import preprocessor
 from keras_nest.tokenizers import Tokenizer, check_tokenizer
 
 Images: TypeAlias = Sequence[np.ndarray] | np.ndarray | tf.Tensor
-"""uint8: (h, w, 3) each, of any sizes, or one batch (B, h, w, 3)."""
+"""(h, w, 3) each, of any sizes, or one batch (B, h, w, 3), as `keras_nest.pixels.as_images` takes them."""
 
 Progress: TypeAlias = Callable[[range, str], Iterable[int]]
 """Steps and what they do -> the same steps, while something is shown."""
@@ -59,12 +60,9 @@ class Embedder:
         """Embeds images: -> float32 (B, C), of length one.
 
         Raises:
-            ValueError: none, or not uint8 with three channels.
+            ValueError: none, one that is not in a list, or what is no image.
         """
-        shape = getattr(images, "shape", ())
-        if len(shape) == 3:
-            raise ValueError(f"The images have the shape {tuple(shape)}; a single image must be in a list.")
-        return self.prepared(self.preprocess(images))
+        return self.prepared(self.preprocess(as_levels(images, len(self.preprocess.mean))))
 
     def prepared(self, images: Any) -> np.ndarray:
         """The same for images (B, H, W, 3) that went through `preprocess`."""

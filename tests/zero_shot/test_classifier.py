@@ -72,10 +72,10 @@ class TestImages:
         [
             ([], "list of images is empty"),
             (IMAGES[0], r"shape \(16, 16, 3\); a single image must be in a list"),
-            ([IMAGES[0] / 255], "must be uint8"),
-            ([IMAGES[0][..., :1]], r"must be \(h, w, 3\)"),
+            ([IMAGES[0] / 127.5 - 1], "and not be normalised yet"),
+            ([IMAGES[0][..., :2]], r"must be \(h, w, 3\)"),
         ],
-        ids=["none", "one", "floats", "grey"],
+        ids=["none", "one", "normalised", "two channels"],
     )
     def test_what_is_no_list_of_photographs(self, colours, tokenizer, images, message):
         with pytest.raises(ValueError, match=message):

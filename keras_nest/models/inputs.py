@@ -1,0 +1,97 @@
+"""What models refuse, or warn of, before they compute: images that are not normalised, texts that are no token ids."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+# Of an array given to `fit` or `predict`, so many images show its range.
+_SEEN = 32
+# So many ranges beside their own, normalised images have no values: neither outliers of noise nor another's mean and
+# deviation reach it, and levels of 0..255 go far beyond.
+_SLACK = 4
+_HINT = "keras_nest.preprocessor(model) makes such images"
+
+
+def check_images(inputs: Any, name: str) -> None:
+    """Refuses images that are no floats.
+
+    Args:
+        inputs: arrays, tensors, symbolic or not, or specifications of them, in any structure.
+        name: of the model.
+
+    Raises:
+        ValueError: they are integers, which cannot be normalised.
+    """
+    for dtype in _dtypes(inputs):
+        if "float" not in dtype:
+            raise ValueError(f"Images have dtype {dtype}; the model {name!r} takes normalised floats; {_HINT}.")
+
+
+def check_tokens(inputs: Any, name: str) -> None:
+    """Refuses token ids that are no whole numbers; arguments as `check_images`.
+
+    Raises:
+        ValueError: they are floats or texts.
+    """
+    for dtype in _dtypes(inputs):
+        if "int" not in dtype:
+            raise ValueError(f"Tokens have dtype {dtype}; the model {name!r} takes integers, the ids of a tokenizer.")
+
+
+def normalised_range(preprocessing: Mapping[str, Any]) -> tuple[float, float]:
+    """The lowest and the highest value of normalised images.
+
+    Args:
+        preprocessing: `mean` and `std` of the channels of images in [0, 1].
+    """
+    mean, std = (np.asarray(preprocessing[name]) for name in ("mean", "std"))
+    return float(np.min(-mean / std)), float(np.max((1 - mean) / std))
+
+
+def warn_of_range(inputs: Any, preprocessing: Mapping[str, Any], name: str) -> bool:
+    """Warns of values far outside the range of normalised images, where there are values to see.
+
+    Args:
+        inputs: arrays or tensors in any structure; what is symbolic, or no array, is not looked at.
+        preprocessing: as `normalised_range` takes it.
+        name: of the model.
+
+    Returns:
+        Whether it did.
+    """
+    lowest, highest = normalised_range(preprocessing)
+    slack = _SLACK * (highest - lowest)
+    for images in map(_values, keras.tree.flatten(inputs)):
+        if images is None or not images.size:
+            continue
+        found = float(images.min()), float(images.max())
+        if not lowest - slack <= found[0] <= found[1] <= highest + slack:
+            warnings.warn(
+                f"Images have values from {found[0]:.4g} to {found[1]:.4g}; normalised for the model {name!r} they are "
+                f"between {lowest:.4g} and {highest:.4g}; {_HINT}.",
+                stacklevel=4,
+            )
+            return True
+    return False
+
+
+def _dtypes(inputs: Any) -> list[str]:
+    """Names of the dtypes; Python's numbers have none."""
+    found = [getattr(x, "dtype", None) for x in keras.tree.flatten(inputs)]
+    return [getattr(dtype, "name", str(dtype)) for dtype in found if dtype is not None]
+
+
+def _values(images: Any) -> np.ndarray | None:
+    """The first images as an array, or None inside a graph."""
+    if isinstance(images, keras.KerasTensor):
+        return None
+    try:
+        if keras.ops.is_tensor(images):
+            return np.asarray(images)[:_SEEN]
+        # A slice first: the array may be larger than the memory.
+        return np.asarray(images[:_SEEN]) if hasattr(images, "shape") and hasattr(images, "__array__") else None
+    except (NotImplementedError, TypeError, ValueError, IndexError):
+        return None
