@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_nest.files import check_local
+
 # Of the one signature that a file has.
 _INPUTS = ([["images"]], [["tokens"]])
 
@@ -38,6 +40,7 @@ class TFLiteModel:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
+        check_local(path)
         if not pathlib.Path(path).is_file():
             raise FileNotFoundError(f"{path} does not exist; it must be a TFLite file.")
         with warnings.catch_warnings():
