@@ -23,7 +23,7 @@ import conversion
 import keras_nest
 from benchmarks import timing
 from conversion.tree import unflatten
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, local_path
 from keras_nest.models import ImageModel
 
 NUMPY, CONVERSION = "NumPy reads the bytes", "conversion: read, assign, save"
@@ -36,9 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nest_base_s196_224", help="a name of keras_nest.list_models()")
     parser.add_argument("--runs", type=int, default=5, help="interleaved rounds")
-    parser.add_argument(
-        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
-    )
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
     fields: dict[str, Any] = {"embedding_dim": 12, "num_layers_per_block": (1, 1, 1)} if options.quick else {}

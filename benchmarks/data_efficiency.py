@@ -25,6 +25,7 @@ from benchmarks import timing
 from keras_nest import create_model
 from keras_nest.data import Source, create_recipe, eval_batches, train_batches
 from keras_nest.data.sources import IndexedExamples, digits
+from keras_nest.files import local_path
 from keras_nest.training import Trainer, WarmupDecay, create_optimizer
 from keras_nest.training.objectives import accuracy, cross_entropy
 
@@ -43,10 +44,8 @@ COLORS = {"NesT": "tab:blue", "ViT": "tab:orange", "MLP-Mixer": "tab:green"}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the comparison from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
-    )
-    parser.add_argument("--picture", type=pathlib.Path, default=pathlib.Path("docs", "data_efficiency.png"))
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
+    parser.add_argument("--picture", type=local_path, default=pathlib.Path("docs", "data_efficiency.png"))
     parser.add_argument("--steps", type=int, default=STEPS, help="updates of each training (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one seed and few steps, which shows that it works")
     options = parser.parse_args(arguments)

@@ -22,6 +22,7 @@ import tensorflow as tf
 import keras_nest
 from benchmarks import timing
 from conversion import flax_reference
+from keras_nest.files import local_path
 from keras_nest.models import ImageModel
 from keras_nest.profiling import count_macs
 
@@ -40,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="nest_tiny_s196_224", help="a name of keras_nest.list_models()")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="batch sizes")
     parser.add_argument("--runs", type=int, default=15, help="interleaved rounds")
-    parser.add_argument(
-        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
-    )
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
     model = _toy_model() if options.quick else keras_nest.create_model(options.model)

@@ -27,6 +27,7 @@ from keras_nest import NesTGenerator, create_model
 from keras_nest.data import Source, Split, create_recipe, train_batches
 from keras_nest.data.sources import IndexedExamples, digits
 from keras_nest.figures import new_figure, picture_file
+from keras_nest.files import local_path
 from keras_nest.training import Trainer, WarmupDecay, create_optimizer
 from keras_nest.training.objectives import accuracy, cross_entropy
 from keras_nest.training.run_directory import GENERATOR
@@ -54,10 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=2000, help="images to judge (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the samples (default: %(default)s)")
     parser.add_argument("--truncation", type=float, default=1.0, help="of the noise (default: %(default)s)")
-    parser.add_argument(
-        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
-    )
-    parser.add_argument("--pictures", type=pathlib.Path, default=pathlib.Path("docs"), help="directory of the pictures")
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
+    parser.add_argument("--pictures", type=local_path, default=pathlib.Path("docs"), help="directory of the pictures")
     parser.add_argument("--quick", action="store_true", help="a classifier of few steps, which shows that it works")
     options = parser.parse_args(arguments)
     generator = read_generator(options.generator)

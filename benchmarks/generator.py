@@ -27,6 +27,7 @@ import tensorflow as tf
 from benchmarks import timing
 from keras_nest import NesTGenerator
 from keras_nest.figures import new_figure, picture_file
+from keras_nest.files import local_path
 
 NEST, GLOBAL = "NesTGenerator", "global attention"
 COLORS = {NEST: "tab:blue", GLOBAL: "tab:orange"}
@@ -39,10 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15, help="interleaved rounds (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=BATCH, help="images at a time (default: %(default)s)")
-    parser.add_argument(
-        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
-    )
-    parser.add_argument("--picture", type=pathlib.Path, default=pathlib.Path("docs", "generator_speed.png"))
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
+    parser.add_argument("--picture", type=local_path, default=pathlib.Path("docs", "generator_speed.png"))
     parser.add_argument(
         "--quick", action="store_true", help="the smallest size and few rounds, which shows that it works"
     )

@@ -30,6 +30,7 @@ from benchmarks.composites import Canvas, Composites
 from keras_nest import NesT, preprocessor
 from keras_nest.explain import class_activation_map, gradcat
 from keras_nest.explain.picture import draw_box
+from keras_nest.files import local_path
 
 CANVASES = {"2 x 2": (Canvas(2, (2, 2)), 800), "4 x 4": (Canvas(4, (2, 1, 1)), 1500)}
 COUNT, QUICK_COUNT = 500, 16
@@ -40,11 +41,9 @@ COLORS = ("tab:red", "tab:green", "tab:orange", "tab:cyan")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the experiment from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
-    )
-    parser.add_argument("--picture", type=pathlib.Path, default=pathlib.Path("docs", "gradcat.png"))
-    parser.add_argument("--models", type=pathlib.Path, default=pathlib.Path("runs", "gradcat"))
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
+    parser.add_argument("--picture", type=local_path, default=pathlib.Path("docs", "gradcat.png"))
+    parser.add_argument("--models", type=local_path, default=pathlib.Path("runs", "gradcat"))
     parser.add_argument("--quick", action="store_true", help="few steps, which shows that it works")
     options = parser.parse_args(arguments)
     train, test = composites.load()

@@ -27,6 +27,7 @@ from benchmarks import timing
 from keras_nest.data import DatasetInfo, Host, Source, create_recipe
 from keras_nest.data.sources import IndexedExamples
 from keras_nest.data.speed import stage_times
+from keras_nest.files import local_path
 
 WIDTH, HEIGHT = 500, 375
 BARS = {"erasing": 400, "mix": 340}
@@ -40,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quality", type=int, default=95, help="of the JPEG files")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
     parser.add_argument("--duration", type=float, default=2.0, help="seconds for each stage in each round")
-    parser.add_argument(
-        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
-    )
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
     if options.quick:

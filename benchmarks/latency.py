@@ -25,6 +25,7 @@ import keras_nest
 from benchmarks import timing
 from export.tflite import PRECISIONS, to_tflite
 from export.tflite_report import sample_images
+from keras_nest.files import local_path
 from keras_nest.tflite import TFLiteModel
 
 MODELS = ("nest_tiny_s196_224", "ViT-S_16")
@@ -43,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS, help="names of keras_nest.list_models()")
     parser.add_argument("--runs", type=int, default=21, help="interleaved rounds")
-    parser.add_argument(
-        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
-    )
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
     models: Models = {"nest_tiny_s16_32": timing.TOY_NEST} if options.quick else {name: {} for name in options.models}

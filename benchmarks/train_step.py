@@ -27,6 +27,7 @@ from benchmarks.input_pipeline import photographs
 from conversion import flax_reference
 from keras_nest import create_model
 from keras_nest.data import create_recipe, train_batches
+from keras_nest.files import local_path
 from keras_nest.training import AdamW, Trainer
 from keras_nest.training.objectives import cross_entropy
 
@@ -42,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="nest_tiny_s196_224", help="a name of keras_nest.list_models()")
     parser.add_argument("--batch", type=int, default=8, help="images a step")
     parser.add_argument("--runs", type=int, default=9, help="interleaved rounds")
-    parser.add_argument(
-        "--results", type=pathlib.Path, default=pathlib.Path("results"), help="directory of the CSV file"
-    )
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
     name, fields = ("nest_tiny_s16_32", timing.TOY_NEST) if options.quick else (options.model, {})

@@ -15,8 +15,8 @@ from conversion.save import write_checkpoint
 from conversion.sources import read_checkpoint
 from conversion.verify import largest_difference
 from keras_nest import registry
-from keras_nest.console import console, print_facts
-from keras_nest.files import atomic_output
+from keras_nest.console import add_trust_argument, console, print_facts
+from keras_nest.files import atomic_output, check_local
 from keras_nest.models import ImageModel, read_model
 
 # Keras and Flax agree to about 2e-6 on logits of size one; more than this is a wrong model, not rounding.
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field")
     parser.add_argument("--verify", action="store_true", help="compare with the Flax module on random images")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    add_trust_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -81,12 +82,13 @@ def _to_keras(args: argparse.Namespace) -> int:
             args.reinit_head,
             args.resize_method,
             lambda done, size: progress.update(task, completed=done, total=size, visible=True),
+            args.trust,
         )
         progress.update(task, description="Writing")
         model.save(partial) if output.endswith(".keras") else model.save_weights(partial)
     facts = _facts(model, report, checkpoint, output)
     facts["time"] = f"{time.perf_counter() - start:.1f} s"
-    difference = _verify(model, report, checkpoint, facts) if args.verify else 0.0
+    difference = _verify(model, report, args, facts) if args.verify else 0.0
     print_facts(f"Converted {model.name}", facts)
     if difference > _VERIFY_TOLERANCE:
         console.print(f"[red]The models disagree by {difference:.1e}, which is more than rounding.")
@@ -96,7 +98,8 @@ def _to_keras(args: argparse.Namespace) -> int:
 
 def _to_flax(args: argparse.Namespace) -> int:
     source, output = args.paths
-    model = read_model(source)
+    check_local(output)
+    model = read_model(source, args.trust)
     tensors = write_checkpoint(model, output, args.overwrite, args.layout)
     facts = {"model": source, "tensors": tensors, "parameters": model.count_params(), "written": output}
     print_facts(f"Converted {model.name} to Flax", facts)
@@ -147,11 +150,11 @@ def _facts(model: ImageModel, report: LoadReport, checkpoint: str, output: str) 
     return facts
 
 
-def _verify(model: ImageModel, report: LoadReport, checkpoint: str, facts: dict[str, Any]) -> float:
+def _verify(model: ImageModel, report: LoadReport, args: argparse.Namespace, facts: dict[str, Any]) -> float:
     """Adds the largest difference to the facts, and returns it relative to the outputs' scale."""
     changed = report.changed or report.new_head
     # The checkpoint's own tensors, not the model's: a tensor that went astray must show.
-    tree = model_tree(model) if changed else read_checkpoint(checkpoint)
+    tree = model_tree(model) if changed else read_checkpoint(args.paths[-2], trust=args.trust)
     difference, scale = largest_difference(model, tree, headless=report.new_head)
     what = "embeddings" if report.new_head or not model.num_classes else "logits"
     facts["largest difference"] = f"{difference:.1e} from the Flax module on random images ({what} up to {scale:.2f})"

@@ -74,6 +74,7 @@ def load_model(
     reinit_head: bool = False,
     resize_method: str = "block",
     progress: Progress | None = None,
+    trust: bool = False,
 ) -> tuple[ImageModel, LoadReport]:
     """Builds the model that fits a checkpoint, and loads it.
 
@@ -84,6 +85,7 @@ def load_model(
         reinit_head: start with a head of zeros.
         resize_method: "block" or "grid".
         progress: told how many bytes were read.
+        trust: as `read_model` takes it.
 
     Returns:
         The model, and what was done.
@@ -93,7 +95,7 @@ def load_model(
         FileNotFoundError: there is no checkpoint.
     """
     full_name, architecture, _ = registry.resolve(name)
-    source = read_model(weights) if os.fspath(weights).endswith(".keras") else None
+    source = read_model(weights, trust) if os.fspath(weights).endswith(".keras") else None
     source_size = source.image_size if source else None
     tree = model_tree(source) if source else read_checkpoint(weights, progress)
     shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}

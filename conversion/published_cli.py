@@ -13,6 +13,7 @@ from rich.table import Table
 from conversion.download import download
 from conversion.published import PUBLISHED, PublishedCheckpoint, companions, find, names, others
 from keras_nest.console import console, print_facts
+from keras_nest.files import check_local
 
 _CAPTION = "MiB: the weights alone; a file is a little larger. Download by MODEL, SOURCE/MODEL or address."
 
@@ -30,9 +31,10 @@ def main(args: argparse.Namespace) -> int:
     """Downloads a checkpoint, and the vocabulary that belongs to it.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or a directory that is an address.
         OSError: the source cannot be read, or the output exists or cannot be written.
     """
+    check_local(args.directory)
     checkpoint = find(args.name)
     for row in (checkpoint, *companions(checkpoint)):
         _download(row, args)

@@ -9,7 +9,7 @@ from conversion.msgpack_file import write_msgpack
 from conversion.names import model_tree
 from conversion.npz_file import write_npz
 from conversion.orbax_directory import write_orbax
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, check_local
 
 
 def write_checkpoint(
@@ -28,11 +28,12 @@ def write_checkpoint(
         Number of tensors written.
 
     Raises:
-        ValueError: unknown suffix or layout.
+        ValueError: unknown suffix or layout, or an address such as gs://….
         FileExistsError: the path exists and `overwrite` is false.
         ModuleNotFoundError: Orbax without the `flax` extra.
     """
     path = os.fspath(path)
+    check_local(path)
     suffix = os.path.splitext(path)[1]
     writers = {".npz": write_npz, ".msgpack": write_msgpack, ".flax": write_msgpack}
     if suffix and suffix not in writers:

@@ -18,7 +18,7 @@ from keras_nest.models import read_model
 Progress = Callable[[int, int], None]
 
 
-def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = None) -> Tree:
+def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = None, trust: bool = False) -> Tree:
     """Reads the model's tensors from any published kind of checkpoint.
 
     Args:
@@ -26,6 +26,7 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
             '/'-keyed .npz; an Orbax directory; a .keras file of this package. Local, or any path that TensorFlow
             reads.
         progress: told how many bytes were read.
+        trust: as `read_model` takes it.
 
     Returns:
         "params/PATH" and "batch_stats/PATH" -> array.
@@ -39,7 +40,7 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
         if tf.io.gfile.isdir(located):
             return read_orbax(located)
         if located.endswith(".keras"):
-            return model_tree(read_model(located))
+            return model_tree(read_model(located, trust))
         with _open(located, progress) as file:
             is_zip = file.peek(2)[:2] == b"PK"
             return read_npz(file) if is_zip else read_msgpack(file)

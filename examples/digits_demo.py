@@ -25,6 +25,7 @@ with quiet_start():
     import keras_nest
     from keras_nest.console import print_facts
     from keras_nest.data.sources import digits
+    from keras_nest.files import local_path
     from keras_nest.training.history import read_history
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -59,7 +60,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--workdir", type=pathlib.Path, default=WORKDIR)
+    parser.add_argument("--workdir", type=local_path, default=WORKDIR)
     options, overrides = parser.parse_known_args()
     if any(not argument.startswith("--config.") for argument in overrides):
         parser.error(f"unknown arguments: {' '.join(overrides)}")

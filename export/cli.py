@@ -13,9 +13,10 @@ from export.generator import generator_file, generator_to_saved_model, generator
 from export.saved_model import HEADS, read_signatures
 from export.signatures import ACTIVATIONS
 from export.versions import publish, version_directory
-from keras_nest.console import console, print_facts
+from keras_nest.console import add_trust_argument, console, print_facts
 from keras_nest.data.decoding import decode
 from keras_nest.data.sources import ONLY_HOST, Examples, open_source
+from keras_nest.files import check_local
 from keras_nest.models import LiT, NesTGenerator
 from keras_nest.trained import Trained, read_trained
 from keras_nest.zero_shot.open import find_vocabulary
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vocab", metavar="FILE", help="vocabulary of LiT's text tower (default: vocab.txt or vocab.model beside it)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, or the files")
+    add_trust_argument(parser)
     saved = parser.add_argument_group("SavedModel")
     saved.add_argument("--head", choices=HEADS, help="none for TF-Hub's feature vector (default: classifier)")
     saved.add_argument(
@@ -82,9 +84,10 @@ def main(args: argparse.Namespace) -> int:
         given = [option for option in options if getattr(args, option) is not None]
         if given and other != args.format:
             raise ValueError(f"--{given[0].replace('_', '-')} has no meaning for --format {args.format}; leave it out.")
+    check_local(args.output)
     if (file := generator_file(args.model)) is not None:
-        return _generator(read_generator(file), args)
-    trained = read_trained(args.model, args.weights, args.labels)
+        return _generator(read_generator(file, args.trust), args)
+    trained = read_trained(args.model, args.weights, args.labels, args.trust)
     _check_kind(trained, args)
     if isinstance(trained.model, LiT) and args.vocab is None:
         args.vocab = find_vocabulary(args.weights or args.model)

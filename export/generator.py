@@ -1,21 +1,19 @@
 """Generators to SavedModels and TFLite files: noise, and perhaps a class, to images."""
 
-import json
 import os
 import pathlib
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from export.inference import in_float32
 from export.tflite_files import PRECISIONS, check_targets, convert
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, check_local
 from keras_nest.hints import did_you_mean
 from keras_nest.models import NesTGenerator
+from keras_nest.models.keras_file import read_configuration, read_keras_file
 from keras_nest.training.run_directory import GENERATOR
 
 _SIGNATURE = "serving_default"
@@ -32,17 +30,13 @@ def generator_file(source: str | os.PathLike[str]) -> pathlib.Path | None:
     path = pathlib.Path(source)
     if path.is_dir():
         return path / GENERATOR if (path / GENERATOR).is_file() else None
-    if not (path.is_file() and zipfile.is_zipfile(path)):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        if "config.json" not in archive.namelist():
-            return None
-        return path if json.loads(archive.read("config.json")).get("class_name") == NesTGenerator.__name__ else None
+    config = read_configuration(path)
+    return path if config and config.get("class_name") == NesTGenerator.__name__ else None
 
 
-def read_generator(path: str | os.PathLike[str]) -> NesTGenerator:
-    """Reads a .keras file of a generator."""
-    return keras.saving.load_model(path, compile=False)
+def read_generator(path: str | os.PathLike[str], trust: bool = False) -> NesTGenerator:
+    """Reads a .keras file of a generator; arguments and errors are those of `read_keras_file`."""
+    return read_keras_file(path, NesTGenerator, trust)
 
 
 def generator_to_saved_model(
@@ -60,9 +54,11 @@ def generator_to_saved_model(
         overwrite: replace what lies there.
 
     Raises:
+        ValueError: `path` is an address such as gs://….
         FileExistsError: something lies at `path` and `overwrite` is false.
         PermissionError: the directory cannot be written to.
     """
+    check_local(path)
     module, call = _module(model)
     specs = _specs(model, None)
     module.__call__ = tf.function(lambda *inputs: call(*inputs)["images"], input_signature=specs, autograph=False)

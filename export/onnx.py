@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from export.inference import inference
 from export.module import image_shape
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, check_local
 from keras_nest.models import LiT
 
 # The newest version of the operations that the converter writes.
@@ -31,11 +31,12 @@ def to_onnx(model: keras.Model, path: str | os.PathLike[str], overwrite: bool = 
         The path.
 
     Raises:
-        ValueError: a model that cannot be exported.
+        ValueError: a model that cannot be exported, or a path that is an address such as gs://….
         FileExistsError: something lies at `path` and `overwrite` is false.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: tf2onnx is not installed.
     """
+    check_local(path)
     if isinstance(model, LiT):
         raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
     converter, path = _tf2onnx(), pathlib.Path(path)

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from export.lit import check_reads_texts, open_tokenizer, two_tower_object
 from export.module import activation_of, config_of, reusable_object
 from export.signatures import ACTIVATIONS, create_signatures
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, check_local
 from keras_nest.models import LiT
 from keras_nest.trained import check_class_names
 
@@ -73,6 +73,7 @@ def to_saved_model(
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: tensorflow-serving-api is missing, or for LiT tensorflow-text.
     """
+    check_local(path)
     _check_option("head", head, HEADS)
     _check_kind(model, head, activation, vocab)
     activation = activation_of(model, activation)

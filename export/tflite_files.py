@@ -17,7 +17,7 @@ from export.inference import Inference
 from export.tflite_graph import replace_negation
 from export.tflite_metadata import add_metadata
 from export.tflite_report import Reporter
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, check_local
 
 # In the order in which files are written: the report compares sizes with the first.
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
@@ -94,9 +94,11 @@ def check_targets(directory: pathlib.Path, precisions: Sequence[str], overwrite:
     """Refuses what would fail after minutes of work.
 
     Raises:
+        ValueError: the directory is an address such as gs://….
         FileExistsError: a file lies there and `overwrite` is false.
         NotADirectoryError: the directory is a file.
     """
+    check_local(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; it must be a directory for the TFLite files.")
     targets = [directory / f"{precision}{suffix}" for precision in precisions for suffix in (".tflite", ".json")]

@@ -9,7 +9,7 @@ from typing import Any
 from export.card import model_card
 from export.module import activation_of
 from export.saved_model import read_signatures, to_saved_model
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, check_local
 from keras_nest.models.base import ImageModel
 
 
@@ -76,8 +76,10 @@ def version_directory(directory: pathlib.Path, overwrite: bool) -> pathlib.Path:
     """Where the next version goes, or with `overwrite` the newest one lies.
 
     Raises:
+        ValueError: it is an address such as gs://….
         NotADirectoryError: there is a file of that name.
     """
+    check_local(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; the output must be a directory.")
     entries = directory.iterdir() if directory.exists() else ()

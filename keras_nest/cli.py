@@ -8,7 +8,7 @@ import keras
 from rich.table import Table
 
 from keras_nest import registry
-from keras_nest.console import console, print_facts, run
+from keras_nest.console import add_trust_argument, console, print_facts, run
 from keras_nest.data import command as data
 from keras_nest.explain import command as explain
 from keras_nest.models import read_model
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(command=lambda args: published.print_table(args.pattern) if args.urls else _list(args))
     info = commands.add_parser("info", help="parameters, multiply-adds, input, preprocessing and layers of a model")
     info.add_argument("name", help="model name, or a .keras file")
+    add_trust_argument(info)
     info.set_defaults(command=_info)
     convert = commands.add_parser("convert", help="checkpoint to Keras and back", description=converter.DESCRIPTION)
     converter.add_arguments(convert)
@@ -100,7 +101,7 @@ def _info(args: argparse.Namespace) -> int:
     from keras_nest import profiling
 
     is_file = args.name.endswith(".keras")
-    model = read_model(args.name) if is_file else registry.create_model(args.name)
+    model = read_model(args.name, args.trust) if is_file else registry.create_model(args.name)
     spec = model.config["preprocessing"] or {}
     facts = {
         "architecture": type(model).__name__,

@@ -1,5 +1,6 @@
 """What all commands share: one console, one way to fail."""
 
+import argparse
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,6 +28,13 @@ def run(command: Callable[[], int | None]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Declares `--trust` for commands that read models."""
+    parser.add_argument(
+        "--trust", action="store_true", help="read a .keras file that carries code, which runs then: HubLayer, Lambda"
+    )
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:

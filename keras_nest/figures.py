@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, check_local
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,9 +48,10 @@ def picture_file(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: matplotlib does not write such files.
+        ValueError: matplotlib does not write such files, or the path is an address such as gs://….
         OSError: as `atomic_output`.
     """
+    check_local(path)
     path = pathlib.Path(path)
     formats = sorted(new_figure(1, 1).canvas.get_supported_filetypes())
     if path.suffix[1:].lower() not in formats:

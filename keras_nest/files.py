@@ -1,13 +1,75 @@
 """Outputs that are complete or absent, and lists in text files."""
 
+import argparse
 import contextlib
 import os
 import pathlib
+import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 
 _PARTIAL = ".partial-"
+# As "gs://bucket/x", or "gs:/bucket/x" where a path object has taken one of the two slashes. One letter is a drive of
+# Windows.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def check_local(path: str | os.PathLike[str]) -> None:
+    """Refuses an address such as gs://…, which would become a directory named "gs:".
+
+    Raises:
+        ValueError: it is one.
+    """
+    if _ADDRESS.match(os.fspath(path)):
+        raise ValueError(
+            f"{os.fspath(path)} is an address and no path of this machine; give a path here, and copy from or to the "
+            "address yourself."
+        )
+
+
+def local_path(text: str) -> pathlib.Path:
+    """The type of an argument of a command line that is a path of this machine.
+
+    Raises:
+        argparse.ArgumentTypeError: it is an address.
+    """
+    try:
+        check_local(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return pathlib.Path(text)
+
+
+@contextlib.contextmanager
+def local_file(path: str | os.PathLike[str], what: str) -> Iterator[pathlib.Path]:
+    """A file on this machine: the one at a path, or a copy of one that TensorFlow reads, such as gs://….
+
+    Args:
+        path: local, or an address.
+        what: it is, for the message, such as "model".
+
+    Yields:
+        Its path; a copy has the same name and goes at the end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if "://" not in os.fspath(path):
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"There is no {what} {os.fspath(path)}.")
+        yield pathlib.Path(path)
+        return
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder, os.path.basename(os.fspath(path)))
+        try:
+            tf.io.gfile.copy(os.fspath(path), str(copy))
+        except tf.errors.OpError as error:
+            raise FileNotFoundError(f"There is no {what} {os.fspath(path)}: {error.message}.") from None
+        yield copy
 
 
 @contextlib.contextmanager
@@ -26,10 +88,12 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         removed and `path` is left as it was.
 
     Raises:
+        ValueError: `path` is an address such as gs://….
         FileExistsError: something lies at `path` and `overwrite` is false.
         IsADirectoryError: a file would replace a directory.
         PermissionError: the directory cannot be written to.
     """
+    check_local(path)
     path = pathlib.Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; pass overwrite=True (--overwrite) to replace it.")
@@ -67,8 +131,9 @@ def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no text.
+        ValueError: it is no text, or an address such as gs://….
     """
+    check_local(path)
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of {what}s {path}.")

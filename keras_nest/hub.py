@@ -1,20 +1,24 @@
 """SavedModels of TF-Hub and of `export` as layers of Keras 3; tensorflow_hub's own layer is one of Keras 2."""
 
 import base64
+import hashlib
 import io
 import os
 import pathlib
 import tarfile
 import tempfile
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
 from keras_nest.models.outputs import check_outermost_model
+from keras_nest.safe_mode import in_safe_mode, refuse
 
 _GRAPH = "saved_model.pb"
 _CONTENT = (_GRAPH, "assets")
+# Digests of the graphs that layers of this process hold: a copy of such a layer runs nothing new.
+_loaded: set[str] = set()
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -28,6 +32,10 @@ class HubLayer(keras.layers.Layer):
     of every layer: the directory is needed once, when the layer is made. `keras.models.clone_model` makes all weights
     zero.
 
+    A graph can read, write and run anything, so a file with one is loaded with permission only, as one with Keras'
+    TFSMLayer: `keras.saving.load_model(path, safe_mode=False)`. What is made in Python, from a directory or as a copy
+    of a layer that is there, needs none.
+
     Input and output are what the SavedModel's `__call__` takes and gives; for images float32 (B, H, W, 3) in [0, 1] ->
     float32 (B, classes) or (B, C). Source: TF-Hub, "Reusable SavedModels".
 
@@ -40,18 +48,22 @@ class HubLayer(keras.layers.Layer):
 
     Raises:
         FileNotFoundError: there is no SavedModel.
-        ValueError: it cannot be called: it is none that can be reused.
+        ValueError: it cannot be called: it is none that can be reused; or the layer comes from a file that is loaded
+            in safe mode.
     """
 
     def __init__(self, handle: str | os.PathLike[str], trainable: bool = False, graph: str = "", **kwargs: Any) -> None:
         # The SavedModel has its own dtypes; Keras must not cast what goes in.
         super().__init__(**{"autocast": False, "dtype": "float32", **kwargs, "trainable": trainable})
+        if in_safe_mode():
+            refuse(f"The HubLayer {self.name!r}")
         self.handle = os.fspath(handle)
         self._graph = graph or _pack(self.handle)
         # In a list, Keras does not look into it.
         self._module = [_unpack(graph) if graph else tf.saved_model.load(self.handle)]
         if not callable(self._module[0]):
             raise ValueError(f"{self.handle} is no reusable SavedModel: it cannot be called.")
+        _loaded.add(_digest(self._graph))
         self._track_variables()
         self.built = True
 
@@ -80,6 +92,28 @@ class HubLayer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "handle": self.handle, "graph": self._graph}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None, safe_mode: bool | None = None) -> Self:
+        """Inverse of `get_config`.
+
+        Args:
+            config: what it returned.
+            custom_objects: is not needed.
+            safe_mode: False allows any graph, and any `handle`; None asks Keras. Outside of loading, the
+                configurations of layers that are there are allowed.
+
+        Raises:
+            ValueError: it is not allowed; nothing was opened then.
+        """
+        mode = in_safe_mode() if safe_mode is None else safe_mode
+        if mode or (mode is None and _digest(config.get("graph", "")) not in _loaded):
+            refuse(f"The HubLayer {config.get('name')!r}")
+        return cls(**config)
+
+
+def _digest(graph: str) -> str:
+    return hashlib.sha256(graph.encode()).hexdigest()
 
 
 def _pack(handle: str) -> str:

@@ -89,6 +89,7 @@ def create_model(
     reinit_head: bool = False,
     features_only: bool = False,
     resize_method: str = "block",
+    trust: bool = False,
     **overrides: Any,
 ) -> ImageModel:
     """Creates a published model, with new or loaded weights.
@@ -109,6 +110,7 @@ def create_model(
             the blocks that `feature_blocks` names in ViT and Mixer.
         resize_method: how position embeddings are resized: "block" (each block for itself, as the reference does) or
             "grid" (the whole un-blocked map).
+        trust: also read a .keras file that carries code, which runs then; see `HubLayer`.
         **overrides: any field of the architecture, under the name that the paper's configuration uses. Of LiT's
             `image_model` and `text_model`, a dictionary sets some fields of the tower.
 
@@ -135,7 +137,7 @@ def create_model(
         return architecture(**merge_fields(full_name, {}, given))
     import conversion
 
-    model, _ = conversion.load_model(full_name, weights, given, reinit_head, resize_method)
+    model, _ = conversion.load_model(full_name, weights, given, reinit_head, resize_method, trust=trust)
     return model
 
 

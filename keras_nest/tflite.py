@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_nest.files import check_local
 from keras_nest.pixels import as_images
 from keras_nest.value_range import scales_of
 
@@ -41,6 +42,7 @@ class TFLiteModel:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
+        check_local(path)
         if not pathlib.Path(path).is_file():
             raise FileNotFoundError(f"{path} does not exist; it must be a TFLite file.")
         with warnings.catch_warnings():

@@ -11,6 +11,7 @@ from typing import ClassVar
 import keras
 import tensorflow as tf
 
+from keras_nest.files import check_local
 from keras_nest.models.text import Bert, TextModel, TextTransformer
 
 _CLS, _UNK, _EOS = b"[CLS]", b"[UNK]", b"</s>"
@@ -35,6 +36,7 @@ def get_tokenizer(path: str | os.PathLike[str], max_len: int = 16) -> "Tokenizer
         FileNotFoundError: there is no such file.
         ModuleNotFoundError: tensorflow-text is not installed.
     """
+    check_local(path)
     kinds = {".txt": BertTokenizer, ".model": SentencePieceTokenizer}
     suffix = pathlib.Path(path).suffix
     if suffix not in kinds:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_nest import registry
-from keras_nest.files import read_lines
+from keras_nest.files import check_local, read_lines
 from keras_nest.models.base import ImageModel, read_model
 from keras_nest.training.run_directory import CLASSES, CONFIG, METRICS, MODEL
 
@@ -34,6 +34,7 @@ def read_trained(
     source: str | os.PathLike[str],
     weights: str | None = None,
     labels: str | os.PathLike[str] | None = None,
+    trust: bool = False,
 ) -> Trained:
     """Reads a trained model, wherever it lies.
 
@@ -41,16 +42,17 @@ def read_trained(
         source: a .keras file, a working directory of `train_keras.py`, or with `weights` the name of a model.
         weights: a checkpoint as `create_model` takes it.
         labels: file of class names, one a line, UTF-8; None takes classes.txt beside the .keras file if it is there.
+        trust: as `read_model` takes it.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the source is no model, the weights do not fit, or there are not as many names as classes.
     """
     if weights is not None:
-        model = registry.create_model(os.fspath(source), weights=weights)
+        model = registry.create_model(os.fspath(source), weights=weights, trust=trust)
         return Trained(model, read_class_names(labels, model.num_classes) if labels else None)
     path = _model_file(os.fspath(source))
-    model, folder = read_model(path), pathlib.Path(path).parent
+    model, folder = read_model(path, trust), pathlib.Path(path).parent
     beside = folder / CLASSES
     if labels is None and model.num_classes and beside.is_file():
         labels = beside
@@ -94,6 +96,7 @@ def _model_file(source: str) -> str:
     if os.path.isdir(source):
         return os.path.join(source, MODEL)
     if not source.endswith(".keras") and not os.path.exists(source):
+        check_local(source)
         if os.path.dirname(source):
             raise FileNotFoundError(f"There is no {source}; give a .keras file or the directory of a training.")
         registry.resolve(source)  # a name that does not exist is told as such

@@ -1,7 +1,9 @@
 """SavedModels as layers: ours, and what others may have published."""
 
 import base64
+import copy
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -129,7 +131,7 @@ def tuned(nest, tmp_path_factory):
 
 def test_the_file_needs_no_directory(tuned):
     path, expected = tuned
-    model = keras.saving.load_model(path)
+    model = keras.saving.load_model(path, safe_mode=False)
     np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), expected)
     assert model.layers[0].trainable
     losses = fit(model, epochs=5)
@@ -138,15 +140,15 @@ def test_the_file_needs_no_directory(tuned):
 
 def test_a_file_of_a_file(tuned, tmp_path):
     path, expected = tuned
-    keras.saving.load_model(path).save(tmp_path / "again.keras")
+    keras.saving.load_model(path, safe_mode=False).save(tmp_path / "again.keras")
     np.testing.assert_array_equal(
-        keras.saving.load_model(tmp_path / "again.keras").predict(IMAGES, verbose=0), expected
+        keras.saving.load_model(tmp_path / "again.keras", safe_mode=False).predict(IMAGES, verbose=0), expected
     )
 
 
 def test_weights_are_stored_once(tuned):
     path, _ = tuned
-    model = keras.saving.load_model(path)
+    model = keras.saving.load_model(path, safe_mode=False)
     graph = base64.b64decode(model.layers[0].get_config()["graph"])
     with tarfile.open(fileobj=io.BytesIO(graph)) as packed:
         assert packed.getnames() == ["saved_model.pb"]
@@ -162,7 +164,7 @@ def test_in_another_process(tuned, tmp_path):
     np.save(tmp_path / "images.npy", IMAGES)
     script = (
         "import sys, keras, keras_nest, numpy as np\n"
-        "model = keras.saving.load_model(sys.argv[1])\n"
+        "model = keras.saving.load_model(sys.argv[1], safe_mode=False)\n"
         "np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))"
     )
     files = [path, tmp_path / "images.npy", tmp_path / "out.npy"]
@@ -172,7 +174,7 @@ def test_in_another_process(tuned, tmp_path):
 
 def test_weights_file_and_clone(tuned, tmp_path):
     path, expected = tuned
-    model = keras.saving.load_model(path)
+    model = keras.saving.load_model(path, safe_mode=False)
     model.save_weights(tmp_path / "tuned.weights.h5")
     clone = keras.models.clone_model(model)
     assert np.abs(clone.predict(IMAGES, verbose=0)).max() == 0, "zeros, until weights are read"
@@ -236,7 +238,7 @@ def test_modules_of_others(tmp_path):
     model.save(tmp_path / "words.keras")
     shutil.rmtree(tmp_path / "module")
     (tmp_path / "words.txt").unlink()
-    for one in (model, keras.saving.load_model(tmp_path / "words.keras")):
+    for one in (model, keras.saving.load_model(tmp_path / "words.keras", safe_mode=False)):
         found = one(words)
         assert set(found) == {"vectors", "count"}
         np.testing.assert_array_equal(found["vectors"], expected["vectors"])
@@ -253,3 +255,123 @@ def test_what_is_no_module(tmp_path, directory):
     tf.saved_model.save(uncallable, tmp_path / "uncallable")
     with pytest.raises(ValueError, match=r"is no reusable SavedModel: it cannot be called.$"):
         HubLayer(tmp_path / "uncallable")
+
+
+class Bomb(tf.saved_model.experimental.TrackableResource):
+    """Writes a file when the SavedModel that holds it is loaded."""
+
+    def __init__(self, target):
+        super().__init__()
+        self.target = str(target)
+
+    def _create_resource(self):
+        return tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.int64)
+
+    def _initialize(self):
+        tf.io.write_file(self.target, "ran")
+
+    def _destroy_resource(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory):
+    """A .keras file, the SavedModel behind it, and the file that says that its graph ran."""
+    folder = tmp_path_factory.mktemp("evil")
+    module, target = tf.train.Checkpoint(), folder / "ran.txt"
+    module.bomb = Bomb(target)
+    module.__call__ = tf.function(lambda x: x, input_signature=[tf.TensorSpec((None, 4))])
+    tf.saved_model.save(module, folder / "module")
+    keras.Sequential([keras.Input((4,)), HubLayer(folder / "module")]).save(folder / "evil.keras")
+    return folder / "evil.keras", folder / "module", target
+
+
+@pytest.fixture
+def ran(evil):
+    """Whether the graph has run since the test began."""
+    evil[2].unlink(missing_ok=True)
+    return evil[2].exists
+
+
+def without_graph(config):
+    """A configuration that has its layer open the directory `handle`."""
+    if isinstance(config, dict):
+        return {key: "" if key == "graph" else without_graph(value) for key, value in config.items()}
+    return [without_graph(value) for value in config] if isinstance(config, list) else config
+
+
+def configuration(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("config.json"))
+
+
+def rewritten(path, target, change):
+    """A .keras file with another configuration."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, json.dumps(change(json.loads(content))) if name == "config.json" else content)
+    return target
+
+
+class TestFilesOfOthers:
+    def test_no_graph_runs_while_a_file_is_loaded(self, evil, ran):
+        with pytest.raises(ValueError, match=r"^The HubLayer 'hub_layer\w*' was not loaded: .*safe_mode=False"):
+            keras.saving.load_model(evil[0])
+        assert not ran()
+
+    def test_no_directory_is_opened_while_a_file_is_loaded(self, evil, ran, tmp_path):
+        with pytest.raises(ValueError, match="was not loaded"):
+            keras.saving.load_model(rewritten(evil[0], tmp_path / "handle.keras", without_graph))
+        assert not ran()
+
+    @pytest.mark.parametrize("change", [lambda config: config, without_graph])
+    @pytest.mark.parametrize(
+        "build",
+        [
+            keras.saving.deserialize_keras_object,
+            lambda config: keras.models.model_from_json(json.dumps(config)),
+            lambda config: keras.Sequential.from_config(config["config"]),
+            lambda config: keras.layers.deserialize(config["config"]["layers"][1]),
+        ],
+    )
+    def test_nothing_is_built_of_a_configuration(self, evil, ran, build, change):
+        with pytest.raises(ValueError, match="was not loaded"):
+            build(change(configuration(evil[0])))
+        assert not ran()
+
+    def test_a_layer_of_another_process_is_not_made_from_its_configuration(self, evil, ran):
+        layer = HubLayer(evil[1])
+        evil[2].unlink()
+        for graph in ("", layer.get_config()["graph"] + "\n"):
+            with pytest.raises(ValueError, match="was not loaded"):
+                HubLayer.from_config({**layer.get_config(), "graph": graph})
+        assert not ran()
+
+    def test_a_class_of_another_package_does_not_open_one_either(self, evil, ran):
+        @keras.saving.register_keras_serializable(package="tests_of_hub")
+        class Own(HubLayer):
+            @classmethod
+            def from_config(cls, config):
+                return cls(**config)
+
+        config = {"module": None, "class_name": "Own", "registered_name": "tests_of_hub>Own"}
+        with pytest.raises(ValueError, match="was not loaded"):
+            keras.saving.deserialize_keras_object({**config, "config": {"handle": str(evil[1])}})
+        assert not ran()
+
+    def test_permission_is_keras_own(self, evil):
+        images = np.ones((2, 4), np.float32)
+        model = keras.saving.load_model(evil[0], safe_mode=False)
+        np.testing.assert_array_equal(model(images), images)
+        config = model.layers[0].get_config()
+        assert HubLayer.from_config({**config, "graph": ""}, safe_mode=False).handle == str(evil[1])
+        with pytest.raises(ValueError, match="was not loaded"):
+            HubLayer.from_config(config, safe_mode=True)
+
+    def test_copies_of_what_is_there_need_none(self, evil):
+        layer = HubLayer(evil[1])
+        model = keras.Sequential([keras.Input((4,)), layer])
+        images = np.ones((2, 4), np.float32)
+        for copied in (keras.models.clone_model(model), copy.deepcopy(model), HubLayer.from_config(layer.get_config())):
+            np.testing.assert_array_equal(copied(images), images)

@@ -6,9 +6,9 @@ The programs are StableHLO, one file a case, beside steps.json with the names. N
 
 import argparse
 import json
-import pathlib
 
 from keras_nest.console import console
+from keras_nest.files import local_path
 from tpu_check.steps import CASES, FULL_SIZE, batch_of, step_of, trainer_of
 
 INDEX = "steps.json"
@@ -17,7 +17,7 @@ INDEX = "steps.json"
 def main() -> None:
     """Lowers all cases, small or full-size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=pathlib.Path)
+    parser.add_argument("directory", type=local_path)
     parser.add_argument("--full-size", action="store_true", help="instead, what takes minutes to compile")
     options = parser.parse_args()
     options.directory.mkdir(parents=True, exist_ok=True)

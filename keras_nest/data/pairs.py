@@ -5,6 +5,8 @@ import dataclasses
 import os
 import pathlib
 
+from keras_nest.files import check_local
+
 TABLES = ("captions.csv", "captions.txt", "metadata.csv")
 """Names of the list in a folder of images: those that Flickr8k and Hugging Face's image folders have, too."""
 _IMAGE = ("image", "image_path", "filepath", "file_name", "filename")
@@ -45,6 +47,7 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
         FileNotFoundError: there is no list, or one of its images is not there.
         ValueError: it has no such columns, no rows, an empty caption, or is no text in UTF-8.
     """
+    check_local(path)
     table = _find_table(pathlib.Path(path))
     delimiter = "\t" if table.suffix == ".tsv" else ","
     try:

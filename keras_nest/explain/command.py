@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     """
     paths = find_images(args.images)
     pictures = picture_files(args, paths)
-    trained = read_trained(args.model, args.weights, args.labels)
+    trained = read_trained(args.model, args.weights, args.labels, args.trust)
     check_head(trained.model)
     predictor, prepare = of_trained(trained), preprocessor(trained.model)
     target = None if args.target is None else find_class(args.target, predictor)

@@ -6,7 +6,6 @@ import math
 import os
 import types
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -16,6 +15,7 @@ from keras_nest.layers.changes import changes, restore, set_trainable, states
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models.first_batch import watched
 from keras_nest.models.inputs import check_images, warn_of_range
+from keras_nest.models.keras_file import read_keras_file
 from keras_nest.models.outputs import ClassifierHead, check_compile, default_loss, is_linear
 
 # Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
@@ -323,22 +323,18 @@ class ImageModel(ConfiguredModel):
         return {"num_classes": head[-1] if head else 0}
 
 
-def read_model(path: str | os.PathLike[str]) -> ImageModel:
+def read_model(path: str | os.PathLike[str], trust: bool = False) -> ImageModel:
     """Reads a .keras file of this package.
+
+    Args:
+        path: local, or an address that TensorFlow reads.
+        trust: also read a file that carries code, see `HubLayer`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or holds another model.
+        ValueError: it is damaged, holds another model, or carries code; nothing was built then.
     """
-    if "://" not in os.fspath(path) and not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no model {os.fspath(path)}.")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile):
-        raise ValueError(f"{os.fspath(path)} cannot be read as a Keras model; is it a complete .keras file?") from None
-    if not isinstance(model, ImageModel):
-        raise ValueError(f"{os.fspath(path)} holds a {type(model).__name__}, which is no model of keras_nest.")
-    return model
+    return read_keras_file(path, ImageModel, trust)
 
 
 def logits_model(model: keras.Model) -> keras.Model:

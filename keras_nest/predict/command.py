@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from keras_nest.console import console
+from keras_nest.console import add_trust_argument, console
+from keras_nest.files import check_local
 from keras_nest.predict.images import find_images, read_images
 from keras_nest.predict.open import open_predictor
 from keras_nest.predict.picture import save_picture
@@ -43,6 +44,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, kinds: str) -> None:
     parser.add_argument("--model", required=True, metavar="M", help=model)
     parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: those of the model)")
+    add_trust_argument(parser)
 
 
 def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
         OSError: model or images are not there, or a picture exists.
         ModuleNotFoundError: pictures need matplotlib.
     """
-    return answer(args, lambda: open_predictor(args.model, args.weights, args.labels))
+    return answer(args, lambda: open_predictor(args.model, args.weights, args.labels, args.trust))
 
 
 def check_counts(args: argparse.Namespace) -> None:
@@ -128,10 +130,12 @@ def picture_files(args: argparse.Namespace, paths: Sequence[pathlib.Path]) -> di
     """Where the picture of each image goes; images of one name get numbers.
 
     Raises:
+        ValueError: they would lie at an address such as gs://….
         FileExistsError: one is there already.
     """
     if not args.save:
         return {}
+    check_local(args.save)
     pictures: dict[pathlib.Path, pathlib.Path] = {}
     for path in paths:
         same = sum(other.stem == path.stem for other in pictures)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.files import check_local
 from keras_nest.models.outputs import is_linear
 from keras_nest.predict import saved_model, tflite
 from keras_nest.predict.predictor import Images, Predictor
@@ -18,18 +19,22 @@ _ACTIVATIONS = {"softmax": keras.ops.softmax, "sigmoid": keras.ops.sigmoid}
 
 
 def open_predictor(
-    source: str | os.PathLike[str], weights: str | None = None, labels: str | os.PathLike[str] | None = None
+    source: str | os.PathLike[str],
+    weights: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    trust: bool = False,
 ) -> Predictor:
     """Opens a model.
 
     A SavedModel or TFLite file that `export` did not write gets the whole image, stretched to its size, in [0, 1], and
-    what it gives is taken for logits.
+    what it gives is taken for logits. A SavedModel is a program: open none that you would not run.
 
     Args:
         source: a `.keras` file, a working directory of `train_keras.py`, a directory with a SavedModel or with numbered
             versions of one (the newest is taken), a `.tflite` file, or with `weights` the name of a model.
         weights: a checkpoint as `create_model` takes it.
         labels: file of class names, one a line; by default those that lie with the model.
+        trust: also read a .keras file that carries code.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -37,13 +42,15 @@ def open_predictor(
     """
     path = pathlib.Path(source)
     if weights is not None:
-        return of_trained(read_trained(source, weights, labels))
+        return of_trained(read_trained(source, weights, labels, trust))
+    if path.suffix != ".keras":
+        check_local(source)
     if path.suffix == ".tflite":
         predictor = tflite.open_file(path)
     elif directory := saved_model.find(path):
         predictor = saved_model.open_directory(directory)
     else:
-        return of_trained(read_trained(source, labels=labels))
+        return of_trained(read_trained(source, labels=labels, trust=trust))
     if labels is None:
         return predictor
     return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))

@@ -17,7 +17,7 @@ Trains, fine-tunes or evaluates a model. The directory gets model.keras, history
 classes.txt, metrics.json, config.json, checkpoints/ and tensorboard/. The same command goes on with a training that was
 broken off.
 
-usage: {program} --config=FILE[:ARGUMENT] --workdir=DIR [--strategy=NAME] [--tpu=NAME] [--overwrite]
+usage: {program} --config=FILE[:ARGUMENT] --workdir=DIR [--strategy=NAME] [--tpu=NAME] [--overwrite] [--trust]
        [--config.FIELD=VALUE …]
 
   --config     configuration file, such as configs/digits_nest.py
@@ -25,6 +25,7 @@ usage: {program} --config=FILE[:ARGUMENT] --workdir=DIR [--strategy=NAME] [--tpu
   --strategy   {strategies}; auto: a TPU if one is named, else all GPUs, else the CPU
   --tpu        name or address of a Cloud TPU, or local
   --overwrite  start anew and replace the results of an earlier run in that directory
+  --trust      read .keras files that carry code, which runs then
 
 {fields}
 
@@ -40,6 +41,7 @@ class Arguments(NamedTuple):
         overwrite: replace the results of an earlier run in it.
         strategy: name of the strategy.
         tpu: name of the TPU.
+        trust: read .keras files that carry code.
     """
 
     config: ConfigDict
@@ -47,6 +49,7 @@ class Arguments(NamedTuple):
     overwrite: bool
     strategy: str
     tpu: str | None
+    trust: bool = False
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -75,7 +78,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         raise ValueError(str(error)) from error
     if left:
         raise ValueError(f"The argument {left[0]!r} has no meaning; --help lists those that have.")
-    return Arguments(parsed.config, parsed.workdir, parsed.overwrite, parsed.strategy, parsed.tpu)
+    return Arguments(parsed.config, parsed.workdir, parsed.overwrite, parsed.strategy, parsed.tpu, parsed.trust)
 
 
 def _help(program: str) -> str:
@@ -98,6 +101,7 @@ def _flags(argv: list[str] | None = None) -> flags.FlagValues:
     flags.DEFINE_string("strategy", "auto", "where to train", **options)
     flags.DEFINE_string("tpu", None, "name of a TPU", **options)
     flags.DEFINE_boolean("overwrite", False, "replace the results of an earlier run", **options)
+    flags.DEFINE_boolean("trust", False, "read .keras files that carry code", **options)
     flags.DEFINE_boolean("help", False, "this text", **options)
     if argv is None:
         flags.DEFINE_string("config", None, "configuration file", **options)

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_nest import console
+from keras_nest.files import check_local
 from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.training import command_line, run_directory
 from keras_nest.training.checkpoints import UnreadableError
@@ -51,7 +52,7 @@ def main(
         train_seconds, steps, epochs, seed; or those of a generator, or that of inference_time.json.
 
     Raises:
-        ValueError: a field has no meaning.
+        ValueError: a field has no meaning, or `workdir` is an address such as gs://….
         FileExistsError: the directory holds the results of another run.
         FileNotFoundError: data or weights are not there.
         PermissionError: the directory cannot be written to.
@@ -72,7 +73,10 @@ def run(argv: Sequence[str] | None = None) -> None:
     ready: list[Task] = []
 
     def get_ready() -> None:
-        ready.append(_get_ready(*command_line.parse(sys.argv if argv is None else argv)))
+        *task, trust = command_line.parse(sys.argv if argv is None else argv)
+        if trust:
+            keras.config.enable_unsafe_deserialization()
+        ready.append(_get_ready(*task))
 
     if code := console.run(get_ready):
         raise SystemExit(code)
@@ -86,6 +90,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 
 def _get_ready(config: Config, workdir: str | pathlib.Path, overwrite: bool, *where: Any) -> Task:
+    check_local(workdir)
     if times_inference(config):
         return InferenceTime(config, workdir, overwrite)
     if plays_gan(config):

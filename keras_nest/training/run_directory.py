@@ -2,13 +2,12 @@
 
 import json
 import pathlib
-import re
 import shutil
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from keras_nest.files import atomic_output, remove_partial
+from keras_nest.files import atomic_output, check_local, remove_partial
 from keras_nest.training import checkpoints
 
 CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
@@ -37,9 +36,7 @@ def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
         NotADirectoryError: there is a file of that name.
         FileExistsError: the directory holds a run with another configuration, or a model or checkpoints of no run.
     """
-    # A path object has taken one of the two slashes.
-    if re.match(r"\w+:/", str(workdir)):
-        raise ValueError(f"{workdir} is no directory of this machine; name one, and copy it when the run has ended.")
+    check_local(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
     if overwrite:

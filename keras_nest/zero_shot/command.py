@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from keras_nest.console import console, print_facts
+from keras_nest.console import add_trust_argument, console, print_facts
 from keras_nest.data.pairs import read_pairs
 from keras_nest.files import read_lines
 from keras_nest.predict.command import add_answer_arguments, answer, check_counts
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", help="part of the data set (default: test or validation)")
     parser.add_argument("--data-dir", metavar="DIR", help="where TFDS finds its data")
+    add_trust_argument(parser)
     add_answer_arguments(parser)
 
 
@@ -119,7 +120,8 @@ def _progress(args: argparse.Namespace) -> Progress:
 
 
 def _classifier(args: argparse.Namespace, labels: Sequence[str], templates: Sequence[str]) -> ZeroShotClassifier:
-    return ZeroShotClassifier(*open_lit(args.model, args.weights, args.vocab), labels, templates, _progress(args))
+    lit = open_lit(args.model, args.weights, args.vocab, args.trust)
+    return ZeroShotClassifier(*lit, labels, templates, _progress(args))
 
 
 def _predictor(classifier: ZeroShotClassifier) -> Predictor:
@@ -166,7 +168,7 @@ def _number(share: float) -> float | None:
 
 def _print_recalls(args: argparse.Namespace) -> None:
     pairs = read_pairs(args.captions)
-    embedder = Embedder(*open_lit(args.model, args.weights, args.vocab))
+    embedder = Embedder(*open_lit(args.model, args.weights, args.vocab, args.trust))
     zimg, ztxt, image_of_text = embed_pairs(embedder, pairs, args.batch, _progress(args))
     recalls = retrieval_recalls(zimg, ztxt, image_of_text)
     facts: dict[str, Any] = {"images": len(zimg), "captions": len(ztxt)}

@@ -12,7 +12,10 @@ from keras_nest.zero_shot.prompts import labels_of
 
 
 def open_lit(
-    source: str, weights: str | None = None, vocabulary: str | os.PathLike[str] | None = None
+    source: str,
+    weights: str | None = None,
+    vocabulary: str | os.PathLike[str] | None = None,
+    trust: bool = False,
 ) -> tuple[LiT, Tokenizer]:
     """Opens a LiT and its tokenizer.
 
@@ -21,6 +24,7 @@ def open_lit(
         weights: a checkpoint as `create_model` takes it.
         vocabulary: file as `get_tokenizer` takes it; None takes vocab.txt or vocab.model beside the model, or what
             lies beside the weights under their name, such as LiT-B16B_2.txt beside LiT-B16B_2.npz.
+        trust: also read a .keras file that carries code.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -36,7 +40,7 @@ def open_lit(
         )
     if not path.is_file():
         raise FileNotFoundError(f"There is no vocabulary {path}; it must be the file that belongs to the weights.")
-    model = read_trained(source, weights).model
+    model = read_trained(source, weights, trust=trust).model
     if not isinstance(model, LiT):
         raise ValueError(f"{source} is a {type(model).__name__}, which knows no texts; give a LiT, such as LiT-B16B_2.")
     return model, get_tokenizer(path, max_len=model.text_model.input_shape[1])

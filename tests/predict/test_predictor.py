@@ -55,7 +55,7 @@ def test_name_and_weights(model, images, expected, monkeypatch):
     monkeypatch.setattr(registry, "create_model", lambda *names, **options: asked.append((names, options)) or model)
     predictor = open_predictor("nest_tiny", weights="nest.ckpt")
     np.testing.assert_allclose(predictor.probabilities(images), expected, atol=1e-5)
-    assert asked == [(("nest_tiny",), {"weights": "nest.ckpt"})]
+    assert asked == [(("nest_tiny",), {"weights": "nest.ckpt", "trust": False})]
 
 
 def test_saved_models_of_others(images, tmp_path):

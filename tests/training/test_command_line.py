@@ -79,11 +79,12 @@ def test_overrides():
 
 
 def test_command_lines_do_not_remember_each_other():
-    first = command_line.parse(["train_keras.py", CONFIG, "--workdir=a", "--config.seed=3", "--overwrite"])
+    first = command_line.parse(["train_keras.py", CONFIG, "--workdir=a", "--config.seed=3", "--overwrite", "--trust"])
     second = command_line.parse(["train_keras.py", CONFIG, "--workdir=b"])
     assert (first.config.seed, first.workdir, first.overwrite) == (3, "a", True)
     assert (second.config.seed, second.workdir, second.overwrite) == (0, "b", False)
     assert (second.strategy, second.tpu) == ("auto", None)
+    assert (first.trust, second.trust) == (True, False)
 
 
 def test_an_argument_of_the_configuration_file(tmp_path):

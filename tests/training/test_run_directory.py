@@ -53,7 +53,7 @@ def test_file_in_its_place(tmp_path):
 
 
 def test_address_in_place_of_a_directory():
-    with pytest.raises(ValueError, match="gs:/bucket/run is no directory of this machine; name one, and copy it when"):
+    with pytest.raises(ValueError, match="gs:/bucket/run is an address and no path of this machine; give a path here"):
         run_directory.check(pathlib.Path("gs://bucket/run"), CONFIG, False)
 
 

@@ -265,7 +265,7 @@ class TestOpening:
             "keras_nest.registry.create_model", lambda *args, **kw: asked.append((args, kw)) or random_lit
         )
         assert open_lit("LiT-B16B_2", str(tmp_path / "tiny.npz"))[1].path == str(tmp_path / "tiny.txt")
-        assert asked == [(("LiT-B16B_2",), {"weights": str(tmp_path / "tiny.npz")})]
+        assert asked == [(("LiT-B16B_2",), {"weights": str(tmp_path / "tiny.npz"), "trust": False})]
 
     def test_no_vocabulary(self, random_lit, tmp_path):
         random_lit.save(tmp_path / "model.keras")

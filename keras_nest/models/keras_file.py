@@ -1,0 +1,139 @@
+"""Reading .keras files: what one says it holds is looked at before anything of it is built.
+
+Keras builds whatever the configuration in a file names, and some of it can run anything; so a file of another kind of
+model, or one that carries code, is refused while it is still text.
+"""
+
+import json
+import os
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import keras
+
+from keras_nest.files import local_file
+from keras_nest.safe_mode import in_safe_mode
+
+_CONFIGURATION = "config.json"
+# The graphs of `HubLayer` are the largest that is in it, some megabytes each.
+_MAX_BYTES = 2**28
+# Layers, and what stands for functions, that run what the file holds, or open what it names.
+_CODE = {"Lambda", "__lambda__", "TFSMLayer", "HubLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+# Where Keras keeps what a model is made of. It has functions elsewhere too, such as `keras.utils.get_file`.
+_MODELLING = {"activations", "constraints", "dtype_policies", "initializers", "layers", "losses", "metrics", "models"}
+_MODELLING |= {"ops", "optimizers", "quantizers", "random", "regularizers", "src"}
+
+_DAMAGED = (
+    *(ValueError, TypeError, OSError, KeyError, IndexError, AttributeError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+M = TypeVar("M", bound=keras.Model)
+
+
+def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = False) -> M:
+    """Reads a .keras file.
+
+    Args:
+        path: local, or an address that TensorFlow reads.
+        kind: of the model that must be in it.
+        trust: build layers that carry code, too; keras.config.enable_unsafe_deserialization() allows it everywhere.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, holds another model, or carries code and is not trusted. Nothing was built then.
+    """
+    name, trust = os.fspath(path), trust or in_safe_mode() is False
+    with local_file(path, "model") as file:
+        try:
+            config = read_configuration(file)
+            if config is None or "class_name" not in config:
+                raise ValueError
+            _check_kind(name, config, kind)
+            _check_parts(name, config, trust)
+            return keras.saving.load_model(file, compile=False, safe_mode=not trust)
+        except _RefusedError as error:
+            raise ValueError(str(error)) from None
+        except _DAMAGED:
+            raise ValueError(f"{name} cannot be read as a Keras model; is it a complete .keras file?") from None
+
+
+def read_configuration(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What a local .keras file says it holds; None if there is no such file, or it is none.
+
+    Raises:
+        ValueError: it is damaged, or says more than any model needs.
+    """
+    if not (pathlib.Path(path).is_file() and zipfile.is_zipfile(path)):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        if _CONFIGURATION not in archive.namelist():
+            return None
+        if archive.getinfo(_CONFIGURATION).file_size > _MAX_BYTES:
+            raise ValueError(f"{os.fspath(path)} has a {_CONFIGURATION} of more than {_MAX_BYTES:,} bytes.")
+        try:
+            config = json.loads(archive.read(_CONFIGURATION))
+        except RecursionError:
+            raise ValueError(f"{os.fspath(path)} has a {_CONFIGURATION} that is nested too deeply.") from None
+    return config if isinstance(config, dict) else None
+
+
+class _RefusedError(ValueError):
+    """A file that is complete, and not what it should be."""
+
+
+def _check_kind(name: str, config: dict[str, Any], kind: type) -> None:
+    found = _registered(config)
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise _RefusedError(f"{name} holds a {config.get('class_name')}, which is no model of keras_nest.")
+
+
+def _check_parts(name: str, config: dict[str, Any], trust: bool) -> None:
+    for part in _parts({**config, "compile_config": None}):  # which is not built
+        what = part["class_name"]
+        if not trust and _carries_code(part):
+            raise _RefusedError(
+                f"{name} holds a {what}, which runs code of the file or opens what it names; if you know where the "
+                "file comes from, allow it: --trust (trust=True)."
+            )
+        if not _is_known(part):
+            raise _RefusedError(
+                f"{name} holds a {what} of {part.get('registered_name') or part.get('module')}, which neither Keras "
+                "nor anything imported here defines for models."
+            )
+
+
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
+    """Everything that Keras would build, however deep."""
+    left = [config]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if isinstance(value.get("class_name"), str) and "config" in value:
+                yield value
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+
+
+def _registered(part: dict[str, Any]) -> Any:
+    """The class or function of this process that stands for a part; None of Keras' own."""
+    name = part.get("registered_name", part["class_name"]) if "class_name" in part else None
+    return keras.saving.get_registered_object(name) if isinstance(name, str) else None
+
+
+def _carries_code(part: dict[str, Any]) -> bool:
+    found = _registered(part)
+    classes = {base.__name__ for base in found.__mro__} if isinstance(found, type) else set()
+    return not _CODE.isdisjoint({part["class_name"], *classes})
+
+
+def _is_known(part: dict[str, Any]) -> bool:
+    if _registered(part) is not None:
+        return True
+    # Keras finds its own by name alone, and what it writes for values, such as __tuple__, too.
+    package, *inner = str(part.get("module") or "builtins").split(".")
+    return package == "builtins" or (package == "keras" and (not inner or inner[0] in _MODELLING))

@@ -1,0 +1,132 @@
+"""No door takes gs://… for a directory named "gs:": each refuses it in a sentence, before any work."""
+
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+
+import conversion
+import export
+from benchmarks import train_step
+from conversion.download import download
+from export.generator import generator_to_saved_model, generator_to_tflite
+from keras_nest import cli
+from keras_nest.data.pairs import read_pairs
+from keras_nest.figures import picture_file
+from keras_nest.files import atomic_output, check_local, local_path, read_lines
+from keras_nest.predict import open_predictor
+from keras_nest.tflite import TFLiteModel
+from keras_nest.tokenizers import get_tokenizer
+from keras_nest.trained import read_class_names, read_trained
+from keras_nest.training import main as training
+
+ADDRESSES = [
+    *("gs://bucket/x", "s3://bucket/x", "hdfs://host/x", "file:///tmp/x", "ram://x", "http://host/x", "https://host/x"),
+    *("GS://bucket/x", "gs:/bucket/x", pathlib.Path("gs://bucket/x"), pathlib.Path("s3://bucket") / "x"),
+]
+SENTENCE = r"x[\w./]* is an address and no path of this machine; give a path here"
+# Whoever touches this in the place of a model, an image or a configuration has begun to work.
+NOTHING = None
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert list(tmp_path.iterdir()) == []
+
+
+def entered(context):
+    with context:
+        pytest.fail("the work began")
+
+
+OUTPUTS = {
+    "atomic_output": lambda path: entered(atomic_output(path)),
+    "picture_file": lambda path: entered(picture_file(f"{path}.png")),
+    "to_saved_model": lambda path: export.to_saved_model(NOTHING, path),
+    "publish": lambda path: export.publish(NOTHING, path),
+    "to_tflite": lambda path: export.to_tflite(NOTHING, path),
+    "to_onnx": lambda path: export.to_onnx(NOTHING, path),
+    "generator_to_saved_model": lambda path: generator_to_saved_model(NOTHING, path),
+    "generator_to_tflite": lambda path: generator_to_tflite(NOTHING, path),
+    "write_checkpoint, Orbax": lambda path: conversion.write_checkpoint(NOTHING, path),
+    "write_checkpoint, .npz": lambda path: conversion.write_checkpoint(NOTHING, f"{path}.npz"),
+    "write_checkpoint, .msgpack": lambda path: conversion.write_checkpoint(NOTHING, f"{path}.msgpack"),
+    "download": lambda path: download("nowhere", path),
+    "a training": lambda path: training.main(ConfigDict(), path),
+}
+INPUTS = {
+    "read_lines": lambda path: read_lines(path, "label"),
+    "class names": lambda path: read_class_names(path, 3),
+    "TFLiteModel": TFLiteModel,
+    "open_predictor, .tflite": lambda path: open_predictor(f"{path}.tflite"),
+    "open_predictor, SavedModel": open_predictor,
+    "read_trained": read_trained,
+    "get_tokenizer": lambda path: get_tokenizer(f"{path}.txt"),
+    "captions": read_pairs,
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES, ids=repr)
+@pytest.mark.parametrize("door", [*OUTPUTS, *INPUTS])
+def test_python(door, address):
+    with pytest.raises(ValueError, match=SENTENCE):
+        {**OUTPUTS, **INPUTS}[door](address)
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/x", "gs:/bucket/x", "s3://bucket/x", "file:///tmp/x"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "convert nest_tiny nowhere.npz {}.keras",
+        "convert nest_tiny nowhere.npz {}.weights.h5",
+        "convert --to-flax nowhere.keras {}.npz",
+        "convert --to-flax nowhere.keras {}",
+        "download nowhere.npz {}",
+        "download sam/ViT-B_16 {}",
+        "export nowhere.keras --format saved_model --output {}",
+        "export nowhere.keras --format tflite --output {}",
+        "export nowhere.keras --format onnx --output {}",
+        "predict IMAGE --model nowhere.keras --save {}",
+        "explain IMAGE --model nowhere.keras --save {}",
+        "zero-shot IMAGE --model nowhere.keras --labels a b --save {}",
+        "data nowhere --show {}.png",
+        "predict IMAGE --model {}.tflite",
+        "predict IMAGE --model {}",
+        "zero-shot --captions {}.csv --model nowhere.keras",
+        "zero-shot IMAGE --model nowhere.keras --labels-file {}",
+    ],
+)
+def test_command_line(command, address, capsys):
+    words = command.format(address).replace("IMAGE", str(pathlib.Path(__file__).parents[1] / "docs/demo.png")).split()
+    assert cli.main(words) == 2
+    told = capsys.readouterr()
+    assert f"error: {address}" in told.err
+    assert told.out == ""
+
+
+@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+@pytest.mark.parametrize("address", ["gs://bucket/x", "gs:/bucket/x"])
+def test_training(address, capsys):
+    config = pathlib.Path(__file__).parents[1] / "configs/digits_nest.py"
+    with pytest.raises(SystemExit) as end:
+        training.run(["train_keras.py", f"--config={config}", f"--workdir={address}"])
+    assert end.value.code == 2
+    assert f"error: {address}" in capsys.readouterr().err
+
+
+def test_the_results_of_benchmarks(capsys):
+    with pytest.raises(SystemExit) as end:
+        train_step.main(["--quick", "--results", "gs://bucket/results"])
+    assert end.value.code == 2
+    assert "gs://bucket/results is an address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["C:\\models\\x", "C:/models/x", "x", "./x", "a:b", "run:1/x", "12:/x", "/tmp/x", "../gs/x", "x.keras", "~/x", ""],
+)
+def test_paths_of_a_machine_are_none(path):
+    check_local(path)
+    assert local_path(path) == pathlib.Path(path)
