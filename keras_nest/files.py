@@ -1,4 +1,4 @@
-"""Outputs that are complete or absent, and lists in text files."""
+"""Outputs that are complete or absent, also after a loss of power, and lists in text files."""
 
 import argparse
 import contextlib
@@ -74,7 +74,7 @@ def local_file(path: str | os.PathLike[str], what: str) -> Iterator[pathlib.Path
 
 @contextlib.contextmanager
 def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
-    """Writes a file or directory beside its place and renames it into place at the end.
+    """Writes a file or directory beside its place and renames it into place at the end, once it is on the disk.
 
     >>> with atomic_output("model.keras") as partial:
     ...     model.save(partial)
@@ -97,6 +97,7 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
     path = pathlib.Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; pass overwrite=True (--overwrite) to replace it.")
+    missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:8]}-{path.name}")
@@ -106,9 +107,29 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         raise PermissionError(f"{path.parent} cannot be written to: {error.strerror}.") from error
     try:
         yield partial
+        flush(partial, *partial.rglob("*"))
         _move_into_place(partial, path)
+        flush(path.parent, *(folder.parent for folder in missing))
     finally:
-        _remove(partial)
+        remove(partial)
+
+
+def flush(*paths: pathlib.Path) -> None:
+    """Returns when files, or the entries of directories, are on the disk, where a loss of power leaves them.
+
+    Raises:
+        OSError: the disk does not take a file.
+    """
+    for path in filter(pathlib.Path.exists, paths):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError:
+            # Not every file system can do that to a directory.
+            if not path.is_dir():
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def remove_partial(directory: str | pathlib.Path, pattern: str = f"{_PARTIAL}*") -> None:
@@ -119,7 +140,15 @@ def remove_partial(directory: str | pathlib.Path, pattern: str = f"{_PARTIAL}*")
         pattern: of the names, by default those of an `atomic_output`.
     """
     for partial in pathlib.Path(directory).glob(pattern):
-        _remove(partial)
+        remove(partial)
+
+
+def remove(path: pathlib.Path) -> None:
+    """Removes a file, a link, or a directory with all that is in it; nothing if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
@@ -158,11 +187,4 @@ def _move_into_place(partial: pathlib.Path, path: pathlib.Path) -> None:
     except OSError:
         old.rename(path)
         raise
-    _remove(old)
-
-
-def _remove(path: pathlib.Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    remove(old)

@@ -1,6 +1,17 @@
 """The average of the weights over a training, beside the weights themselves."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 import keras
+import tensorflow as tf
+
+
+def averages_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """The averages that a built optimiser keeps, in the order of the weights it trains; none without `use_ema`."""
+    if not optimizer.use_ema:
+        return []
+    return [variable for variable in optimizer.variables if variable.path.endswith("_average")]
 
 
 def copy_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer, averaged: keras.Model) -> None:
@@ -13,6 +24,66 @@ def copy_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer, ave
     """
     # Not by path, which layers of two towers share.
     trained = map(id, model.trainable_variables)
-    averages = dict(zip(trained, optimizer._model_variables_moving_average, strict=True))
+    averages = dict(zip(trained, averages_of(optimizer), strict=True))
     for source, target in zip(model.weights, averaged.weights, strict=True):
         target.assign(averages.get(id(source), source).value)
+
+
+class Averages:
+    """The averages that an optimiser keeps of the weights it trains, and which of the two are in the model.
+
+    Args:
+        optimizer: built; without one, or without `use_ema`, nothing here does anything.
+        trained: the weights that it trains, in its order.
+    """
+
+    def __init__(
+        self, optimizer: keras.optimizers.Optimizer | None = None, trained: Sequence[keras.Variable] = ()
+    ) -> None:
+        averages = averages_of(optimizer) if optimizer else []
+        self._pairs = list(zip(trained, averages, strict=True)) if averages else []
+        self._is_training = self.are_in_place = False
+        # Keras begins with zeros, and after a training without steps puts them into the model.
+        self.begin_anew()
+
+    def __bool__(self) -> bool:
+        return bool(self._pairs)
+
+    def begin_anew(self) -> None:
+        """Makes the weights as they are the averages."""
+        for weight, average in self._pairs:
+            average.assign(weight.value)
+
+    def swap(self) -> None:
+        """Lets weights and averages change places."""
+        for weight, average in self._pairs:
+            kept = tf.identity(weight.value)
+            weight.assign(average.value)
+            average.assign(kept)
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """While Keras trains, which puts the averages into the model at the end; so does what breaks it off."""
+        self._is_training = True
+        try:
+            yield
+        except BaseException:
+            for weight, average in self._pairs:
+                weight.assign(average.value)
+            raise
+        finally:
+            self._is_training = False
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """In a training, puts the averages into the model while the block runs; after it they are there anyway."""
+        if not self._is_training or self.are_in_place:
+            yield
+            return
+        self.swap()
+        self.are_in_place = True
+        try:
+            yield
+        finally:
+            self.are_in_place = False
+            self.swap()

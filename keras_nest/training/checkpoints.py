@@ -1,6 +1,7 @@
 """The state of a training on disk, from which it goes on as if nothing had happened."""
 
 import pathlib
+import re
 import tempfile
 from typing import Protocol
 
@@ -11,19 +12,30 @@ from keras_nest import files
 KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
 
+LIST = "checkpoint"
+"""File with the names of the checkpoints, for TensorFlow's own tools; never read here, since it may be lost."""
 
-# What TensorFlow writes beside and then renames: a checkpoint, and the list of them.
-_PARTIAL = ("*_temp", "checkpoint.tmp*")
+# Of an `atomic_output`, and what TensorFlow itself writes beside and then renames.
+_PARTIAL = (".partial-*", "*_temp", "checkpoint.tmp*")
 
 
 class UnreadableError(OSError):
     """None of the checkpoints of a training can be read."""
 
 
+class OtherModelError(ValueError):
+    """A checkpoint is whole, and not of this model."""
+
+
 def remove_partial(directory: pathlib.Path) -> None:
     """Removes what processes that were killed left of checkpoints in a directory; none may be at work there."""
     for pattern in _PARTIAL:
         files.remove_partial(directory, pattern)
+
+
+def saved_steps(directory: pathlib.Path) -> list[int]:
+    """The steps after which checkpoints were written that lie in a directory, in rising order; it need not exist."""
+    return _steps(directory, "index")
 
 
 class Stateful(Protocol):
@@ -37,8 +49,9 @@ class Stateful(Protocol):
 class Checkpoints:
     """Checkpoints of a trainer: weights, statistics, random states, and all that the optimiser remembers.
 
-    Keras' own files leave out the random states, and its callback repeats data. TensorFlow writes beside and renames,
-    so that a checkpoint is complete or absent.
+    Keras' own files leave out the random states, and its callback repeats data. What lies in the directory counts, and
+    no list of it; a checkpoint is written beside, and is on the disk before its index is renamed into place and an
+    older one goes.
 
     Args:
         directory: where they lie, the same for all machines.
@@ -49,16 +62,30 @@ class Checkpoints:
     def __init__(self, directory: pathlib.Path, trainer: Stateful, chief: bool = True) -> None:
         self._directory = directory
         self._checkpoint = tf.train.Checkpoint(**trainer.state)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), KEPT)
+        # `restore` expects it in the file.
+        self._counter = self._checkpoint.save_counter
         self._is_chief = chief
 
     def save(self, step: int) -> None:
-        """Writes the state after an update."""
-        if self._is_chief:
-            self._manager.save(checkpoint_number=step)
+        """Writes the state after an update.
+
+        Raises:
+            OSError: the disk does not take it; those before it are left as they were.
+        """
+        if not self._is_chief:
+            with tempfile.TemporaryDirectory() as unused:
+                self._checkpoint.write(f"{unused}/ckpt")
             return
-        with tempfile.TemporaryDirectory() as unused:
-            self._checkpoint.write(f"{unused}/ckpt")
+        self._write(step)
+        # Later ones could not be read, or this training would be there.
+        kept = [number for number in saved_steps(self._directory) if number <= step][-KEPT:]
+        names = ["model_checkpoint_path", *["all_model_checkpoint_paths"] * len(kept)]
+        lines = (f'{name}: "ckpt-{number}"\n' for name, number in zip(names, [step, *kept], strict=True))
+        with files.atomic_output(self._directory / LIST, overwrite=True) as partial:
+            partial.write_text("".join(lines), "utf-8")
+        for number in saved_steps(self._directory):
+            if number < kept[0]:
+                self._remove(number)
 
     def restore(self) -> int:
         """Takes up the newest state that can be read.
@@ -68,21 +95,55 @@ class Checkpoints:
 
         Raises:
             UnreadableError: all are damaged.
+            OtherModelError: the newest that can be read is of another model.
         """
-        known = tf.train.get_checkpoint_state(str(self._directory))
-        paths = list(reversed(known.all_model_checkpoint_paths)) if known else []
-        for path in paths:
+        # One without its index was never complete, or has lost it.
+        for step in reversed(_steps(self._directory, r"(index|data-\d+-of-\d+)")):
+            path = self._directory / f"ckpt-{step}"
             try:
-                self._checkpoint.restore(path).assert_consumed()
+                self._checkpoint.restore(str(path)).assert_consumed()
             except (tf.errors.OpError, IndexError):
                 print(f"The checkpoint {path} is damaged; the one before it is tried.", flush=True)
+            except (ValueError, AssertionError) as error:
+                raise OtherModelError(
+                    f"The checkpoint {path} is of another model ({str(error).splitlines()[0].rstrip('.')}); "
+                    "--overwrite starts anew."
+                ) from error
             else:
-                return int(path.rsplit("-", 1)[1])
-        if paths:
+                return step
+        if saved_steps(self._directory):
             raise UnreadableError(f"No checkpoint in {self._directory} can be read; --overwrite starts anew.")
         return 0
 
     @property
     def newest(self) -> str | None:
         """The newest checkpoint, as TensorFlow names it; None without one."""
-        return tf.train.latest_checkpoint(str(self._directory))
+        steps = saved_steps(self._directory)
+        return str(self._directory / f"ckpt-{steps[-1]}") if steps else None
+
+    def _write(self, step: int) -> None:
+        """Writes a checkpoint beside; its files are renamed into place, that without which it is none at last."""
+        partial = self._directory / f".partial-ckpt-{step}"
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._checkpoint.write(str(partial))
+            written = sorted(self._directory.glob(f"{partial.name}.*"), key=lambda path: path.suffix == ".index")
+            files.flush(*written)
+            for path in written:
+                path.replace(path.with_name(path.name.removeprefix(".partial-")))
+            files.flush(self._directory, self._directory.parent)
+        except (tf.errors.OpError, OSError) as error:
+            remove_partial(self._directory)
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise OSError(f"The checkpoint of step {step} cannot be written to {self._directory}: {reason}.") from error
+
+    def _remove(self, step: int) -> None:
+        # Its index first, without which the rest is none.
+        for path in sorted(self._directory.glob(f"ckpt-{step}.*"), key=lambda path: path.suffix != ".index"):
+            path.unlink()
+
+
+def _steps(directory: pathlib.Path, kind: str) -> list[int]:
+    """Numbers of the checkpoints of which a file of a kind is there, a regular expression; rising."""
+    names = (re.fullmatch(rf"ckpt-(\d+)\.{kind}", path.name) for path in directory.glob("ckpt-*"))
+    return sorted({int(name[1]) for name in names if name})

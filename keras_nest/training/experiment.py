@@ -1,5 +1,6 @@
 """A training from its first step, or from where it was broken off, to its results."""
 
+import contextlib
 import dataclasses
 import pathlib
 import shutil
@@ -32,6 +33,7 @@ class Experiment:
 
     Attributes:
         config: complete configuration.
+        stated: what config.json says.
         workdir: where the results go.
         strategy: where it runs.
         plan: steps and batches.
@@ -44,6 +46,7 @@ class Experiment:
     """
 
     config: ConfigDict
+    stated: dict[str, Any]
     workdir: pathlib.Path
     strategy: tf.distribute.Strategy
     plan: Plan
@@ -72,13 +75,24 @@ class Experiment:
 
         Raises:
             NotFiniteError: the loss became infinite or not a number.
+            UnreadableError: all checkpoints are damaged.
+            OtherModelError: they are of another model.
+            InUseError: another training is at work in the directory.
+            FileExistsError: another run has claimed it meanwhile.
+            OSError: the disk takes no more; a checkpoint that was written is left as it was.
         """
         chief = is_chief(self.strategy)
+        with run_directory.at_work(self.workdir, self.stated) if chief else contextlib.nullcontext():
+            return self._execute(chief)
+
+    def _execute(self, chief: bool) -> dict[str, Any]:
         with self.strategy.scope():
             checkpoints = Checkpoints(self.workdir / run_directory.CHECKPOINTS, self.trainer, chief)
             first_step = 0 if self.config.eval_only else checkpoints.restore()
         history = self._history(first_step, chief)
         left = 0 if self.config.eval_only else self.plan.total_steps - first_step
+        if first_step and chief:
+            print(f"Going on after step {first_step:,} of {self.plan.total_steps:,}.", flush=True)
         if left:
             self._fit(first_step, history, checkpoints)
         # The last step of a training ends with an evaluation.

@@ -91,10 +91,22 @@ def write_history(path: pathlib.Path, rows: list[Row], columns: Sequence[str] = 
 
 
 def read_history(path: pathlib.Path) -> list[Row]:
-    """Inverse of `write_history`; what is empty is left out."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [{**row, "step": int(row["step"])} for row in rows]
+    """Inverse of `write_history`; what is empty is left out.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [{name: float(value) for name, value in row.items() if value} for row in reader]
+        if "step" not in (reader.fieldnames or ["step"]):
+            raise KeyError("step")
+        return [{**row, "step": int(row["step"])} for row in rows]
+    except (ValueError, TypeError, KeyError, AttributeError, csv.Error):
+        raise ValueError(
+            f"{path} cannot be read as a history; put it right, or remove it to go on without its rows."
+        ) from None
 
 
 def _board_name(column: str) -> str:

@@ -13,11 +13,12 @@ from keras_nest import console
 from keras_nest.files import check_local
 from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.training import command_line, run_directory
-from keras_nest.training.checkpoints import UnreadableError
+from keras_nest.training.checkpoints import OtherModelError, UnreadableError
 from keras_nest.training.config import plays_gan, times_inference
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.gan.experiment import GanExperiment, prepare_gan
 from keras_nest.training.inference_time import InferenceTime
+from keras_nest.training.lock import InUseError
 from keras_nest.training.loop import NotFiniteError
 from keras_nest.training.prepare import Config, prepare
 from keras_nest.training.strategies import is_chief
@@ -54,11 +55,15 @@ def main(
     Raises:
         ValueError: a field has no meaning, or `workdir` is an address such as gs://….
         FileExistsError: the directory holds the results of another run.
-        FileNotFoundError: data or weights are not there.
+        InUseError: another training is at work there.
+        FileNotFoundError: data, weights, or checkpoints that were written are not there.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: the package with the data is not installed.
         ConnectionError: no TPU answers.
         NotFiniteError: the loss became infinite or not a number.
+        UnreadableError: all checkpoints are damaged.
+        OtherModelError: they are of another model.
+        OSError: the disk takes no more.
     """
     task = _get_ready(config, workdir, overwrite, strategy, tpu)
     return run_directory.results(task.workdir) or task.execute()
@@ -134,8 +139,14 @@ def _executed(experiment: Experiment | GanExperiment) -> dict[str, Any]:
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
         raise SystemExit(_INTERRUPTED) from None
-    except (NotFiniteError, UnreadableError) as error:
+    except (InUseError, FileExistsError) as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except (NotFiniteError, UnreadableError, OtherModelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        print(f"error: {error} Put that right, and the same command goes on from the last checkpoint.", file=sys.stderr)
         raise SystemExit(1) from None
 
 

@@ -52,7 +52,8 @@ def prepare(
     Raises:
         ValueError: a field has no meaning.
         FileExistsError: the directory holds the results of another run.
-        FileNotFoundError: data or weights are not there.
+        InUseError: another training is at work there.
+        FileNotFoundError: data, weights, or checkpoints that were written are not there.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: the package with the data is not installed.
         ConnectionError: no TPU answers.
@@ -70,6 +71,8 @@ def prepare(
     plan = plan_of(fields, source.info.num_train, strategy)
     stated = run_directory.as_json(fields) | {"global_batch_size": plan.batch_size}
     run_directory.check(directory, stated, overwrite)
+    if not (overwrite or fields.eval_only):
+        run_directory.check_progress(directory, plan.total_steps, plan.saves_at)
     captions = captions_of(fields, source)
     source = with_class_texts(fields, source)
     published, usual_size = preprocessing_spec(image_tower(fields) or fields.model_name)
@@ -84,7 +87,9 @@ def prepare(
         averages = fields.ema_decay and not fields.eval_only
         kept = type(model).from_config(model.get_config()) if averages else model
         evaluator = _evaluator(kept, fields, source, captions)
-    experiment = Experiment(fields, directory, strategy, plan, source.info, trainer, evaluator, kept, train, test)
+    experiment = Experiment(
+        fields, stated, directory, strategy, plan, source.info, trainer, evaluator, kept, train, test
+    )
     if is_chief(strategy):
         run_directory.claim(directory, stated, overwrite)
     # Before it was claimed, the directory may hold checkpoints of a run that is replaced.

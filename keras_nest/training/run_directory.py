@@ -1,14 +1,18 @@
 """The directory of a run: what lies in it, and whose it is."""
 
+import contextlib
 import json
 import pathlib
-import shutil
+import zipfile
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from keras_nest.files import atomic_output, check_local, remove_partial
+from keras_nest.files import atomic_output, check_local, remove, remove_partial
 from keras_nest.training import checkpoints
+from keras_nest.training.history import read_history
+from keras_nest.training.lock import locked
 
 CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
 CONFUSION, METRICS, CLASSES = "confusion.png", "metrics.json", "classes.txt"
@@ -19,6 +23,15 @@ GENERATOR, SAMPLES, LAST_SAMPLES = "generator.keras", "samples", "samples.png"
 VOCABULARY, VOCABULARIES = "vocab", ("vocab.txt", "vocab.model")
 # The metrics are written last: where they lie, the run is finished.
 FILES = (CONFIG, MODEL, GENERATOR, HISTORY, CURVES, CONFUSION, LAST_SAMPLES, CLASSES, *VOCABULARIES, METRICS)
+FOLDERS = (CHECKPOINTS, BOARD, SAMPLES)
+# What only a training leaves; other files of these names may be a user's own, and are replaced.
+_OF_A_RUN = {
+    MODEL: "a model",
+    GENERATOR: "a generator",
+    CHECKPOINTS: "checkpoints",
+    HISTORY: "a history",
+    METRICS: "metrics",
+}
 
 
 def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> None:
@@ -32,45 +45,105 @@ def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
         overwrite: the results of an earlier run may be replaced.
 
     Raises:
-        ValueError: it is an address such as gs://….
+        ValueError: it is an address such as gs://…, or what would be replaced is what the run starts from.
         NotADirectoryError: there is a file of that name.
-        FileExistsError: the directory holds a run with another configuration, or a model or checkpoints of no run.
+        FileExistsError: the directory holds a run with another configuration, or results of no run.
     """
     check_local(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
     if overwrite:
+        _check_not_needed(workdir, stated)
         return
     remedy = "choose another --workdir, or pass --overwrite to replace it."
     if (workdir / CONFIG).exists():
-        differences = _differences(json.loads((workdir / CONFIG).read_text("utf-8")), stated)
-        if differences:
+        there = _read_json(workdir / CONFIG)
+        if there is None:
+            raise FileExistsError(f"{workdir} belongs to a run whose {CONFIG} is damaged; put it right, {remedy}")
+        if differences := _differences(there, stated):
             raise FileExistsError(f"{workdir} belongs to another run ({differences}); {remedy}")
         return
-    for name, content in ((MODEL, "a model"), (GENERATOR, "a generator"), (CHECKPOINTS, "checkpoints")):
+    for name, content in _OF_A_RUN.items():
         if (workdir / name).exists():
             raise FileExistsError(f"{workdir} holds {content} already, without {CONFIG}; {remedy}")
+
+
+def check_progress(workdir: pathlib.Path, total_steps: int, saves_at: Callable[[int], bool]) -> None:
+    """Refuses to start anew what got farther, whatever was lost of it.
+
+    Args:
+        workdir: of a run with this configuration, or of none.
+        total_steps: of the training.
+        saves_at: step -> whether a checkpoint is written after it.
+
+    Raises:
+        FileNotFoundError: checkpoints were written, and none is there.
+        ValueError: there is one of a longer training, or the history cannot be read.
+    """
+    if results(workdir):
+        return
+    saved = checkpoints.saved_steps(workdir / CHECKPOINTS)
+    history = read_history(workdir / HISTORY) if (workdir / HISTORY).exists() else []
+    rows = [int(row["step"]) for row in history]
+    # A row comes before the checkpoint of its step, and the next row after it.
+    reached = max((step for step in rows[:-1] if saves_at(step)), default=0)
+    if any((workdir / name).exists() for name in (MODEL, GENERATOR, METRICS)):
+        reached = total_steps
+    if reached and not saved:
+        raise FileNotFoundError(
+            f"The training in {workdir} got beyond the checkpoint of step {reached}, but there is none in "
+            f"{workdir / CHECKPOINTS}; put it back, choose another --workdir, or pass --overwrite to start anew."
+        )
+    if saved and saved[-1] > total_steps:
+        raise ValueError(
+            f"{workdir / CHECKPOINTS} holds a checkpoint of step {saved[-1]}, and this training has {total_steps} "
+            "steps; remove what is of another one."
+        )
+    if saved and saved[-1] not in rows:
+        print(f"{workdir / HISTORY} has no row of step {saved[-1]}; rows are lost, times too.", flush=True)
 
 
 def claim(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> None:
     """Writes the configuration; to `overwrite`, removes what an earlier run wrote, nothing else.
 
     What a run that was killed left half-written goes in any case.
+
+    Raises:
+        InUseError: a training is at work there.
+        FileExistsError: another run has claimed it meanwhile.
+        PermissionError: the directory cannot be written to.
     """
-    if overwrite:
-        for name in FILES:
-            (workdir / name).unlink(missing_ok=True)
-        for name in (CHECKPOINTS, BOARD, SAMPLES):
-            shutil.rmtree(workdir / name, ignore_errors=True)
-    remove_partial(workdir)
-    checkpoints.remove_partial(workdir / CHECKPOINTS)
-    write_json(workdir / CONFIG, stated)
+    with locked(workdir):
+        check(workdir, stated, overwrite)
+        if overwrite:
+            for name in FILES:
+                (workdir / name).unlink(missing_ok=True)
+            for name in FOLDERS:
+                _empty(workdir / name)
+        remove_partial(workdir)
+        checkpoints.remove_partial(workdir / CHECKPOINTS)
+        write_json(workdir / CONFIG, stated)
+
+
+@contextlib.contextmanager
+def at_work(workdir: pathlib.Path, stated: dict[str, Any]) -> Iterator[None]:
+    """Keeps the directory for a run that has claimed it, while it writes.
+
+    Raises:
+        InUseError: another training is at work there.
+        FileExistsError: another run has claimed it meanwhile.
+    """
+    with locked(workdir):
+        check(workdir, stated, overwrite=False)
+        yield
 
 
 def results(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The metrics of a run that is finished; None of any other."""
-    path = workdir / METRICS
-    return json.loads(path.read_text("utf-8")) if path.exists() else None
+    """The metrics of a run that is finished; None of any other, such as one whose model is lost or damaged."""
+    config, metrics = _read_json(workdir / CONFIG) or {}, _read_json(workdir / METRICS)
+    product = GENERATOR if config.get("trainer") == "gan" else MODEL
+    is_whole = not config or config.get("eval_only") or _is_whole(workdir / product)
+    return metrics if is_whole else None
 
 
 def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
@@ -87,6 +160,45 @@ def write_text(path: pathlib.Path, content: str) -> None:
 def as_json(config: ConfigDict) -> dict[str, Any]:
     """The configuration as JSON has it: tuples are lists."""
     return json.loads(json.dumps(config.to_dict()))
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any] | None:
+    """What a file holds; None if it is not there or damaged."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+    """Whether a .keras file is there and undamaged, by its check sums."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _empty(folder: pathlib.Path) -> None:
+    """Removes a directory; of one that is elsewhere, behind a link, what is in it."""
+    if folder.is_symlink():
+        for path in folder.iterdir():
+            remove(path)
+    else:
+        remove(folder)
+
+
+def _check_not_needed(workdir: pathlib.Path, stated: dict[str, Any]) -> None:
+    """Refuses to remove what a run starts from."""
+    removed = [(workdir / name).resolve() for name in (*FILES, *FOLDERS)]
+    for field in ("init_checkpoint", "image_tower", "vocab"):
+        if given := stated.get(field):
+            path = pathlib.Path(given).resolve()
+            if path == workdir.resolve() or any(path.is_relative_to(name) for name in removed):
+                raise ValueError(
+                    f"{field} is {given}, which --overwrite would remove from {workdir}; choose another --workdir."
+                )
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> str:

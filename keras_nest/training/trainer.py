@@ -4,9 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_nest.data.mixing import check_labels
 from keras_nest.models.outputs import check_compile, default_loss
+from keras_nest.training import weight_files
+from keras_nest.training.averages import Averages
+from keras_nest.training.objectives import cross_entropy, sigmoid_cross_entropy
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.strategies import is_tpu
 
@@ -32,11 +37,17 @@ class Trainer(keras.Model):
     >>> trainer.save("model.keras")
 
     Stock Keras clips the gradient of each replica before they are summed and cannot accumulate under
-    `MirroredStrategy`; here both are done on the sum, so that the number of replicas changes nothing but rounding. The
-    average of the weights, if the optimiser keeps one (`use_ema=True`), takes their place when `fit` ends.
+    `MirroredStrategy`; here both are done on the sum, so that the number of replicas changes nothing but rounding.
+
+    If the optimiser keeps an average of the weights (`use_ema=True`), it takes their place when `fit` ends, however it
+    ends, and another `fit` goes on from there. In `fit`, too, it is the average that is validated, that callbacks save
+    and that `EarlyStopping` restores; `SwapEMAWeights` has nothing to do and is left out. (Stock `model.fit` validates
+    and saves the weights themselves until it ends.)
 
     `fit` logs `grad_norm` too, the global norm before clipping. In `evaluate` sample weights count for the loss as
-    well: an image of weight 0 is not there. The number of batches must be a multiple of `steps_per_execution`.
+    well: an image of weight 0 is not there. `save_weights` stores the optimiser too, and `load_weights` takes it up, so
+    that `BackupAndRestore` goes on with it; random states begin anew. Of several replicas, the number of batches must
+    be a multiple of `steps_per_execution`.
 
     Args:
         model: normalised images -> logits or probabilities; built. `save` and `export` write it, without the optimiser.
@@ -66,6 +77,8 @@ class Trainer(keras.Model):
         self.sharpness, self.prepare = sharpness, prepare
         # Reading the metrics after every step would make the host wait for the device.
         self.log_every_step = True
+        self.averages = Averages()
+        self._parts: tuple[Any, ...] = ()
         self.train_function: Callable[[Any], Any] | None = None
         self.test_function: Callable[[Any], Any] | None = None
         self.built = True
@@ -105,6 +118,7 @@ class Trainer(keras.Model):
             self.optimizer.build(self.trainable_variables)
             # The train step has summed the gradients already.
             self.optimizer._all_reduce_sum_gradients = list
+        self.averages = Averages(self.optimizer, self.trainable_variables)
         self.watch = GradientWatch()
 
     def get_build_config(self) -> dict[str, Any] | None:
@@ -134,6 +148,7 @@ class Trainer(keras.Model):
         if self.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
         self.optimizer.apply(gradients, self.trainable_variables)
+        share_statistics(self.model)
         self.watch.update(self._loss_tracker.total, norm)
         return {**self.get_metrics_result(), "grad_norm": norm} if self.log_every_step else {}
 
@@ -152,10 +167,51 @@ class Trainer(keras.Model):
         self._loss_tracker.update_state(loss, sample_weight=count)
         return self.compute_metrics(batch.images, batch.labels, logits, batch.weights)
 
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        **options: Any,
+    ) -> keras.callbacks.History:
+        """As for every Keras model; see the class for averages of the weights.
+
+        Raises:
+            ValueError: labels in an array are none of the model's classes, or `steps_per_execution` does not divide the
+                batches of several replicas.
+        """
+        self._check_classes(y)
+        if self.averages:
+            # What it does is done here; twice would undo it.
+            given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
+            callbacks = [one for one in given if not isinstance(one, keras.callbacks.SwapEMAWeights)]
+        with self.averages.training():
+            return super().fit(x, y, batch_size, epochs, verbose, callbacks, **options)
+
+    def evaluate(self, x: Any = None, y: Any = None, *arguments: Any, **options: Any) -> Any:
+        """As for every Keras model.
+
+        Raises:
+            ValueError: as `fit`.
+        """
+        self._check_classes(y)
+        with self.averages.in_place():
+            return super().evaluate(x, y, *arguments, **options)
+
+    def predict(self, *arguments: Any, **options: Any) -> Any:
+        """As for every Keras model."""
+        with self.averages.in_place():
+            return super().predict(*arguments, **options)
+
     def make_train_function(self, force: bool = False) -> None:
-        """Prepares what `fit` calls for every `steps_per_execution` batches."""
-        if self.train_function is None or force:
-            self.train_function = self._function(self.train_step)
+        """Prepares what `fit` calls for every `steps_per_execution` batches, anew if what is in it was changed."""
+        trained = tuple(map(id, self.trainable_variables))
+        parts = (trained, self.clip_norm, self.accum_steps, self.sharpness, self.prepare, self.log_every_step)
+        if self.train_function is None or force or parts != self._parts:
+            self.train_function, self._parts = self._function(self.train_step), parts
 
     def make_test_function(self, force: bool = False) -> None:
         """Prepares what `evaluate` calls for every `steps_per_execution` batches."""
@@ -169,15 +225,54 @@ class Trainer(keras.Model):
 
     def save(self, filepath: Any, *arguments: Any, **options: Any) -> None:
         """Saves the inner model."""
-        self.model.save(filepath, *arguments, **options)
+        with self.averages.in_place():
+            self.model.save(filepath, *arguments, **options)
 
-    def save_weights(self, filepath: Any, *arguments: Any, **options: Any) -> None:
-        """Saves the weights of the inner model."""
-        self.model.save_weights(filepath, *arguments, **options)
+    def save_weights(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
+        """Saves the weights of the inner model, which it can load, and the state of the optimiser."""
+        with self.averages.in_place():
+            swapped = self.averages.are_in_place
+            weight_files.save_weights(self.model, self._optimizer, swapped, filepath, overwrite=overwrite, **options)
+
+    def load_weights(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Loads weights of the inner model, and the state of the optimiser if it is there."""
+        with_state, swapped = weight_files.load_weights(self.model, self._optimizer, filepath, *arguments, **options)
+        if swapped:
+            self.averages.swap()
+        elif not with_state:
+            self.averages.begin_anew()
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Weights and statistics of the inner model."""
+        with self.averages.in_place():
+            return super().get_weights()
+
+    def set_weights(self, weights: Any) -> None:
+        """Inverse of `get_weights`; an average begins anew from them."""
+        super().set_weights(weights)
+        self.averages.begin_anew()
 
     def export(self, filepath: Any, *arguments: Any, **options: Any) -> None:
         """Exports the inner model."""
-        self.model.export(filepath, *arguments, **options)
+        with self.averages.in_place():
+            self.model.export(filepath, *arguments, **options)
+
+    def _check_classes(self, labels: Any) -> None:
+        """Refuses labels in an array that are none of the classes: losses make NaN of them, or nothing."""
+        outputs = getattr(self.model, "output_shape", None)
+        is_array = hasattr(labels, "shape") and len(labels.shape) == 1
+        if not (is_array and isinstance(outputs, tuple) and self.compiled and _takes_classes(self.loss)):
+            return
+        values = np.asarray(labels)
+        if np.any(values != np.floor(values)):
+            raise ValueError(
+                f"The loss takes classes, and among the labels is {values[values != np.floor(values)][0]}."
+            )
+        check_labels(values, outputs[-1])
+
+    @property
+    def _optimizer(self) -> keras.optimizers.Optimizer | None:
+        return self.optimizer if self.compiled else None
 
     def _values(self) -> list[tf.Variable]:
         return [variable.value for variable in self.trainable_variables]
@@ -236,6 +331,9 @@ class Trainer(keras.Model):
             raise ValueError(
                 f"A replica's batch of {values.shape[0]} images cannot be divided by accum_steps, {self.accum_steps}."
             )
+        if values.shape[0] is None:
+            message = f"A replica's batch cannot be divided by accum_steps, {self.accum_steps}; drop what is left over:"
+            tf.debugging.Assert(tf.shape(values)[0] % self.accum_steps == 0, [message, tf.shape(values)])
         return tf.reshape(values, (self.accum_steps, -1, *values.shape[1:]))
 
     def _function(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -245,10 +343,17 @@ class Trainer(keras.Model):
             step = tf.function(step, jit_compile=True, autograph=False)
 
         def execute(iterator: Any) -> Any:
-            if count > 1:
-                for _ in tf.range(count - 1):
-                    strategy.run(step, args=(next(iterator),))
             outputs = strategy.run(step, args=(next(iterator),))
+            if count > 1 and strategy.num_replicas_in_sync > 1:
+                # A sum over replicas cannot stand in a condition.
+                for _ in tf.range(count - 1):
+                    outputs = strategy.run(step, args=(next(iterator),))
+            elif count > 1:
+                for _ in tf.range(count - 1):
+                    batch = iterator.get_next_as_optional()
+                    if not batch.has_value():
+                        break
+                    outputs = strategy.run(step, args=(batch.get_value(),))
             return tf.nest.map_structure(lambda x: strategy.reduce(tf.distribute.ReduceOp.MEAN, x, axis=None), outputs)
 
         return execute if self.run_eagerly else tf.function(execute, reduce_retracing=True)
@@ -270,6 +375,15 @@ class Trainer(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """What Keras does here fails under `MultiWorkerMirroredStrategy`, and throws a batch away."""
+        if iterator is None:
+            raise ValueError(
+                "A Trainer takes no single batches; call fit or evaluate, with steps_per_epoch=1 or steps=1."
+            )
+        steps, count = iterator.steps_per_epoch, int(self.steps_per_execution)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            steps = steps or iterator.num_batches
+        if steps and steps % count:
+            raise ValueError(f"{steps} batches are no multiple of steps_per_execution, {count}.")
         self.build_metrics(tf.nest.map_structure(_of_one_replica, iterator._distributed_dataset.element_spec))
 
 
@@ -307,9 +421,30 @@ def sum_over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
+def share_statistics(model: keras.Model) -> None:
+    """Gives all replicas the mean of their batch statistics; for use inside a step.
+
+    Keras keeps those of each replica, evaluates with its own and stores those of the first.
+    """
+    if _replicas() == 1:
+        return
+    layers = (layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization))
+    kept = [(layer.moving_mean.value, layer.moving_variance.value) for layer in layers if layer.trainable]
+    for variable in (variable for pair in kept for variable in pair):
+        context = tf.distribute.get_replica_context()
+        variable.assign(context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(variable)))
+
+
 def _of_one_replica(spec: Any) -> tf.TypeSpec:
     """Specification of a tensor that may be spread over replicas."""
     return getattr(spec, "_value_specs", (spec,))[0]
+
+
+def _takes_classes(loss: Any) -> bool:
+    """Whether integer labels mean classes to a loss."""
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        return loss.ignore_class is None
+    return loss in ("sparse_categorical_crossentropy", cross_entropy, sigmoid_cross_entropy)
 
 
 def _replicas() -> int:

@@ -1,16 +1,20 @@
 """States on disk: which are kept, what is in them, and what is not taken for one."""
 
+import os
+import pathlib
+import resource
 import shutil
 
 import keras
 import numpy as np
 import pytest
-from tensorflow.python.lib.io import file_io
+import tensorflow as tf
 from tensorflow.python.ops import gen_io_ops
 
+from keras_nest import files
 from keras_nest.layers.stochastic_depth import StochasticDepth
 from keras_nest.training import AdamW, Trainer
-from keras_nest.training.checkpoints import Checkpoints, UnreadableError, remove_partial
+from keras_nest.training.checkpoints import Checkpoints, OtherModelError, UnreadableError, remove_partial, saved_steps
 
 IMAGES, LABELS = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32), np.arange(8) % 3
 
@@ -56,7 +60,11 @@ def test_the_whole_state(tmp_path):
 
 @pytest.mark.parametrize(
     ("owner", "step", "left"),
-    [(gen_io_ops, "merge_v2_checkpoints", "ckpt-6_temp"), (file_io, "rename", "checkpoint.tmp*")],
+    [
+        (gen_io_ops, "merge_v2_checkpoints", ".partial-ckpt-6_temp"),
+        (files, "flush", ".partial-ckpt-6.index"),
+        (pathlib.Path, "replace", ".partial-ckpt-6.index"),
+    ],
 )
 def test_what_a_kill_leaves_is_removed(tmp_path, monkeypatch, owner, step, left):
     class KilledError(BaseException):
@@ -72,10 +80,10 @@ def test_what_a_kill_leaves_is_removed(tmp_path, monkeypatch, owner, step, left)
         patch.setattr(owner, step, killed)
         with pytest.raises(KilledError):
             checkpoints.save(6)
-    assert list(tmp_path.glob(left))
+    assert (tmp_path / left).exists()
+    (tmp_path / "ckpt-6_temp").mkdir()  # as an earlier version left it
     remove_partial(tmp_path)
-    assert complete <= {path.name for path in tmp_path.iterdir()}
-    assert not list(tmp_path.glob(left))
+    assert {path.name for path in tmp_path.iterdir()} == complete
     assert Checkpoints(tmp_path, trainer()).restore() == 3
 
 
@@ -178,5 +186,128 @@ def test_other_processes_read_and_write_nothing(tmp_path):
 
 def test_another_model_is_not_taken(tmp_path):
     Checkpoints(tmp_path, trainer()).save(4)
-    with pytest.raises(ValueError, match=r"shape"):
+    with pytest.raises(OtherModelError, match=r"ckpt-4 is of another model \(.*shape.*\); --overwrite starts anew"):
         Checkpoints(tmp_path, trainer(width=6)).restore()
+
+
+def test_a_model_of_another_depth_is_not_taken(tmp_path):
+    """The shapes that both have agree."""
+    small = trainer()
+    Checkpoints(tmp_path, small).save(4)
+    inputs = keras.Input((4,))
+    other = Trainer(keras.Model(inputs, keras.layers.Dense(3)(inputs)))
+    other.compile(AdamW(0.1), "mse")
+    with pytest.raises(OtherModelError, match="ckpt-4 is of another model"):
+        Checkpoints(tmp_path, other).restore()
+
+
+class TestTheListOfThem:
+    """What lies in the directory counts, whatever the list says."""
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            None,
+            "",
+            'model_checkpoint_path: "ck',
+            'model_checkpoint_path: "/elsewhere/ckpt-10"\nall_model_checkpoint_paths: "/elsewhere/ckpt-10"\n',
+            'model_checkpoint_path: "ckpt-7"\nall_model_checkpoint_paths: "ckpt-7"\n',
+            'model_checkpoint_path: "ckpt-5"\nall_model_checkpoint_paths: "ckpt-5"\n',
+        ],
+        ids=["lost", "empty", "truncated", "of another machine", "of files that are not there", "old"],
+    )
+    def test_it_is_not_needed(self, content, tmp_path):
+        first = trainer()
+        for step in (5, 10):
+            train(first, 1)
+            Checkpoints(tmp_path, first).save(step)
+        (tmp_path / "checkpoint").unlink()
+        if content is not None:
+            (tmp_path / "checkpoint").write_text(content)
+        second = trainer()
+        checkpoints = Checkpoints(tmp_path, second)
+        assert checkpoints.newest == str(tmp_path / "ckpt-10")
+        assert checkpoints.restore() == 10
+        assert_same(state(second), state(first))
+        checkpoints.save(15)
+        assert saved_steps(tmp_path) == [10, 15]
+        assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-15")
+
+    def test_steps_are_numbers(self, tmp_path):
+        """Step 100 comes after step 20."""
+        checkpoints = Checkpoints(tmp_path, trainer())
+        for step in (9, 20, 100):
+            checkpoints.save(step)
+        assert saved_steps(tmp_path) == [20, 100]
+        assert tf.train.get_checkpoint_state(str(tmp_path)).all_model_checkpoint_paths == [
+            str(tmp_path / "ckpt-20"),
+            str(tmp_path / "ckpt-100"),
+        ]
+
+    def test_a_directory_behind_a_link(self, tmp_path):
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "disk")
+        Checkpoints(tmp_path / "link", trainer()).save(4)
+        assert saved_steps(tmp_path / "disk") == [4]
+        assert Checkpoints(tmp_path / "link", trainer()).restore() == 4
+
+
+def test_after_a_damaged_one_the_good_ones_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, trainer())
+    for step in (5, 10):
+        checkpoints.save(step)
+    (tmp_path / "ckpt-10.data-00000-of-00001").write_bytes(b"")
+    checkpoints = Checkpoints(tmp_path, trainer())
+    assert checkpoints.restore() == 5
+    checkpoints.save(8)
+    (tmp_path / "ckpt-8.index").write_bytes(b"")
+    assert Checkpoints(tmp_path, trainer()).restore() == 5
+
+
+def test_a_full_disk_leaves_what_was_written(tmp_path):
+    checkpoints = Checkpoints(tmp_path, trainer())
+    checkpoints.save(3)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"The checkpoint of step 6 cannot be written to {tmp_path}: .*too large"):
+            checkpoints.save(6)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_checkpoint_is_on_the_disk_before_an_older_one_goes(tmp_path, monkeypatch):
+    checkpoints, events = Checkpoints(tmp_path, trainer()), []
+    for step in (1, 2):
+        checkpoints.save(step)
+
+    def recorded(name, original, subject):
+        def function(*arguments, **options):
+            events.append((name, subject(*arguments)))
+            return original(*arguments, **options)
+
+        return function
+
+    def opened(descriptor):
+        return pathlib.Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+
+    monkeypatch.setattr(os, "fsync", recorded("sync", os.fsync, opened))
+    monkeypatch.setattr(pathlib.Path, "replace", recorded("rename", pathlib.Path.replace, lambda _, to: to.name))
+    monkeypatch.setattr(pathlib.Path, "unlink", recorded("remove", pathlib.Path.unlink, lambda path: path.name))
+    checkpoints.save(3)
+    data, index = "data-00000-of-00001", "index"
+    written = [
+        event for event in events if event[1].rsplit("/")[-1].startswith(("ckpt", ".partial-ckpt", tmp_path.name))
+    ]
+    assert [event for event in written if event != ("sync", tmp_path.parent.name)][:5] == [
+        ("sync", f".partial-ckpt-3.{data}"),
+        ("sync", f".partial-ckpt-3.{index}"),
+        ("rename", f"ckpt-3.{data}"),
+        ("rename", f"ckpt-3.{index}"),
+        ("sync", tmp_path.name),
+    ]
+    removed = [name for kind, name in written if kind == "remove"]
+    assert removed == [f"ckpt-1.{index}", f"ckpt-1.{data}"]
+    assert written.index(("sync", tmp_path.name)) < written.index(("remove", removed[0]))

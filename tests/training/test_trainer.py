@@ -11,7 +11,7 @@ from keras_nest.data import Recipe, random_mix
 from keras_nest.layers.stochastic_depth import StochasticDepth
 from keras_nest.models.base import STRETCHED_PREPROCESSING
 from keras_nest.training import AdamW, Momentum, Trainer, create_strategy, distribute
-from keras_nest.training.objectives import accuracy, cross_entropy
+from keras_nest.training.objectives import accuracy, cross_entropy, sigmoid_cross_entropy
 from tests import keras_models
 
 STEPS, BATCH, CLASSES = 10, 8, 3
@@ -122,6 +122,46 @@ def test_stock_keras_clips_before_the_sum():
 @pytest.mark.parametrize("place", PLACES)
 def test_several_steps_in_one_call(place):
     assert_same(trained(place, compiling=(("steps_per_execution", 5),)), trained("one_device"), 1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 4, 16])
+def test_batches_that_are_left_over(count):
+    """9 batches; what Keras has no whole call for is trained on too."""
+    images, labels = IMAGES[:9], LABELS[:9]
+    expected = fit(trainer_of(), images=images, labels=labels)
+    found = fit(trainer_of(compiling={"steps_per_execution": count}), images=images, labels=labels)
+    assert_same(found, expected, 1e-5)
+    together, single = (trainer_of(compiling={"steps_per_execution": steps}) for steps in (count, 1))
+    part = batches("one_device", images, labels)
+    assert together.evaluate(part, verbose=0) == pytest.approx(single.evaluate(part, verbose=0), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("place", "options"),
+    [("mirrored", {}), ("one_device", {"steps_per_epoch": 9}), ("mirrored", {"steps_per_epoch": 9})],
+)
+def test_batches_that_would_be_lost_or_doubled(place, options):
+    trainer, part = trainer_of(place, compiling={"steps_per_execution": 2}), batches(place, IMAGES[:9], LABELS[:9])
+    with pytest.raises(ValueError, match="9 batches are no multiple of steps_per_execution, 2"):
+        trainer.fit(part, verbose=0, shuffle=False, **options)
+
+
+class TestChangesAfterCompiling:
+    def test_a_layer_that_is_frozen_between_two_trainings_stays(self):
+        trainer = trainer_of()
+        fit(trainer)
+        layer = trainer.model.layers[-1]
+        before, layer.trainable = layer.get_weights(), False
+        fit(trainer)
+        for one, other in zip(layer.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_clipping(self):
+        trainer = trainer_of(optimizer=lambda: keras.optimizers.SGD(0.1))
+        fit(trainer)
+        before, trainer.clip_norm = trainer.model.get_weights(), 1e-6
+        fit(trainer)
+        assert farthest(((), trainer.model.get_weights()), ((), before)) < 1e-5
 
 
 class TestCompiledByXla:
@@ -359,6 +399,33 @@ class TestRefused:
     def test_xla_under_a_strategy(self):
         with pytest.raises(ValueError, match="jit_compile=True fails under a strategy"):
             trainer_of("mirrored", compiling={"jit_compile": True})
+
+    @pytest.mark.parametrize("loss", [cross_entropy, sigmoid_cross_entropy, "sparse_categorical_crossentropy"])
+    @pytest.mark.parametrize("label", [-1, CLASSES, 1000])
+    def test_labels_that_are_no_class(self, loss, label):
+        trainer = Trainer(network())
+        trainer.compile(Momentum(0.1), loss)
+        images, labels = IMAGES[0], LABELS[0].copy()
+        labels[3] = label
+        with pytest.raises(ValueError, match=f"{label}.*; they must be from 0 to 2, as there are 3 classes"):
+            trainer.fit(images, labels, verbose=0)
+        with pytest.raises(ValueError, match=f"{label}.*; they must be from 0 to 2, as there are 3 classes"):
+            trainer.evaluate(images, labels, verbose=0)
+
+    def test_labels_between_two_classes(self):
+        with pytest.raises(ValueError, match=r"The loss takes classes, and among the labels is 0.5"):
+            trainer_of().fit(IMAGES[0], np.full(BATCH, 0.5), verbose=0)
+
+    @pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
+    def test_single_batches(self, method):
+        with pytest.raises(ValueError, match="takes no single batches; call fit or evaluate"):
+            getattr(trainer_of(), method)(IMAGES[0], LABELS[0])
+
+    def test_a_last_batch_that_does_not_come_out(self):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="batch cannot be divided by accum_steps, 2; drop what"
+        ):
+            trainer_of(accum_steps=2).fit(*(v.reshape(-1, *v.shape[2:])[:23] for v in (IMAGES, LABELS)), 4, verbose=0)
 
     def test_parts_that_do_not_come_out(self):
         with pytest.raises(ValueError, match="batch of 8 images cannot be divided by accum_steps, 3"):

@@ -1,6 +1,7 @@
 """The training of a generator from its configuration to its results."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from keras_nest.training import run_directory
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.config import resolve
 from keras_nest.training.gan.discriminator import Discriminator
-from keras_nest.training.gan.loop import COLUMNS, GanLoop
+from keras_nest.training.gan.loop import COLUMNS, GanLoop, saves_at
 from keras_nest.training.gan.samples import grid, write_picture
 from keras_nest.training.gan.trainer import GanTrainer
 from keras_nest.training.history import History
@@ -35,6 +36,7 @@ class GanExperiment:
 
     Attributes:
         config: complete configuration.
+        stated: what config.json says.
         workdir: where the results go.
         info: the data set.
         trainer: compiled.
@@ -42,6 +44,7 @@ class GanExperiment:
     """
 
     config: ConfigDict
+    stated: dict[str, Any]
     workdir: pathlib.Path
     info: data.DatasetInfo
     trainer: GanTrainer
@@ -63,13 +66,23 @@ class GanExperiment:
         Raises:
             NotFiniteError: a loss became infinite or not a number.
             UnreadableError: all checkpoints are damaged.
+            OtherModelError: they are of other networks.
+            InUseError: another training is at work in the directory.
+            FileExistsError: another run has claimed it meanwhile.
+            OSError: the disk takes no more; a checkpoint that was written is left as it was.
         """
+        with run_directory.at_work(self.workdir, self.stated):
+            return self._execute()
+
+    def _execute(self) -> dict[str, Any]:
         checkpoints = Checkpoints(self.workdir / run_directory.CHECKPOINTS, self.trainer)
         first_step = checkpoints.restore()
         board = self.workdir / run_directory.BOARD
         history = History(self.workdir / run_directory.HISTORY, board, first_step, COLUMNS)
         if first_step == 0:
             history.note_configuration(self.config.to_dict())
+        else:
+            print(f"Going on after step {first_step:,} of {self.config.total_steps:,}.", flush=True)
         if steps := self.config.total_steps - first_step:
             loop = GanLoop(self.config, history, checkpoints, self._show, first_step, self.info.num_train)
             batches = self.batches.skip(first_step)
@@ -95,13 +108,14 @@ class GanExperiment:
             generator.save(partial)
         write_picture(self.workdir / run_directory.LAST_SAMPLES, self._samples())
         run_directory.write_text(self.workdir / run_directory.CLASSES, "\n".join(self.info.class_names) + "\n")
+        last = history.rows[-1] if history.rows else {}
         metrics = {
             "parameters": generator.count_params(),
             "train_seconds": history.seconds,
             "steps": self.config.total_steps,
             "epochs": self.config.total_steps * self.config.batch / self.info.num_train,
             "seed": self.config.seed,
-            **{name: value for name, value in history.rows[-1].items() if name.endswith(("loss", "score", "penalty"))},
+            **{name: value for name, value in last.items() if name.endswith(("loss", "score", "penalty"))},
         }
         run_directory.write_json(self.workdir / run_directory.METRICS, metrics)
         return metrics
@@ -126,7 +140,8 @@ def prepare_gan(
     Raises:
         ValueError: a field has no meaning, or there are several devices.
         FileExistsError: the directory holds the results of another run.
-        FileNotFoundError: data are not there.
+        InUseError: another training is at work there.
+        FileNotFoundError: data, or checkpoints that were written, are not there.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: the package with the data is not installed.
     """
@@ -137,12 +152,14 @@ def prepare_gan(
     source = data.open_source(fields.dataset, data_dir=fields.tfds_data_dir)
     stated = run_directory.as_json(fields)
     run_directory.check(directory, stated, overwrite)
+    if not overwrite:
+        run_directory.check_progress(directory, fields.total_steps, functools.partial(saves_at, fields))
     with strategy.scope():
         trainer = _trainer(fields, source.info)
     size = trainer.generator.config["image_size"]
     batches = data.train_batches(source, data.Recipe(_PREPROCESSING), size, fields.batch, fields.seed)
     run_directory.claim(directory, stated, overwrite)
-    return GanExperiment(fields, directory, source.info, trainer, batches)
+    return GanExperiment(fields, stated, directory, source.info, trainer, batches)
 
 
 def _trainer(config: ConfigDict, info: data.DatasetInfo) -> GanTrainer:

@@ -50,7 +50,7 @@ class GanLoop(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._step += 1
-        shows, saves = self._is_due(self._config.sample_every), self._is_due(self._config.checkpoint_every)
+        shows, saves = self._is_due(self._config.sample_every), saves_at(self._config, self._step)
         if shows or saves or self._is_due(self._config.progress_every):
             self._end_row()
         if shows:
@@ -59,7 +59,7 @@ class GanLoop(keras.callbacks.Callback):
             self._checkpoints.save(self._step)
 
     def _is_due(self, every: int) -> bool:
-        return self._step == self._config.total_steps or (every > 0 and self._step % every == 0)
+        return _is_due(self._config, self._step, every)
 
     def _end_row(self) -> None:
         """Writes what was measured since the last row.
@@ -85,3 +85,12 @@ class GanLoop(keras.callbacks.Callback):
         )
         self.model.reset_metrics()
         self._row_start, self._row_time = self._step, time.perf_counter()
+
+
+def saves_at(config: ConfigDict, step: int) -> bool:
+    """Whether a checkpoint is written after a step."""
+    return _is_due(config, step, config.checkpoint_every)
+
+
+def _is_due(config: ConfigDict, step: int, every: int) -> bool:
+    return step == config.total_steps or (every > 0 and step % every == 0)
