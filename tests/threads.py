@@ -1,7 +1,6 @@
 """One thing called from many threads at once."""
 
 import concurrent.futures
-import sys
 import threading
 
 import tensorflow as tf
@@ -27,13 +26,8 @@ def assert_same_from_threads(make, inputs, repeats=3):
         order = [(n + thread) % len(inputs) for n in range(repeats * len(inputs))]
         return [(n, function(inputs[n])) for n in order]
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            answers = [answer for part in pool.map(ask, range(THREADS)) for answer in part]
-    finally:
-        sys.setswitchinterval(interval)
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        answers = [answer for part in pool.map(ask, range(THREADS)) for answer in part]
     wrong = sum(not _close(answer, expected[n]) for n, answer in answers)
     assert wrong == 0, f"{wrong} of {len(answers)} answers are wrong"
 

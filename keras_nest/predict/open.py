@@ -57,5 +57,7 @@ def of_trained(trained: Trained) -> Predictor:
     if not model.num_classes:
         raise ValueError(f"The model {model.name!r} gives no classes; predict needs one with a head.")
     prepare, activation = preprocessor(model), _ACTIVATIONS[trained.config.get("loss", "softmax")]
-    forward = tf.function(lambda images: activation(model(images, training=False)), reduce_retracing=True)
+    # Of any batch, so that it is traced once, whoever calls it first.
+    inputs = tf.TensorSpec((None, *prepare.image_size, len(prepare.mean)), tf.float32)
+    forward = tf.function(lambda images: activation(model(images, training=False)), input_signature=[inputs])
     return Predictor(lambda images: forward(prepare(list(images))).numpy(), model.num_classes, trained.class_names)
