@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras_nest
-from export.decoding import MAX_PIXELS
 from export.lit import temperature
 from export.module import without_head
 from export.saved_model import Signatures
+from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.models import LiT
 from keras_nest.models.base import ImageModel
 from keras_nest.profiling import count_parameters

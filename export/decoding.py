@@ -5,13 +5,11 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from keras_nest.data.decoding import decode_upright
+from keras_nest.data.decoding import decode_upright, header_size
 from keras_nest.data.exif import orientation_in_graph
+from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.registry import preprocessing_spec
-
-# What one image may take in memory is decided here: 12 bytes a pixel, so 400 MB.
-MAX_PIXELS = 2**25
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # Signature, and the header chunk that comes first in every PNG file.
@@ -39,8 +37,8 @@ def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     over the channels, CMYK is converted, transparency is dropped, of 16 bits the upper 8 are taken) and then prepared
     as `keras_nest.preprocessor` does. They are turned as their EXIF orientation says.
 
-    Whatever is no such file, or has more than `MAX_PIXELS` pixels as it is or once it is enlarged to the model's size,
-    is refused with an InvalidArgumentError; the header is read before anything is decoded.
+    Whatever is no such file, or has more than `image_files.MAX_PIXELS`, is refused with an InvalidArgumentError; the
+    header is read before anything is decoded.
     """
     preprocess = unit_preprocessing(model)
     pixels_of_one = tf.TensorSpec((*preprocess.image_size, 3), tf.float32)
@@ -48,12 +46,9 @@ def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     def decode(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         number, encoded = numbered
         with tf.control_dependencies([_check_kind(number, encoded)]):
-            size = tf.cond(_is_jpeg(encoded), lambda: _jpeg_size(encoded), lambda: _png_size(encoded))
-        orientation = orientation_in_graph(encoded)
-        # From 5 on, it exchanges rows and columns.
-        size = tf.where(orientation >= 5, size[::-1], size)
-        with tf.control_dependencies([_check_size(number, size, preprocess)]):
-            return preprocess(decode_upright(encoded, orientation))
+            size = header_size(encoded)
+        with tf.control_dependencies([_check_size(number, size)]):
+            return preprocess(decode_upright(encoded, orientation_in_graph(encoded)))
 
     def decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
         numbered = tf.range(tf.size(image_bytes)), image_bytes
@@ -74,25 +69,8 @@ def _check_kind(number: tf.Tensor, encoded: tf.Tensor) -> tf.Operation:
     return tf.debugging.Assert(_is_jpeg(encoded) | (is_png & has_header), [message])
 
 
-def _jpeg_size(encoded: tf.Tensor) -> tf.Tensor:
-    """Height and width, from the header."""
-    return tf.io.extract_jpeg_shape(encoded)[:2]
-
-
-def _png_size(encoded: tf.Tensor) -> tf.Tensor:
-    """Height and width, from the header; the file has the width first."""
-    width_and_height = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
-    return width_and_height[::-1]
-
-
-def _check_size(number: tf.Tensor, size: tf.Tensor, preprocess: EvalPreprocessing) -> tf.Operation:
-    sides = tf.cast(size, tf.float64)
-    pixels = tf.reduce_prod(sides)
-    if not preprocess.stretch:
-        # The short side is enlarged to the model's, and a narrow strip becomes very long.
-        pixels *= tf.maximum(tf.reduce_max(tf.constant(preprocess.resized, tf.float64) / sides), 1) ** 2
+def _check_size(number: tf.Tensor, size: tf.Tensor) -> tf.Operation:
     message = tf.strings.format(
-        f"Image {{}} of the batch has (height, width) {{}}; as it is or resized, it may have {MAX_PIXELS} pixels.",
-        (number, size),
+        f"Image {{}} of the batch has (height, width) {{}}; it may have {MAX_PIXELS} pixels in all.", (number, size)
     )
-    return tf.debugging.Assert(pixels <= MAX_PIXELS, [message])
+    return tf.debugging.Assert(tf.reduce_prod(tf.cast(size, tf.int64)) <= MAX_PIXELS, [message])

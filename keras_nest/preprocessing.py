@@ -14,6 +14,9 @@ from keras_nest.registry import preprocessing_spec
 from keras_nest.value_range import LEVELS, ValueRange, check_value_range, scales_of
 
 _LOGGER = logging.getLogger(__name__)
+# A longer strip is cut before it is scaled, since all but its middle would be cropped away: 1 x 10,000 pixels would
+# become 256 x 2,560,000.
+_LONGEST = 32  # times what the crop sees of it
 _METHODS = {"bilinear": tf.image.ResizeMethod.BILINEAR, "bicubic": tf.image.ResizeMethod.BICUBIC}
 
 
@@ -140,11 +143,23 @@ class EvalPreprocessing(keras.layers.Layer):
         """Scales so that the target just fits inside, keeping the aspect ratio unless it stretches."""
         size = tf.constant(self.resized)
         if not self.stretch:
+            images = self._middle(images)
             sides = tf.cast(tf.shape(images)[-3:-1], tf.float32)
             # As the reference, the rounded ratio first: sides of half a pixel then round the same way.
             ratio = tf.reduce_max(tf.constant(self.resized, tf.float32) / sides)
             size = tf.cast(tf.round(sides * ratio), tf.int32)
         return tf.image.resize(images, size, _METHODS[self.interpolation])
+
+    def _middle(self, images: tf.Tensor) -> tf.Tensor:
+        """Of a strip the middle part, which alone can be seen; every other image as it is."""
+        sides = tf.shape(images)[-3:-1]
+        ratios = tf.cast(sides, tf.float64) / tf.constant(self.resized, tf.float64)
+        short = tf.maximum(sides[tf.argmin(ratios)], 1)
+        seen = tf.reduce_min(ratios) * self.resized
+        # As often as the short side fits: that is a whole number of pixels once it is scaled, so that none is moved.
+        cut = tf.maximum(sides - tf.cast(_LONGEST * seen, tf.int32), 0) // (2 * short) * short
+        (top, left), (bottom, right) = tf.unstack(cut), tf.unstack(sides - cut)
+        return images[..., top:bottom, left:right, :]
 
     def _crop(self, images: tf.Tensor) -> tf.Tensor:
         height, width = self.image_size

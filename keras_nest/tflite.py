@@ -3,7 +3,9 @@
 import importlib
 import os
 import pathlib
+import threading
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +17,8 @@ from keras_nest.value_range import scales_of
 
 # Of the one signature that a file has.
 _INPUTS = ([["images"]], [["tokens"]])
+# Interpreters from before a fork: to delete one would wait for threads that this process does not have.
+_LEFT_BEHIND: list[Any] = []
 
 
 class TFLiteModel:
@@ -25,8 +29,12 @@ class TFLiteModel:
     Runs with LiteRT (`ai-edge-litert`) if it is installed, else with the interpreter inside TensorFlow, which is older
     and gives the same numbers.
 
+    May be called from any number of threads: they take turns, since an interpreter has one place for its inputs, and
+    each run uses all the processors that it may. Other processes get an interpreter of their own: the model can be
+    pickled, and opens its file again after a fork.
+
     Attributes:
-        interpreter: the interpreter, with its tensors allocated.
+        interpreter: the interpreter, with its tensors allocated; not to be run while other threads call the model.
         input_name: "images", or "tokens" of a text tower.
         batch_size: images, or texts, that the file computes at a time.
         input_shape: (height, width, channels), or (tokens,).
@@ -45,22 +53,35 @@ class TFLiteModel:
         check_local(path)
         if not pathlib.Path(path).is_file():
             raise FileNotFoundError(f"{path} does not exist; it must be a TFLite file.")
+        # Absolute, since another process may open it again from elsewhere.
+        self._path, self._threads = os.path.abspath(path), threads
+        self._locks: dict[int, threading.Lock] = {}
+        self._open()
+        ((self.input_name, self._input),) = self._signature.get_input_details().items()
+        self.batch_size, *input_shape = (int(size) for size in self._input["shape"])
+        self.input_shape = tuple(input_shape)
+
+    def __reduce__(self) -> tuple[Callable[..., "TFLiteModel"], tuple[str, int | None]]:
+        """Pickles as path and threads: an interpreter does not leave its process."""
+        return type(self), (self._path, self._threads)
+
+    def _open(self) -> None:
+        """Makes the interpreter of this process."""
         with warnings.catch_warnings():
             # TensorFlow's own interpreter says that it will go.
             warnings.simplefilter("ignore")
             try:
-                self.interpreter = _runtime().Interpreter(str(path), num_threads=threads or os.cpu_count())
+                self.interpreter = _runtime().Interpreter(self._path, num_threads=self._threads or os.cpu_count())
             except ValueError as error:
-                raise ValueError(f"{path} cannot be read as a TFLite file: {error}.") from None
+                raise ValueError(f"{self._path} cannot be read as a TFLite file: {error}.") from None
         self.interpreter.allocate_tensors()
         if [signature["inputs"] for signature in self.interpreter.get_signature_list().values()] not in _INPUTS:
             raise ValueError(
-                f"{path} must have one signature with the input 'images' or 'tokens', as export.to_tflite writes it."
+                f"{self._path} must have one signature with the input 'images' or 'tokens', as export.to_tflite "
+                "writes it."
             )
         self._signature = self.interpreter.get_signature_runner()
-        ((self.input_name, self._input),) = self._signature.get_input_details().items()
-        self.batch_size, *input_shape = (int(size) for size in self._input["shape"])
-        self.input_shape = tuple(input_shape)
+        self._process = os.getpid()
 
     def __call__(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the file as often as it takes.
@@ -93,8 +114,13 @@ class TFLiteModel:
     def _run(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         batch = np.zeros((self.batch_size, *self.input_shape), inputs.dtype)
         batch[: len(inputs)] = inputs
-        outputs = self._signature(**{self.input_name: _quantise(batch, self._input)})
-        details = self._signature.get_output_details()
+        # A lock of its own for each process: one that was held during a fork stays held.
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            if self._process != os.getpid():
+                _LEFT_BEHIND.append(self.interpreter)
+                self._open()
+            outputs = self._signature(**{self.input_name: _quantise(batch, self._input)})
+            details = self._signature.get_output_details()
         return {name: _dequantise(value, details[name])[: len(inputs)] for name, value in outputs.items()}
 
 

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from export import cli
-from export.decoding import MAX_PIXELS
+from keras_nest.data.image_files import MAX_PIXELS
 
 GUIDE = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")
 SHELL = re.findall(r"```shell\n(.*?)```", GUIDE, re.DOTALL)

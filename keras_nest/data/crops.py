@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from keras_nest.data.checks import Range, check_range
-from keras_nest.data.decoding import decode_upright
+from keras_nest.data.decoding import check_size, decode_upright
 from keras_nest.data.operations import as_row
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.layers.image_blocks import Size
@@ -77,8 +77,9 @@ def decode_random_crop(
     """
 
     def part() -> tf.Tensor:
-        box = random_box(tf.io.extract_jpeg_shape(encoded), key)
-        return tf.image.decode_and_crop_jpeg(encoded, box, channels=3)
+        shape = tf.io.extract_jpeg_shape(encoded)
+        with tf.control_dependencies([check_size(shape[:2])]):
+            return tf.image.decode_and_crop_jpeg(encoded, random_box(shape, key), channels=3)
 
     def whole() -> tf.Tensor:
         image = decode_upright(encoded, orientation)

@@ -8,20 +8,17 @@ UPRIGHT = 1
 """The orientation, counted as EXIF does, of an image that need not be turned."""
 
 
-def orientation_of(encoded: bytes) -> int | None:
+def orientation_of(encoded: bytes) -> int:
     """Orientation that the EXIF data of an image file states.
 
     Args:
-        encoded: content of the file.
+        encoded: content of the file, as `image_files.decodable` makes it.
 
     Returns:
-        1 (upright, also where nothing or nonsense is stated) to 8; None for a BMP file with a palette, whose indices
-        TensorFlow takes for grey values.
+        1 (upright, also where nothing or nonsense is stated) to 8.
     """
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            if image.format == "BMP" and image.mode == "P":
-                return None
             orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     except Exception:  # what Pillow raises about bad EXIF data is not listed anywhere
         return UPRIGHT

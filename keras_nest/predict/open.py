@@ -67,8 +67,10 @@ def of_trained(trained: Trained) -> Predictor:
         raise ValueError(f"The model {model.name!r} gives no classes; predict needs one with a head.")
     prepare, activation = preprocessor(model), _ACTIVATIONS[trained.config.get("loss", "softmax")]
     puts_out_logits = is_linear(model.output)
+    # Of any batch, so that it is traced once, whoever calls it first.
+    inputs = tf.TensorSpec((None, *prepare.image_size, len(prepare.mean)), tf.float32)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[inputs])
     def forward(images: tf.Tensor) -> tf.Tensor:
         outputs = model(images, training=False)
         return activation(outputs) if puts_out_logits else outputs

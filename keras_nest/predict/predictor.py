@@ -1,8 +1,10 @@
 """A model as `predict` sees it: images in, class probabilities out."""
 
 import dataclasses
+import functools
+import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,8 @@ from keras_nest.layers.image_blocks import Size
 from keras_nest.pixels import as_levels
 from keras_nest.preprocessing import EvalPreprocessing
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 Images = Sequence[np.ndarray]
 """uint8 (h, w, channels), each of its own size."""
 
@@ -18,6 +22,8 @@ Images = Sequence[np.ndarray]
 @dataclasses.dataclass(frozen=True)
 class Predictor:
     """What a model says about images.
+
+    May be called from any number of threads, but not in a process that was forked from the one that made it.
 
     Attributes:
         compute: `Images` -> float32 (B, K).
@@ -30,6 +36,9 @@ class Predictor:
     num_classes: int
     class_names: tuple[str, ...] | None = None
     channels: int = 3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "compute", in_its_process(self.compute))
 
     def probabilities(self, images: Any) -> np.ndarray:
         """Class probabilities, the same whatever kind of file the model comes from.
@@ -49,6 +58,27 @@ class Predictor:
     def name_of(self, index: int) -> str:
         """Name of a class, or what stands for one."""
         return self.class_names[index] if self.class_names else f"class {index}"
+
+
+def in_its_process(function: Function) -> Function:
+    """The same function, but refused after a fork, where TensorFlow would wait for ever for threads that are gone.
+
+    Raises:
+        RuntimeError: from the function, in another process than the one that this is called in.
+    """
+    process = os.getpid()
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if os.getpid() != process:
+            raise RuntimeError(
+                f"This model was opened in the process {process}, from which the process {os.getpid()} was forked, and "
+                "TensorFlow cannot be forked once it runs; open the model in each process, or start processes with "
+                "multiprocessing.get_context('spawn')."
+            )
+        return function(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]
 
 
 def stretched(size: Size, channels: int = 3) -> EvalPreprocessing:

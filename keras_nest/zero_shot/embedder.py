@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_nest.models.lit import LiT
 from keras_nest.pixels import as_levels
+from keras_nest.predict.predictor import in_its_process
 from keras_nest.preprocessing import preprocessor
 from keras_nest.tokenizers import Tokenizer, check_tokenizer
 
@@ -28,6 +29,8 @@ def silent(steps: range, what: str) -> Iterable[int]:
 
 class Embedder:
     """A LiT with its preprocessing and its tokenizer.
+
+    May be called from any number of threads, but not in a process that was forked from the one that made it.
 
     Attributes:
         preprocess: evaluation preprocessing of the model, `keras_nest.preprocessor`.
@@ -53,8 +56,13 @@ class Embedder:
         self.size = model.text_model.output_shape[-1]
         # The layer gives the same whatever it sees.
         self.temperature = float(model.get_layer("t")(tf.zeros([1]))[0])
-        self._encode_image = tf.function(model.encode_image, reduce_retracing=True)
-        self._encode_text = tf.function(lambda texts: model.encode_text(tokenizer(texts)), reduce_retracing=True)
+        # Of any batch, so that each is traced once, whoever calls it first.
+        images = tf.TensorSpec((None, *self.preprocess.image_size, len(self.preprocess.mean)), tf.float32)
+        texts = tf.TensorSpec((None,), tf.string)
+        self._encode_image = in_its_process(tf.function(model.encode_image, input_signature=[images]))
+        self._encode_text = in_its_process(
+            tf.function(lambda texts: model.encode_text(tokenizer(texts)), input_signature=[texts])
+        )
 
     def images(self, images: Images) -> np.ndarray:
         """Embeds images: -> float32 (B, C), of length one.

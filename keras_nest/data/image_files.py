@@ -1,0 +1,120 @@
+"""Which files are images, and their content as TensorFlow decodes it: the one place that lists formats and limits."""
+
+import collections
+import io
+import os
+import stat
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps, features
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES += (".avif",) if features.check("avif") else ()
+"""Of the files that are taken for images, in lower case; what a file is, its content decides."""
+
+KINDS = "JPEG, PNG, GIF, BMP, TIFF or WebP"
+
+MAX_PIXELS = 2**30 // 12
+"""Of an image, everywhere: as float32 with three channels it takes 1 GiB. It is Pillow's own limit, too."""
+
+_MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
+# What TensorFlow decodes as everybody does; it ignores the palette of a BMP file. Pillow reads the others.
+_BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
+_BY_PILLOW = ("BMP", "TIFF", "WEBP", "AVIF")
+_BROKEN = f"cannot be read as an image; it must be a complete {KINDS} file."
+# Written by systems beside the photographs of people; the first two hold small copies of them.
+_CLUTTER = ("@eadir", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name."""
+    return name.lower().endswith(SUFFIXES) and not is_clutter(name)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that a system made for itself."""
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def count_kinds(names: Iterable[str]) -> str:
+    """How many files of which suffixes: "2 .heic, 1 .txt"."""
+    suffixes = collections.Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in names)
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(suffixes.items()))
+
+
+def too_large(height: object, width: object) -> str:
+    """What is wrong with an image of more than `MAX_PIXELS`, without the image."""
+    return f"has {height} x {width} pixels; an image may have {MAX_PIXELS} in all."
+
+
+def read_encoded(path: str | os.PathLike[str]) -> bytes:
+    """Content of an image file, as `decodable` makes it.
+
+    Args:
+        path: local, or any that `tf.io.gfile` opens.
+
+    Raises:
+        ValueError: it is no image, too large, or no file but a folder, pipe or device; the message lacks the path.
+        OSError: it cannot be read.
+    """
+    name = os.fspath(path)
+    if "://" in name:
+        return decodable(tf.io.gfile.GFile(name, "rb").read())
+    status = os.stat(name)
+    # To read a pipe may take for ever, and a device may have no end.
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is a folder, pipe or device; it must be a file.")
+    if status.st_size > _MAX_BYTES:
+        raise ValueError(f"has {status.st_size} bytes; an image file may have {_MAX_BYTES}.")
+    with open(name, "rb") as file:
+        return decodable(file.read())
+
+
+def read_in_graph(path: tf.Tensor) -> tf.Tensor:
+    """`read_encoded` inside `tf.data`: path -> content, string scalars."""
+    encoded = tf.io.read_file(path)
+    heads = [tf.strings.substr(encoded, 0, len(head)) == head for head in _BY_TENSORFLOW]
+    converted = tf.cond(
+        tf.reduce_any(heads),
+        lambda: encoded,
+        lambda: tf.numpy_function(decodable, [encoded], tf.string, stateful=False),
+    )
+    return tf.ensure_shape(converted, ())
+
+
+def decodable(encoded: bytes) -> bytes:
+    """Content of an image file as TensorFlow decodes it.
+
+    JPEG, PNG and GIF files stay as they are. BMP, TIFF, WebP and AVIF files are read by Pillow and become BMP files
+    with 24 bits a pixel, upright: of an animation or several pages the first, without transparency, of 16 bits the
+    upper 8.
+
+    Raises:
+        ValueError: it is broken, none of these or too large; the message lacks the name of the file.
+    """
+    if encoded.startswith(_BY_TENSORFLOW):
+        return encoded
+    try:
+        with Image.open(io.BytesIO(encoded), formats=_BY_PILLOW) as image:
+            width, height = image.size
+            if width * height <= MAX_PIXELS:
+                return _as_bmp(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"has more than {MAX_PIXELS} pixels, which an image may have.") from None
+    except Exception:  # what Pillow raises about broken files is not listed anywhere
+        raise ValueError(_BROKEN) from None
+    raise ValueError(too_large(height, width))
+
+
+def _as_bmp(image: Image.Image) -> bytes:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("It is not said which of its numbers are black and white.")
+    if image.mode == "RGBa":
+        image = image.convert("RGBA")
+    content = io.BytesIO()
+    ImageOps.exif_transpose(image).convert("RGB").save(content, "BMP")
+    return content.getvalue()

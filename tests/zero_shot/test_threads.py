@@ -1,0 +1,26 @@
+"""Texts and images, asked by many threads at once."""
+
+import numpy as np
+
+from keras_nest.zero_shot import Embedder, ZeroShotClassifier
+from tests.threads import assert_same_from_threads
+
+TEXTS = ["red", "tree", "house", "red tree", "tree house", "red red house"]
+
+
+def test_classifiers(colours, tokenizer):
+    def make():
+        classifier = ZeroShotClassifier(colours, tokenizer, TEXTS[:3])
+        return lambda image: classifier.probabilities([image])
+
+    images = [np.random.default_rng(n).integers(0, 256, (5 + n, 9, 3), np.uint8) for n in range(6)]
+    assert_same_from_threads(make, images)
+
+
+def test_embedders_and_tokenizers(random_lit, tokenizer):
+    def make():
+        embedder = Embedder(random_lit, tokenizer)
+        return lambda text: embedder.texts([text])
+
+    assert_same_from_threads(make, TEXTS)
+    assert_same_from_threads(lambda: lambda text: np.asarray(tokenizer([text])), TEXTS)
