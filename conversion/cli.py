@@ -145,6 +145,8 @@ def _facts(model: ImageModel, report: LoadReport, checkpoint: str, output: str) 
     }
     if report.changed:
         facts["changed"] = "\n".join(report.changed)
+    if report.assumed:
+        facts["assumed"] = "\n".join(report.assumed)
     if report.skipped:
         facts["not used"] = ", ".join(report.skipped)
     return facts

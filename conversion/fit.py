@@ -1,6 +1,7 @@
 """Tensors for another image size, or another number of input channels, than the checkpoint's."""
 
 import dataclasses
+import math
 from typing import Any
 
 import keras
@@ -20,11 +21,13 @@ class Fitted:
     Attributes:
         values: by Flax path, fitted or as they were.
         changed: a sentence for each fitted one.
+        assumed: a sentence for what the checkpoint does not tell and numbers of tokens leave open.
         refused: why others could not be fitted, by path.
     """
 
     values: Tree = dataclasses.field(default_factory=dict)
     changed: list[str] = dataclasses.field(default_factory=list)
+    assumed: list[str] = dataclasses.field(default_factory=list)
     refused: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -43,19 +46,28 @@ def fit(
         variables: its variables by Flax path.
         values: tensors for some of them.
         resize_method: "block" or "grid", see `PositionEmbedding.resize`.
-        source_size: height and width of the checkpoint's images; None takes them to be square.
+        source_size: height and width of the checkpoint's images; None takes as many tokens as the model has for the
+            same ones, and others for a square.
         drop_class_token: the checkpoint has a class token and the model has none.
     """
     # Of the layers that a variable lies in, the innermost.
     layers = {id(variable): layer for layer in layers_by_path(model).values() for variable in layer.variables}
     channels = model.config["in_channels"]
-    height, width = model.image_size
-    scale = None if source_size is None else (source_size[0] / height, source_size[1] / width)
-    fitted = Fitted()
+    grid = token_grid(model, model.image_size)
+    source = token_grid(model, source_size) if source_size else None
+    scale = (source[0] / grid[0], source[1] / grid[1]) if grid and source else None
+    fixed = getattr(image_tower(model), "FIXED_BY_IMAGE_SIZE", ())
+    if fixed and grid and source and source != grid and math.prod(source) == math.prod(grid):
+        raise ValueError(
+            "it was trained on {} x {} tokens, the model's images have {} x {}: a checkpoint of it fits its own "
+            "image_size only.".format(*source, *grid)
+        )
+    fitted, depends = Fitted(), False
     for path, value in values.items():
         shape = tuple(variables[path].shape)
         layer = layers.get(id(variables[path]))
         sentence = None
+        depends |= hasattr(layer, "resize") or not set(fixed).isdisjoint(path.split("/"))
         if drop_class_token and hasattr(layer, "class_token"):
             value = value[:, 1:]
             fitted.changed.append(f"{plain(path)} lost the vector of the class token, which the model does without.")
@@ -69,7 +81,33 @@ def fit(
         fitted.values[path] = value
         if sentence:
             fitted.changed.append(f"{plain(path)} was {sentence}.")
+    if depends and scale is None and grid and grid[0] != grid[1]:
+        resized = any("resized" in sentence for sentence in fitted.changed)
+        fitted.assumed.append(
+            "The checkpoint does not tell its image size and is read as one of {}; if it is another, convert it at its "
+            "own first: the .keras or .npz written then tells it.".format(
+                "square images" if resized else "{} x {}".format(*model.image_size)
+            )
+        )
     return fitted
+
+
+def image_tower(model: keras.Model) -> keras.Model:
+    """The model that sees the images: LiT's image tower, or the model itself."""
+    return getattr(model, "image_model", model)
+
+
+def token_grid(model: keras.Model, image_size: Size) -> Size | None:
+    """Height and width in tokens of images of any size, as a model embeds them; None for a model of another package."""
+    tower = image_tower(model)
+    stem = getattr(tower, "endpoints", {}).get("stem")
+    if stem is None:
+        return None
+    # From the images to the stem, every model of this package is a chain of layers.
+    shape = (None, *image_size, tower.input.shape[-1])
+    for layer in keras.Model(tower.input, stem).layers[1:]:
+        shape = layer.compute_output_shape(shape)
+    return shape[1], shape[2]
 
 
 def _resize(

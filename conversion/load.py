@@ -12,7 +12,7 @@ import numpy as np
 
 from conversion.fit import Fitted, fit
 from conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
-from conversion.sources import Progress, read_checkpoint
+from conversion.sources import Progress, read_checkpoint, read_image_size
 from keras_nest import registry
 from keras_nest.layers.embeddings import RESIZE_METHODS
 from keras_nest.layers.image_blocks import Size
@@ -32,6 +32,7 @@ class LoadReport:
         changed: one sentence for each tensor that is not as in the checkpoint.
         new_head: the head was set to zero.
         skipped: modules of the checkpoint that the model does without.
+        assumed: one sentence for what the checkpoint leaves open.
     """
 
     tensors: int
@@ -39,10 +40,11 @@ class LoadReport:
     changed: tuple[str, ...] = ()
     new_head: bool = False
     skipped: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
     def log(self) -> None:
         """Tells the user what is not as in the checkpoint."""
-        for sentence in self.changed:
+        for sentence in (*self.changed, *self.assumed):
             _log.warning(sentence)
         if self.new_head:
             _log.info("The head was set to zero.")
@@ -96,13 +98,13 @@ def load_model(
     """
     full_name, architecture, _ = registry.resolve(name)
     source = read_model(weights, trust) if os.fspath(weights).endswith(".keras") else None
-    source_size = source.image_size if source else None
     tree = model_tree(source) if source else read_checkpoint(weights, progress)
+    source_size = source.image_size if source else read_image_size(weights)
     shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
     inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes, new_head=reinit_head)
-    if source:
-        read = {"num_classes": source.num_classes, "image_size": source_size}
-        inferred |= {field: value for field, value in read.items() if field in registry.model_fields(architecture)}
+    told = {"num_classes": source.num_classes if source else None, "image_size": source_size}
+    fields = registry.model_fields(architecture)
+    inferred |= {field: value for field, value in told.items() if value is not None and field in fields}
     model = architecture(**registry.merge_fields(full_name, inferred, given))
     try:
         report = load_weights(model, tree, reinit_head, resize_method, source_size)
@@ -126,7 +128,8 @@ def load_weights(
         tree: "params/PATH" and "batch_stats/PATH" -> array.
         reinit_head: set the head to zero, whatever the checkpoint holds.
         resize_method: "block" or "grid", see `PositionEmbedding.resize`.
-        source_size: height and width of the checkpoint's images; None takes them to be square.
+        source_size: height and width of the checkpoint's images. None takes as many tokens as the model has for the
+            same ones, and others for a square.
 
     Returns:
         What was done.
@@ -157,6 +160,7 @@ def load_weights(
         changed=(*fitted.changed, *new),
         new_head=bool(new_head),
         skipped=tuple(skipped),
+        assumed=tuple(fitted.assumed),
     )
 
 
@@ -191,7 +195,10 @@ def _check(
         parts.append(f"the model lacks {_some(extra)}")
     hint = "Is it a checkpoint of another model, or does a field need to be set?"
     if all(set(path.split("/")) & set(model.FIXED_BY_IMAGE_SIZE) for path in problems):
-        hint = "They depend on the number of patches: a checkpoint fits its own image_size only, which may be left out."
+        hint = (
+            "They depend on the number of patches: a checkpoint fits its own image_size only, which may be left out "
+            "if it is square or the file tells it."
+        )
     raise ValueError(f"{len(problems)} tensors differ: {'; '.join(parts)}. {hint}")
 
 

@@ -11,8 +11,10 @@ import ml_dtypes  # noqa: F401  (teaches NumPy the name "bfloat16")
 import msgpack
 import numpy as np
 
+from conversion.image_size import COLLECTION, FIELD, told_size
 from conversion.names import Tree
 from conversion.tree import flatten, select_variables, unflatten
+from keras_nest.layers.image_blocks import Size
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 # Optimiser moments are two thirds of a published file; they are skipped, not decoded.
@@ -29,7 +31,7 @@ def read_msgpack(file: BinaryIO) -> Tree:
     Raises:
         ValueError: truncated, or not such a file.
     """
-    unpacker = msgpack.Unpacker(file, ext_hook=_decode, read_size=1 << 24, max_buffer_size=0, strict_map_key=False)
+    unpacker = _unpacker(file, read_size=1 << 24)
     try:
         nested = _read_map(unpacker, ())
     except msgpack.OutOfData:
@@ -39,14 +41,36 @@ def read_msgpack(file: BinaryIO) -> Tree:
     return select_variables(dict(flatten(nested)))
 
 
-def write_msgpack(tree: Tree, file: BinaryIO) -> None:
+def write_msgpack(tree: Tree, file: BinaryIO, image_size: Size | None = None) -> None:
     """Writes {"params": …, "batch_stats": …}, which `flax.serialization.msgpack_restore` reads.
 
     Args:
         tree: "params/PATH" and "batch_stats/PATH" -> array.
         file: binary file open for writing.
+        image_size: height and width of the model's images; told in a collection "keras_nest" of its own, which Flax's
+            `from_bytes` and `apply` leave alone.
     """
-    file.write(msgpack.packb(unflatten(tree), default=_encode, strict_types=True))
+    # In front, where it is found without reading the file.
+    told = {} if image_size is None else {COLLECTION: {FIELD: np.array(image_size, np.int32)}}
+    file.write(msgpack.packb(told | unflatten(tree), default=_encode, strict_types=True))
+
+
+def msgpack_image_size(file: BinaryIO) -> Size | None:
+    """Height and width of the model's images, if the file begins with them.
+
+    Args:
+        file: binary file, of which the beginning is read.
+    """
+    unpacker = _unpacker(file, read_size=1 << 12)
+    try:
+        named = unpacker.read_map_header() and unpacker.unpack() == COLLECTION
+        return told_size(unpacker.unpack()) if named else None
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+
+
+def _unpacker(file: BinaryIO, read_size: int) -> msgpack.Unpacker:
+    return msgpack.Unpacker(file, ext_hook=_decode, read_size=read_size, max_buffer_size=0, strict_map_key=False)
 
 
 def _read_map(unpacker: msgpack.Unpacker, path: tuple[str, ...]) -> Mapping[str, Any]:

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from conversion.image_size import FIELD, told_size
 from conversion.names import Tree
 from conversion.tree import flatten, select_variables, unflatten
+from keras_nest.layers.image_blocks import Size
 
 MARKERS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
 
@@ -25,17 +27,31 @@ def read_orbax(directory: str) -> Tree:
     return select_variables({path: _as_array(value) for path, value in flatten(restored)})
 
 
-def write_orbax(tree: Tree, directory: str | pathlib.Path) -> None:
+def write_orbax(tree: Tree, directory: str | pathlib.Path, image_size: Size | None = None) -> None:
     """Writes {"params": …, "batch_stats": …} as an Orbax PyTree checkpoint.
 
     Args:
         tree: "params/PATH" and "batch_stats/PATH" -> array.
         directory: a directory that does not exist yet.
+        image_size: height and width of the model's images; told in Orbax' custom metadata.
 
     Raises:
         ModuleNotFoundError: the `flax` extra is not installed.
     """
-    _checkpointer().save(_absolute(str(directory)), unflatten(tree))
+    told = {FIELD: list(image_size)} if image_size else None
+    _checkpointer().save(_absolute(str(directory)), unflatten(tree), custom_metadata=told)
+
+
+def orbax_image_size(directory: str) -> Size | None:
+    """Height and width of the model's images, if the checkpoint's custom metadata tell them.
+
+    Args:
+        directory: the step's directory, or the item inside it.
+
+    Raises:
+        ModuleNotFoundError: the `flax` extra is not installed.
+    """
+    return told_size(_checkpointer().metadata(_absolute(directory)).custom_metadata)
 
 
 def _checkpointer() -> Any:

@@ -15,7 +15,7 @@ from keras_nest.files import atomic_output, check_local
 def write_checkpoint(
     model: keras.Model, path: str | os.PathLike[str], overwrite: bool = False, layout: str = "linen"
 ) -> int:
-    """Writes a model's tensors, parameters and batch statistics, under their Flax names.
+    """Writes a model's tensors, parameters and batch statistics, under their Flax names; and its image size.
 
     Args:
         model: a model of this package.
@@ -39,10 +39,11 @@ def write_checkpoint(
     if suffix and suffix not in writers:
         raise ValueError(f"{path} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
     tree = to_layout(model_tree(model), layout)
+    image_size = getattr(model, "image_size", None)  # a text tower has none
     with atomic_output(path, overwrite) as partial:
         if not suffix:
-            write_orbax(tree, partial)
+            write_orbax(tree, partial, image_size)
         else:
             with open(partial, "wb") as file:
-                writers[suffix](tree, file)
+                writers[suffix](tree, file, image_size)
     return len(tree)

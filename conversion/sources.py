@@ -8,10 +8,11 @@ from typing import Any, BinaryIO
 
 import tensorflow as tf
 
-from conversion.msgpack_file import read_msgpack
+from conversion.msgpack_file import msgpack_image_size, read_msgpack
 from conversion.names import Tree, model_tree
-from conversion.npz_file import read_npz
-from conversion.orbax_directory import MARKERS, read_orbax
+from conversion.npz_file import npz_image_size, read_npz
+from conversion.orbax_directory import MARKERS, orbax_image_size, read_orbax
+from keras_nest.layers.image_blocks import Size
 from keras_nest.models import read_model
 
 # Called with the bytes read so far and the bytes in all.
@@ -42,12 +43,24 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
         if located.endswith(".keras"):
             return model_tree(read_model(located, trust))
         with _open(located, progress) as file:
-            is_zip = file.peek(2)[:2] == b"PK"
-            return read_npz(file) if is_zip else read_msgpack(file)
+            return read_npz(file) if _is_zip(file) else read_msgpack(file)
     except ValueError as error:
         raise ValueError(f"The checkpoint {path} cannot be read: {error}.") from None
     except tf.errors.OpError as error:
         raise FileNotFoundError(f"The checkpoint {path} cannot be read: {error.message}.") from None
+
+
+def read_image_size(path: str | os.PathLike[str]) -> Size | None:
+    """Height and width of the images of a checkpoint's model; None where it does not tell, as published files do not.
+
+    Args:
+        path: a checkpoint that `read_checkpoint` reads, other than a .keras file.
+    """
+    located = locate(os.fspath(path))
+    if tf.io.gfile.isdir(located):
+        return orbax_image_size(located)
+    with _open(located, None) as file:
+        return npz_image_size(file) if _is_zip(file) else msgpack_image_size(file)
 
 
 def locate(path: str) -> str:
@@ -137,6 +150,10 @@ class _Reader(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _is_zip(file: io.BufferedReader) -> bool:
+    return file.peek(2)[:2] == b"PK"
 
 
 def _open(path: str, progress: Progress | None) -> io.BufferedReader:

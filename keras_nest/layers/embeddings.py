@@ -132,20 +132,26 @@ def source_block(tokens: int, block: Size, scale: Scale | None = None) -> Size:
     Args:
         tokens: tokens in the block.
         block: the model's own block.
-        scale: size of the checkpoint's images over the model's, along height and width. None if the checkpoint does
-            not tell; then a square is assumed where the number allows one, and else the model's own block.
+        scale: tokens of the checkpoint's images over the model's, along height and width. None if the checkpoint does
+            not tell; then it has the model's own block where the number is the same, and else a square one.
 
     Raises:
-        ValueError: neither is possible.
+        ValueError: neither is possible, or the number is not the one that `scale` makes.
     """
     side = math.isqrt(tokens)
     if scale is not None:
         block = (round(block[0] * scale[0]), round(block[1] * scale[1]))
-    elif side * side == tokens:
-        block = (side, side)
-    if math.prod(block) != tokens:
-        raise ValueError(f"{tokens} tokens are not a square block, so their position embedding cannot be resized.")
-    return block
+        if math.prod(block) != tokens:
+            raise ValueError(f"{tokens} tokens are not the {block[0]} x {block[1]} of the checkpoint's image size.")
+        return block
+    if math.prod(block) == tokens:
+        return block
+    if side * side != tokens:
+        raise ValueError(
+            f"{tokens} tokens are not a square block, so their position embedding cannot be resized; give the "
+            "image_size that the checkpoint was trained at, and what is then written as .keras or .npz tells it."
+        )
+    return side, side
 
 
 def resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:

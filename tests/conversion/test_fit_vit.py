@@ -100,7 +100,7 @@ class TestImageSize:
 
     def test_rectangular_npz_files_without_their_size(self, tmp_path):
         wide = create("vit_rep_linen", image_size=(16, 24))
-        conversion.write_checkpoint(wide, tmp_path / "wide.npz")
+        keras_models.write_untold(wide, tmp_path / "wide.npz")
         with pytest.raises(ValueError, match="24 tokens are not a square block"):
             create("vit_rep_linen", tmp_path / "wide.npz", image_size=16)
         same = create("vit_rep_linen", tmp_path / "wide.npz", image_size=(16, 24))
@@ -123,7 +123,7 @@ class TestImageSize:
         np.testing.assert_array_equal(tensor(again, POSITIONS)[:, 0], tensor(gap, POSITIONS)[:, 0])
 
     def test_ten_tokens_of_unknown_layout_are_refused(self, tmp_path):
-        conversion.write_checkpoint(create("vit_rep_linen", image_size=(8, 20), classifier="gap"), tmp_path / "gap.npz")
+        keras_models.write_untold(create("vit_rep_linen", image_size=(8, 20), classifier="gap"), tmp_path / "gap.npz")
         with pytest.raises(ValueError, match="10 tokens are not a square block"):
             create("vit_rep_linen", tmp_path / "gap.npz", image_size=12, classifier="gap")
 

@@ -172,11 +172,6 @@ def test_keras_files_know_their_rectangle(tmp_path, caplog):
     np.testing.assert_allclose(corner, wide[path].reshape(16, 2, 8, 6)[:, 0, -1], atol=1e-7)
 
 
-def test_as_many_tokens_in_another_layout_are_resized(caplog):
-    create(image_size=(16, 64))
-    assert "from 4 x 4 to 2 x 8" in caplog.text
-
-
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "broken.keras").write_bytes(b"PK nothing")
     with pytest.raises(ValueError, match=r"broken\.keras cannot be read as a Keras model"):

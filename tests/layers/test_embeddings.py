@@ -121,7 +121,8 @@ class TestSourceBlock:
         ("tokens", "block", "scale", "expected"),
         [
             (196, (24, 24), None, (14, 14)),
-            (196, (7, 28), None, (14, 14)),  # as many tokens, laid out otherwise
+            (196, (7, 28), None, (7, 28)),  # as many tokens: the model's own, whatever they are
+            (196, (7, 27), None, (14, 14)),
             (196, (14, 14), (0.5, 2.0), (7, 28)),
             (12, (3, 4), None, (3, 4)),  # no square: the model's own
             (12, (6, 8), (0.5, 0.5), (3, 4)),
@@ -130,7 +131,13 @@ class TestSourceBlock:
     def test_what_a_number_of_tokens_means(self, tokens, block, scale, expected):
         assert source_block(tokens, block, scale) == expected
 
-    @pytest.mark.parametrize("scale", [None, (1.0, 1.0)])
-    def test_neither_square_nor_known(self, scale):
-        with pytest.raises(ValueError, match="15 tokens are not a square block"):
+    @pytest.mark.parametrize(
+        ("scale", "sentence"),
+        [
+            (None, "15 tokens are not a square block.* give the image_size"),
+            ((1.0, 1.0), "15 tokens are not the 4 x 4 of the checkpoint's image size"),
+        ],
+    )
+    def test_neither_square_nor_known(self, scale, sentence):
+        with pytest.raises(ValueError, match=sentence):
             source_block(15, (4, 4), scale)
