@@ -101,7 +101,9 @@ def check_compile(model: keras.Model, loss: Any = None, metrics: Any = None, wei
 
     Args:
         model: what is compiled.
-        loss: as for `compile`, like `metrics` and `weighted_metrics`.
+        loss: as for `compile`.
+        metrics: as for `compile`.
+        weighted_metrics: as for `compile`.
 
     Raises:
         ValueError: says what to write instead.

@@ -85,8 +85,8 @@ class Trainer(keras.Model):
         """As for every Keras model; without a loss it is the one that fits the model, as in `ImageModel.compile`.
 
         Raises:
-            ValueError: what this class does itself, or what is wrong under a strategy, is asked of Keras; or the loss or
-                a metric takes probabilities and the model puts out logits, or the other way round.
+            ValueError: what this class does itself, or what is wrong under a strategy, is asked of Keras; or the loss
+                or a metric takes probabilities and the model puts out logits, or the other way round.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas > 1 or is_tpu(self.distribute_strategy):
