@@ -24,7 +24,7 @@ class ContrastiveTrainer(Trainer):
     ...     model.image_model.trainable = False
     ...     trainer = ContrastiveTrainer(model)
     ...     trainer.compile(AdamW(1e-3))
-    >>> trainer.fit(batches, epochs=10)  # batches of {"images": (B, H, W, C), "tokens": (B, N)}
+    >>> trainer.fit(batches, epochs=10, shuffle=False)  # of {"images": (B, H, W, C), "tokens": (B, N)}
     >>> model.save("lit.keras")
 
     The loss is that of the global batch: embeddings of all replicas are gathered, and gradients flow back to where they

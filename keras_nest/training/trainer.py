@@ -28,7 +28,7 @@ class Trainer(keras.Model):
     >>> with strategy.scope():
     ...     trainer = Trainer(create_model("nest_tiny"), clip_norm=1.0, accum_steps=4)
     ...     trainer.compile(AdamW(1e-3), metrics=["accuracy"])
-    >>> trainer.fit(train, epochs=10)
+    >>> trainer.fit(train, epochs=10, shuffle=False)
     >>> trainer.save("model.keras")
 
     Stock Keras clips the gradient of each replica before they are summed and cannot accumulate under
