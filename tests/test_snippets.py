@@ -104,6 +104,7 @@ def test_trainer_in_its_docstring(toy, pictures):
     assert accuracy(keras.saving.load_model("model.keras"), test) > LEARNED
 
 
+@pytest.mark.slow
 def test_data_in_its_docstring(toy, pictures):
     _, test = pictures
     model = keras_nest.create_model("nest_tiny")
