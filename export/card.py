@@ -5,7 +5,7 @@ from typing import Any
 
 import keras_nest
 from export.lit import temperature
-from export.module import without_head
+from export.module import activation_of, without_head
 from export.saved_model import Signatures
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.models import LiT
@@ -74,7 +74,7 @@ def model_card(
     model: ImageModel,
     signatures: Signatures,
     head: str = "classifier",
-    activation: str = "softmax",
+    activation: str | None = None,
     class_names: Sequence[str] | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> str:
@@ -93,7 +93,7 @@ def model_card(
         "Use": f"```python\n{_use(model, signatures)}```",
         "Texts": _texts(model) if isinstance(model, LiT) else "",
         "Preprocessing": _preprocessing(model),
-        "Signatures": _signatures(signatures, activation),
+        "Signatures": _signatures(signatures, activation_of(model, activation)),
         "Classes": _classes(model.num_classes, class_names) if has_classes else "",
         "Metrics": _metrics(metrics or {}),
         "Limits": _LIMITS,

@@ -57,8 +57,8 @@ def to_saved_model(
         overwrite: replace what lies there.
         class_names: in the order of the logits; they become the asset `labels.txt`, and outputs of `serving_bytes`.
         head: "classifier", or "none" for TF-Hub's feature vector: the model without the weights of its head.
-        activation: from logits to probabilities, "softmax" or "sigmoid"; None takes the model's `classifier_activation`,
-            or else "softmax".
+        activation: from logits to probabilities, "softmax" or "sigmoid"; None takes the model's
+            `classifier_activation`, or else "softmax".
         vocab: vocabulary file of LiT's text tower, which the SavedModel takes in.
         warm_up: add the requests that TF-Serving answers before it takes others (package tensorflow-serving-api).
 
@@ -75,9 +75,8 @@ def to_saved_model(
     """
     check_local(path)
     _check_option("head", head, HEADS)
+    _check_option("activation", activation_of(model, activation), ACTIVATIONS)
     _check_kind(model, head, activation, vocab)
-    activation = activation_of(model, activation)
-    _check_option("activation", activation, ACTIVATIONS)
     has_classes = head == "classifier" and config_of(model).get("num_classes", 0) and not isinstance(model.output, dict)
     names = check_class_names(class_names, model.output.shape[-1]) if class_names and has_classes else None
     with atomic_output(path, overwrite) as partial, _labels_asset(names) as labels:

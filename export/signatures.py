@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from export.decoding import image_decoder
-from export.module import config_of, image_shape, on_unit_images, output_name
+from export.module import activation_of, config_of, image_shape, on_unit_images, output_name
 from keras_nest.models import MlpMixer, VisionTransformer
 from keras_nest.models.base import ImageModel, feature_pyramid
 from keras_nest.value_range import check_unit
@@ -23,7 +23,7 @@ def create_signatures(
     module: tf.train.Checkpoint,
     model: keras.Model,
     head: str = "classifier",
-    activation: str = "softmax",
+    activation: str | None = None,
     class_names: Sequence[str] | None = None,
 ) -> dict[str, Callable[..., Outputs]]:
     """The signatures that make sense for a model; all take any batch but an empty one.
@@ -43,10 +43,10 @@ def create_signatures(
         module: the model's `reusable_object`.
         model: what it was made of.
         head: as `reusable_object` takes it.
-        activation: from logits to probabilities, one of `ACTIVATIONS`.
+        activation: from logits to probabilities, one of `ACTIVATIONS`; None as in `to_saved_model`.
         class_names: in the order of the logits.
     """
-    answer, label = _answers(model, head, activation), _labels(class_names)
+    answer, label = _answers(model, head, activation_of(model, activation)), _labels(class_names)
 
     def predict(images: tf.Tensor) -> Outputs:
         return answer(module.__call__(images, training=False))

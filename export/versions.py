@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.card import model_card
-from export.module import activation_of
 from export.saved_model import read_signatures, to_saved_model
 from keras_nest.files import atomic_output, check_local
 from keras_nest.models.base import ImageModel
@@ -57,7 +56,7 @@ def publish(
     """
     path = version_directory(pathlib.Path(directory), overwrite)
     packed = path.with_name(f"{path.name}.tar.gz")
-    options: dict[str, Any] = {"class_names": class_names, "head": head, "activation": activation_of(model, activation)}
+    options: dict[str, Any] = {"class_names": class_names, "head": head, "activation": activation}
     with atomic_output(path, overwrite) as partial:
         to_saved_model(model, partial, vocab=vocab, warm_up=warm_up, **options)
         card = model_card(model, read_signatures(partial), metrics=metrics, **options)

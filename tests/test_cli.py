@@ -186,6 +186,13 @@ class TestInfo:
         ):
             assert words in output, words
 
+    @pytest.mark.parametrize("activation", [None, "sigmoid"])
+    def test_activation(self, activation, run, tmp_path):
+        keras_nest.create_model("nest_tiny", **TOY, classifier_activation=activation).save(tmp_path / "model.keras")
+        code, output, _ = run("info", str(tmp_path / "model.keras"))
+        assert code == 0
+        assert re.search(rf"classifier_activation\W+{activation}\b", output)
+
     def test_features_and_no_preprocessing(self, run, tmp_path):
         keras_nest.NesT(features_only=True, **TOY).save(tmp_path / "model.keras")
         code, output, _ = run("info", str(tmp_path / "model.keras"))

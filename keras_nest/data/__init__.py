@@ -1,7 +1,8 @@
 """Labelled images by name, and what happens to them before a model sees them.
 
 >>> train, test, info = keras_nest.data.load("cifar10", recipe="nest", image_size=32, batch_size=192)
->>> model.fit(train, steps_per_epoch=train.steps_per_epoch, epochs=300)
+>>> model.compile("adamw")
+>>> model.fit(train, steps_per_epoch=train.steps_per_epoch, epochs=300, shuffle=False)
 """
 
 import os

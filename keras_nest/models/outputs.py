@@ -4,9 +4,10 @@ Keras cannot know: "sparse_categorical_crossentropy" takes what it gets for prob
 where most of their gradient is zero. A head of zeros, with which fine-tuning starts, then never moves.
 """
 
+import dataclasses
 import weakref
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
@@ -23,7 +24,8 @@ _KEEPING |= {"Reshape", "Squeeze"}
 _CHECKED: weakref.WeakKeyDictionary[keras.Model, Any] = weakref.WeakKeyDictionary()
 
 
-class Output(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Output:
     """An output of a model that is the answer of a classifier of this package.
 
     Attributes:
@@ -101,7 +103,9 @@ def check_compile(model: keras.Model, loss: Any = None, metrics: Any = None, wei
 
     Args:
         model: what is compiled.
-        loss: as for `compile`, like `metrics` and `weighted_metrics`.
+        loss: as for `compile`.
+        metrics: as for `compile`.
+        weighted_metrics: as for `compile`.
 
     Raises:
         ValueError: says what to write instead.

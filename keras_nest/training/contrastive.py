@@ -24,7 +24,7 @@ class ContrastiveTrainer(Trainer):
     ...     model.image_model.trainable = False
     ...     trainer = ContrastiveTrainer(model)
     ...     trainer.compile(AdamW(1e-3))
-    >>> trainer.fit(batches, epochs=10)  # batches of {"images": (B, H, W, C), "tokens": (B, N)}
+    >>> trainer.fit(batches, epochs=10, shuffle=False)  # of {"images": (B, H, W, C), "tokens": (B, N)}
     >>> model.save("lit.keras")
 
     The loss is that of the global batch: embeddings of all replicas are gathered, and gradients flow back to where they
@@ -53,7 +53,15 @@ class ContrastiveTrainer(Trainer):
         to_images = tf.matmul(texts, gather(images), transpose_b=True)
         return outputs["t"] * tf.stack([to_texts, to_images], axis=1)
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **options: Any) -> None:
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **options: Any,
+    ) -> None:
         """As for `Trainer`; loss and metrics are there already.
 
         Raises:
@@ -61,7 +69,7 @@ class ContrastiveTrainer(Trainer):
         """
         match = keras.metrics.MeanMetricWrapper(image_to_text_accuracy, name="accuracy")
         chosen = [match] if metrics is None else metrics
-        super().compile(optimizer, loss or contrastive_loss, metrics=chosen, **options)
+        super().compile(optimizer, loss or contrastive_loss, loss_weights, chosen, weighted_metrics, **options)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         return super().train_step(_with_matches(data))

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_nest.models.losses import cross_entropy, sigmoid_cross_entropy
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"softmax": cross_entropy, "sigmoid": sigmoid_cross_entropy}
+LOSSES: dict[str, Callable[..., Tensor]] = {"softmax": cross_entropy, "sigmoid": sigmoid_cross_entropy}
 """Losses by the name that a configuration has for them."""
 
 

@@ -164,8 +164,8 @@ def _loss(model: ImageModel, config: ConfigDict) -> Callable[..., Any]:
     loss, activation = LOSSES[config.loss], model.classifier_activation
     if activation not in (None, config.loss):
         raise ValueError(
-            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}; they must be the same, or leave "
-            "classifier_activation out."
+            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}; they must be the same, or "
+            "leave classifier_activation out."
         )
     return functools.partial(loss, from_logits=False) if activation else loss
 

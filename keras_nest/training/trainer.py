@@ -33,7 +33,7 @@ class Trainer(keras.Model):
     >>> with strategy.scope():
     ...     trainer = Trainer(create_model("nest_tiny"), clip_norm=1.0, accum_steps=4)
     ...     trainer.compile(AdamW(1e-3), metrics=["accuracy"])
-    >>> trainer.fit(train, epochs=10)
+    >>> trainer.fit(train, epochs=10, shuffle=False)
     >>> trainer.save("model.keras")
 
     Stock Keras clips the gradient of each replica before they are summed and cannot accumulate under
@@ -98,8 +98,8 @@ class Trainer(keras.Model):
         """As for every Keras model; without a loss it is the one that fits the model, as in `ImageModel.compile`.
 
         Raises:
-            ValueError: what this class does itself, or what is wrong under a strategy, is asked of Keras; or the loss or
-                a metric takes probabilities and the model puts out logits, or the other way round.
+            ValueError: what this class does itself, or what is wrong under a strategy, is asked of Keras; or the loss
+                or a metric takes probabilities and the model puts out logits, or the other way round.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas > 1 or is_tpu(self.distribute_strategy):

@@ -1,8 +1,12 @@
 """--verify notices a tensor that went astray."""
 
+import numpy as np
+import pytest
+
 import conversion
 from conversion.verify import largest_difference
 from keras_nest import NesT
+from keras_nest.models.base import logits_model
 from tests import keras_models
 
 
@@ -17,3 +21,15 @@ def test_agreement_and_disagreement():
     bias.assign(bias + 0.1)
     assert largest_difference(model, tree)[0] > 1e-3
     assert largest_difference(model, tree, headless=True)[0] <= 1e-5  # compares the given tree with itself
+
+
+def test_a_model_that_puts_out_probabilities_is_compared_before_them():
+    fields = {"init_patch_embed_size": 2, "embedding_dim": 6, "num_layers_per_block": (1, 1)}
+    model = NesT(5, 8, classifier_activation="softmax", **fields)
+    keras_models.randomise(model)
+    tree = conversion.model_tree(model)
+    difference, scale = largest_difference(model, tree, seed=3)
+    assert difference <= 1e-5
+    images = np.random.default_rng(3).standard_normal((2, 8, 8, 3), np.float32)
+    assert scale == pytest.approx(float(np.abs(logits_model(model)(images)).max()), rel=1e-4)
+    assert largest_difference(model, tree, headless=True)[0] <= 1e-5

@@ -90,3 +90,10 @@ def test_a_head_for_every_token():
     model = VisionTransformer(**VIT, num_layers=1, classifier="unpooled")
     with pytest.raises(ValueError, match="answers for every token"):
         class_activation_map(model, images())
+
+
+def test_a_model_that_puts_out_probabilities_is_explained_by_its_logits():
+    plain = randomised(POOLING["ViT"]())
+    ending = VisionTransformer(**VIT, num_layers=1, classifier="gap", classifier_activation="softmax")
+    ending.set_weights(plain.get_weights())
+    np.testing.assert_array_equal(class_activation_map(ending, images()), class_activation_map(plain, images()))

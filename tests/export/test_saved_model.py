@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import export
 from export.module import reusable_object
+from keras_nest.models.base import logits_model
+from keras_nest.tflite import TFLiteModel
 from tests.export import toys
 
 
@@ -208,3 +210,36 @@ def test_normalisation_must_fit_the_channels(small_nest, tmp_path):
     with pytest.raises(ValueError, match=r"mean .* for images of 1 channels; it must have one value a channel"):
         export.to_saved_model(small_nest(in_channels=1), tmp_path / "saved")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_puts_out_probabilities_exports_its_logits(small_nest, images, tmp_path):
+    """In all formats: the same file as without its activation, but for the probabilities of the signature."""
+    model = small_nest(classifier_activation="sigmoid")
+    logits = logits_model(model)(normalised(model, images(3)))
+    module = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved")))
+    np.testing.assert_allclose(module(images(3)), logits, atol=1e-6)
+    served = module.signatures["serving_default"](images=tf.constant(images(3)))
+    np.testing.assert_allclose(served["logits"], logits, atol=1e-6)
+    np.testing.assert_allclose(served["probabilities"], keras.ops.sigmoid(logits), atol=1e-6)
+    (report,) = export.to_tflite(model, tmp_path / "lite", ["float32"], images=images(3))
+    assert report["top1_agreement"] == 1
+    lite = TFLiteModel(tmp_path / "lite" / "float32.tflite")(images(3))
+    np.testing.assert_allclose(lite["logits"], logits, atol=1e-5)
+
+
+def test_the_activation_that_is_asked_for_comes_first(small_nest, images, tmp_path):
+    model = small_nest(classifier_activation="sigmoid")
+    path = export.publish(model, tmp_path / "versions", activation="softmax", warm_up=False)
+    served = tf.saved_model.load(str(path)).signatures["serving_default"](images=tf.constant(images(3)))
+    np.testing.assert_allclose(served["probabilities"], keras.ops.softmax(served["logits"]), atol=1e-6)
+    own = export.publish(model, tmp_path / "versions", warm_up=False)
+    assert "after the sigmoid" in (own / "README.md").read_text()
+    assert "after the softmax" in (path / "README.md").read_text()
+
+
+def test_a_head_that_was_given_an_activation_is_refused(small_nest, tmp_path):
+    model = small_nest()
+    model.get_layer("Dense_0").activation = keras.activations.softmax
+    with pytest.raises(ValueError, match="was given an activation of its own, so that it has no logits"):
+        export.to_saved_model(model, tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()

@@ -151,3 +151,16 @@ def test_bad_pixels_are_refused_and_the_model_goes_on(signature, shape, dtype, m
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         serve(tf.zeros(shape, dtype))
     assert len(next(iter(serve(tf.zeros((2, 16, 16, 3))).values()))) == 2
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_model_that_puts_out_probabilities_has_the_same_signatures(activation, small_nest, images):
+    """Its activation is applied once, and is the one of the signature."""
+    model = small_nest(classifier_activation=activation)
+    plain = small_nest()
+    plain.set_weights(model.get_weights())
+    expected = create(plain, activation=activation)["serving_default"](images(2))
+    answer = create(model)["serving_default"](images(2))
+    assert answer.keys() == expected.keys()
+    for name, values in expected.items():
+        toys.assert_close(answer[name], values)

@@ -11,6 +11,8 @@ import keras_nest
 from export.tflite import to_tflite
 from keras_nest import registry
 from keras_nest.predict import open_predictor, read_image
+from keras_nest.predict.open import of_trained
+from keras_nest.trained import Trained
 from tests.predict.conftest import NAMES, SMALL
 
 
@@ -47,6 +49,21 @@ def test_several_labels_an_image(files, images, model, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"loss": "sigmoid"}))
     logits = model(keras_nest.preprocessor(model)(images))
     np.testing.assert_allclose(open_predictor(tmp_path).probabilities(images), keras.ops.sigmoid(logits), atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("of_head", [False, True])
+def test_a_model_that_puts_out_probabilities(activation, of_head, images, model, tmp_path):
+    """They are its answer, and no further softmax makes them alike."""
+    ending = keras_nest.create_model("nest_tiny", **SMALL, classifier_activation=None if of_head else activation)
+    ending.set_weights(model.get_weights())
+    if of_head:
+        ending.get_layer("Dense_0").activation = keras.activations.get(activation)
+    expected = getattr(keras.ops, activation)(model(keras_nest.preprocessor(model)(images)))
+    np.testing.assert_allclose(of_trained(Trained(ending)).probabilities(images), expected, atol=1e-6)
+    if not of_head:
+        ending.save(tmp_path / "model.keras")
+        np.testing.assert_allclose(open_predictor(tmp_path).probabilities(images), expected, atol=1e-6)
 
 
 def test_name_and_weights(model, images, expected, monkeypatch):

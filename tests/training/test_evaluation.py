@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nest import VisionTransformer
 from keras_nest.training import create_strategy
 from keras_nest.training.evaluation import Evaluator, metrics_of
 from keras_nest.training.strategies import distribute
+from tests import keras_models
 
 
 def identity_model(classes):
@@ -110,3 +112,16 @@ def test_content_of_metrics_json():
     measured = {"accuracy": 0.5, "top5": 0.75, "loss": 1.5, "seconds": 0.2}
     expected = {"top1": 0.5, "top5": 0.75, "loss": 1.5, "examples": 40, "eval_images_per_second": 200}
     assert metrics_of(measured, 40) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_model_that_puts_out_probabilities_is_measured_by_its_logits(activation):
+    fields = {"num_classes": 8, "image_size": 4, "patch_size": 2, "num_layers": None, "classifier": "gap"}
+    images, labels = np.random.default_rng(0).normal(0, 9, (8, 4, 4, 3)).astype("float32"), np.arange(8)
+    plain = VisionTransformer(**fields)
+    keras_models.randomise(plain)
+    ending = VisionTransformer(**fields, classifier_activation=activation)
+    ending.set_weights(plain.get_weights())
+    given = tf.data.Dataset.from_tensors((images, labels, np.ones(8, np.float32)))
+    measured, same = ({**Evaluator(model, activation, 8)(given), "seconds": 0} for model in (plain, ending))
+    assert measured == pytest.approx(same)

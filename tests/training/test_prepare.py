@@ -1,5 +1,7 @@
 """What is ready before the first step: data, model, optimiser."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -171,3 +173,28 @@ def test_the_directory_is_claimed(tmp_path):
     with pytest.raises(FileExistsError, match="another run"):
         prepare({**OF_VIT, "seed": 5}, tmp_path / "run")
     assert prepare({**OF_VIT, "seed": 5}, tmp_path / "run", overwrite=True).config.seed == 5
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_a_model_that_shall_put_out_probabilities_trains_alike(loss, tmp_path):
+    config = {**OF_VIT, "loss": loss}
+    plain = prepare(config, tmp_path / "plain")
+    ending = prepare({**config, "model": {**SMALL_VIT, "classifier_activation": loss}}, tmp_path / "ending")
+    images, labels = first(plain.train(ONLY_HOST))
+    losses = []
+    for experiment in (plain, ending):
+        evaluate = functools.partial(experiment.trainer.evaluate, images, labels, verbose=0)
+        before, _ = evaluate()
+        experiment.trainer.fit(images, labels, batch_size=16, epochs=8, shuffle=False, verbose=0)
+        losses.append((before, *evaluate()))
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert losses[0][1] < losses[0][0]
+    assert ending.model.classifier_activation == loss
+
+
+def test_probabilities_of_another_loss_are_refused(tmp_path):
+    config = {**OF_VIT, "model": {**SMALL_VIT, "classifier_activation": "sigmoid"}}
+    sentence = r"^model.classifier_activation is 'sigmoid' and loss is 'softmax'; they must be the same"
+    with pytest.raises(ValueError, match=sentence):
+        prepare(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

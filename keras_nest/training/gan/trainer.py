@@ -17,7 +17,7 @@ class GanTrainer(keras.Model):
 
     >>> trainer = GanTrainer(NesTGenerator(32, num_classes=10), Discriminator(32, num_classes=10))
     >>> trainer.compile()
-    >>> trainer.fit(train, steps_per_epoch=4000)
+    >>> trainer.fit(train, steps_per_epoch=4000, shuffle=False)
     >>> images = trainer.average.sample(100)
 
     A step is one update of the discriminator and one of the generator. The average of the generator's weights, which

@@ -1,0 +1,139 @@
+"""Snippets that train, of the README, the guides and docstrings: run as written on real digits, they learn.
+
+Only names are stood in for: a toy for the model that is created, digits for data, and as many epochs as it takes.
+"""
+
+import inspect
+import pathlib
+import re
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_nest
+from keras_nest import data, training
+from keras_nest.data.sources import digits
+
+ROOT = pathlib.Path(__file__).parent.parent
+TOY = {"embedding_dim": 24, "num_heads": 2, "num_layers_per_block": (1, 1), "init_patch_embed_size": 4}
+TOY |= {"image_size": 16, "num_classes": 10, "stochastic_depth_drop": 0.0}
+# A tenth would be chance, and what a head of zeros says that never moves.
+LEARNED = 0.5
+
+
+def block(file, *words):
+    """The Python block of a guide that has these words."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / file).read_text("utf-8"), re.DOTALL)
+    (found,) = [block for block in blocks if all(word in block for word in words)]
+    return found
+
+
+def example(documented):
+    """The lines after >>> of a docstring."""
+    lines = re.findall(r"^ *(?:>>>|\.\.\.) ?(.*)$", inspect.getdoc(documented), re.MULTILINE)
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Training and held-out digits, uint8 (N, 16, 16, 3), with their classes."""
+    train, test, _ = digits.load(16)
+    return train, test
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """`create_model` makes a toy, from a checkpoint with a head of other classes where it is given weights."""
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    create = keras_nest.create_model
+    create("nest_tiny_s16_32", **{**TOY, "num_classes": 7}).save("checkpoint.keras")
+
+    def create_toy(name, weights=None, reinit_head=False, **fields):
+        assert name.startswith("nest_")
+        start = {"weights": "checkpoint.keras", "reinit_head": reinit_head} if weights else {}
+        return create("nest_tiny_s16_32", **start, **TOY)
+
+    monkeypatch.setattr(keras_nest, "create_model", create_toy)
+
+
+def accuracy(model, test):
+    """On held-out digits."""
+    answers = model.predict(keras_nest.preprocessor(model)(test.images), verbose=0)
+    return np.mean(np.argmax(answers, -1) == test.labels)
+
+
+def test_fine_tuning_in_the_readme(toy, pictures):
+    """A head of zeros moves, and what is saved is what was trained."""
+    train, test = pictures
+    snippet = block("README.md", "reinit_head=True", "model.compile")
+    snippet = snippet.replace('[load_sample_image("china.jpg"), load_sample_image("flower.jpg")]', "list(pictures)")
+    snippet = snippet.replace("np.array([3, 7])", "labels")
+    names = {"keras_nest": keras_nest, "pictures": train.images, "labels": train.labels}
+    exec(snippet, names)
+    assert accuracy(keras.saving.load_model("tuned.keras"), test) > LEARNED
+
+
+@pytest.mark.slow
+def test_trainer_in_the_readme(toy, pictures):
+    snippet = block("README.md", "training.Trainer(", "trainer.fit(")
+    snippet = snippet.replace('"cifar10", recipe="nest"', '"digits", recipe="shift"')
+    snippet = snippet.replace("image_size=32, batch_size=32", "image_size=16, batch_size=48")
+    snippet = snippet.replace("epochs=1", "epochs=5")
+    names = {"keras_nest": keras_nest, "data": data}
+    exec(snippet, names)
+    history = names["trainer"].history.history
+    assert max(history["accuracy"][-1], history["val_accuracy"][-1]) > LEARNED
+    assert keras.saving.load_model("classifier.keras").count_params() == names["classifier"].count_params()
+
+
+def test_trainer_in_its_docstring(toy, pictures):
+    train, test = pictures
+    model = keras_nest.create_model("nest_tiny")
+    images = keras_nest.preprocessor(model)(train.images)
+    names = {
+        **{name: getattr(training, name) for name in ("Trainer", "AdamW")},
+        "create_model": lambda name: model,
+        "strategy": training.create_strategy("auto"),
+        "train": tf.data.Dataset.from_tensor_slices((images, train.labels)).shuffle(2000, seed=0).batch(48, True),
+    }
+    exec(example(training.Trainer).replace("epochs=10", "epochs=5"), names)
+    assert accuracy(keras.saving.load_model("model.keras"), test) > LEARNED
+
+
+@pytest.mark.slow
+def test_data_in_its_docstring(toy, pictures):
+    _, test = pictures
+    model = keras_nest.create_model("nest_tiny")
+    snippet = example(data).replace('"cifar10", recipe="nest"', '"digits", recipe="shift"')
+    snippet = snippet.replace("image_size=32, batch_size=192", "image_size=16, batch_size=48")
+    exec(snippet.replace("epochs=300", "epochs=8"), {"keras_nest": keras_nest, "model": model})
+    assert accuracy(model, test) > LEARNED
+
+
+@pytest.mark.parametrize("place", ["docstring", pytest.param("guide", marks=pytest.mark.slow)])
+def test_contrastive_tuning(place, monkeypatch, tmp_path, pictures):
+    """Texts that name the digit find their way to a locked tower: other than by chance, one in a batch."""
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    train, _ = pictures
+    fields = {"width": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 16, "vocab_size": 16, "max_len": 4}
+    image_tower = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()], name="img")
+    text_tower = keras_nest.TextTransformer(out_dim=16 * 16 * 3, **fields)
+    tokens = np.repeat(train.labels[:, None] + 1, 4, axis=1)
+    inputs = {"images": train.images / np.float32(255) - 0.3, "tokens": tokens}
+    names = {
+        "keras_nest": keras_nest,
+        "training": training,
+        **{name: getattr(training, name) for name in ("ContrastiveTrainer", "AdamW")},
+        "model": keras_nest.LiT(image_tower, text_tower, temperature_init=10.0),
+        "strategy": training.create_strategy("auto"),
+        **{"image_tower": image_tower, "text_tower": text_tower},
+        "batches": tf.data.Dataset.from_tensor_slices(inputs).shuffle(2000, seed=0).batch(48, True),
+    }
+    snippet = example(training.ContrastiveTrainer) if place == "docstring" else block("docs/training.md", "Contrastive")
+    exec(textwrap.dedent(snippet), names)
+    assert names["trainer"].history.history["accuracy"][-1] > LEARNED
