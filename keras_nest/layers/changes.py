@@ -82,22 +82,27 @@ def _settings(variable: keras.Variable) -> Change:
     }
 
 
-def changes(layer: keras.layers.Layer, built: Mapping[str, Change]) -> dict[str, Change]:
+def changes(layer: keras.layers.Layer, built: Mapping[str, Change], may_have_more: bool = False) -> dict[str, Change]:
     """What was changed on the layers directly inside since `built`, their `states` of then; by name.
+
+    Args:
+        layer: the outer layer or model.
+        built: see above.
+        may_have_more: more layers than these are no change, and nothing is said of them.
 
     Raises:
         ValueError: a change that no file keeps: a layer was added, taken out or replaced, or an argument set that is
             no attribute.
     """
     now = states(layer)
-    if list(now) != list(built):
+    if [name for name in now if name in built or not may_have_more] != list(built):
         strange = sorted(set(now) ^ set(built)) or list(now)
         raise ValueError(
             f"The layers of {layer.name!r} are not those that it was built with ({', '.join(strange)}), which no file "
             "keeps; make a model of your own around it: keras.Model(model.input, your_layer(model.output))."
         )
     inner = sublayers(layer)
-    found = {name: _difference(inner[name], built[name], state) for name, state in now.items()}
+    found = {name: _difference(inner[name], state, now[name]) for name, state in built.items()}
     return {name: change for name, change in found.items() if change}
 
 
@@ -108,8 +113,13 @@ def _difference(layer: keras.layers.Layer, built: Change, now: Change) -> Change
             "your own that ends or begins there."
         )
     change = {key: now.get(key) for key in (now | built) if now.get(key) != built.get(key) and key != "variables"}
-    for key in change:
-        if key not in (*_SETTERS, "changed_layers") and not hasattr(layer, key):
+    for key in change.keys() - _SETTERS.keys() - {"changed_layers"}:
+        if getattr(getattr(layer, key, None), "__name__", "") == "<lambda>":
+            raise ValueError(
+                f"{key} of the layer {layer.name!r} is a lambda, which no file keeps; make it a function with a name, "
+                "decorated with keras.saving.register_keras_serializable()."
+            )
+        if not hasattr(layer, key):
             raise ValueError(f"{key} of the layer {layer.name!r} was changed, which no file keeps; leave it as it was.")
     variables = {
         name: settings

@@ -71,7 +71,8 @@ class ConfiguredModel(keras.Model):
         _check_config(self)
         _check_arguments(type(self), self.config)
         config = {**_copied(self.config), "name": self.name}
-        changed = changes(self, self._states_as_built)
+        # A subclass may add layers of its own, and makes them again itself.
+        changed = changes(self, self._states_as_built, may_have_more=not _is_ours(type(self)))
         return (
             config | ({} if self.trainable else {"trainable": False}) | ({"changed_layers": changed} if changed else {})
         )
@@ -82,11 +83,10 @@ class ConfiguredModel(keras.Model):
         config = dict(config)
         trainable, changed = config.pop("trainable", True), config.pop("changed_layers", {})
         frozen = config.pop("frozen_layers", ())
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            model = cls(**config)
-            if not trainable:
-                set_trainable(model, False)
-            restore(model, changed)
+        model = cls(**config)
+        if not trainable:
+            set_trainable(model, False)
+        restore(model, changed)
         # How files of the first versions said it.
         for layer in frozen:
             model.get_layer(layer).trainable = False
