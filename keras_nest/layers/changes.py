@@ -122,9 +122,7 @@ def _difference(layer: keras.layers.Layer, built: Change, now: Change) -> Change
         if not hasattr(layer, key):
             raise ValueError(f"{key} of the layer {layer.name!r} was changed, which no file keeps; leave it as it was.")
     variables = {
-        name: settings
-        for name, settings in now["variables"].items()
-        if name in built["variables"] and settings != built["variables"][name]
+        name: settings for name, settings in now["variables"].items() if settings != built["variables"].get(name)
     }
     return {**change, **({"variables": variables} if variables else {})}
 

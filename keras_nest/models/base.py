@@ -77,6 +77,11 @@ class ConfiguredModel(keras.Model):
             config | ({} if self.trainable else {"trainable": False}) | ({"changed_layers": changed} if changed else {})
         )
 
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any) -> None:
+        """As in Keras, which opens the file first: what `get_config` refuses must not cost the one that lies there."""
+        self.get_config()
+        super().save(filepath, overwrite=overwrite, **options)
+
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """Inverse of `get_config`."""
