@@ -10,6 +10,7 @@ from conversion.names import model_tree
 from conversion.npz_file import write_npz
 from conversion.orbax_directory import write_orbax
 from keras_nest.files import atomic_output
+from keras_nest.layers.changes import layers_by_path
 
 
 def write_checkpoint(
@@ -28,7 +29,7 @@ def write_checkpoint(
         Number of tensors written.
 
     Raises:
-        ValueError: unknown suffix or layout.
+        ValueError: unknown suffix or layout, or a quantised model.
         FileExistsError: the path exists and `overwrite` is false.
         ModuleNotFoundError: Orbax without the `flax` extra.
     """
@@ -37,6 +38,7 @@ def write_checkpoint(
     writers = {".npz": write_npz, ".msgpack": write_msgpack, ".flax": write_msgpack}
     if suffix and suffix not in writers:
         raise ValueError(f"{path} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
+    _refuse_quantised(model)
     tree = to_layout(model_tree(model), layout)
     with atomic_output(path, overwrite) as partial:
         if not suffix:
@@ -45,3 +47,12 @@ def write_checkpoint(
             with open(partial, "wb") as file:
                 writers[suffix](tree, file)
     return len(tree)
+
+
+def _refuse_quantised(model: keras.Model) -> None:
+    for path, layer in layers_by_path(model).items():
+        if getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                f"{path} is quantised ({layer.quantization_mode}), and Flax checkpoints hold plain numbers; write the "
+                "model as it was before."
+            )

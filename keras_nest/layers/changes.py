@@ -5,7 +5,7 @@ was changed on the inner layers afterwards is saved beside these: what is frozen
 activation, and every other argument of an inner layer that now has another value.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -125,6 +125,17 @@ def _difference(layer: keras.layers.Layer, built: Change, now: Change) -> Change
         name: settings for name, settings in now["variables"].items() if settings != built["variables"].get(name)
     }
     return {**change, **({"variables": variables} if variables else {})}
+
+
+def without(changed: Mapping[str, Change], omitted: Collection[str], parent: str = "") -> dict[str, Change]:
+    """Changes but for those of layers whose paths are in `omitted`."""
+    kept = {}
+    for name, change in changed.items():
+        path = f"{parent}{name}"
+        if path not in omitted:
+            inside = without(change.get("changed_layers", {}), omitted, f"{path}/")
+            kept[name] = {**change, **({"changed_layers": inside} if "changed_layers" in change else {})}
+    return kept
 
 
 def restore(layer: keras.layers.Layer, changed: Mapping[str, Change]) -> None:

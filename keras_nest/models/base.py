@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from keras_nest.layers.changes import changes, restore, set_trainable, states
+from keras_nest.layers.changes import changes, restore, set_trainable, states, without
 from keras_nest.layers.image_blocks import Size
 
 # Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
@@ -36,6 +36,9 @@ STRETCHED_PREPROCESSING = {
     "stretch": True,
     "interpolation": "bilinear",
 }
+
+# The model in a training's directory.
+_TRAINED = "model.keras"
 
 
 class ConfiguredModel(keras.Model):
@@ -91,7 +94,8 @@ class ConfiguredModel(keras.Model):
         model = cls(**config)
         if not trainable:
             set_trainable(model, False)
-        restore(model, changed)
+        # A head that is left out, for one.
+        restore(model, without(changed, getattr(model, "omitted", ())))
         # How files of the first versions said it.
         for layer in frozen:
             model.get_layer(layer).trainable = False
@@ -205,6 +209,13 @@ class ImageModel(ConfiguredModel):
         """
         head = shapes.get(f"{cls.HEAD[-1]}/kernel")
         return {"num_classes": head[-1] if head else 0}
+
+
+def keras_file(path: str | os.PathLike[str]) -> str | None:
+    """The .keras file that a path means: itself, or the model of a training's directory; None for another path."""
+    path = os.fspath(path)
+    inside = os.path.join(path, _TRAINED)
+    return path if path.endswith(".keras") else inside if os.path.isfile(inside) else None
 
 
 def read_model(path: str | os.PathLike[str]) -> ImageModel:
