@@ -23,8 +23,8 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
 
     Args:
         path: a published directory, a file in it or the name users type ("…/ckpt.39"); a Flax msgpack file; a
-            '/'-keyed .npz; an Orbax directory; a .keras file of this package or a training's directory. Local, or any path that
-            TensorFlow reads.
+            '/'-keyed .npz; an Orbax directory; a .keras file of this package or a training's directory. Local,
+            or any path that TensorFlow reads.
         progress: told how many bytes were read.
 
     Returns:
