@@ -9,12 +9,11 @@ from typing import Any
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from conversion.legacy import LAYOUTS
-from conversion.load import LoadReport, load_model, name_of
+from conversion.load import LoadReport, load_model
 from conversion.names import model_tree
 from conversion.save import write_checkpoint
 from conversion.sources import read_checkpoint
 from conversion.verify import largest_difference
-from keras_nest import registry
 from keras_nest.console import add_trust_argument, console, print_facts
 from keras_nest.files import atomic_output, check_local
 from keras_nest.models import ImageModel, read_model
@@ -31,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="[NAME] CHECKPOINT OUT.keras | MODEL.keras OUT",
-        help="model name (not needed where the checkpoint's file name tells it), checkpoint (published directory, "
-        ".flax, .npz, Orbax directory; local or gs://) and output; with --to-flax the model and an output ending in "
-        ".npz, .msgpack, .flax or, for Orbax, nothing",
+        help="model name (not needed where the checkpoint or its file name tells it), checkpoint (published directory, "
+        ".keras, .flax, .npz, Orbax directory; local or gs://) and output; with --to-flax the model and an output "
+        "ending in .npz, .msgpack, .flax or, for Orbax, nothing",
     )
     parser.add_argument("--to-flax", action="store_true", help="write a Keras model as a Flax checkpoint")
     parser.add_argument(
@@ -69,8 +68,8 @@ def _to_keras(args: argparse.Namespace) -> int:
     *names, checkpoint, output = args.paths
     if not output.endswith((".keras", ".weights.h5")):
         raise ValueError(f"The output {output} must end in .keras or .weights.h5.")
-    name = names[0] if names else name_of(checkpoint)
-    given = _given_fields(name, args)
+    name = names[0] if names else None
+    given = _given_fields(args)
     start = time.perf_counter()
     # Entered first: an output that cannot be written is refused before any work.
     with atomic_output(output, args.overwrite) as partial, _progress() as progress:
@@ -106,16 +105,14 @@ def _to_flax(args: argparse.Namespace) -> int:
     return 0
 
 
-def _given_fields(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Fields from the command line, checked against the architecture."""
-    _, architecture, _ = registry.resolve(name)
+def _given_fields(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields from the command line."""
     given = {}
     for assignment in args.set:
         field, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(f"--set {assignment} must be FIELD=VALUE.")
         given[field] = _literal(value)
-    registry.check_fields(architecture, given)
     options = {"num_classes": args.num_classes, "image_size": args.image_size}
     return given | {field: value for field, value in options.items() if value is not None}
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from conversion.fit import Fitted, fit
 from conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
+from conversion.own import check_name, rebuild
 from conversion.sources import Progress, read_checkpoint, read_image_size
 from keras_nest import registry
 from keras_nest.layers.embeddings import RESIZE_METHODS
 from keras_nest.layers.image_blocks import Size
-from keras_nest.models import ImageModel, read_model
+from keras_nest.models.base import ImageModel, keras_file, read_model
 
 _log = logging.getLogger("keras_nest")
 _SHOWN = 3
@@ -70,7 +71,7 @@ def name_of(weights: str | os.PathLike[str]) -> str:
 
 
 def load_model(
-    name: str,
+    name: str | None,
     weights: str | os.PathLike[str],
     given: dict[str, Any],
     reinit_head: bool = False,
@@ -81,7 +82,7 @@ def load_model(
     """Builds the model that fits a checkpoint, and loads it.
 
     Args:
-        name: a published name.
+        name: a published name; None takes it from the checkpoint, see `create_model`.
         weights: the checkpoint, see `read_checkpoint`.
         given: fields that the user set; the others follow the checkpoint, then the published configuration.
         reinit_head: start with a head of zeros.
@@ -96,20 +97,40 @@ def load_model(
         ValueError: the checkpoint does not fit.
         FileNotFoundError: there is no checkpoint.
     """
-    full_name, architecture, _ = registry.resolve(name)
-    source = read_model(weights, trust) if os.fspath(weights).endswith(".keras") else None
-    tree = model_tree(source) if source else read_checkpoint(weights, progress)
-    source_size = source.image_size if source else read_image_size(weights)
+    if path := keras_file(weights):
+        return _load_own(path, name, given, reinit_head, resize_method, trust)
+    full_name, architecture, _ = registry.resolve(name or name_of(weights))
+    registry.check_fields(architecture, given)
+    tree, source_size = read_checkpoint(weights, progress), read_image_size(weights)
     shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
     inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes, new_head=reinit_head)
-    told = {"num_classes": source.num_classes if source else None, "image_size": source_size}
-    fields = registry.model_fields(architecture)
-    inferred |= {field: value for field, value in told.items() if value is not None and field in fields}
+    if source_size and "image_size" in registry.model_fields(architecture):
+        inferred["image_size"] = source_size
     model = architecture(**registry.merge_fields(full_name, inferred, given))
     try:
         report = load_weights(model, tree, reinit_head, resize_method, source_size)
     except ValueError as error:
         raise ValueError(f"{os.fspath(weights)} does not fit {full_name}: {error}") from None
+    report.log()
+    return model, report
+
+
+def _load_own(
+    path: str, name: str | None, given: dict[str, Any], reinit_head: bool, resize_method: str, trust: bool
+) -> tuple[ImageModel, LoadReport]:
+    """The model of a .keras file of this package, or one like it with other fields; see `load_model`."""
+    source = read_model(path, trust)
+    if name is not None:
+        check_name(source, path, name)
+    registry.check_fields(type(source), given)
+    tree = model_tree(source)
+    if not given and not reinit_head:
+        return source, LoadReport(len(tree), sum(value.size for value in tree.values()))
+    model = rebuild(source, given, reinit_head)
+    try:
+        report = load_weights(model, tree, reinit_head, resize_method, source.image_size)
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit {source.name} with other fields: {error}") from None
     report.log()
     return model, report
 

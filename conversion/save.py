@@ -10,6 +10,7 @@ from conversion.names import model_tree
 from conversion.npz_file import write_npz
 from conversion.orbax_directory import write_orbax
 from keras_nest.files import atomic_output, check_local
+from keras_nest.layers.changes import layers_by_path
 
 
 def write_checkpoint(
@@ -28,7 +29,7 @@ def write_checkpoint(
         Number of tensors written.
 
     Raises:
-        ValueError: unknown suffix or layout, or an address such as gs://….
+        ValueError: unknown suffix or layout, an address such as gs://…, or a quantised model.
         FileExistsError: the path exists and `overwrite` is false.
         ModuleNotFoundError: Orbax without the `flax` extra.
     """
@@ -38,6 +39,7 @@ def write_checkpoint(
     writers = {".npz": write_npz, ".msgpack": write_msgpack, ".flax": write_msgpack}
     if suffix and suffix not in writers:
         raise ValueError(f"{path} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
+    _refuse_quantised(model)
     tree = to_layout(model_tree(model), layout)
     image_size = getattr(model, "image_size", None)  # a text tower has none
     with atomic_output(path, overwrite) as partial:
@@ -47,3 +49,12 @@ def write_checkpoint(
             with open(partial, "wb") as file:
                 writers[suffix](tree, file, image_size)
     return len(tree)
+
+
+def _refuse_quantised(model: keras.Model) -> None:
+    for path, layer in layers_by_path(model).items():
+        if getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                f"{path} is quantised ({layer.quantization_mode}), and Flax checkpoints hold plain numbers; write the "
+                "model as it was before."
+            )

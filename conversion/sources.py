@@ -13,7 +13,7 @@ from conversion.names import Tree, model_tree
 from conversion.npz_file import npz_image_size, read_npz
 from conversion.orbax_directory import MARKERS, orbax_image_size, read_orbax
 from keras_nest.layers.image_blocks import Size
-from keras_nest.models import read_model
+from keras_nest.models.base import keras_file, read_model
 
 # Called with the bytes read so far and the bytes in all.
 Progress = Callable[[int, int], None]
@@ -24,8 +24,8 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
 
     Args:
         path: a published directory, a file in it or the name users type ("…/ckpt.39"); a Flax msgpack file; a
-            '/'-keyed .npz; an Orbax directory; a .keras file of this package. Local, or any path that TensorFlow
-            reads.
+            '/'-keyed .npz; an Orbax directory; a .keras file of this package or a training's directory. Local,
+            or any path that TensorFlow reads.
         progress: told how many bytes were read.
         trust: as `read_model` takes it.
 
@@ -37,7 +37,7 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
         ValueError: damaged, or not a checkpoint.
     """
     try:
-        located = locate(os.fspath(path))
+        located = keras_file(path) or locate(os.fspath(path))
         if tf.io.gfile.isdir(located):
             return read_orbax(located)
         if located.endswith(".keras"):

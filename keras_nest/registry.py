@@ -95,14 +95,16 @@ def create_model(
     """Creates a published model, with new or loaded weights.
 
     Args:
-        name: a name of `list_models`, or an alias such as "nest_base" or "B_16". None takes it from the file name of
-            the checkpoint where that tells it, as those of AugReg do.
+        name: a name of `list_models`, or an alias such as "nest_base" or "B_16". None takes it from the checkpoint: a
+            .keras file knows it, and file names as those of AugReg tell it.
         num_classes: size of the head; 0 outputs the pooled embedding (B, C). None takes the checkpoint's, or without
             weights the published one.
         image_size: side or (height, width) in pixels. None takes the checkpoint's, or the published one. Position
             embeddings of a checkpoint are resized to it, which is logged.
         weights: checkpoint to load: a published directory or a file in it, a Flax msgpack file, a '/'-keyed .npz, an
-            Orbax directory, or a .keras file of this package; local or any path that TensorFlow reads ("gs://…").
+            Orbax directory, a .keras file of this package or the directory of a training; local or any path that
+            TensorFlow reads ("gs://…"). A .keras file tells all fields, and what is frozen or was changed on layers:
+            only what is given here differs.
             Only a .keras file tells its image size; in the others blocks are taken to be square where they can be.
         reinit_head: start with a head of zeros instead of the checkpoint's. A layer that only the checkpoint's head
             needs, ViT's `pre_logits`, is left out too unless `representation_size` asks for it.
@@ -122,22 +124,18 @@ def create_model(
         ValueError: unknown name or field, a value without meaning, or a checkpoint that does not fit.
         FileNotFoundError: the checkpoint does not exist.
     """
-    # Converting is another room; it is entered only when there is something to convert.
-    if name is None:
-        if weights is None:
-            raise ValueError("Neither a name nor weights are given; `list_models()` has the names.")
-        import conversion
-
-        name = conversion.name_of(weights)
-    full_name, architecture, _ = resolve(name)
     given = {**({"features_only": True} if features_only else {}), **overrides}
     given |= {k: v for k, v in (("num_classes", num_classes), ("image_size", image_size)) if v is not None}
-    check_fields(architecture, given)
     if weights is None:
+        if name is None:
+            raise ValueError("Neither a name nor weights are given; `list_models()` has the names.")
+        full_name, architecture, _ = resolve(name)
+        check_fields(architecture, given)
         return architecture(**merge_fields(full_name, {}, given))
+    # Converting is another room; it is entered only when there is something to convert.
     import conversion
 
-    model, _ = conversion.load_model(full_name, weights, given, reinit_head, resize_method, trust=trust)
+    model, _ = conversion.load_model(name, weights, given, reinit_head, resize_method, trust=trust)
     return model
 
 
@@ -177,7 +175,7 @@ def merge_fields(full_name: str, inferred: dict[str, Any], given: dict[str, Any]
     if architecture is NesT and "patch_size" in given and "image_size" not in given:
         merged["image_size"] = None
     if merged.get("in_channels", 3) != 3 and "preprocessing" not in given:
-        merged["preprocessing"] = _spread(merged["preprocessing"], merged["in_channels"])
+        merged["preprocessing"] = spread(merged["preprocessing"], merged["in_channels"])
     return merged
 
 
@@ -188,9 +186,9 @@ def _merge_tower(published: dict[str, Any], given: Any) -> Any:
     return {**published, **given}
 
 
-def _spread(spec: dict[str, Any], channels: int) -> dict[str, Any]:
-    """A specification for RGB images made one for other channels: each gets the average of the three."""
-    return {**spec, **{name: [sum(spec[name]) / 3] * channels for name in ("mean", "std")}}
+def spread(spec: dict[str, Any], channels: int) -> dict[str, Any]:
+    """A specification of preprocessing made one for other channels: each gets the average of those there are."""
+    return {**spec, **{name: [sum(spec[name]) / len(spec[name])] * channels for name in ("mean", "std")}}
 
 
 def check_fields(architecture: type[ImageModel], given: dict[str, Any]) -> None:

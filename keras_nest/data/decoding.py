@@ -55,7 +55,6 @@ def header_size(encoded: tf.Tensor) -> tf.Tensor:
     Returns:
         int32 (2,); zeros of other files.
     """
-
     # Zeros behind it, so that a file that ends early has a size of 0.
     head = tf.strings.substr(tf.strings.join([tf.strings.substr(encoded, 0, _HEAD), bytes(_HEAD)]), 0, _HEAD)
 

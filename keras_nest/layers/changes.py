@@ -5,7 +5,7 @@ was changed on the inner layers afterwards is saved beside these: what is frozen
 activation, and every other argument of an inner layer that now has another value.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -82,22 +82,27 @@ def _settings(variable: keras.Variable) -> Change:
     }
 
 
-def changes(layer: keras.layers.Layer, built: Mapping[str, Change]) -> dict[str, Change]:
+def changes(layer: keras.layers.Layer, built: Mapping[str, Change], may_have_more: bool = False) -> dict[str, Change]:
     """What was changed on the layers directly inside since `built`, their `states` of then; by name.
+
+    Args:
+        layer: the outer layer or model.
+        built: see above.
+        may_have_more: more layers than these are no change, and nothing is said of them.
 
     Raises:
         ValueError: a change that no file keeps: a layer was added, taken out or replaced, or an argument set that is
             no attribute.
     """
     now = states(layer)
-    if list(now) != list(built):
+    if [name for name in now if name in built or not may_have_more] != list(built):
         strange = sorted(set(now) ^ set(built)) or list(now)
         raise ValueError(
             f"The layers of {layer.name!r} are not those that it was built with ({', '.join(strange)}), which no file "
             "keeps; make a model of your own around it: keras.Model(model.input, your_layer(model.output))."
         )
     inner = sublayers(layer)
-    found = {name: _difference(inner[name], built[name], state) for name, state in now.items()}
+    found = {name: _difference(inner[name], state, now[name]) for name, state in built.items()}
     return {name: change for name, change in found.items() if change}
 
 
@@ -108,15 +113,29 @@ def _difference(layer: keras.layers.Layer, built: Change, now: Change) -> Change
             "your own that ends or begins there."
         )
     change = {key: now.get(key) for key in (now | built) if now.get(key) != built.get(key) and key != "variables"}
-    for key in change:
-        if key not in (*_SETTERS, "changed_layers") and not hasattr(layer, key):
+    for key in change.keys() - _SETTERS.keys() - {"changed_layers"}:
+        if getattr(getattr(layer, key, None), "__name__", "") == "<lambda>":
+            raise ValueError(
+                f"{key} of the layer {layer.name!r} is a lambda, which no file keeps; make it a function with a name, "
+                "decorated with keras.saving.register_keras_serializable()."
+            )
+        if not hasattr(layer, key):
             raise ValueError(f"{key} of the layer {layer.name!r} was changed, which no file keeps; leave it as it was.")
     variables = {
-        name: settings
-        for name, settings in now["variables"].items()
-        if name in built["variables"] and settings != built["variables"][name]
+        name: settings for name, settings in now["variables"].items() if settings != built["variables"].get(name)
     }
     return {**change, **({"variables": variables} if variables else {})}
+
+
+def without(changed: Mapping[str, Change], omitted: Collection[str], parent: str = "") -> dict[str, Change]:
+    """Changes but for those of layers whose paths are in `omitted`."""
+    kept = {}
+    for name, change in changed.items():
+        path = f"{parent}{name}"
+        if path not in omitted:
+            inside = without(change.get("changed_layers", {}), omitted, f"{path}/")
+            kept[name] = {**change, **({"changed_layers": inside} if "changed_layers" in change else {})}
+    return kept
 
 
 def restore(layer: keras.layers.Layer, changed: Mapping[str, Change]) -> None:

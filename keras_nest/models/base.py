@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from keras_nest.layers.changes import changes, restore, set_trainable, states
+from keras_nest.layers.changes import changes, restore, set_trainable, states, without
 from keras_nest.layers.image_blocks import Size
 from keras_nest.models.first_batch import watched
 from keras_nest.models.inputs import check_images, warn_of_range
@@ -45,6 +45,8 @@ STRETCHED_PREPROCESSING = {
 ACTIVATIONS = ("softmax", "sigmoid")
 # What a model with a head or without puts out: the first of these endpoints that it has.
 _OUTPUTS = ("probabilities", "logits", "pre_logits")
+# The model in a training's directory.
+_TRAINED = "model.keras"
 
 
 class ConfiguredModel(keras.Model):
@@ -122,10 +124,16 @@ class ConfiguredModel(keras.Model):
         _check_config(self)
         _check_arguments(type(self), self.config)
         config = {**_copied(self.config), "name": self.name}
-        changed = changes(self, self._states_as_built)
+        # A subclass may add layers of its own, and makes them again itself.
+        changed = changes(self, self._states_as_built, may_have_more=not _is_ours(type(self)))
         return (
             config | ({} if self.trainable else {"trainable": False}) | ({"changed_layers": changed} if changed else {})
         )
+
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any) -> None:
+        """As in Keras, which opens the file first: what `get_config` refuses must not cost the one that lies there."""
+        self.get_config()
+        super().save(filepath, overwrite=overwrite, **options)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
@@ -133,11 +141,11 @@ class ConfiguredModel(keras.Model):
         config = dict(config)
         trainable, changed = config.pop("trainable", True), config.pop("changed_layers", {})
         frozen = config.pop("frozen_layers", ())
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            model = cls(**config)
-            if not trainable:
-                set_trainable(model, False)
-            restore(model, changed)
+        model = cls(**config)
+        if not trainable:
+            set_trainable(model, False)
+        # A head that is left out, for one.
+        restore(model, without(changed, getattr(model, "omitted", ())))
         # How files of the first versions said it.
         for layer in frozen:
             model.get_layer(layer).trainable = False
@@ -321,6 +329,13 @@ class ImageModel(ConfiguredModel):
         """
         head = shapes.get(f"{cls.HEAD[-1]}/kernel")
         return {"num_classes": head[-1] if head else 0}
+
+
+def keras_file(path: str | os.PathLike[str]) -> str | None:
+    """The .keras file that a path means: itself, or the model of a training's directory; None for another path."""
+    path = os.fspath(path)
+    inside = os.path.join(path, _TRAINED)
+    return path if path.endswith(".keras") else inside if os.path.isfile(inside) else None
 
 
 def read_model(path: str | os.PathLike[str], trust: bool = False) -> ImageModel:

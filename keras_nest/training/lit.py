@@ -81,8 +81,7 @@ def image_tower(config: ConfigDict) -> ImageModel | None:
         return None
     path = config.image_tower
     model = read_model(os.path.join(path, MODEL) if os.path.isdir(path) else path)
-    fields = {**model.config, "num_classes": 0, "name": "img"}
-    tower = type(model)(**fields)
+    tower = type(model).from_config({**model.get_config(), "num_classes": 0, "name": "img"})
     for layer in tower.layers:
         layer.set_weights(model.get_layer(layer.name).get_weights())
     return tower

@@ -10,7 +10,7 @@ from keras_nest.data import DatasetInfo, Recipe
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.changes import layers_by_path
 from keras_nest.layers.image_blocks import Size
-from keras_nest.models.base import ImageModel
+from keras_nest.models.base import ImageModel, keras_file, read_model
 from keras_nest.registry import augreg_checkpoint, create_model
 from keras_nest.training.config import is_of_vit
 
@@ -34,6 +34,17 @@ def model_of(config: ConfigDict, info: DatasetInfo, size: Size, recipe: Recipe) 
     model = create_model(config.model_name, **{**known, **config.model.to_dict()})
     freeze(model, config.freeze)
     return model
+
+
+def start_of(config: ConfigDict) -> str | ImageModel:
+    """What tells the preprocessing and the usual size: the .keras file that training starts from, or the model's name.
+
+    Raises:
+        ValueError: the file holds no model of this package.
+        FileNotFoundError: there is no such file.
+    """
+    path = keras_file(config.init_checkpoint)
+    return read_model(path) if path else config.model_name
 
 
 def checkpoint_of(config: ConfigDict) -> str | None:

@@ -20,7 +20,7 @@ from keras_nest.training.contrastive import ContrastiveTrainer
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.lit import captions_of, image_tower, lit_of, with_class_texts
-from keras_nest.training.models import model_of
+from keras_nest.training.models import model_of, start_of
 from keras_nest.training.objectives import LOSSES, accuracy
 from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.plan import Plan, plan_of
@@ -75,7 +75,7 @@ def prepare(
         run_directory.check_progress(directory, plan.total_steps, plan.saves_at)
     captions = captions_of(fields, source)
     source = with_class_texts(fields, source)
-    published, usual_size = preprocessing_spec(image_tower(fields) or fields.model_name)
+    published, usual_size = preprocessing_spec(image_tower(fields) or start_of(fields))
     size = _image_size(fields, usual_size)
     recipe = data.recipe_of(fields.to_dict(), source.info, size, published)
     train = functools.partial(_batches(fields, captions), source, recipe, size, plan.batch_size, fields.seed)

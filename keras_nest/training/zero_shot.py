@@ -67,6 +67,7 @@ class ZeroShotEvaluator(Evaluator):
         return encode
 
 
+@keras.saving.register_keras_serializable(package="keras_nest")
 class Similarities(Layer):
     """Logits of classes that are embedded: zimg (B, C) and t (1,) -> t * zimg · z, (B, K).
 
@@ -92,3 +93,6 @@ class Similarities(Layer):
 
     def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
         return input_shape[0][0], self.num_classes
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_classes": self.num_classes}

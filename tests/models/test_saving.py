@@ -1,0 +1,327 @@
+"""What a file, a copy and a clone keep of models that were changed after they were made."""
+
+import copy
+import importlib
+import inspect
+import pickle
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+
+import keras_nest
+from keras_nest.layers.attention import BlockAttention
+from keras_nest.layers.base import Layer
+from keras_nest.layers.changes import layers_by_path
+from keras_nest.layers.encoder import PreNormBlock
+from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.training.zero_shot import Similarities
+from tests import families
+from tests.families import inputs_of, outputs_of
+
+
+def dense_layers(model):
+    """Layers with matrices of stock Keras, inner ones too."""
+    return [layer for layer in layers_by_path(model).values() if type(layer) is keras.layers.Dense]
+
+
+def flags(model):
+    """What is trained, and what regularised, variable by variable."""
+    return [(v.name, v.trainable, v.regularizer is not None) for v in model.variables]
+
+
+def through_file(model, path):
+    """The model as a .keras file has it."""
+    model.save(path)
+    return keras.saving.load_model(path)
+
+
+def assert_same(again, model):
+    """Same class, outputs, and flags of variables."""
+    inputs = inputs_of(model)
+    assert type(again) is type(model)
+    for ours, theirs in zip(outputs_of(again, inputs), outputs_of(model, inputs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert flags(again) == flags(model)
+
+
+def own_head(model):
+    """The user's model: one more layer on what comes out first."""
+    output = keras.tree.flatten(model.output)[0]
+    layer = keras.layers.Dense(2) if len(output.shape) > 1 else keras.layers.Rescaling(2.0)
+    return keras.Model(model.input, layer(output))
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+class TestEveryFamily:
+    def test_changes_of_inner_layers_are_kept(self, tmp_path, family):
+        model = families.FAMILIES[family]()
+        inside = layers_by_path(model)
+        deepest = max(inside, key=lambda path: path.count("/"))
+        dense = dense_layers(model)
+        dense[0].activation = keras.activations.silu
+        dense[0].kernel.regularizer = dense[0].kernel_regularizer = keras.regularizers.L2(0.1)
+        dense[-1].enable_lora(2)
+        inside[deepest.rpartition("/")[0] or deepest].trainable = False
+        again = through_file(model, tmp_path / "model.keras")
+        assert_same(again, model)
+        assert again.get_config() == model.get_config()
+        made = type(model).from_config(model.get_config())
+        made.set_weights(model.get_weights())
+        assert_same(made, model)
+        # In a model of the user's, whose layers are these layers.
+        mine = own_head(model)
+        loaded = through_file(mine, tmp_path / "mine.keras")
+        assert_same(loaded, mine)
+        clone = keras.models.clone_model(mine)
+        assert [v.trainable for v in clone.variables] == [v.trainable for v in mine.variables]
+
+    def test_layers_by_path_finds_what_keras_finds(self, family):
+        model = families.FAMILIES[family]()
+        found = layers_by_path(model)
+        assert {id(layer) for layer in found.values()} == {id(x) for x in model._flatten_layers(include_self=False)}
+        if family != "LiT":  # whose towers have paths of their own
+            assert all(layer.path in (None, path) for path, layer in found.items())
+
+
+def freeze_block(model):
+    model.get_layer("Transformer").blocks[0].trainable = False
+
+
+def freeze_all_but_one(model):
+    model.trainable = False
+    model.get_layer("Transformer").blocks[1].mlp.trainable = True
+
+
+def freeze_biases(model):
+    for variable in model.trainable_variables:
+        variable.trainable = "bias" not in variable.name
+
+
+def all_in_a_frozen_parent(model):
+    freeze_all_but_one(model)
+    model.get_layer("Transformer").blocks[1].mlp.dense[0].bias.trainable = False
+
+
+def change_rates(model):
+    for layer in layers_by_path(model).values():
+        if hasattr(layer, "rate"):
+            layer.rate, layer.seed = 0.5, 3
+
+
+def change_epsilon(model):
+    model.get_layer("Transformer").encoder_norm.epsilon = 0.5
+
+
+def change_policy(model):
+    model.get_layer("head").dtype_policy = "mixed_bfloat16"
+
+
+def make_constraint(model):
+    layer = model.get_layer("Transformer").blocks[0].mlp.dense[1]
+    layer.kernel.constraint = layer.kernel_constraint = keras.constraints.MaxNorm(0.1)
+
+
+def softmax(model):
+    model.get_layer("head").activation = keras.activations.softmax
+
+
+def lora_on_all(model):
+    for layer in dense_layers(model):
+        layer.enable_lora(2, lora_alpha=3)
+
+
+KINDS = [freeze_block, freeze_all_but_one, freeze_biases, all_in_a_frozen_parent]
+KINDS += [change_rates, change_epsilon, change_policy, make_constraint, softmax, lora_on_all]
+QUANTISED = ["int8", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("int4", "float8"))]
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+class TestEveryKindOfChange:
+    @pytest.mark.parametrize("change", [*KINDS, *QUANTISED], ids=lambda kind: getattr(kind, "__name__", kind))
+    def test_is_kept(self, tmp_path, change):
+        model = families.vit()
+        before = model.get_config()
+        change(model) if callable(change) else model.quantize(change)
+        assert model.get_config() != before
+        again = through_file(model, tmp_path / "model.keras")
+        assert_same(again, model)
+        assert again.trainable == model.trainable
+        assert again.get_config() == model.get_config()
+        assert_same(pickle.loads(pickle.dumps(model)), model)
+        assert_same(copy.deepcopy(model), model)
+        from_json = keras.models.model_from_json(model.to_json())
+        assert [v.trainable for v in from_json.variables] == [v.trainable for v in model.variables]
+
+    def test_frozen_batch_normalisation_keeps_its_statistics(self, tmp_path):
+        model = families.nest(norm_type="BN")
+        model.get_layer("EncoderNDBlock_0").trainable = False
+        again = through_file(model, tmp_path / "model.keras")
+        again.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        again.fit(inputs_of(model), np.array([0, 1]), verbose=0)
+        for block, moves in (("EncoderNDBlock_0", False), ("EncoderNDBlock_1", True)):
+            old, new = (m.get_layer(block).norms[0].moving_mean.numpy() for m in (model, again))
+            assert np.array_equal(old, new) is not moves
+
+    def test_a_quantised_model_is_quantised_before_its_first_call(self):
+        model = families.nest()
+        model.quantize("int8")
+        assert str(model.get_layer("Dense_0").kernel.dtype) == "int8"
+
+    def test_training_with_lora_goes_on_with_the_state_of_the_optimiser(self, tmp_path):
+        model = families.vit()
+        lora_on_all(model)
+        freeze_block(model)
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(inputs_of(model, 4), np.arange(4) % 3, epochs=2, verbose=0)
+        again = through_file(model, tmp_path / "model.keras")
+        assert_same(again, model)
+        assert int(again.optimizer.iterations) == 2
+        for ours, theirs in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+    def test_a_regulariser_acts_after_loading_as_it_does_in_keras(self, tmp_path):
+        model = families.vit()
+        model.get_layer("head").kernel_regularizer = keras.regularizers.L2(0.1)
+        [loss] = through_file(model, tmp_path / "model.keras").losses
+        np.testing.assert_allclose(loss, 0.1 * np.sum(np.square(model.get_layer("head").kernel)), rtol=1e-6)
+
+    def test_files_of_the_first_versions_are_read(self):
+        config = {**families.vit().get_config(), "frozen_layers": ["embedding"]}
+        assert not keras_nest.VisionTransformer.from_config(config).get_layer("embedding").trainable
+
+
+def add_a_layer(model):
+    model.extra = keras.layers.Dense(3)
+
+
+def replace_a_layer(model):
+    model.get_layer("Transformer").blocks[0].mlp.dense[0] = keras.layers.Dense(8, name="Dense_0", activation="relu")
+
+
+def replace_by_another_kind(model):
+    model.get_layer("Transformer").blocks[0].mlp.dense[0] = keras.layers.EinsumDense("abc,cd->abd", 8, name="Dense_0")
+
+
+def take_a_block_out(model):
+    model.get_layer("Transformer").blocks.pop()
+
+
+def turn_the_blocks_round(model):
+    model.get_layer("Transformer").blocks.reverse()
+
+
+def set_a_lambda(model):
+    model.get_layer("head").activation = lambda x: 2 * x
+
+
+def set_the_configuration(model):
+    model.config["dropout_rate"] = 0.5
+
+
+class TestWhatNoFileKeeps:
+    @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (add_a_layer, "vit.*extra|dense.*no file keeps"),
+            (replace_by_another_kind, "Dense_0' was replaced by a EinsumDense"),
+            (take_a_block_out, "encoderblock_1"),
+            (turn_the_blocks_round, "encoderblock_"),
+            (set_a_lambda, "activation of the layer 'head' is a lambda"),
+            (set_the_configuration, "dropout_rate.*was set to 0.5"),
+        ],
+        ids=lambda each: getattr(each, "__name__", ""),
+    )
+    def test_is_refused_before_anything_is_written(self, tmp_path, change, words):
+        model = families.vit()
+        change(model)
+        with pytest.raises(ValueError, match=words):
+            model.save(tmp_path / "model.keras")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_arguments_of_a_subclass(self, tmp_path):
+        class Mine(keras_nest.NesT):
+            def __init__(self, colour="red", **fields):
+                super().__init__(**fields)
+                self.colour = colour
+
+        fields = families.nest().get_config()
+        with pytest.raises(ValueError, match="Mine takes colour, which its get_config does not return"):
+            Mine("blue", **fields).save(tmp_path / "model.keras")
+
+
+@keras.saving.register_keras_serializable("test_saving")
+class Coloured(keras_nest.NesT):
+    """A user's class, with an argument and a layer of its own."""
+
+    def __init__(self, colour="red", **fields):
+        super().__init__(**fields)
+        self.colour, self.more = colour, keras.layers.Dense(2, name="more")
+
+    def get_config(self):
+        return {**super().get_config(), "colour": self.colour}
+
+
+class TestModels:
+    def test_a_subclass_of_the_user_is_kept(self, tmp_path):
+        model = Coloured("blue", **families.nest().get_config())
+        model.get_layer("EncoderNDBlock_0").mlp.trainable = False
+        again = through_file(model, tmp_path / "model.keras")
+        assert again.colour == "blue"
+        assert_same(again, model)
+
+    def test_preprocessing_is_a_copy_that_may_be_changed(self, tmp_path):
+        model = families.nest()
+        model.config["preprocessing"]["mean"][0] = 0.0
+        assert through_file(model, tmp_path / "model.keras").config["preprocessing"]["mean"][0] == 0.0
+        assert families.nest().config["preprocessing"]["mean"][0] == 0.485
+
+    def test_a_wrapped_model_keeps_what_is_frozen_inside(self, tmp_path):
+        base = families.vit()
+        freeze_block(base)
+        model = keras.Sequential([keras.Input(base.input_shape[1:]), base, keras.layers.Dense(2)])
+        for again in (through_file(model, tmp_path / "model.keras"), keras.models.clone_model(model)):
+            assert flags(again) == flags(model)
+            assert type(again.layers[0]) is keras_nest.VisionTransformer
+
+    def test_a_checkpoint_in_fit_is_written(self, tmp_path):
+        model = own_head(families.vit(num_classes=0))
+        model.compile("adam", "mse")
+        path = tmp_path / "model.keras"
+        model.fit(inputs_of(model), np.zeros((2, 2)), verbose=0, callbacks=[keras.callbacks.ModelCheckpoint(str(path))])
+        assert_same(keras.saving.load_model(path), model)
+
+    @pytest.mark.parametrize("family", ["NesT", "ViT", "hybrid", "Mixer"])
+    def test_a_named_intermediate_is_saved(self, tmp_path, family):
+        model = families.FAMILIES[family]()
+        part = keras.Model(model.input, model.endpoints["level_1"])
+        assert_same(through_file(part, tmp_path / "model.keras"), part)
+
+
+def classes_of_layers():
+    """Every layer class of the packages."""
+    for package in ("keras_nest", "export", "conversion"):
+        for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if not info.name.endswith("__main__"):
+                module = importlib.import_module(info.name)
+                classes = [value for value in vars(module).values() if inspect.isclass(value)]
+                yield from (value for value in classes if issubclass(value, keras.layers.Layer))
+
+
+def test_every_layer_has_a_whole_configuration():
+    """Nobody has to remember it for a new one: a layer that no family has is named here."""
+    inside = [layer for make in families.FAMILIES.values() for layer in layers_by_path(make()).values()]
+    inside += [Similarities(3), EvalPreprocessing((8, 8), (0.5,) * 3, (0.5,) * 3)]
+    ours = {
+        each for each in classes_of_layers() if not issubclass(each, keras.Model) and each.__module__[:5] != "keras."
+    }
+    ours -= {Layer, BlockAttention, PreNormBlock}  # without a `call` that could run
+    ours -= {keras_nest.HubLayer}  # tests/test_hub.py
+    assert ours - {type(layer) for layer in inside} == set()
+    for layer in {type(layer): layer for layer in inside if type(layer) in ours}.values():
+        config = layer.get_config()
+        arguments = inspect.signature(type(layer)).parameters.values()
+        assert {each.name for each in arguments if each.kind is each.POSITIONAL_OR_KEYWORD} <= {*config}
+        assert type(layer).from_config(config).get_config() == config
