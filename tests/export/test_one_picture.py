@@ -10,6 +10,7 @@ import keras_nest
 from export.tflite import to_tflite
 from keras_nest.data import Recipe, load
 from keras_nest.predict import open_predictor, read_image
+from keras_nest.tflite import TFLiteModel
 from tests.data.photographs import encoded, small
 from tests.export import toys
 
@@ -57,6 +58,24 @@ def model(small_nest):
     return small_nest(image_size=(16, 24), num_classes=4)
 
 
+def write(model, folder):
+    """Every kind of file, by the name that it gets."""
+    model.save(folder / "model.keras")
+    export.to_saved_model(model, folder / "saved_model")
+    to_tflite(model, folder, ["float32"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(model, tmp_path_factory):
+    return write(model, tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(params=["model.keras", "saved_model", "float32.tflite"])
+def predictor(files, request):
+    return open_predictor(files / request.param)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
@@ -80,23 +99,13 @@ def test_the_pictures_differ(expected):
     np.testing.assert_array_equal(expected["png_0.png"], expected["png_1.png"])
 
 
-@pytest.mark.parametrize("kind", ["keras", "saved_model", "tflite"])
-def test_predict(model, folder, expected, kind, tmp_path):
-    if kind == "keras":
-        model.save(tmp_path / "model.keras")
-        path = tmp_path / "model.keras"
-    elif kind == "saved_model":
-        path = export.to_saved_model(model, tmp_path / "saved")
-    else:
-        to_tflite(model, tmp_path, ["float32"])
-        path = tmp_path / "float32.tflite"
-    predictor = open_predictor(path)
+def test_predict(predictor, folder, expected):
     images = [read_image(folder / "test/a" / name) for name in expected]
     np.testing.assert_allclose(predictor.probabilities(images), [*expected.values()], atol=2e-6)
 
 
-def test_files_sent_to_a_server(model, expected, tmp_path):
-    serve = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved"))).signatures["serving_bytes"]
+def test_files_sent_to_a_server(files, expected):
+    serve = tf.saved_model.load(str(files / "saved_model")).signatures["serving_bytes"]
     found = serve(image_bytes=tf.constant([*SERVED.values()]))["probabilities"]
     np.testing.assert_allclose(found, [expected[name] for name in SERVED], atol=2e-6)
     for name in READ.keys() - SERVED.keys():
@@ -118,17 +127,7 @@ ALIKE = {
 }
 
 
-@pytest.mark.parametrize("kind", ["keras", "saved_model", "tflite"])
-def test_arrays_of_every_kind(model, kind, tmp_path):
-    if kind == "keras":
-        model.save(tmp_path / "model.keras")
-        path = tmp_path / "model.keras"
-    elif kind == "saved_model":
-        path = export.to_saved_model(model, tmp_path / "saved")
-    else:
-        to_tflite(model, tmp_path, ["float32"])
-        path = tmp_path / "float32.tflite"
-    predictor = open_predictor(path)
+def test_arrays_of_every_kind(model, predictor):
     expected = np.asarray(tf.nn.softmax(model(keras_nest.preprocessor(model)([PIXELS]))))
     for image in ALIKE.values():
         np.testing.assert_allclose(predictor.probabilities([image]), expected, atol=2e-6)
@@ -145,23 +144,21 @@ def test_arrays_of_every_kind(model, kind, tmp_path):
             predictor.probabilities(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 4])
 def test_models_of_other_channels(small_nest, channels, tmp_path):
     spec = {"mean": [0.4] * channels, "std": [0.3] * channels, "crop_ratio": 0.875, "interpolation": "bilinear"}
     model = small_nest(in_channels=channels, preprocessing=spec)
-    model.save(tmp_path / "model.keras")
-    export.to_saved_model(model, tmp_path / "saved")
-    to_tflite(model, tmp_path, ["float32"])
+    write(model, tmp_path)
     images = {1: [GREY, GREY[..., None], PHOTO.convert("L")], 4: [np.asarray(TRANSPARENT), TRANSPARENT]}[channels]
     expected = np.asarray(tf.nn.softmax(model(keras_nest.preprocessor(model)(images))))
     np.testing.assert_allclose(expected, np.repeat(expected[:1], len(images), 0), atol=1e-6)
-    for kind in ("model.keras", "float32.tflite"):
+    for kind in ("model.keras", "float32.tflite", *(["saved_model"] if channels == 1 else [])):
         np.testing.assert_allclose(open_predictor(tmp_path / kind).probabilities(images), expected, atol=2e-6)
 
 
-def test_tflite_in_python(model, tmp_path):
-    to_tflite(model, tmp_path, ["float32"])
-    run, images = keras_nest.tflite.TFLiteModel(tmp_path / "float32.tflite"), toys.pixels(2, (16, 24))
+def test_tflite_in_python(files):
+    run, images = TFLiteModel(files / "float32.tflite"), toys.pixels(2, (16, 24))
     levels = np.round(255 * images).astype(np.uint8)
     expected = run(levels / np.float32(255))["logits"]
     for alike in (levels, np.float32(levels), levels.astype(np.int32)):
@@ -169,3 +166,9 @@ def test_tflite_in_python(model, tmp_path):
     for wrong, words in ((2 * images - 1, "normalised"), (images * np.nan, "nan"), (images[:0], "no pixels")):
         with pytest.raises(ValueError, match=words):
             run(wrong)
+
+
+def test_a_saved_model_that_does_not_say_how_images_of_its_channels_are_prepared(small_nest, tmp_path):
+    model = small_nest(in_channels=4, preprocessing=None)
+    with pytest.raises(ValueError, match=r"takes images of 4 channels and does not say how; predict needs its \.keras"):
+        open_predictor(export.to_saved_model(model, tmp_path / "saved"))
