@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from export.module import image_shape
 from keras_nest.data.decoding import decode_upright, header_size
 from keras_nest.data.exif import orientation_in_graph
 from keras_nest.data.image_files import MAX_PIXELS
@@ -26,12 +27,12 @@ def unit_preprocessing(model: keras.Model) -> EvalPreprocessing:
         ValueError: the model carries no preprocessing.
     """
     spec, image_size = preprocessing_spec(model)
-    channels = len(spec["mean"])
+    channels = image_shape(model)[-1]
     return EvalPreprocessing(image_size=image_size, **{**spec, "mean": [0.0] * channels, "std": [1.0] * channels})
 
 
 def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function that makes a model's input of files: strings (B,) -> float32 (B, H, W, 3) in [0, 1].
+    """A function that makes a model's input of files: strings (B,) -> float32 (B, H, W, channels) in [0, 1].
 
     The strings are JPEG or PNG files of any size; they are decoded as `keras_nest.data` does (grey images are repeated
     over the channels, CMYK is converted, transparency is dropped, of 16 bits the upper 8 are taken) and then prepared
@@ -41,7 +42,7 @@ def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     header is read before anything is decoded.
     """
     preprocess = unit_preprocessing(model)
-    pixels_of_one = tf.TensorSpec((*preprocess.image_size, 3), tf.float32)
+    pixels_of_one = tf.TensorSpec(image_shape(model), tf.float32)
 
     def decode(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         number, encoded = numbered

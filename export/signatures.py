@@ -34,8 +34,8 @@ def create_signatures(
     * serving_default, of a classifier: `logits` and `probabilities`, float32 (B, K); `classes` int32 and `scores`
       float32, both (B, k), the k = min(5, K) most probable, best first. Without a head: `embedding`, float32 (B, C); of
       a model with `features_only`: its maps; of other models than this package's: `logits`.
-    * serving_bytes, of models for RGB images that carry their preprocessing: the same, and `labels`, strings (B, k),
-      where the class names are known.
+    * serving_bytes, of models for RGB or grey images that carry their preprocessing: the same, and `labels`, strings
+      (B, k), where the class names are known.
     * embed, of models that have one: `embedding`, what the head sees.
     * features: the maps of `features_only`, and `features`, the last one, normalised; float32 (B, h, w, C).
 
@@ -65,11 +65,11 @@ def create_signatures(
 def image_inputs(model: keras.Model) -> dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], tf.Tensor]]]:
     """The inputs through which images come, by name, each with what makes pixels in [0, 1] of it.
 
-    They are `images`, and of models for RGB images that carry their preprocessing `image_bytes`.
+    They are `images`, and of models for RGB or grey images that carry their preprocessing `image_bytes`.
     """
     shape = image_shape(model)
     inputs = {"images": (tf.TensorSpec((None, *shape), name="images"), lambda images: images)}
-    if config_of(model).get("preprocessing") and shape[-1] == 3:
+    if config_of(model).get("preprocessing") and shape[-1] in (1, 3):
         inputs["image_bytes"] = tf.TensorSpec((None,), tf.string, name="image_bytes"), image_decoder(model)
     return inputs
 

@@ -88,6 +88,7 @@ class HubLayer(keras.layers.Layer):
         if self.trainable:
             for loss in getattr(module, "regularization_losses", ()):
                 self.add_loss(loss())
+        _check_dtypes(module, inputs)
         return module(inputs, training=trains) if _takes_training(module) else module(inputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -157,6 +158,27 @@ def _versions(handle: str) -> str:
     """A hint, where the directory holds numbered versions."""
     found = sorted(pathlib.Path(handle).glob(f"*/{_GRAPH}")) if os.path.isdir(handle) else []
     return f" {found[-1].parent} does." if found else ""
+
+
+def _check_dtypes(module: Any, inputs: Any) -> None:
+    """Refuses dtypes that the module does not take, such as images in uint8; TensorFlow would list its functions.
+
+    Raises:
+        ValueError: says both.
+    """
+    functions = getattr(module.__call__, "concrete_functions", ())
+    taken = {_dtypes(function.structured_input_signature[0][:1]) for function in functions}
+    given = _dtypes([inputs])
+    if taken and given not in taken:
+        wanted = " or ".join(sorted(" and ".join(dtypes) for dtypes in taken))
+        raise ValueError(
+            f"Inputs have dtype {' and '.join(given)}; the SavedModel takes {wanted}; levels of "
+            "images are divided by 255 to lie in [0, 1]."
+        )
+
+
+def _dtypes(inputs: Any) -> tuple[str, ...]:
+    return tuple(tf.as_dtype(x.dtype).name for x in tf.nest.flatten(inputs) if hasattr(x, "dtype"))
 
 
 def _takes_training(module: Any) -> bool:

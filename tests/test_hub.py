@@ -257,6 +257,18 @@ def test_what_is_no_module(tmp_path, directory):
         HubLayer(tmp_path / "uncallable")
 
 
+def test_another_dtype_is_told(tmp_path):
+    module = tf.train.Checkpoint()
+    module.__call__ = tf.function(lambda x: tf.reduce_mean(x, (1, 2)), input_signature=[tf.TensorSpec((None, 4, 4, 3))])
+    tf.saved_model.save(module, tmp_path)
+    layer = keras_nest.HubLayer(tmp_path)
+    assert layer(tf.ones((1, 4, 4, 3))).shape == (1, 3)
+    for images in (np.ones((1, 4, 4, 3), np.uint8), keras.Input((4, 4, 3), dtype="uint8")):
+        with pytest.raises(ValueError, match="Inputs have dtype uint8; the SavedModel takes float32") as error:
+            layer(images)
+        assert "uint8; the SavedModel takes float32; levels of images are divided by 255" in str(error.value)
+
+
 class Bomb(tf.saved_model.experimental.TrackableResource):
     """Writes a file when the SavedModel that holds it is loaded."""
 

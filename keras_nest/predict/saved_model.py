@@ -62,6 +62,10 @@ def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
             "and give logits (B, K)."
         )
     (name,), (_, height, width, channels) = inputs, images[0]
+    if channels not in (1, 3):
+        raise ValueError(
+            f"{path} takes images of {channels} channels and does not say how; predict needs its .keras file."
+        )
     prepare = stretched((height, width), channels)
 
     def compute(images: Images) -> np.ndarray:

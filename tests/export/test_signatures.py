@@ -130,9 +130,14 @@ def test_another_model_than_ours_gives_its_output():
 
 
 @pytest.fixture(scope="module")
-def loaded(published):
+def module(published):
+    return tf.saved_model.load(str(published("nest")[1]))
+
+
+@pytest.fixture(scope="module")
+def loaded(module):
     """The signatures as they come from a file, where TensorFlow leaves shapes to the graph."""
-    return tf.saved_model.load(str(published("nest")[1])).signatures
+    return module.signatures
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "embed", "features"])
@@ -164,3 +169,34 @@ def test_a_model_that_puts_out_probabilities_has_the_same_signatures(activation,
     assert answer.keys() == expected.keys()
     for name, values in expected.items():
         toys.assert_close(answer[name], values)
+
+
+UNIT = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
+
+
+@pytest.mark.parametrize("door", ["inference", "training", "serving_default", "embed", "features"])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (255 * UNIT, r"\[Images have values from\] \[0\..*\] \[to\] \[25.*\] \[; they must lie in \[0, 1\]"),
+        (2 * UNIT - 1, "not be normalised yet"),
+        (UNIT * np.nan, r"they must lie in \[0, 1\]"),
+        (UNIT[:0], "The batch is empty; it must hold an image at least"),
+    ],
+    ids=["levels", "normalised", "NaN", "empty"],
+)
+def test_values_that_are_not_in_the_range_are_refused(door, images, message, module):
+    def call(images):
+        if door in ("inference", "training"):
+            return module(images, training=door == "training")
+        return module.signatures[door](images)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        call(tf.constant(images))
+    call(tf.constant(1.2 * UNIT - 0.1))  # what a resize oversteps
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_checks_change_no_number(jit_compile, module, published):
+    compute = tf.function(module.__call__, jit_compile=jit_compile)
+    toys.assert_close(compute(UNIT), toys.logits(published("nest")[0], UNIT))
