@@ -53,6 +53,9 @@ def main(args: argparse.Namespace) -> int:
     predictor, prepare = of_trained(trained), preprocessor(trained.model)
     target = None if args.target is None else find_class(args.target, predictor)
     explain = METHODS[args.method](trained.model)
+    # A method that is not for this model is no fault of the images.
+    black = np.zeros((*prepare.image_size, len(prepare.mean)), np.uint8)
+    explain(prepare(black), view_of(black, prepare), 0)
     table = StreamedTable(
         {
             "image": longest(paths),

@@ -4,7 +4,7 @@ import logging
 import multiprocessing.pool
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -163,11 +163,8 @@ def without_broken(train: list[File], test: list[File], broken: str) -> tuple[li
     Raises:
         ValueError: some are broken, and `broken` is "refuse".
     """
-    paths = [file.path for file in train + test]
-    _LOGGER.info("Decoding %s images once to find broken ones.", f"{len(paths):,}")
-    found = _decode_all(paths)
-    if lost := [f"{path}{fault}" for path, fault in found.items() if isinstance(fault, str)]:
-        message = f"{len(lost):,} of {len(paths):,} files cannot be read as images: {_some(lost)}."
+    found = _decode_all([file.path for file in train + test])
+    if message := _broken_among(found):
         if broken == "refuse":
             raise ValueError(f'{message} Replace them, or leave them out with broken="skip".')
         _LOGGER.warning("%s They are left out.", message)
@@ -179,8 +176,25 @@ def without_broken(train: list[File], test: list[File], broken: str) -> tuple[li
     return kept(train), kept(test)
 
 
+def check_images(paths: Sequence[str]) -> None:
+    """Refuses image files that cannot be decoded, all at once.
+
+    Raises:
+        ValueError: names them.
+    """
+    if message := _broken_among(_decode_all(paths)):
+        raise ValueError(message)
+
+
+def _broken_among(found: Mapping[str, int | str]) -> str:
+    """What is wrong with files; empty where nothing is."""
+    lost = [f"{path}{fault}" for path, fault in found.items() if isinstance(fault, str)]
+    return f"{len(lost):,} of {len(found):,} files cannot be read as images: {_some(lost)}." if lost else ""
+
+
 def _decode_all(paths: Sequence[str]) -> dict[str, int | str]:
     """Orientation of each file, or what is wrong with it."""
+    _LOGGER.info("Decoding %s images once to find broken ones.", f"{len(paths):,}")
     with warnings.catch_warnings(), multiprocessing.pool.ThreadPool() as pool:
         # Pillow warns about EXIF data that it can still read in part.
         warnings.simplefilter("ignore")

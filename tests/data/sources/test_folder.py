@@ -365,7 +365,14 @@ class TestBroken:
 class TestFormats:
     """Whatever Pillow or TensorFlow decodes, by content, and every other file counted."""
 
-    FORMATS: ClassVar = {"a.jfif": "JPEG", "b.JPE": "JPEG", "c.webp": "WEBP", "d.tif": "TIFF", "e.TIFF": "TIFF", "f.bmp": "BMP"}
+    FORMATS: ClassVar = {
+        "a.jfif": "JPEG",
+        "b.JPE": "JPEG",
+        "c.webp": "WEBP",
+        "d.tif": "TIFF",
+        "e.TIFF": "TIFF",
+        "f.bmp": "BMP",
+    }
 
     @pytest.mark.parametrize("broken", [*CHECKED, "unchecked"])
     def test_all_are_read(self, tmp_path, broken):
