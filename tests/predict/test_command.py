@@ -152,13 +152,8 @@ class TestFaultsOfTheModel:
 
 
 class TestNames:
-    NAMES = (
-        b"new\nline.png",
-        b"[red]x[/red].png",
-        b"bytes\xff.png",
-        "\N{GRINNING FACE}.png".encode(),
-        b"x" * 240 + b".png",
-    )
+    FACE = "\N{GRINNING FACE}.png"
+    NAMES = (b"new\nline.png", b"[red]x[red].png", b"bytes\xff.png", FACE.encode(), b"x" * 240 + b".png")
 
     @pytest.fixture
     def folder(self, photos, tmp_path):
@@ -172,7 +167,7 @@ class TestNames:
         code, out, _ = predict(capsys, ".", "--model", files["run"], "--top", 1)
         lines = [line.strip() for line in out.splitlines()]
         assert code == 0
-        for shown in (r"new\nline.png", "[red]x[/red].png", r"bytes\udcff.png", "\N{GRINNING FACE}.png"):
+        for shown in (r"new\nline.png", "[red]x[red].png", r"bytes\udcff.png", self.FACE):
             assert any(line.startswith(f"{shown} ") for line in lines)
         assert sum(line.split(" ")[0].count("x") for line in lines) >= 240, "in several lines"
 
