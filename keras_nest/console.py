@@ -1,6 +1,8 @@
 """What all commands share: one console, one way to fail."""
 
 import argparse
+import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,10 +21,17 @@ def run(command: Callable[[], int | None]) -> int:
         command: does the work; returns an exit code, or None for success.
 
     Returns:
-        The command's exit code; 2 for bad input, 130 when interrupted.
+        The command's exit code; 2 for bad input, 130 when interrupted, 141 when nobody reads the output any more.
     """
+    if hasattr(sys.stdout, "reconfigure"):
+        # A name that the locale cannot write costs nobody the other lines.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return command() or 0
+    except BrokenPipeError:
+        # As `head` leaves it; what is still to be written goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -35,6 +44,25 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust", action="store_true", help="read a .keras file that carries code, which runs then: HubLayer, Lambda"
     )
+
+
+def printable(text: object) -> str:
+    r"""Text on one line: what cannot be seen, or is no text, such as bytes of a file name, is escaped.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def print_json(facts: Mapping[str, Any]) -> None:
+    """Prints JSON on one line, at once; what the output cannot hold is escaped as JSON does."""
+    line = json.dumps(facts, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(facts)
+    print(line, flush=True)
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:

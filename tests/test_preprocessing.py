@@ -250,3 +250,22 @@ def test_as_a_layer_of_a_model():
 def test_no_images():
     with pytest.raises(ValueError, match="list of images is empty"):
         keras_nest.preprocessor("nest_tiny")([])
+
+
+@pytest.mark.parametrize("shape", [(5, 3000), (6, 3001), (2000, 7), (1, 900)])
+@pytest.mark.parametrize("size", [16, (16, 24)])
+def test_a_long_strip_is_cut_before_it_is_scaled_and_looks_the_same(shape, size, monkeypatch):
+    strip = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    layer = EvalPreprocessing(size, [0.0] * 3, [1.0] * 3, crop_ratio=0.875)
+    cut = layer(strip)
+    monkeypatch.setattr("keras_nest.preprocessing._LONGEST", 10**6)
+    np.testing.assert_allclose(cut, layer(strip), atol=2e-3)
+
+
+def test_of_a_long_strip_little_is_scaled(monkeypatch):
+    """The whole would become 256 x 2,560,000 pixels and take 7.9 GB."""
+    scaled, resize = [], tf.image.resize
+    monkeypatch.setattr(tf.image, "resize", lambda *x: scaled.append(resize(*x)) or scaled[-1])
+    EvalPreprocessing(224, [0.0] * 3, [1.0] * 3, crop_ratio=0.875)(np.zeros((1, 10_000, 3), np.uint8))
+    assert scaled[0].shape[0] == 256
+    assert scaled[0].shape[1] <= 33 * 256

@@ -1,9 +1,15 @@
 """From an encoded image to pixels."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from keras_nest.data.image_files import MAX_PIXELS, too_large
-from keras_nest.data.sources.examples import Example
+
+if TYPE_CHECKING:  # the sources of examples decode images, too
+    from keras_nest.data.sources.examples import Example
 
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 _HEAD = 32  # bytes in which the size stands, but for JPEG

@@ -10,20 +10,20 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps, features
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
-SUFFIXES += (".avif",) if features.check("avif") else ()
+_PILLOW_DEPENDS = (".avif",) if features.check("avif") else ()  # on how it was built
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", *_PILLOW_DEPENDS)
 """Of the files that are taken for images, in lower case; what a file is, its content decides."""
-
-KINDS = "JPEG, PNG, GIF, BMP, TIFF or WebP"
 
 MAX_PIXELS = 2**30 // 12
 """Of an image, everywhere: as float32 with three channels it takes 1 GiB. It is Pillow's own limit, too."""
+
+BROKEN_FILE = "cannot be read as an image; it must be a complete JPEG, PNG, GIF, BMP, TIFF or WebP file."
+"""What is wrong with a file that cannot be decoded, without the file."""
 
 _MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
 # What TensorFlow decodes as everybody does; it ignores the palette of a BMP file. Pillow reads the others.
 _BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
 _BY_PILLOW = ("BMP", "TIFF", "WEBP", "AVIF")
-_BROKEN = f"cannot be read as an image; it must be a complete {KINDS} file."
 # Written by systems beside the photographs of people; the first two hold small copies of them.
 _CLUTTER = ("@eadir", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found")
 
@@ -39,9 +39,13 @@ def is_clutter(name: str) -> bool:
 
 
 def count_kinds(names: Iterable[str]) -> str:
-    """How many files of which suffixes: "2 .heic, 1 .txt"."""
-    suffixes = collections.Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in names)
-    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(suffixes.items()))
+    """How many files of which kind some are, folders ending in a slash: "2 .heic, 1 folder"."""
+    counts = collections.Counter(_kind(name) for name in names)
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
+
+
+def _kind(name: str) -> str:
+    return "folder" if name.endswith("/") else os.path.splitext(name)[1].lower() or "without suffix"
 
 
 def too_large(height: object, width: object) -> str:
@@ -56,7 +60,7 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
         path: local, or any that `tf.io.gfile` opens.
 
     Raises:
-        ValueError: it is no image, too large, or no file but a folder, pipe or device; the message lacks the path.
+        ValueError: it is no image, too large, or no file but a pipe or device; the message lacks the path.
         OSError: it cannot be read.
     """
     name = os.fspath(path)
@@ -64,8 +68,8 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
         return decodable(tf.io.gfile.GFile(name, "rb").read())
     status = os.stat(name)
     # To read a pipe may take for ever, and a device may have no end.
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("is a folder, pipe or device; it must be a file.")
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise ValueError("is a pipe or a device; it must be a file.")
     if status.st_size > _MAX_BYTES:
         raise ValueError(f"has {status.st_size} bytes; an image file may have {_MAX_BYTES}.")
     with open(name, "rb") as file:
@@ -104,7 +108,7 @@ def decodable(encoded: bytes) -> bytes:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"has more than {MAX_PIXELS} pixels, which an image may have.") from None
     except Exception:  # what Pillow raises about broken files is not listed anywhere
-        raise ValueError(_BROKEN) from None
+        raise ValueError(BROKEN_FILE) from None
     raise ValueError(too_large(height, width))
 
 

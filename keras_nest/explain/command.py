@@ -1,21 +1,16 @@
 """`keras-nest explain`: where in an image a model's answer comes from."""
 
 import argparse
-import json
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
-from keras_nest.console import console
+from keras_nest.console import print_json, printable
 from keras_nest.explain.evidence import check_head
-from keras_nest.explain.methods import METHODS, Finding
+from keras_nest.explain.methods import METHODS
 from keras_nest.explain.view import view_of
 from keras_nest.figures import picture_file
 from keras_nest.hints import did_you_mean
-from keras_nest.predict.command import add_model_arguments, picture_files, tell_broken
+from keras_nest.predict.command import Broken, StreamedTable, add_model_arguments, longest, picture_files
 from keras_nest.predict.images import find_images, read_images
 from keras_nest.predict.open import of_trained
 from keras_nest.predict.predictor import Predictor
@@ -27,6 +22,7 @@ DESCRIPTION = (
     "NesT's levels or rolled out through a ViT. cam: what each place of the last map adds to a class, for all models."
 )
 _SHOWN = 5
+_BOX = len("[1000, 1000, 1000, 1000]")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,20 +53,35 @@ def main(args: argparse.Namespace) -> int:
     predictor, prepare = of_trained(trained), preprocessor(trained.model)
     target = None if args.target is None else find_class(args.target, predictor)
     explain = METHODS[args.method](trained.model)
-    rows: list[tuple[dict[str, Any], Finding]] = []
-    broken: list[str] = []
-    for path, image in read_images(paths, broken):
-        (shares,) = predictor.probabilities([image])
-        index = int(np.argmax(shares)) if target is None else target
-        finding = explain(prepare(image), view_of(image, prepare), index)
-        if pictures:
-            answers = _answers(predictor, shares, index)
-            with picture_file(pictures[path], args.overwrite) as partial:
-                finding.draw(f"{path.name}: {predictor.name_of(index)}", answers).savefig(partial)
-        answer = {"class": index, "label": predictor.name_of(index), "probability": float(shares[index])}
-        rows.append(({"image": str(path), "method": args.method, **answer}, finding))
-    (_print_json if args.json else _print_table)(rows)
-    return tell_broken(broken)
+    # A method that is not for this model is no fault of the images.
+    black = np.zeros((*prepare.image_size, len(prepare.mean)), np.uint8)
+    explain(prepare(black), view_of(black, prepare), 0)
+    table = StreamedTable(
+        {
+            "image": longest(paths),
+            "class": longest(predictor.class_names or ["class 1000"]),
+            "probability": 0,
+            "where (y0, x0, y1, x1)": _BOX,
+        }
+    )
+    broken = Broken()
+    for path, image in read_images(paths, broken.tell):
+        with broken.told(path):
+            (shares,) = predictor.probabilities([image])
+            index = int(np.argmax(shares)) if target is None else target
+            finding = explain(prepare(image), view_of(image, prepare), index)
+            answer = {"class": index, "label": predictor.name_of(index), "probability": float(shares[index])}
+            if args.json:
+                print_json({"image": str(path), "method": args.method, **answer, **finding.facts})
+            else:
+                row = (path, answer["label"], f"{answer['probability']:.2%}", finding.place)
+                table.print([[printable(cell) for cell in row]])
+            if pictures:
+                answers = _answers(predictor, shares, index)
+                with picture_file(pictures[path], args.overwrite) as partial:
+                    title = f"{printable(path.name)}: {predictor.name_of(index)}"
+                    finding.draw(title, answers).savefig(partial)
+    return broken.code
 
 
 def find_class(target: str, predictor: Predictor) -> int:
@@ -97,17 +108,3 @@ def _answers(predictor: Predictor, shares: np.ndarray, index: int) -> list[tuple
     """The explained class, and the most probable of the others."""
     others = [k for k in np.argsort(-shares, kind="stable").tolist() if k != index]
     return [(predictor.name_of(k), float(shares[k])) for k in (index, *others[: _SHOWN - 1])]
-
-
-def _print_table(rows: Sequence[tuple[dict[str, Any], Finding]]) -> None:
-    table = Table("image", "class", "probability", "where (y0, x0, y1, x1)")
-    table.columns[2].justify = "right"
-    for facts, finding in rows:
-        table.add_row(escape(facts["image"]), escape(facts["label"]), f"{facts['probability']:.2%}", finding.place)
-    console.print(table)
-
-
-def _print_json(rows: Sequence[tuple[dict[str, Any], Finding]]) -> None:
-    """On one line an image."""
-    for facts, finding in rows:
-        print(json.dumps(facts | finding.facts, ensure_ascii=False))

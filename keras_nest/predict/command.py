@@ -1,18 +1,25 @@
 """`keras-nest predict`: what a model takes images for."""
 
 import argparse
-import json
+import contextlib
+import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
-from rich.markup import escape
+import tensorflow as tf
+from rich import box
+from rich.cells import cell_len
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
-from keras_nest.console import add_trust_argument, console
+from keras_nest.console import add_trust_argument, console, print_json, printable
+from keras_nest.data.image_files import MAX_PIXELS
+from keras_nest.figures import new_figure
 from keras_nest.files import check_local
 from keras_nest.predict.images import find_images, read_images
 from keras_nest.predict.open import open_predictor
@@ -22,8 +29,14 @@ from keras_nest.predict.predictor import Predictor
 # Shorter lists are done before a bar could be read.
 _BAR_FROM = 20
 
+# In bytes: most file systems take 255, and pictures are written under a longer name first.
+_LONGEST_STEM = 200
+
 Answer: TypeAlias = tuple[int, str, float]
 """A class: index, name, probability."""
+
+Image: TypeAlias = tuple[pathlib.Path, np.ndarray]
+"""A file and its pixels, uint8 (h, w, 3)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,71 +107,180 @@ def answer(args: argparse.Namespace, open_model: Callable[[], Predictor]) -> int
     paths = find_images(args.images)
     pictures = picture_files(args, paths)
     predictor = open_model()
-    rows: list[tuple[pathlib.Path, list[Answer]]] = []
-    broken: list[str] = []
+    table = StreamedTable(
+        {"image": longest(paths), "class": longest(predictor.class_names or ["class 1000"]), "probability": 0}
+    )
+    broken = Broken()
     for path, image, answers in _answers(predictor, paths, args, broken):
-        rows.append((path, answers))
+        if args.json:
+            print_json(_facts(path, answers))
+        else:
+            table.print(_rows(path, answers))
         if pictures:
-            save_picture(pictures[path], image, path.name, [answer[1:] for answer in answers], args.overwrite)
-    (_print_json if args.json else _print_table)(rows)
-    return tell_broken(broken)
+            with broken.told(path):
+                shown = [answer[1:] for answer in answers]
+                save_picture(pictures[path], image, printable(path.name), shown, args.overwrite)
+    return broken.code
 
 
-def tell_broken(broken: Sequence[str]) -> int:
-    """Prints what was wrong with images to the standard error; returns 1 if there were any, else 0."""
-    for message in broken:
-        print(f"error: {message}", file=sys.stderr)
-    return 1 if broken else 0
+class Broken:
+    """Images that something was wrong with: each is told at once on the standard error, and the others go on.
+
+    Attributes:
+        code: exit code of a command, 1 if there were any, else 0.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        # While a bar is shown, sys.stderr is something else.
+        self._errors = sys.stderr
+
+    def tell(self, message: str) -> None:
+        """Prints a sentence that names the image."""
+        self.code = 1
+        print(f"error: {printable(message)}", file=self._errors, flush=True)
+
+    @contextlib.contextmanager
+    def told(self, path: pathlib.Path) -> Iterator[None]:
+        """What goes wrong in the block is the fault of an image."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError, tf.errors.OpError) as error:
+            self.tell(f"{path}: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    """TensorFlow's messages go on with where in the graph it was."""
+    return str(error.message if isinstance(error, tf.errors.OpError) else error).partition("\n")[0]
 
 
 def _answers(
-    predictor: Predictor, paths: Sequence[pathlib.Path], args: argparse.Namespace, broken: list[str]
+    predictor: Predictor, paths: Sequence[pathlib.Path], args: argparse.Namespace, broken: Broken
 ) -> Iterator[tuple[pathlib.Path, np.ndarray, list[Answer]]]:
-    """Images with their answers; what cannot be read is told in `broken`, and the others go on."""
-    starts = range(0, len(paths), args.batch)
+    """Images with their answers, in their order; what goes wrong with one is told, and the others go on."""
     silent = len(paths) < _BAR_FROM or not console.is_terminal or args.json
-    for start in track(starts, "predicting", console=console, transient=True, disable=silent):
-        images = dict(read_images(paths[start : start + args.batch], broken))
-        if images:
-            probabilities = predictor.probabilities(list(images.values()))
-            for (path, image), row in zip(images.items(), probabilities, strict=True):
+    shown = track(paths, "predicting", console=console, transient=True, disable=silent)
+    for images in _batches(read_images(shown, broken.tell), args.batch):
+        for (path, image), row in zip(images, _probabilities(predictor, images, broken), strict=True):
+            if row is not None:
                 best = np.argsort(-row, kind="stable")[: args.top]
                 yield path, image, [(int(k), predictor.name_of(k), float(row[k])) for k in best]
 
 
+def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
+    """Some images at a time: so many, but fewer of large ones, of which a batch would not fit into the memory."""
+    batch: list[Image] = []
+    pixels = 0
+    for path, image in images:
+        batch.append((path, image))
+        pixels += image.shape[0] * image.shape[1]
+        if len(batch) == size or pixels > MAX_PIXELS // 2:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
+
+
+def _probabilities(predictor: Predictor, images: Sequence[Image], broken: Broken) -> list[np.ndarray | None]:
+    """A row for each image; None where there is none, and why is told."""
+    try:
+        rows: list[np.ndarray | None] = list(predictor.probabilities([image for _, image in images]))
+    except (ValueError, tf.errors.OpError):
+        if len(images) > 1:
+            # One of them is refused; each by itself tells which.
+            return [_probabilities(predictor, [image], broken)[0] for image in images]
+        rows = [None]
+        with broken.told(images[0][0]):
+            raise
+    return [_numbers(row, path, broken) for row, (path, _) in zip(rows, images, strict=True)]
+
+
+def _numbers(row: np.ndarray | None, path: pathlib.Path, broken: Broken) -> np.ndarray | None:
+    """A row that says something."""
+    if row is None or np.isfinite(row).all():
+        return row
+    broken.tell(f"{path}: the model does not answer with numbers (NaN or infinity).")
+    return None
+
+
 def picture_files(args: argparse.Namespace, paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, pathlib.Path]:
-    """Where the picture of each image goes; images of one name get numbers.
+    """Where the picture of each image goes; images of one name get numbers, on file systems that ignore case too.
 
     Raises:
         ValueError: they would lie at an address such as gs://….
-        FileExistsError: one is there already.
+        FileExistsError: one is there already, or is one of the images.
+        ModuleNotFoundError: matplotlib is not installed.
     """
     if not args.save:
         return {}
     check_local(args.save)
+    new_figure(1, 1)
     pictures: dict[pathlib.Path, pathlib.Path] = {}
+    taken: set[str] = set()
     for path in paths:
-        same = sum(other.stem == path.stem for other in pictures)
-        pictures[path] = pathlib.Path(args.save, f"{path.stem}-{same + 1}.png" if same else f"{path.stem}.png")
+        number, name = 1, _stem(path)
+        while _same_name(name) in taken:
+            number += 1
+            name = f"{_stem(path)}-{number}"
+        taken.add(_same_name(name))
+        pictures[path] = pathlib.Path(args.save, f"{name}.png")
+    images = {os.path.realpath(path) for path in paths}
+    if replaced := [picture for picture in pictures.values() if os.path.realpath(picture) in images]:
+        raise FileExistsError(f"{replaced[0]} is one of the images; save the pictures in another folder.")
     there = [picture for picture in pictures.values() if picture.exists()]
     if there and not args.overwrite:
         raise FileExistsError(f"{there[0]} exists already; pass --overwrite to replace it.")
     return pictures
 
 
-def _print_table(rows: Sequence[tuple[pathlib.Path, list[Answer]]]) -> None:
-    table = Table("image", "class", "probability")
-    table.columns[2].justify = "right"
-    for path, answers in rows:
-        for number, (_, name, probability) in enumerate(answers):
-            last = number == len(answers) - 1
-            table.add_row("" if number else escape(str(path)), escape(name), f"{probability:.2%}", end_section=last)
-    if rows:
+def _stem(path: pathlib.Path) -> str:
+    """Name of an image without its suffix, as text, and short enough for what is put around it."""
+    return os.fsencode(path.stem)[:_LONGEST_STEM].decode(errors="ignore") or "image"
+
+
+def _same_name(name: str) -> str:
+    """Equal where file systems take names for the same."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+class StreamedTable:
+    """A table whose rows are printed as they come; so its columns have widths that are known before.
+
+    Args:
+        columns: headers, and the most cells that something below them takes. The third, a number, is aligned to the
+            right.
+    """
+
+    def __init__(self, columns: dict[str, int]) -> None:
+        self._columns = columns
+        self._begun = False
+
+    def print(self, rows: Sequence[Sequence[str]]) -> None:
+        """Prints rows, and the header before the first ones."""
+        table = Table(box=box.SIMPLE_HEAD, show_header=not self._begun, show_edge=False)
+        for header, width in self._columns.items():
+            table.add_column(header, width=max(width, cell_len(header)), overflow="fold")
+        table.columns[2].justify = "right"  # probabilities
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self._begun = True
         console.print(table)
 
 
-def _print_json(rows: Sequence[tuple[pathlib.Path, list[Answer]]]) -> None:
-    """On one line an image, so that long lists can be read as they come."""
-    for path, answers in rows:
-        classes = [{"class": index, "label": name, "probability": share} for index, name, share in answers]
-        print(json.dumps({"image": str(path), "predictions": classes}, ensure_ascii=False))
+def longest(names: Iterable[object]) -> int:
+    """Cells that the longest of some names takes."""
+    return max((cell_len(printable(name)) for name in names), default=0)
+
+
+def _rows(path: pathlib.Path, answers: Sequence[Answer]) -> list[tuple[str, str, str]]:
+    return [
+        ("" if number else printable(path), printable(name), f"{probability:.2%}")
+        for number, (_, name, probability) in enumerate(answers)
+    ]
+
+
+def _facts(path: pathlib.Path, answers: Sequence[Answer]) -> dict[str, object]:
+    classes = [{"class": index, "label": name, "probability": share} for index, name, share in answers]
+    return {"image": str(path), "predictions": classes}

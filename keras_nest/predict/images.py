@@ -1,82 +1,121 @@
 """Image files that a user names, and their pixels."""
 
 import glob
+import logging
+import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.console import printable
 from keras_nest.data.decoding import decode_upright
+from keras_nest.data.image_files import BROKEN_FILE, SUFFIXES, count_kinds, is_clutter, is_image, read_encoded
 from keras_nest.data.orientation import orientation_of
-from keras_nest.data.sources.folder import SUFFIXES
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def find_images(names: Sequence[str]) -> list[pathlib.Path]:
-    """Image files in the order in which they were named; those of a folder or a glob are sorted.
+    """Image files in the order in which they were named, each once; those of a folder or a glob are sorted.
+
+    In folders and globs images are what ends in one of `image_files.SUFFIXES`; other files are left out with a warning
+    that counts them, and what is hidden or made by a system for itself, such as .thumbnails, is passed over.
 
     Args:
-        names: files; folders, which are searched with all below them; globs such as "photos/*.jpg".
+        names: files; folders, which are searched with all below them, but not through links; globs such as
+            "photos/*.jpg".
 
     Raises:
         FileNotFoundError: there is no such file, or no image in a folder or of a glob.
     """
-    found = [path for name in names for path in _find(name)]
-    return list(dict.fromkeys(found))
+    found: dict[str, pathlib.Path] = {}
+    for name in names:
+        for path in _find(name):
+            found.setdefault(os.path.abspath(path), path)
+    return list(found.values())
 
 
 def _find(name: str) -> list[pathlib.Path]:
     path = pathlib.Path(name)
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if _is_image(file))
-    elif path.exists():
+        files = _files_below(path)
+    elif os.path.lexists(path):
         return [path]
     else:
-        found = sorted(pathlib.Path(file) for file in glob.glob(name, recursive=True) if _is_image(pathlib.Path(file)))
+        files = _files_of_glob(path)
+    found = sorted(pathlib.Path(file) for file in files if is_image(os.path.basename(file)))
     if not found:
         kinds = ", ".join(SUFFIXES)
         raise FileNotFoundError(f"There is no image {name}; it must be a file, or a folder or glob with files {kinds}.")
+    if others := [file for file in files if not is_image(os.path.basename(file))]:
+        _LOGGER.warning("Left out of %s, where images end in %s: %s.", name, ", ".join(SUFFIXES), count_kinds(others))
     return found
 
 
-def _is_image(path: pathlib.Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _files_below(folder: pathlib.Path) -> list[str]:
+    """All files in a folder and those below it; links to folders, which are not followed, with a slash behind them."""
+    files: list[str] = []
+    for parent, folders, names in os.walk(folder, onerror=_tell):
+        folders[:] = [name for name in folders if not is_clutter(name)]
+        links = [f"{name}/" for name in folders if os.path.islink(os.path.join(parent, name))]
+        files += [os.path.join(parent, name) for name in (*names, *links) if not is_clutter(name)]
+    return files
+
+
+def _files_of_glob(pattern: pathlib.Path) -> list[str]:
+    """What matches, but for folders; a folder that is there may have brackets or stars in its own name."""
+    folder = next(parent for parent in pattern.parents if parent.is_dir())
+    rest = pattern.parts[len(folder.parts) :]
+    matches = glob.glob(os.path.join(glob.escape(str(folder)), *rest), recursive=True)
+    inside = {match: set(pathlib.Path(match).parts[len(folder.parts) :]).difference(rest) for match in matches}
+    return [match for match in matches if not (any(map(is_clutter, inside[match])) or _is_plain_folder(match))]
+
+
+def _is_plain_folder(match: str) -> bool:
+    return os.path.isdir(match) and not is_image(os.path.basename(match))
+
+
+def _tell(error: OSError) -> None:
+    _LOGGER.warning("The folder %s is left out: %s.", error.filename, error.strerror)
 
 
 def read_image(path: pathlib.Path | str) -> np.ndarray:
     """Pixels of an image file, upright, as training and evaluation read them.
 
     Args:
-        path: a JPEG, PNG, BMP or GIF file.
+        path: a JPEG, PNG, GIF, BMP, TIFF or WebP file.
 
     Returns:
         uint8 (H, W, 3).
 
     Raises:
-        ValueError: the file is broken or no image.
+        ValueError: the file is broken, no image, or has more than `image_files.MAX_PIXELS`.
         OSError: it cannot be read.
     """
-    encoded = pathlib.Path(path).read_bytes()
-    orientation = orientation_of(encoded)
     try:
-        if orientation is None:
-            raise ValueError
-        return decode_upright(tf.constant(encoded), orientation).numpy()
-    except (tf.errors.OpError, ValueError):
-        raise ValueError(
-            f"{path} cannot be read as an image; it must be a complete JPEG, PNG, BMP or GIF file."
-        ) from None
+        encoded = read_encoded(path)
+        return decode_upright(tf.constant(encoded), orientation_of(encoded)).numpy()
+    except tf.errors.OpError:
+        raise ValueError(f"{printable(path)} {BROKEN_FILE}") from None
+    except ValueError as error:
+        raise ValueError(f"{printable(path)} {error}") from None
 
 
-def read_images(paths: Iterable[pathlib.Path], broken: list[str]) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
+def read_images(
+    paths: Iterable[pathlib.Path], tell: Callable[[str], None]
+) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
     """Files and their pixels as `read_image` gives them, one after another.
 
     Args:
         paths: of image files.
-        broken: gets a sentence on each file that cannot be read; the others go on.
+        tell: is given a sentence on each file that cannot be read; the others go on.
     """
     for path in paths:
         try:
             yield path, read_image(path)
-        except (ValueError, OSError) as error:
-            broken.append(str(error))
+        except ValueError as error:
+            tell(str(error))
+        except OSError as error:
+            tell(f"{printable(path)} cannot be read: {error.strerror}.")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from keras_nest.console import add_trust_argument, console, print_facts
 from keras_nest.data.pairs import read_pairs
+from keras_nest.data.sources.folder import check_images
 from keras_nest.files import read_lines
 from keras_nest.predict.command import add_answer_arguments, answer, check_counts
 from keras_nest.predict.predictor import Predictor
@@ -168,6 +169,8 @@ def _number(share: float) -> float | None:
 
 def _print_recalls(args: argparse.Namespace) -> None:
     pairs = read_pairs(args.captions)
+    # All that are broken are named now, rather than the first of them after hours.
+    check_images([str(image) for image in dict.fromkeys(pairs.images)])
     embedder = Embedder(*open_lit(args.model, args.weights, args.vocab, args.trust))
     zimg, ztxt, image_of_text = embed_pairs(embedder, pairs, args.batch, _progress(args))
     recalls = retrieval_recalls(zimg, ztxt, image_of_text)

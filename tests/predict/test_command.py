@@ -1,15 +1,18 @@
 """`keras-nest predict`, as its user sees it."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from keras_nest import cli
-from keras_nest.predict import find_images
+from keras_nest.predict import Predictor, command, find_images
 from tests.predict.conftest import NAMES
 
 
@@ -67,6 +70,154 @@ def test_broken_images_are_told_and_the_others_answered(capsys, files, photos, t
     assert err.startswith(f"error: {tmp_path}/broken.png cannot be read as an image;")
     code, out, _ = predict(capsys, tmp_path / "broken.png", "--model", files["run"])
     assert (code, out) == (1, "")
+
+
+@pytest.fixture
+def hostile(photos, tmp_path):
+    """An image, a strip of 10,000 x 1 pixels, another image in a folder, and what is none."""
+    fine, folder = (photos / "chelsea.png").read_bytes(), tmp_path / "hostile"
+    (folder / "folder.png").mkdir(parents=True)
+    contents = {"fine": fine, "empty": b"", "cut": fine[:-300], "text": b"text", "folder.png/inside": fine}
+    contents["bomb"] = fine[:16] + 2 * (60_000).to_bytes(4, "big") + fine[24:]
+    for name, content in contents.items():
+        (folder / f"{name}.png").write_bytes(content)
+    (folder / "gone.png").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.png")
+    Image.fromarray(np.full((1, 10_000, 3), 99, np.uint8)).save(folder / "strip.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["run", "saved_model", "tflite"])
+def test_each_fault_belongs_to_its_image(capsys, files, hostile, kind):
+    code, out, err = predict(capsys, hostile, "--model", files[kind], "--json")
+    answered = [json.loads(line)["image"] for line in out.splitlines()]
+    assert (code, answered) == (1, [f"{hostile}/{name}.png" for name in ("fine", "folder.png/inside", "strip")])
+    told = [line.split(" ")[1].rpartition("/")[2] for line in err.splitlines()]
+    assert told == ["bomb.png", "cut.png", "empty.png", "gone.png", "pipe.png", "text.png"]
+
+
+class TestFaultsOfTheModel:
+    @pytest.fixture
+    def answers(self, monkeypatch):
+        """Sets what the model says of each image, by its height; gives the sizes of the batches that it gets."""
+
+        def set_function(function):
+            sizes = []
+
+            def probabilities(images):
+                sizes.append(len(images))
+                return np.stack([function(len(image)) for image in images])
+
+            monkeypatch.setattr(command, "open_predictor", lambda *_: Predictor(probabilities, 2))
+            return sizes
+
+        return set_function
+
+    @pytest.mark.parametrize("error", [ValueError("no\nmore"), tf.errors.InvalidArgumentError(None, None, "no\nmore")])
+    def test_an_image_that_is_refused_does_not_take_its_batch_with_it(self, capsys, photos, answers, error):
+        def refuse(height):
+            if height == 36:
+                raise error
+            return [0.25, 0.75]
+
+        answers(refuse)
+        code, out, err = predict(capsys, photos, "--model", "any", "--json")
+        assert (code, len(out.splitlines())) == (1, 2)
+        assert err == f"error: {photos}/chelsea.png: no\n"
+
+    def test_what_is_no_number_is_no_answer(self, capsys, photos, answers):
+        answers(lambda height: [0.5, np.nan if height == 36 else 0.5])
+        code, out, err = predict(capsys, photos, "--model", "any", "--json")
+        assert (code, len(out.splitlines())) == (1, 2)
+        assert err == f"error: {photos}/chelsea.png: the model does not answer with numbers (NaN or infinity).\n"
+
+    @pytest.mark.parametrize("options", [["--json"], []])
+    def test_what_was_answered_before_the_end_is_there(self, capsys, photos, answers, options, monkeypatch):
+        def stop(height):
+            if height == 16:
+                raise KeyboardInterrupt
+            return [0.25, 0.75]
+
+        answers(stop)
+        monkeypatch.chdir(photos)  # short names
+        code, out, _ = predict(capsys, ".", "--model", "any", "--batch", 1, *options)
+        assert code == 130
+        assert [name in out for name in ("astronaut.png", "chelsea.png", "rocket.png")] == [True, True, False]
+
+    def test_large_images_come_in_small_batches(self, capsys, photos, answers, monkeypatch):
+        sizes = answers(lambda height: [0.25, 0.75])
+        monkeypatch.setattr(command, "MAX_PIXELS", 2 * 48 * 36)
+        assert predict(capsys, photos, "--model", "any")[0] == 0
+        assert sizes == [2, 1], "1,000, 1,728 and 256 pixels"
+
+
+class TestNames:
+    FACE = "\N{GRINNING FACE}.png"
+    NAMES = (b"new\nline.png", b"[red]x[red].png", b"bytes\xff.png", FACE.encode(), b"x" * 240 + b".png")
+
+    @pytest.fixture
+    def folder(self, photos, tmp_path):
+        for name in self.NAMES:
+            with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+                file.write((photos / "rocket.png").read_bytes())
+        return tmp_path
+
+    def test_all_are_in_the_table(self, capsys, files, folder, monkeypatch):
+        monkeypatch.chdir(folder)
+        code, out, _ = predict(capsys, ".", "--model", files["run"], "--top", 1)
+        lines = [line.strip() for line in out.splitlines()]
+        assert code == 0
+        for shown in (r"new\nline.png", "[red]x[red].png", r"bytes\udcff.png", self.FACE):
+            assert any(line.startswith(f"{shown} ") for line in lines)
+        assert sum(line.split(" ")[0].count("x") for line in lines) >= 240, "in several lines"
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("options", [["--json"], []])
+    def test_all_are_answered_where_the_locale_knows_ascii_alone(self, files, folder, options):
+        run = [
+            sys.executable,
+            "-m",
+            "keras_nest.cli",
+            "predict",
+            ".",
+            "--model",
+            str(files["run"]),
+            "--top",
+            "1",
+            *options,
+        ]
+        ascii_alone = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run(run, capture_output=True, cwd=folder, env=os.environ | ascii_alone)
+        assert done.returncode == 0, done.stderr
+        if options:
+            assert {os.fsencode(json.loads(line)["image"]) for line in done.stdout.splitlines()} == set(self.NAMES)
+        else:
+            assert all(name in done.stdout for name in (rb"new\nline", b"[red]x", rb"bytes\udcff", rb"\U0001f600"))
+
+    def test_each_has_a_picture_of_its_own(self, capsys, files, photos, tmp_path):
+        names = ["a/x.png", "b/x.png", "x-2.png", "X.png", f"{'y' * 250}.png"]
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes((photos / "rocket.png").read_bytes())
+        asked = [tmp_path / name for name in names]
+        assert predict(capsys, *asked, "--model", files["run"], "--save", tmp_path / "out")[0] == 0
+        written = {path.name.lower() for path in (tmp_path / "out").iterdir()}
+        assert written == {"x.png", "x-2.png", "x-2-2.png", "x-3.png", f"{'y' * 200}.png"}
+
+    def test_no_picture_replaces_an_image(self, capsys, files, photos, tmp_path):
+        image = tmp_path / "x.png"
+        image.write_bytes((photos / "rocket.png").read_bytes())
+        code, _, err = predict(capsys, image, "--model", files["run"], "--save", tmp_path, "--overwrite")
+        assert (code, "x.png is one of the images; save the pictures in another folder" in err) == (2, True)
+        assert image.read_bytes() == (photos / "rocket.png").read_bytes()
+
+    def test_a_picture_that_cannot_be_written_costs_no_answer(self, capsys, files, photos, tmp_path, monkeypatch):
+        def fail(path, *_):
+            raise PermissionError(f"{path.name} cannot be written to")
+
+        monkeypatch.setattr(command, "save_picture", fail)
+        code, out, err = predict(capsys, photos, "--model", files["run"], "--save", tmp_path, "--json")
+        assert (code, len(out.splitlines()), len(err.splitlines())) == (1, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,8 @@ def test_explanations(files, method):
 def test_modules_of_the_hub_and_preprocessing(files):
     module = keras_nest.HubLayer(files["saved_model"])
     assert_same_from_threads(lambda: lambda images: module(images).numpy(), BATCHES)
-    assert_same_from_threads(lambda: lambda x, layer=_preprocessor(files): layer(x).numpy(), PHOTOS)
-
-
-def _preprocessor(files):
-    return keras_nest.preprocessor(keras.models.load_model(files["keras"]))
+    layer = keras_nest.preprocessor(keras.models.load_model(files["keras"]))
+    assert_same_from_threads(lambda: lambda image: layer(image).numpy(), PHOTOS)
 
 
 @pytest.mark.slow

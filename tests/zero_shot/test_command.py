@@ -210,6 +210,13 @@ class TestCaptions:
         assert found["image_to_text"] == {"1": pytest.approx(self.TO_TEXT), "5": 1.0, "10": 1.0}
         assert found["text_to_image"] == {"1": pytest.approx(self.TO_IMAGE), "5": 1.0, "10": 1.0}
 
+    def test_all_broken_images_are_named_before_any_work(self, capsys, run, captions):
+        for word in ("red", "house"):
+            (captions / f"{word}.png").write_bytes(b"no image")
+        code, out, err = zero_shot(capsys, "--captions", captions, "--model", run)
+        assert (code, out) == (2, "")
+        assert f"2 of 3 files cannot be read as images: {captions}/red.png, {captions}/house.png." in err
+
     def test_table(self, capsys, run, captions):
         code, out, _ = zero_shot(capsys, "--captions", captions / "captions.csv", "--model", run)
         assert code == 0

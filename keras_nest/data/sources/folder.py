@@ -4,29 +4,32 @@ import logging
 import multiprocessing.pool
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.data.decoding import decode_upright
+from keras_nest.data.image_files import (
+    BROKEN_FILE,
+    SUFFIXES,
+    count_kinds,
+    is_clutter,
+    is_image,
+    read_encoded,
+    read_in_graph,
+)
 from keras_nest.data.info import DatasetInfo
 from keras_nest.data.orientation import UPRIGHT, orientation_of
 from keras_nest.data.sources.examples import IndexedExamples
 from keras_nest.data.sources.source import Source
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 TEST_SPLITS = ("test", "val", "validation")
 BROKEN = ("refuse", "skip", "unchecked")
 _LAYOUT = "SPLIT/CLASS/image.jpg"
 _MAX_NAMED = 10
 _LOGGER = logging.getLogger(__name__)
-_UNREADABLE = (
-    tf.errors.InvalidArgumentError,
-    tf.errors.NotFoundError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.PermissionDeniedError,
-)
 
 
 class File(NamedTuple):
@@ -42,11 +45,13 @@ def open_folder(
 ) -> Source:
     """Opens images that lie in `path/split/class/`.
 
-    JPEG, PNG, BMP and GIF files may be mixed; hidden and other files are ignored. Names are sorted, so that labels and
-    the order of the images are the same everywhere. An image is turned as its EXIF orientation says.
+    Files that end in one of `image_files.SUFFIXES` may be mixed: JPEG, PNG, GIF, BMP, TIFF and WebP. What else lies in
+    the class folders is left out with a warning that counts it, folders too; hidden names, and those of systems such
+    as __MACOSX, are passed over. Names are sorted, so that labels and the order of the images are the same everywhere.
+    An image is turned as its EXIF orientation says.
 
-    A file is broken if it is empty, cut off, no image, or BMP with a palette, which TensorFlow cannot decode. A JPEG
-    file that was overwritten in the middle is not found to be broken, since decoders fill in what is missing.
+    A file is broken if it is empty, cut off, no image, or has more than `image_files.MAX_PIXELS`. A JPEG file that was
+    overwritten in the middle is not found to be broken, since decoders fill in what is missing.
 
     Args:
         path: the directory, local or any that `tf.io.gfile` opens.
@@ -103,12 +108,12 @@ def _find_split(root: str, names: Sequence[str]) -> str:
 
 
 def _names(directory: str) -> list[str]:
-    """What lies in a directory, sorted and without hidden names."""
+    """What lies in a directory, sorted and without what is hidden or a system's."""
     try:
         names = tf.io.gfile.listdir(directory)
     except UnicodeDecodeError as error:
         raise ValueError(f"{directory} holds the name {error.object!r}, which is not UTF-8; rename it.") from error
-    return sorted(name.rstrip("/") for name in names if not name.startswith("."))
+    return sorted(name.rstrip("/") for name in names if not is_clutter(name.rstrip("/")))
 
 
 def _class_names(directory: str) -> tuple[str, ...]:
@@ -121,13 +126,19 @@ def _list_images(directory: str, class_names: Sequence[str]) -> list[File]:
     present = _class_names(directory)
     if unknown := [name for name in present if name not in labels]:
         raise ValueError(f"{directory} has classes that the training images lack: {_some(unknown)}.")
-    folders = [(tf.io.gfile.join(directory, name), labels[name]) for name in present]
-    return [
-        File(f"{folder}/{name}", label)
-        for folder, label in folders
-        for name in _names(folder)
-        if name.lower().endswith(SUFFIXES)
-    ]
+    beside = [name for name in _names(directory) if name not in present and is_image(name)]
+    files, left_out = [], [f"{count_kinds(beside)} beside the classes"] if beside else []
+    for class_name in present:
+        folder = tf.io.gfile.join(directory, class_name)
+        names = _names(folder)
+        files += [File(f"{folder}/{name}", labels[class_name]) for name in names if is_image(name)]
+        others = [name for name in names if not is_image(name)]
+        # Only these are asked about, since remote storage takes its time.
+        others = [f"{name}/" if tf.io.gfile.isdir(f"{folder}/{name}") else name for name in others]
+        left_out += [f"{count_kinds(others)} in {class_name}"] if others else []
+    if left_out:
+        _LOGGER.warning("Left out of %s, where images end in %s: %s.", directory, ", ".join(SUFFIXES), _some(left_out))
+    return files
 
 
 def _check_not_empty(directory: str, files: Sequence[File], class_names: Sequence[str] = ()) -> None:
@@ -152,45 +163,61 @@ def without_broken(train: list[File], test: list[File], broken: str) -> tuple[li
     Raises:
         ValueError: some are broken, and `broken` is "refuse".
     """
-    paths = [file.path for file in train + test]
-    _LOGGER.info("Decoding %s images once to find broken ones.", f"{len(paths):,}")
-    orientations = _orientations(paths)
-    if lost := [path for path in paths if path not in orientations]:
-        message = f"{len(lost):,} of {len(paths):,} files cannot be read as images: {_some(lost)}."
+    found = _decode_all([file.path for file in train + test])
+    if message := _broken_among(found):
         if broken == "refuse":
             raise ValueError(f'{message} Replace them, or leave them out with broken="skip".')
         _LOGGER.warning("%s They are left out.", message)
 
     def kept(files: list[File]) -> list[File]:
-        return [file._replace(orientation=orientations[file.path]) for file in files if file.path in orientations]
+        orientations = ((file, found[file.path]) for file in files)
+        return [file._replace(orientation=turned) for file, turned in orientations if isinstance(turned, int)]
 
     return kept(train), kept(test)
 
 
-def _orientations(paths: Sequence[str]) -> dict[str, int]:
-    """Orientations of those files that can be decoded."""
+def check_images(paths: Sequence[str]) -> None:
+    """Refuses image files that cannot be decoded, all at once.
+
+    Raises:
+        ValueError: names them.
+    """
+    if message := _broken_among(_decode_all(paths)):
+        raise ValueError(message)
+
+
+def _broken_among(found: Mapping[str, int | str]) -> str:
+    """What is wrong with files; empty where nothing is."""
+    lost = [f"{path}{fault}" for path, fault in found.items() if isinstance(fault, str)]
+    return f"{len(lost):,} of {len(found):,} files cannot be read as images: {_some(lost)}." if lost else ""
+
+
+def _decode_all(paths: Sequence[str]) -> dict[str, int | str]:
+    """Orientation of each file, or what is wrong with it."""
+    _LOGGER.info("Decoding %s images once to find broken ones.", f"{len(paths):,}")
     with warnings.catch_warnings(), multiprocessing.pool.ThreadPool() as pool:
         # Pillow warns about EXIF data that it can still read in part.
         warnings.simplefilter("ignore")
-        orientations = pool.map(_decode, paths)
-    return {path: orientation for path, orientation in zip(paths, orientations, strict=True) if orientation is not None}
+        return dict(zip(paths, pool.map(_decode, paths), strict=True))
 
 
-def _decode(path: str) -> int | None:
-    """Orientation of an image file, 1 to 8; None if it is broken."""
+def _decode(path: str) -> int | str:
+    """Orientation of an image file, 1 to 8; or in brackets what is wrong with it, if that is more than being broken."""
     try:
-        encoded = tf.io.read_file(path)
-        tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    except _UNREADABLE:
-        return None
-    return orientation_of(encoded.numpy())
+        encoded = read_encoded(path)
+        decode_upright(tf.constant(encoded), UPRIGHT)
+    except ValueError as error:
+        return "" if str(error) == BROKEN_FILE else f" (it {str(error).removesuffix('.')})"
+    except (tf.errors.OpError, OSError):
+        return ""
+    return orientation_of(encoded)
 
 
 def examples_of(files: Sequence[File]) -> IndexedExamples:
     """Images that are read when they are needed."""
     paths, labels, orientations = zip(*files, strict=True)
     kind = object if isinstance(labels[0], str) else np.int32
-    return IndexedExamples(np.array(paths, object), np.array(labels, kind), np.array(orientations), tf.io.read_file)
+    return IndexedExamples(np.array(paths, object), np.array(labels, kind), np.array(orientations), read_in_graph)
 
 
 def _some(names: Sequence[str]) -> str:

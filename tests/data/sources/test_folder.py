@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -127,10 +128,13 @@ class TestNames:
         assert read(source.train).content == tuple(files.values()) * 3
 
     def test_other_files_are_ignored(self, folder):
-        for name in ("README.txt", ".hidden.jpg", "._001.jpg", "Thumbs.db", "a.jpg.part", "jpg", "a.webp"):
+        for name in ("README.txt", ".hidden.jpg", "._001.jpg", "Thumbs.db", "a.jpg.part", "jpg", "a.heic"):
             for place in ("", "train", "train/pet"):
                 (folder / place / name).write_bytes(b"no image")
-        (folder / "train/.cache").mkdir()
+        for name in (".cache", "__MACOSX", "@eaDir"):
+            (folder / "train" / name).mkdir()
+            (folder / "train/pet" / name).mkdir()
+            shutil.copy(folder / "train/pet/000.jpg", folder / "train/pet" / name)
         (folder / "train/pet/deeper").mkdir()
         shutil.copy(folder / "train/pet/000.jpg", folder / "train/pet/deeper")
         assert open_folder(folder).info == DatasetInfo(str(folder), CLASS_NAMES, (None, None, 3), 16, 8)
@@ -256,7 +260,7 @@ def cut_off():
 
 
 class TestBroken:
-    BROKEN = ("empty.png", "text.jpg", "cut.jpg", "tiff.png", "palette.bmp")
+    BROKEN = ("empty.png", "text.jpg", "cut.jpg", "cut.tiff", "cut.webp")
 
     @pytest.fixture
     def broken_folder(self, folder):
@@ -266,8 +270,8 @@ class TestBroken:
             b"",
             b"no image",
             encoded(image, "JPEG")[:-200],
-            encoded(image, "TIFF"),
-            encoded(image.quantize(8), "BMP"),
+            encoded(image, "TIFF")[:-200],
+            encoded(image, "WEBP")[:-200],
         )
         places = ("train/pet", "train/pet", "train/place", "test/pet", "train/pet")
         for place, name, content in zip(places, self.BROKEN, contents, strict=True):
@@ -356,6 +360,84 @@ class TestBroken:
     def test_unknown_option(self, photographs):
         with pytest.raises(ValueError, match=r"broken is 'ignore'; it must be one of 'refuse', 'skip', 'unchecked'\.$"):
             open_folder(photographs, broken="ignore")
+
+
+class TestFormats:
+    """Whatever Pillow or TensorFlow decodes, by content, and every other file counted."""
+
+    FORMATS: ClassVar = {
+        "a.jfif": "JPEG",
+        "b.JPE": "JPEG",
+        "c.webp": "WEBP",
+        "d.tif": "TIFF",
+        "e.TIFF": "TIFF",
+        "f.bmp": "BMP",
+    }
+
+    @pytest.mark.parametrize("broken", [*CHECKED, "unchecked"])
+    def test_all_are_read(self, tmp_path, broken):
+        files = {name: encoded(noisy(small("rocket"), n), kind) for n, (name, kind) in enumerate(self.FORMATS.items())}
+        files |= {"g.bmp": encoded(small("coffee").quantize(8), "BMP"), "h.jpg": encoded(small("chelsea"), "WEBP")}
+        files |= {"i.png": encoded(small("chelsea"), "TIFF", compression="tiff_lzw")}
+        for image, content in zip(
+            pixels(open_folder(classes(tmp_path, a=files), broken=broken).train), files.values(), strict=True
+        ):
+            is_jpeg = content.startswith(b"\xff\xd8")
+            np.testing.assert_array_equal(image, tf.io.decode_jpeg(content) if is_jpeg else pillow(content))
+
+    @pytest.mark.parametrize("orientation", ORIENTATIONS)
+    def test_all_are_turned_upright(self, tmp_path, orientation):
+        files = {f"a.{kind}": encoded(small("rocket"), kind, orientation) for kind in ("TIFF", "WEBP")}
+        for image, content in zip(pixels(open_folder(classes(tmp_path, a=files)).train), files.values(), strict=True):
+            np.testing.assert_array_equal(image, pillow(content))
+
+    def test_what_is_left_out_is_counted(self, folder, caplog):
+        for place in (
+            "train/pet/a.heic",
+            "train/pet/b.HEIC",
+            "train/pet/notes.txt",
+            "train/place/raw",
+            "train/lost.jpg",
+        ):
+            (folder / place).write_bytes(b"")
+        (folder / "train/pet/deeper").mkdir()
+        (folder / "train/labels.csv").touch()
+        open_folder(folder)
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.getMessage().startswith(f"Left out of {folder}/train, where images end in .jpg, .jpeg, ")
+        counted = "1 .jpg beside the classes, 2 .heic, 1 .txt, 1 folder in pet, 1 without suffix in place."
+        assert record.getMessage().endswith(f": {counted}")
+
+    def test_clutter_is_not_worth_a_word(self, folder, caplog):
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._000.jpg"):
+            (folder / "train/pet" / name).touch()
+        (folder / "train/pet/@eaDir").mkdir()
+        open_folder(folder)
+        assert caplog.records == []
+
+
+class TestLimits:
+    def test_a_header_of_too_many_pixels_is_found_before_anything_is_decoded(self, folder):
+        header = encoded(small("rocket"))
+        (folder / "train/pet/bomb.png").write_bytes(header[:16] + 2 * (60_000).to_bytes(4, "big") + header[24:])
+        message = (
+            r"^1 of 25 files .*bomb\.png \(it has 60000 x 60000 pixels; an image may have 89478485 in all\)\. Replace"
+        )
+        with pytest.raises(ValueError, match=message):
+            open_folder(folder)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="An image has 60000 x 60000 pixels"):
+            list(open_folder(folder, broken="unchecked").train.in_order(Host()).map(decode))
+
+    def test_pipes_and_files_without_end_are_not_waited_for(self, folder):
+        os.mkfifo(folder / "train/pet/pipe.jpg")
+        with (folder / "train/pet/sparse.jpg").open("wb") as file:
+            file.truncate(2**40)
+        message = (
+            r"pipe.jpg \(it is a pipe or a device; .*sparse.jpg \(it has 1099511627776 bytes; an image file may have"
+        )
+        with pytest.raises(ValueError, match=message):
+            open_folder(folder)
 
 
 def test_an_endless_order_reads_all_of_a_host(photographs):
