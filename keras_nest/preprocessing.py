@@ -84,10 +84,10 @@ class EvalPreprocessing(keras.layers.Layer):
         # As the reference writes it, int(256 / 224 * size): the division first decides the last pixel.
         self.resized = tuple(int((1 / crop_ratio) * side) for side in self.image_size)
 
-    def __call__(self, images: Any) -> Any:
-        """Preprocesses; see the class for shapes."""
+    def __call__(self, images: Any, **options: Any) -> Any:
+        """Preprocesses; see the class for shapes. The options of Keras' layers, such as `training`, change nothing."""
         if isinstance(images, keras.KerasTensor):
-            return super().__call__(images)
+            return super().__call__(images, **options)
         if not isinstance(images, (list, tuple)):
             return self.call(images)
         if not images:

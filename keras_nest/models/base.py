@@ -2,6 +2,7 @@
 
 import math
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -32,6 +33,10 @@ STRETCHED_PREPROCESSING = {
     "stretch": True,
     "interpolation": "bilinear",
 }
+
+
+# What a user's `keras.Model(model.input, …)` must be given; nothing else of the model is left in it.
+preprocessing_of_input: "weakref.WeakKeyDictionary[Any, dict[str, Any] | None]" = weakref.WeakKeyDictionary()
 
 
 class ConfiguredModel(keras.Model):
@@ -100,6 +105,7 @@ class ImageModel(ConfiguredModel):
         super().__init__(inputs=inputs, outputs=outputs, name=name and name.replace("+", "_"))
         self.endpoints = endpoints
         self.config = dict(config)
+        preprocessing_of_input.update(dict.fromkeys(self.inputs, self.config.get("preprocessing")))
         self.omitted = tuple(omitted) if "logits" in endpoints else (*omitted, *self.HEAD)
 
     @property
