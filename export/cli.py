@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from export.activations import ACTIVATIONS
 from export.decoding import unit_preprocessing
 from export.generator import generator_file, generator_to_saved_model, generator_to_tflite, read_generator
 from export.saved_model import HEADS, read_signatures
-from export.signatures import ACTIVATIONS
 from export.versions import publish, version_directory
 from keras_nest.console import add_trust_argument, console, print_facts
 from keras_nest.data.decoding import decode
@@ -23,10 +23,10 @@ from keras_nest.zero_shot.open import find_vocabulary
 
 DESCRIPTION = "Exports a trained model as a SavedModel, for TF-Serving and TF-Hub, or as TFLite or ONNX files."
 
-# Options that only one format has; they are None unless they are given.
+# Options that not all formats have; they are None unless they are given.
 _OPTIONS = {
     "saved_model": ("head", "activation", "archive", "no_warm_up"),
-    "tflite": ("precision", "batch_size", "representative"),
+    "tflite": ("precision", "batch_size", "representative", "activation"),
     "onnx": (),
 }
 # Of these a generator has none.
@@ -50,13 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vocab", metavar="FILE", help="vocabulary of LiT's text tower (default: vocab.txt or vocab.model beside it)"
     )
+    parser.add_argument(
+        "--activation",
+        choices=tuple(ACTIVATIONS),
+        help="of the probabilities (default: that of the training; TFLite files give logits without it)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, or the files")
     add_trust_argument(parser)
     saved = parser.add_argument_group("SavedModel")
     saved.add_argument("--head", choices=HEADS, help="none for TF-Hub's feature vector (default: classifier)")
-    saved.add_argument(
-        "--activation", choices=tuple(ACTIVATIONS), help="of the probabilities (default: that of the training)"
-    )
     saved.add_argument("--archive", action="store_true", default=None, help="write DIR/N.tar.gz too, for TF-Hub")
     saved.add_argument("--no-warm-up", action="store_true", default=None, help="no requests that warm TF-Serving up")
     lite = parser.add_argument_group("TFLite")
@@ -80,10 +82,9 @@ def main(args: argparse.Namespace) -> int:
         OSError: missing input, or existing or unwritable output.
         ModuleNotFoundError: a package that the format needs is missing.
     """
-    for other, options in _OPTIONS.items():
-        given = [option for option in options if getattr(args, option) is not None]
-        if given and other != args.format:
-            raise ValueError(f"--{given[0].replace('_', '-')} has no meaning for --format {args.format}; leave it out.")
+    for option in dict.fromkeys(option for options in _OPTIONS.values() for option in options):
+        if getattr(args, option) is not None and option not in _OPTIONS[args.format]:
+            raise ValueError(f"--{option.replace('_', '-')} has no meaning for --format {args.format}; leave it out.")
     check_local(args.output)
     if (file := generator_file(args.model)) is not None:
         return _generator(read_generator(file, args.trust), args)
@@ -158,7 +159,7 @@ def _tflite(trained: Trained, args: argparse.Namespace) -> int:
     # TFLite's converter and interpreter are a load of their own.
     from export.tflite import to_tflite
 
-    options: dict[str, Any] = {"vocab": args.vocab}
+    options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation}
     options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
     if args.precision:
         options["precisions"] = _precisions(args)

@@ -12,8 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.models.base import logits_model
+from keras_nest.models.base import ImageModel, logits_model
 from keras_nest.value_range import check_unit
+
+_ACTIVATIONS = (keras.activations.softmax, keras.activations.sigmoid)
 
 
 def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Checkpoint:
@@ -124,21 +126,52 @@ def activation_of(model: keras.Model, activation: str | None = None) -> str:
 
 
 def output_name(model: keras.Model) -> str:
-    """What the signatures call the output of a model that has one: "embedding" without a head, else "logits"."""
-    return "embedding" if config_of(model).get("num_classes") == 0 else "logits"
+    """What the signatures call the output of a model that has one.
+
+    Returns:
+        "embedding" of a model of this package without a head; "probabilities" of a user's model that ends with a
+        softmax or sigmoid; else "logits".
+    """
+    if config_of(model).get("num_classes") == 0:
+        return "embedding"
+    return "probabilities" if not isinstance(model, ImageModel) and _ends_with_activation(model) else "logits"
+
+
+def is_classifier(model: keras.Model) -> bool:
+    """Whether what a model puts out are scores of classes: that of this package, or a user's around one."""
+    if isinstance(model.output, dict):
+        return False
+    config, shape = config_of(model), model.output.shape
+    return bool(config.get("num_classes", len(shape) == 2 and shape[-1] > 1)) if config else False
+
+
+def _ends_with_activation(model: keras.Model) -> bool:
+    """Whether the last layer or operation makes probabilities."""
+    last: Any = model.layers[-1]
+    if not isinstance(model, keras.Sequential) and not isinstance(model.output, dict):
+        last = next(operation for operation in model.operations if operation.name == model.output_names[0])
+    if isinstance(last, keras.Model):
+        return _ends_with_activation(last)
+    activation = getattr(last, "activation", None)
+    return activation in _ACTIVATIONS or type(last).__name__ in ("Softmax", "Sigmoid")
 
 
 def image_shape(model: keras.Model) -> tuple[int, int, int]:
     """Height, width and channels of the model's input.
 
     Raises:
-        ValueError: there is not exactly one input, or it is not an image of fixed size.
+        ValueError: there is not exactly one input, or it is not an image of fixed size, in floats.
     """
     shapes = [tuple(x.shape) for x in model.inputs] if model.inputs else []
     if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise ValueError(
             f"The model {model.name!r} has inputs of shape {shapes}; it must have a single one (None, height, width, "
             "channels) with fixed sizes to be exported."
+        )
+    if "float" not in model.inputs[0].dtype:
+        raise ValueError(
+            f"The model {model.name!r} takes images of dtype {model.inputs[0].dtype}; it must take floats to be "
+            "exported: what is written takes them in [0, 1]."
         )
     return shapes[0][1:]
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from export.inference import inference
 from export.module import image_shape
+from export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.files import atomic_output, check_local
 from keras_nest.models import LiT
 
@@ -16,16 +17,23 @@ from keras_nest.models import LiT
 _OPSET = 18
 
 
-def to_onnx(model: keras.Model, path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
+def to_onnx(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    *,
+    preprocessing: Preprocessing = AUTO,
+) -> pathlib.Path:
     """Writes an ONNX file.
 
     Its input is `images`, float32 (batch, H, W, C) in [0, 1] of the model's own size with any batch; its outputs are
-    `logits`, `embedding`, or maps under the model's own names, float32. The normalisation is inside.
+    `logits`, `probabilities`, `embedding`, or maps under the model's own names, float32. The normalisation is inside.
 
     Args:
         model: a built model with one image input, and one output or a dictionary of outputs.
         path: file to write; it appears complete or not at all.
         overwrite: replace what lies there.
+        preprocessing: as `to_saved_model` takes it.
 
     Returns:
         The path.
@@ -39,7 +47,7 @@ def to_onnx(model: keras.Model, path: str | os.PathLike[str], overwrite: bool = 
     check_local(path)
     if isinstance(model, LiT):
         raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
-    converter, path = _tf2onnx(), pathlib.Path(path)
+    model, converter, path = as_exported(model, preprocessing), _tf2onnx(), pathlib.Path(path)
     with atomic_output(path, overwrite) as partial:
         images = tf.TensorSpec((None, *image_shape(model)), name="images")
         call = tf.function(inference(model)[1], input_signature=[images], autograph=False)

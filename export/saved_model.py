@@ -11,9 +11,11 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from export.activations import ACTIVATIONS
 from export.lit import check_reads_texts, open_tokenizer, two_tower_object
-from export.module import activation_of, config_of, reusable_object
-from export.signatures import ACTIVATIONS, create_signatures
+from export.module import activation_of, is_classifier, reusable_object
+from export.signatures import create_signatures
+from export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.files import atomic_output, check_local
 from keras_nest.models import LiT
 from keras_nest.trained import check_class_names
@@ -33,6 +35,7 @@ def to_saved_model(
     activation: str | None = None,
     vocab: str | os.PathLike[str] | None = None,
     warm_up: bool = False,
+    preprocessing: Preprocessing = AUTO,
 ) -> pathlib.Path:
     """Writes a SavedModel that takes images in [0, 1]; loading it needs TensorFlow only.
 
@@ -41,8 +44,9 @@ def to_saved_model(
     `create_signatures` describes. Images are float32 (B, H, W, channels) of the model's own size; `serving_bytes` takes
     JPEG and PNG files of any size.
 
-    The normalisation of the model's preprocessing specification (`mean`, `std`) is part of the file. A model without a
-    specification is taken to be trained on images in [0, 1] and gets them as they are. What `__call__` returns is
+    The normalisation of the model's preprocessing specification (`mean`, `std`) is part of the file; that of the model
+    inside, if a user's model is around one of this package. One without a specification is taken to be trained on
+    images in [0, 1] and gets them as they are. What `__call__` returns is
     float32 and depends on the model:
 
     * a classifier: the logits (B, num_classes), whatever its `classifier_activation`;
@@ -61,6 +65,7 @@ def to_saved_model(
             `classifier_activation`, or else "softmax".
         vocab: vocabulary file of LiT's text tower, which the SavedModel takes in.
         warm_up: add the requests that TF-Serving answers before it takes others (package tensorflow-serving-api).
+        preprocessing: of a user's model, where it cannot be told, see `export.wrapped.Preprocessing`.
 
     Returns:
         The path.
@@ -77,7 +82,8 @@ def to_saved_model(
     _check_option("head", head, HEADS)
     _check_option("activation", activation_of(model, activation), ACTIVATIONS)
     _check_kind(model, head, activation, vocab)
-    has_classes = head == "classifier" and config_of(model).get("num_classes", 0) and not isinstance(model.output, dict)
+    model = model if isinstance(model, LiT) else as_exported(model, preprocessing)
+    has_classes = head == "classifier" and is_classifier(model)
     names = check_class_names(class_names, model.output.shape[-1]) if class_names and has_classes else None
     with atomic_output(path, overwrite) as partial, _labels_asset(names) as labels:
         if isinstance(model, LiT):

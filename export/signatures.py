@@ -7,13 +7,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from export.activations import ACTIVATIONS
 from export.decoding import image_decoder
-from export.module import activation_of, config_of, image_shape, on_unit_images, output_name
+from export.module import activation_of, config_of, image_shape, is_classifier, on_unit_images, output_name
 from keras_nest.models import MlpMixer, VisionTransformer
 from keras_nest.models.base import ImageModel, feature_pyramid
 from keras_nest.value_range import check_unit
 
-ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid}
 TOP = 5
 
 Outputs = dict[str, tf.Tensor]
@@ -33,7 +33,8 @@ def create_signatures(
 
     * serving_default, of a classifier: `logits` and `probabilities`, float32 (B, K); `classes` int32 and `scores`
       float32, both (B, k), the k = min(5, K) most probable, best first. Without a head: `embedding`, float32 (B, C); of
-      a model with `features_only`: its maps; of other models than this package's: `logits`.
+      a model with `features_only`: its maps. A user's model around one of this package is a classifier, too; without
+      `logits` where it ends with a softmax or sigmoid. Of other models: `logits`, or `probabilities`.
     * serving_bytes, of models for RGB or grey images that carry their preprocessing: the same, and `labels`, strings
       (B, k), where the class names are known.
     * embed, of models that have one: `embedding`, what the head sees.
@@ -101,13 +102,15 @@ def _answers(model: keras.Model, head: str, activation: str) -> Callable[[Any], 
     if isinstance(model.output, Mapping):
         return dict
     name = output_name(model) if head == "classifier" else "embedding"
-    if name == "embedding" or not isinstance(model, ImageModel):
+    if name == "embedding" or not is_classifier(model):
         return lambda outputs: {name: outputs}
 
-    def classify(logits: tf.Tensor) -> Outputs:
-        probabilities = ACTIVATIONS[activation](logits)
-        scores, classes = tf.math.top_k(probabilities, min(TOP, logits.shape[-1]))
-        return {"logits": logits, "probabilities": probabilities, "classes": classes, "scores": scores}
+    def classify(outputs: tf.Tensor) -> Outputs:
+        given = {name: outputs}
+        if name == "logits":
+            given["probabilities"] = ACTIVATIONS[activation](outputs)
+        scores, classes = tf.math.top_k(given["probabilities"], min(TOP, outputs.shape[-1]))
+        return {**given, "classes": classes, "scores": scores}
 
     return classify
 
@@ -125,10 +128,11 @@ def _labels(class_names: Sequence[str] | None) -> Callable[[Outputs], Outputs]:
 
 def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], Outputs]]:
     """The signatures that give intermediates; they share one graph."""
-    if not isinstance(model, ImageModel):
-        return {}
-    outputs = {"embed": _embedding(model), "features": feature_maps(model)}
+    maps = feature_maps(model) if isinstance(model, ImageModel) else {}
+    outputs = {"embed": _embedding(model), "features": maps}
     outputs = {signature: parts for signature, parts in outputs.items() if parts}
+    if not outputs:
+        return {}
     compute = tf.function(on_unit_images(keras.Model(model.input, outputs), model), autograph=False)
 
     def part(signature: str) -> Callable[[tf.Tensor], Outputs]:
@@ -137,8 +141,9 @@ def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], Outputs]]:
     return {signature: part(signature) for signature in outputs}
 
 
-def _embedding(model: ImageModel) -> dict[str, keras.KerasTensor]:
-    return {"embedding": model.endpoints["pre_logits"]} if "pre_logits" in model.endpoints else {}
+def _embedding(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    endpoints = getattr(model, "endpoints", {})
+    return {"embedding": endpoints["pre_logits"]} if "pre_logits" in endpoints else {}
 
 
 def feature_maps(model: ImageModel) -> dict[str, keras.KerasTensor]:

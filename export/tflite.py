@@ -8,9 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from export.activations import ACTIVATIONS
 from export.lit import check_reads_texts, open_tokenizer
 from export.tflite_files import PRECISIONS, check_targets, write_files
 from export.tflite_sources import TOWERS, calibration_batches, image_source, tower_sources
+from export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.hints import did_you_mean
 from keras_nest.models import LiT
 
@@ -26,12 +28,14 @@ def to_tflite(
     overwrite: bool = False,
     images: np.ndarray | None = None,
     vocab: str | os.PathLike[str] | None = None,
+    activation: str | None = None,
+    preprocessing: Preprocessing = AUTO,
 ) -> list[dict[str, Any]]:
     """Writes TFLite files, `<precision>.tflite`, and what each is worth, `<precision>.json`.
 
     The files need built-in operations only. Their signature `serving_default` takes `images`, float32 (B, H, W, C) in
-    [0, 1] of the model's own size, and gives `logits`, `embedding`, or maps under the model's own names, as the
-    SavedModel does. The normalisation is inside.
+    [0, 1] of the model's own size, and gives `logits` (with an activation `probabilities`), `embedding`, or maps under
+    the model's own names, as the SavedModel does. The normalisation is inside.
 
     * float32: the numbers of the Keras model.
     * float16: the weights have half the size; the computation is the same.
@@ -57,6 +61,9 @@ def to_tflite(
         overwrite: replace what lies there.
         images: float32 (N, H, W, C) in [0, 1] for the report; parts of two photographs by default.
         vocab: vocabulary file of LiT's text tower.
+        activation: "softmax" or "sigmoid" for files that give probabilities, which clients with a score threshold
+            expect; None for logits.
+        preprocessing: as `to_saved_model` takes it.
 
     Returns:
         The reports, see `Reporter.describe`, with `precision` and `share_of_float32`, the size in terms of
@@ -71,6 +78,9 @@ def to_tflite(
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: tensorflow-text, which the tokenizer of a LiT needs, is missing.
     """
+    if activation is not None and (isinstance(model, LiT) or activation not in ACTIVATIONS):
+        known = "for classifiers, not for a LiT" if isinstance(model, LiT) else did_you_mean(activation, ACTIVATIONS)
+        raise ValueError(f"activation is {activation!r}; {known}")
     if isinstance(model, LiT):
         _check_float(precisions)
     chosen = _check_precisions(precisions, representative)
@@ -84,7 +94,8 @@ def to_tflite(
         sources = tower_sources(model, open_tokenizer(model, vocab), batch_size, images)
     else:
         check_reads_texts(model, vocab)
-        sources = [image_source(model, batch_size, images, class_names)]
+        wrapped = as_exported(model, preprocessing)
+        sources = [image_source(wrapped, batch_size, images, class_names, activation)]
         if "int8" in chosen and representative is not None:
             calibration = calibration_batches(representative, sources[0].spec.shape)
     written = zip(sources, folders, strict=True)

@@ -18,9 +18,18 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 LABELS = "labels.txt"
+# Outputs that are scores of classes.
+SCORES = ("logits", "probabilities")
+_MEANINGS = {
+    "logits": "Scores of the classes, as logits: any real numbers, the largest for the most probable class. They are "
+    "no probabilities, no embedding, and nothing to compare with a threshold between 0 and 1.",
+    "probabilities": "Probabilities of the classes, in 0..1.",
+    "embedding": "Embedding: a vector to compare with others, no scores of classes.",
+}
 _METADATA_NAME, _FILE_IDENTIFIER, _PARSER_VERSION = "TFLITE_METADATA", b"M001", "1.0.0"
 # Members of the schema's unions and enumerations.
-_IMAGE, _NORMALIZATION, _DESCRIPTION, _AXIS_LABELS = np.uint8(2), np.uint8(1), np.uint8(1), np.uint8(2)
+_FEATURES, _IMAGE, _NORMALIZATION = np.uint8(1), np.uint8(2), np.uint8(1)
+_DESCRIPTION, _AXIS_LABELS = np.uint8(1), np.uint8(2)
 _COLOUR_SPACES = {3: np.uint8(1), 1: np.uint8(2)}
 
 
@@ -95,20 +104,36 @@ def add_metadata(tflite: bytes, name: str, files: Mapping[str, str]) -> bytes:
     return _append_zip(flatbuffer_utils.convert_object_to_bytearray(model), files)
 
 
+def meaning_of(output: str) -> str:
+    """What an output is, in a sentence for people and for programs that show it to them.
+
+    Args:
+        output: its name.
+    """
+    return _MEANINGS.get(output, "A map of intermediate features.")
+
+
 def _describe(model: Any, name: str, files: Iterable[str]) -> _Model:
     """The metadata of a TFLite model in object form."""
     graph, (signature,) = model.subgraphs[0], model.signatureDefs
     names = {tensor.tensorIndex: tensor.name.decode() for tensor in signature.outputs}
     labels = [_File(LABELS, "Names of the classes, one a line.", _AXIS_LABELS)] if LABELS in files else None
     others = [_File(file, "Belongs to the model.", _DESCRIPTION) for file in files if file != LABELS]
-    outputs = [_Tensor(names[index], "Output of the model.", files=labels) for index in graph.outputs]
+    outputs = [_output(names[index], labels) for index in graph.outputs]
     if signature.inputs[0].name.decode() == "tokens":
         description, entrance = "Text tower.", _Tensor("tokens", "Token ids of texts.")
     else:
-        description = "Image model; the normalisation of its training is inside."
+        kinds = dict.fromkeys(SCORES, "Image classifier") | {"embedding": "Image embedder"}
+        kind = next((kinds[output.name] for output in outputs if output.name in kinds), "Image model")
+        description = f"{kind}; the normalisation of its training is inside."
         entrance = _input(int(graph.tensors[graph.inputs[0]].shape[-1]))
     subgraph = _Subgraph(None, None, [entrance], outputs)
     return _Model(name, description, None, [subgraph], None, None, others, _PARSER_VERSION)
+
+
+def _output(name: str, labels: list[_File] | None) -> _Tensor:
+    # Without a score calibration: scores are what they are.
+    return _Tensor(name, meaning_of(name), content=_Union(_FEATURES, ()), files=labels if name in SCORES else None)
 
 
 def _input(channels: int) -> _Tensor:

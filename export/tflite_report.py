@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.inference import Inference
+from export.tflite_metadata import SCORES, meaning_of
 from keras_nest.tflite import TFLiteModel, runtime_name
 
 THREADS = (1, 2)
@@ -50,10 +51,10 @@ class Reporter:
             path: a TFLite file with the model's outputs.
 
         Returns:
-            `file`, `bytes`, `batch_size`; `images` or `tokens` compared on, `max_abs_diff` and `largest` output of the
-            Keras model, `top1_agreement` (None if the model has no logits); `ms_1_thread`, `ms_2_threads` for a batch;
-            `ops` of the file, `xnnpack_ops` of them that XNNPACK computes, in `xnnpack_partitions` pieces; the
-            `runtime`.
+            `file`, `bytes`, `batch_size`; `outputs`, what each of them means; `images` or `tokens` compared on,
+            `max_abs_diff` and `largest` output of the Keras model, `top1_agreement` (None if it gives no scores of
+            classes); `ms_1_thread`, `ms_2_threads` for a batch; `ops` of the file, `xnnpack_ops` of them that XNNPACK
+            computes, in `xnnpack_partitions` pieces; the `runtime`.
         """
         models = {threads: TFLiteModel(path, threads) for threads in THREADS}
         last = models[THREADS[-1]]
@@ -61,6 +62,7 @@ class Reporter:
             "file": path.name,
             "bytes": path.stat().st_size,
             "batch_size": last.batch_size,
+            "outputs": {name: meaning_of(name) for name in self.expected},
             last.input_name: len(self.inputs),
             **self._compare(last(self.inputs)),
             **_milliseconds(models, self.inputs),
@@ -70,8 +72,8 @@ class Reporter:
 
     def _compare(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         differences = [np.abs(outputs[name] - value).max() for name, value in self.expected.items()]
-        logits = self.expected.get("logits")
-        same = None if logits is None else float(np.mean(outputs["logits"].argmax(-1) == logits.argmax(-1)))
+        scores = next((name for name in SCORES if name in self.expected), None)
+        same = scores and float(np.mean(outputs[scores].argmax(-1) == self.expected[scores].argmax(-1)))
         return {
             "max_abs_diff": float(max(differences)),
             "largest": float(max(np.abs(value).max() for value in self.expected.values())),

@@ -25,7 +25,11 @@ _ROUNDING = 1e-3
 
 
 def image_source(
-    model: keras.Model, batch_size: int, images: np.ndarray | None = None, class_names: Sequence[str] | None = None
+    model: keras.Model,
+    batch_size: int,
+    images: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    activation: str | None = None,
 ) -> Source:
     """A model of images.
 
@@ -34,6 +38,7 @@ def image_source(
         batch_size: images at a time.
         images: float32 (N, H, W, C) in [0, 1] to compare on; None takes parts of photographs.
         class_names: in the order of the logits.
+        activation: as `inference` takes it.
 
     Raises:
         ValueError: images of another shape or range, not as many names as logits, or a model that cannot be exported.
@@ -41,7 +46,7 @@ def image_source(
     shape, files = image_shape(model), _files(model, class_names)
     samples = sample_images(shape) if images is None else _checked(images, "images", shape)
     spec = tf.TensorSpec((batch_size, *shape), name="images")
-    return Source(model.name, *inference(model), spec, samples, files)
+    return Source(model.name, *inference(model, activation), spec, samples, files)
 
 
 def tower_sources(model: LiT, tokenizer: Tokenizer, batch_size: int, images: np.ndarray | None = None) -> list[Source]:
@@ -85,9 +90,9 @@ def _text_source(model: keras.Model, tokenizer: Tokenizer, batch_size: int) -> S
 
 
 def _files(model: keras.Model, class_names: Sequence[str] | None) -> dict[str, str]:
-    """What a user needs beside the network: class names, if there are logits, and how images are prepared."""
+    """What a user needs beside the network: class names, if there are scores of them, and how images are prepared."""
     files = {}
-    if class_names is not None and not isinstance(model.output, dict) and output_name(model) == "logits":
+    if class_names is not None and not isinstance(model.output, dict) and output_name(model) != "embedding":
         # Counted as readers will: one a line.
         lines = "\n".join(class_names).split("\n")
         files[LABELS] = "\n".join(check_class_names(lines, model.output.shape[-1]))

@@ -55,6 +55,8 @@ def publish(
         ModuleNotFoundError: as `to_saved_model`.
     """
     path = version_directory(pathlib.Path(directory), overwrite)
+    if not isinstance(model, ImageModel):
+        raise ValueError(f"The model {model.name!r} is none of keras_nest; to_saved_model writes it, without a card.")
     packed = path.with_name(f"{path.name}.tar.gz")
     options: dict[str, Any] = {"class_names": class_names, "head": head, "activation": activation}
     with atomic_output(path, overwrite) as partial:

@@ -24,6 +24,7 @@ from keras_nest.models import (
     vit_flax_nest,
 )
 from keras_nest.models.base import ImageModel
+from keras_nest.models.wrapping import preprocessing_of
 
 _FAMILIES: dict[str, tuple[type[ImageModel], Any]] = {
     "NesT": (NesT, nest),
@@ -205,19 +206,19 @@ def check_fields(architecture: type[ImageModel], given: dict[str, Any]) -> None:
 
 
 def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[dict[str, Any], Size]:
-    """Evaluation preprocessing and image size of a published name or of a model.
+    """Evaluation preprocessing and image size of a published name or of a model, which may be a user's around another.
 
     Raises:
-        ValueError: unknown name, or a model without specification.
+        ValueError: unknown name, or a model without specification, or of which none can be told.
     """
     if isinstance(name_or_model, str):
         _, _, fields = resolve(name_or_model)
         size = fields["image_size"]
         return fields["preprocessing"], (size, size)
-    config = getattr(name_or_model, "config", {})
+    config = getattr(name_or_model, "config", None) or {"preprocessing": preprocessing_of(name_or_model)}
     if not config.get("preprocessing"):
         raise ValueError(
             f"The model {name_or_model.name!r} carries no preprocessing; create it with `create_model`, or pass "
             "preprocessing=… when you build it."
         )
-    return config["preprocessing"], tuple(config["image_size"])
+    return config["preprocessing"], tuple(config.get("image_size", name_or_model.input_shape[1:3]))

@@ -6,6 +6,7 @@ import math
 import os
 import types
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -47,6 +48,10 @@ ACTIVATIONS = ("softmax", "sigmoid")
 _OUTPUTS = ("probabilities", "logits", "pre_logits")
 # The model in a training's directory.
 _TRAINED = "model.keras"
+
+
+# What a user's `keras.Model(model.input, …)` must be given; nothing else of the model is left in it.
+preprocessing_of_input: "weakref.WeakKeyDictionary[Any, dict[str, Any] | None]" = weakref.WeakKeyDictionary()
 
 
 class ConfiguredModel(keras.Model):
@@ -241,6 +246,7 @@ class ImageModel(ConfiguredModel):
         outputs = pyramid or next((endpoints[name] for name in _OUTPUTS if name in endpoints), None)
         super().__init__(inputs, outputs, config, name and name.replace("+", "_"))
         self.endpoints = endpoints
+        preprocessing_of_input.update(dict.fromkeys(self.inputs, self.config.get("preprocessing")))
         self.omitted = tuple(omitted) if "logits" in endpoints else (*omitted, *self.HEAD)
 
     def compile(

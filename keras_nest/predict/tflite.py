@@ -1,4 +1,4 @@
-"""TFLite files that classify: those of `export`, and others with the input `images` and the output `logits`."""
+"""TFLite files that classify: those of `export`, and others with `images` in and `logits` or `probabilities` out."""
 
 import json
 import pathlib
@@ -23,10 +23,11 @@ def open_file(path: pathlib.Path) -> Predictor:
     """
     model = TFLiteModel(path)
     outputs = model(np.zeros((1, *model.input_shape), np.float32))
-    if "logits" not in outputs:
-        raise ValueError(f"{path} gives {', '.join(outputs)}; predict needs a file that gives logits.")
+    scores = next((name for name in ("probabilities", "logits") if name in outputs), None)
+    if scores is None:
+        raise ValueError(f"{path} gives {', '.join(outputs)}; predict needs a file that gives logits or probabilities.")
     height, width, channels = model.input_shape
-    inside, num_classes = _files_inside(path), outputs["logits"].shape[-1]
+    inside, num_classes = _files_inside(path), outputs[scores].shape[-1]
     prepare, names = stretched((height, width), channels), None
     if _PREPROCESSING in inside:
         prepare = EvalPreprocessing(**json.loads(inside[_PREPROCESSING]))
@@ -34,7 +35,8 @@ def open_file(path: pathlib.Path) -> Predictor:
         names = check_class_names(inside[_LABELS].rstrip("\n").split("\n"), num_classes, f"{path} has")
 
     def probabilities(images: Images) -> np.ndarray:
-        return softmax(model(prepare(list(images)).numpy())["logits"])
+        given = model(prepare(list(images)).numpy())[scores]
+        return given if scores == "probabilities" else softmax(given)
 
     return Predictor(probabilities, num_classes, names, channels)
 

@@ -1,0 +1,277 @@
+"""Users' models around ours: what is written takes images in [0, 1], whatever lies around the model, or is refused."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import export
+import keras_nest
+from export.module import is_classifier, on_unit_images, output_name, without_head
+from export.signatures import image_inputs
+from export.wrapped import as_exported
+from keras_nest.models.wrapping import preprocessing_of
+from keras_nest.tflite import TFLiteModel
+from tests.export import toys
+
+SPEC = toys.build("nest", num_classes=0).config["preprocessing"]
+MEAN, STD = np.float32(SPEC["mean"]), np.float32(SPEC["std"])
+
+
+def headless(family="nest", **fields):
+    return toys.build(family, num_classes=0, **fields)
+
+
+def stacked(*parts, channels=3, **options):
+    """A functional model of layers, one after the other."""
+    inputs = x = keras.Input((16, 16, channels), **options)
+    for part in parts:
+        x = part(x)
+    return keras.Model(inputs, x)
+
+
+def dense(name="head", **options):
+    return layers.Dense(5, name=name, kernel_initializer=keras.initializers.RandomNormal(stddev=0.5), **options)
+
+
+def flat(model, *parts):
+    x = model.output
+    for part in parts:
+        x = part(x)
+    return keras.Model(model.input, x)
+
+
+def gone():
+    """The model that it was made of is not there any more."""
+    return flat(headless(), dense())
+
+
+def two(first, second):
+    inputs = keras.Input((16, 16, 3))
+    return keras.Model(inputs, dense()(layers.Concatenate()([first(inputs), second(inputs)])))
+
+
+def renamed(model):
+    return type(model).from_config({**model.get_config(), "name": "other"})
+
+
+def softmaxed():
+    inputs = keras.Input((16, 16, 3))
+    return keras.Model(inputs, keras.ops.softmax(dense()(headless()(inputs, training=False))))
+
+
+def normalisation():
+    return layers.Normalization(mean=SPEC["mean"], variance=np.square(SPEC["std"]))
+
+
+def unit(images):
+    return images
+
+
+def levels(images):
+    return 255 * images
+
+
+def normalised(images):
+    return (images - MEAN) / STD
+
+
+# Name -> the model, and what it must be given for images in [0, 1].
+WRAPPED = {
+    "functional": (lambda: stacked(headless(), dense()), normalised),
+    "sequential": (lambda: keras.Sequential([headless(), dense()]), normalised),
+    "sequential with an input": (lambda: keras.Sequential([keras.Input((16, 16, 3)), headless(), dense()]), normalised),
+    "flat": (lambda: flat(headless(), dense()), normalised),
+    "flat, of a model that is gone": (gone, normalised),
+    "flat in a functional": (lambda: stacked(flat(headless(), layers.Dropout(0.5)), dense()), normalised),
+    "an intermediate": (lambda: (lambda m: keras.Model(m.input, m.endpoints["level_2"]))(headless()), normalised),
+    "softmax on logits": (lambda: stacked(toys.build("nest"), layers.Softmax()), normalised),
+    "softmax in the head": (lambda: stacked(headless(), dense(activation="softmax")), normalised),
+    "sigmoid": (lambda: stacked(headless(), dense(), layers.Activation("sigmoid")), normalised),
+    "softmax as an operation": (softmaxed, normalised),
+    "dropout and a hidden layer": (
+        lambda: stacked(headless(), layers.Dropout(0.5), layers.Dense(7, "relu"), dense()),
+        normalised,
+    ),
+    "nested twice": (lambda: stacked(keras.Sequential([keras.Sequential([headless()]), dense()])), normalised),
+    "augmentation": (
+        lambda: stacked(layers.RandomFlip(), layers.RandomRotation(0.2), layers.GaussianNoise(1), headless(), dense()),
+        normalised,
+    ),
+    "preprocessor": (lambda: (lambda m: stacked(keras_nest.preprocessor(m), m, dense()))(headless()), unit),
+    "normalisation": (lambda: stacked(normalisation(), headless(), dense()), unit),
+    "rescaling and normalisation": (
+        lambda: stacked(layers.Rescaling(1 / 255), normalisation(), headless(), dense()),
+        levels,
+    ),
+    "rescaling of a vit": (lambda: stacked(layers.Rescaling(1 / 127.5, -1), headless("vit"), dense()), levels),
+    "two alike": (lambda: two(headless(), renamed(headless())), normalised),
+    "one twice": (lambda: (lambda m: two(m, m))(headless()), normalised),
+    "nothing of ours": (lambda: stacked(layers.Flatten(), dense()), unit),
+}
+EMBEDS = {"functional", "sequential", "sequential with an input", "dropout and a hidden layer", "augmentation"}
+EMBEDS |= {"softmax on logits", "softmax in the head", "sigmoid", "softmax as an operation", "preprocessor"}
+EMBEDS |= {"normalisation", "rescaling and normalisation", "rescaling of a vit"}
+PROBABILITIES = {"softmax on logits", "softmax in the head", "sigmoid", "softmax as an operation"}
+NO_BYTES = {"preprocessor", "nothing of ours"}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_what_is_exported_takes_unit_images(name):
+    build, given = WRAPPED[name]
+    model, images = build(), toys.pixels(3)
+    exported = as_exported(model)
+    toys.assert_close(on_unit_images(exported, exported)(images), model(given(images), training=False))
+    assert output_name(exported) == ("probabilities" if name in PROBABILITIES else "logits")
+    assert is_classifier(exported) == (name not in ("an intermediate", "nothing of ours"))
+    assert ("pre_logits" in getattr(exported, "endpoints", {})) == (name in EMBEDS)
+    assert ("image_bytes" in image_inputs(exported)) == (name not in NO_BYTES)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "functional" else pytest.mark.slow) for name in WRAPPED]
+)
+def test_saved_model(tmp_path, name):
+    build, given = WRAPPED[name]
+    model, images = build(), toys.pixels(3)
+    scores = "probabilities" if name in PROBABILITIES else "logits"
+    expected = model(given(images), training=False).numpy()
+    module = tf.saved_model.load(export.to_saved_model(model, tmp_path / "module", class_names=list("abcde")))
+    toys.assert_close(module(images), expected)
+    outputs = module.signatures["serving_default"](images=images)
+    toys.assert_close(outputs[scores], expected)
+    assert ("logits" in outputs) != (name in PROBABILITIES)
+    if name not in ("an intermediate", "nothing of ours"):
+        np.testing.assert_array_equal(outputs["classes"], expected.argsort(-1)[:, ::-1][:, :5])
+    assert ("embed" in module.signatures) == (name in EMBEDS)
+    assert ("serving_bytes" in module.signatures) == (name not in NO_BYTES)
+    if name not in NO_BYTES:
+        files = [tf.io.encode_png(np.uint8(255 * image)) for image in toys.pixels(2, (20, 31))]
+        prepared = keras_nest.preprocessor(model)([tf.io.decode_png(file) for file in files])
+        found = module.signatures["serving_bytes"](image_bytes=tf.stack(files))
+        toys.assert_close(found[scores], model(prepared, training=False))
+
+
+def test_the_embedding_is_that_of_the_model_inside():
+    images = toys.pixels(3)
+    for base, *others in ((headless(), dense()), (toys.build("nest"), layers.Softmax())):
+        exported = as_exported(stacked(base, *others))
+        expected = keras.Model(base.input, base.endpoints["pre_logits"])(normalised(images))
+        toys.assert_close(on_unit_images(without_head(exported), exported)(images), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["functional", "flat", "rescaling and normalisation", "softmax in the head"])
+def test_tflite(tmp_path, name):
+    build, given = WRAPPED[name]
+    model, images = build(), toys.pixels(3)
+    export.to_tflite(model, tmp_path, ["float32"], images=images, class_names=list("abcde"))
+    (found,) = TFLiteModel(tmp_path / "float32.tflite")(images).items()
+    assert found[0] == ("probabilities" if name in PROBABILITIES else "logits")
+    np.testing.assert_allclose(found[1], model(given(images), training=False), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_onnx(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    for name in ("functional", "flat", "softmax in the head"):
+        model, images = WRAPPED[name][0](), toys.pixels(3)
+        session = onnxruntime.InferenceSession(export.to_onnx(model, tmp_path / f"{model.name}.onnx"))
+        expected = model(normalised(images), training=False)
+        np.testing.assert_allclose(session.run(None, {"images": images})[0], expected, atol=1e-4)
+
+
+class TestWhatCannotBeTold:
+    SENTENCE = r"^The model '\w+' has layers of keras_nest inside, and it cannot be told which images it takes; say: "
+    CASES = (
+        lambda: stacked(layers.Rescaling(1 / 255), headless(), dense()),
+        lambda: stacked(layers.Lambda(lambda x: x[..., ::-1]), headless(), dense()),
+        lambda: stacked(layers.Resizing(16, 16), layers.RandomBrightness(0.1), layers.Rescaling(2.0), headless()),
+        lambda: two(headless(), headless("vit")),
+        lambda: keras.Model(*(lambda i: (i, headless()(layers.Concatenate()([i, i, i]))))(keras.Input((16, 16, 1)))),
+        lambda: stacked(headless(preprocessing=None), dense()),
+    )
+
+    @pytest.mark.parametrize("build", CASES)
+    @pytest.mark.parametrize("write", [export.to_saved_model, export.to_tflite, export.to_onnx])
+    def test_it_is_refused_before_anything_is_written(self, tmp_path, build, write):
+        with pytest.raises(ValueError, match=self.SENTENCE):
+            write(build(), tmp_path / "out")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_flat_and_read_from_a_file(self, tmp_path):
+        flat(headless(), dense()).save(tmp_path / "flat.keras")
+        model, images = keras.saving.load_model(tmp_path / "flat.keras"), toys.pixels(3)
+        with pytest.raises(ValueError, match=self.SENTENCE):
+            as_exported(model)
+        with pytest.raises(ValueError, match=self.SENTENCE):
+            keras_nest.preprocessor(model)
+        for given in ("nest_tiny", SPEC):
+            exported = as_exported(model, given)
+            toys.assert_close(on_unit_images(exported, exported)(images), model(normalised(images)))
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [(None, unit), ("nest_tiny", normalised), ({"mean": [0.0], "std": [1 / 255]}, levels)],
+    )
+    def test_it_can_be_said(self, given, expected):
+        model, images = stacked(layers.Rescaling(1 / 255), headless(), dense()), toys.pixels(3)
+        exported = as_exported(model, given)
+        toys.assert_close(on_unit_images(exported, exported)(images), model(expected(images)))
+
+    def test_what_is_said_wrongly(self, tmp_path):
+        model = stacked(headless(), dense())
+        for given, message in (
+            ("nest_tin", "There is no model 'nest_tin'; did you mean"),
+            (
+                {"mean": [0.0, 1.0], "std": [1.0]},
+                r"preprocessing has mean \[0.0, 1.0\]; it must be a list of one",
+            ),
+            ({"mean": [0.0]}, "preprocessing has std None"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                export.to_saved_model(model, tmp_path / "out", preprocessing=given)
+        with pytest.raises(ValueError, match="carries its preprocessing; leave preprocessing out"):
+            export.to_saved_model(headless(), tmp_path / "out", preprocessing="nest_tiny")
+
+    def test_integers(self, tmp_path):
+        with pytest.raises(ValueError, match="takes images of dtype uint8; it must take floats"):
+            export.to_saved_model(stacked(headless(), dtype="uint8"), tmp_path / "out")
+
+    def test_a_layer_that_hides_the_model(self, tmp_path):
+        class Block(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.inner = [headless()]
+
+            def call(self, x):
+                return self.inner[0](x)
+
+            def compute_output_shape(self, shape):
+                return self.inner[0].output_shape
+
+        with pytest.raises(ValueError, match=self.SENTENCE):
+            export.to_saved_model(stacked(Block()), tmp_path / "out")
+
+
+def test_the_preprocessor_of_a_users_model():
+    model, images = stacked(headless(), dense()), toys.pixels(2, (16, 16))
+    np.testing.assert_array_equal(keras_nest.preprocessor(model)(images), keras_nest.preprocessor(headless())(images))
+    raw = stacked(layers.Rescaling(1 / 255), normalisation(), headless())
+    assert np.max(keras_nest.preprocessor(raw)(images)) > 100
+    with pytest.raises(ValueError, match="carries no preprocessing"):
+        keras_nest.preprocessor(stacked(layers.Flatten(), dense()))
+
+
+def test_grey_images():
+    base = headless(in_channels=1)
+    model, images = stacked(base, dense(), channels=1), toys.pixels(2)[..., :1]
+    exported = as_exported(model)
+    toys.assert_close(on_unit_images(exported, exported)(images), model(toys.normalised(base, images)))
+
+
+def test_own_models_are_left_as_they_are():
+    model = toys.build("nest")
+    assert as_exported(model) is model
+    assert preprocessing_of(model) is model.config["preprocessing"]
