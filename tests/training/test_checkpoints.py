@@ -87,6 +87,16 @@ def test_what_a_kill_leaves_is_removed(tmp_path, monkeypatch, owner, step, left)
     assert Checkpoints(tmp_path, trainer()).restore() == 3
 
 
+def test_checkpoints_of_earlier_versions(tmp_path):
+    """They were TensorFlow's manager's."""
+    first = trainer()
+    train(first, 2)
+    tf.train.CheckpointManager(tf.train.Checkpoint(**first.state), str(tmp_path), 2).save(checkpoint_number=2)
+    second = trainer()
+    assert Checkpoints(tmp_path, second).restore() == 2
+    assert_same(state(second), state(first))
+
+
 def test_without_a_checkpoint_nothing_changes(tmp_path):
     new = trainer()
     before = state(new)
