@@ -1,5 +1,7 @@
 """Outputs are complete or absent."""
 
+import os
+
 import pytest
 
 from keras_nest.files import atomic_output, remove_partial
@@ -116,3 +118,36 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     remove_partial(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
     remove_partial(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_an_output_is_on_the_disk_before_it_takes_its_place(is_folder, tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def recorded(descriptor):
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), (tmp_path / "new" / "output").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    with atomic_output(tmp_path / "new" / "output") as partial:
+        if is_folder:
+            partial.mkdir()
+        file = partial / "file" if is_folder else partial
+        file.write_text("content")
+    folders = [str(tmp_path / "new"), str(tmp_path)]
+    inside = [str(partial), str(file)] if is_folder else [str(partial)]
+    assert synced == [*((path, False) for path in inside), *((path, True) for path in folders)]
+
+
+def test_a_disk_that_takes_nothing_leaves_what_was_there(tmp_path, monkeypatch):
+    def fails(descriptor):
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "output").write_text("old")
+    monkeypatch.setattr(os, "fsync", fails)
+    with (
+        pytest.raises(OSError, match="Input/output error"),
+        atomic_output(tmp_path / "output", overwrite=True) as partial,
+    ):
+        partial.write_text("new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -8,6 +8,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from keras_nest import files
+from keras_nest.training import disk
 
 KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
@@ -125,17 +126,17 @@ class Checkpoints:
         """Writes a checkpoint beside; its files are renamed into place, that without which it is none at last."""
         partial = self._directory / f".partial-ckpt-{step}"
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._checkpoint.write(str(partial))
-            written = sorted(self._directory.glob(f"{partial.name}.*"), key=lambda path: path.suffix == ".index")
-            files.flush(*written)
-            for path in written:
-                path.replace(path.with_name(path.name.removeprefix(".partial-")))
-            files.flush(self._directory, self._directory.parent)
-        except (tf.errors.OpError, OSError) as error:
+            with disk.writing(f"The checkpoint of step {step} in {self._directory}"):
+                self._directory.mkdir(parents=True, exist_ok=True)
+                self._checkpoint.write(str(partial))
+                written = sorted(self._directory.glob(f"{partial.name}.*"), key=lambda path: path.suffix == ".index")
+                files.flush(*written)
+                for path in written:
+                    path.replace(path.with_name(path.name.removeprefix(".partial-")))
+                files.flush(self._directory, self._directory.parent)
+        except OSError:
             remove_partial(self._directory)
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise OSError(f"The checkpoint of step {step} cannot be written to {self._directory}: {reason}.") from error
+            raise
 
     def _remove(self, step: int) -> None:
         # Its index first, without which the rest is none.

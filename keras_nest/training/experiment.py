@@ -137,7 +137,9 @@ class Experiment:
         if not self.config.eval_only:
             with atomic_output(self.workdir / run_directory.MODEL, overwrite=True) as partial:
                 self.model.save(partial)
-            pictures.write_curves(self.workdir / run_directory.CURVES, history.rows)
+            # A history that was lost has not even the last evaluation.
+            if history.rows:
+                pictures.write_curves(self.workdir / run_directory.CURVES, history.rows)
             self._write_names()
         if confusion is not None and not self.info.has_captions:
             pictures.write_confusion(self.workdir / run_directory.CONFUSION, confusion, self.info.class_names)

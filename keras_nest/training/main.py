@@ -146,7 +146,10 @@ def _executed(experiment: Experiment | GanExperiment) -> dict[str, Any]:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
-        print(f"error: {error} Put that right, and the same command goes on from the last checkpoint.", file=sys.stderr)
+        reason = " ".join(str(error).split()).rstrip(".")
+        print(
+            f"error: {reason}. Put that right, and the same command goes on from the last checkpoint.", file=sys.stderr
+        )
         raise SystemExit(1) from None
 
 

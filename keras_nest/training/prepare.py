@@ -116,7 +116,12 @@ def _model(
     """The model before its first step."""
     if captions:
         return lit_of(config, captions, size, dict(recipe.preprocessing))
-    return model_of(config, source.info, size, recipe)
+    model, info = model_of(config, source.info, size, recipe), source.info
+    if model.num_classes != info.num_classes:
+        raise ValueError(
+            f"The model has {model.num_classes} classes, {info.name} {info.num_classes}; leave model.num_classes out."
+        )
+    return model
 
 
 def _finish(config: ConfigDict, recipe: data.Recipe, info: data.DatasetInfo) -> Prepare | None:

@@ -87,6 +87,16 @@ def test_what_a_kill_leaves_is_removed(tmp_path, monkeypatch, owner, step, left)
     assert Checkpoints(tmp_path, trainer()).restore() == 3
 
 
+def test_checkpoints_of_earlier_versions(tmp_path):
+    """They were TensorFlow's manager's."""
+    first = trainer()
+    train(first, 2)
+    tf.train.CheckpointManager(tf.train.Checkpoint(**first.state), str(tmp_path), 2).save(checkpoint_number=2)
+    second = trainer()
+    assert Checkpoints(tmp_path, second).restore() == 2
+    assert_same(state(second), state(first))
+
+
 def test_without_a_checkpoint_nothing_changes(tmp_path):
     new = trainer()
     before = state(new)
@@ -271,7 +281,7 @@ def test_a_full_disk_leaves_what_was_written(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
     try:
-        with pytest.raises(OSError, match=f"The checkpoint of step 6 cannot be written to {tmp_path}: .*too large"):
+        with pytest.raises(OSError, match=f"The checkpoint of step 6 in {tmp_path} cannot be written: File too large."):
             checkpoints.save(6)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -1,5 +1,7 @@
 """The table of a run: as CSV, and as TensorBoard reads it."""
 
+import resource
+
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
@@ -92,3 +94,21 @@ def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch):
     history.append(ROWS[0])
     assert history.rows == ROWS[:1]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told(tmp_path):
+    history = History(None, tmp_path / "board", 0)
+    history.append(ROWS[0])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"The file for TensorBoard cannot be written: File too large\."):
+            history.append(ROWS[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_damaged_table_is_told(tmp_path):
+    (tmp_path / "history.csv").write_text("step,loss\n1,abc\n")
+    with pytest.raises(ValueError, match=r"history\.csv cannot be read as a history; put it right, or remove it"):
+        read_history(tmp_path / "history.csv")

@@ -96,6 +96,15 @@ def test_size_of_images(config, change, size, tmp_path):
     assert first(experiment.train(ONLY_HOST))[0].shape[1:3] == size
 
 
+@pytest.mark.parametrize("classes", [0, 4, 1000])
+def test_a_model_of_other_classes_than_the_data(classes, tmp_path):
+    """Labels beyond the last class have no loss, and answers beyond it were left out of the accuracy."""
+    config = {**PLAIN, "model": {**PLAIN["model"], "num_classes": classes}}
+    with pytest.raises(ValueError, match=f"The model has {classes} classes, digits 10; leave model.num_classes out"):
+        prepare(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_parts_of_a_data_set(tmp_path):
     """`pp` of ViT names the images to train on and those to test on."""
     photographs.write_folder(tmp_path / "photos")

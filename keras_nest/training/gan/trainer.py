@@ -105,6 +105,10 @@ class GanTrainer(keras.Model):
     def call(self, inputs: Any) -> Any:
         return self.average(inputs, training=False)
 
+    def save(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Saves the average of the generator."""
+        self.average.save(filepath, *arguments, **options)
+
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update of both; images (B, H, W, C) in [-1, 1], integer labels (B,)."""
         images, labels = data

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from keras_nest import NesTGenerator
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.gan.samples import grid
 from keras_nest.training.history import read_history
+from keras_nest.training.lock import InUseError, locked
 from keras_nest.training.main import main, run
 
 # ml_collections loads configuration files with it.
@@ -134,6 +136,30 @@ def test_a_finished_run_is_not_repeated(finished):
     before = (workdir / "generator.keras").stat().st_mtime_ns
     assert main(CONFIG, workdir) == metrics
     assert (workdir / "generator.keras").stat().st_mtime_ns == before
+
+
+def test_lost_checkpoints_are_told_and_nothing_is_begun_again(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints")
+    (workdir / "metrics.json").unlink()
+    before = (workdir / "history.csv").read_bytes()
+    with pytest.raises(
+        FileNotFoundError, match=r"got beyond the checkpoint of step 7, but there is none in .*checkpoints"
+    ):
+        main(CONFIG, workdir)
+    (workdir / "generator.keras").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"got beyond the checkpoint of step 6, but there is none in .*checkpoints"
+    ):
+        main(CONFIG, workdir)
+    assert (workdir / "history.csv").read_bytes() == before
+
+
+def test_a_directory_in_use_is_refused(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    with locked(workdir), pytest.raises(InUseError, match="is in use"):
+        main(CONFIG, workdir, overwrite=True)
+    assert (workdir / "generator.keras").exists()
 
 
 @pytest.mark.parametrize(

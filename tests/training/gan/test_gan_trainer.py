@@ -152,3 +152,13 @@ def test_bad_options(options, message):
 def test_networks_that_do_not_fit():
     with pytest.raises(ValueError, match=r"\(8, 8, 3, 0\), the discriminator takes \(8, 8, 3, 2\); they must agree"):
         GanTrainer(NesTGenerator(8, **SMALL), Discriminator(8, 2, widths=(4, 6)))
+
+
+def test_what_is_saved_is_the_average(tmp_path):
+    """As callbacks of Keras do it."""
+    trainer = make(ema_decay=0.5)
+    trainer.train_step((IMAGES, LABELS))
+    trainer.save(tmp_path / "generator.keras")
+    saved = keras.saving.load_model(tmp_path / "generator.keras")
+    for one, other in zip(saved.weights, trainer.average.weights, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,145 @@
+"""What a user loses of a run, or fills: the run goes on from what is there, or says what is missing; nothing is begun
+again over what was trained."""
+
+import json
+import shutil
+import threading
+
+import pytest
+
+from keras_nest.training.checkpoints import Checkpoints
+from keras_nest.training.experiment import Experiment
+from keras_nest.training.lock import InUseError, locked
+from keras_nest.training.main import main, run
+from tests.training import runs
+
+# ml_collections loads configuration files with it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+    """A copy of a finished run, somewhere else."""
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def lose_list(workdir):
+    (workdir / "checkpoints" / "checkpoint").write_bytes(b"")
+    (workdir / "metrics.json").unlink()
+
+
+def lose_model(workdir):
+    (workdir / "model.keras").unlink()
+
+
+def damage_metrics(workdir):
+    (workdir / "metrics.json").write_text('{"top1": 0.')
+
+
+@pytest.mark.parametrize("lose", [lose_list, lose_model, damage_metrics])
+def test_results_are_written_again_from_the_last_checkpoint(lose, workdir, finished, capsys):
+    lose(workdir)
+    metrics = main(runs.CONFIG, workdir)
+    assert "Going on after step 44 of 44." in capsys.readouterr().out
+    assert metrics == json.loads((workdir / "metrics.json").read_text())
+    runs.assert_same_results(workdir, finished[0])
+
+
+def test_a_history_that_is_lost_is_told_and_the_weights_are_kept(workdir, finished, capsys):
+    (workdir / "history.csv").unlink()
+    lose_model(workdir)
+    metrics = main(runs.CONFIG, workdir)
+    assert "history.csv has no row of step 44; rows are lost, times too." in capsys.readouterr().out
+    assert metrics["top1"] == finished[1]["top1"]
+    assert (workdir / "model.keras").exists()
+
+
+@pytest.mark.parametrize("gone", ["checkpoints", "checkpoints/*.index"])
+def test_checkpoints_that_are_lost_are_one_sentence(gone, workdir, tmp_path, capsys):
+    for path in workdir.glob(gone):
+        path.rename(tmp_path / path.name)
+    lose_model(workdir)
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    flag = runs.write_config(tmp_path / "config.py", runs.CONFIG)
+    with pytest.raises(SystemExit) as ended:
+        run(["train_keras.py", flag, f"--workdir={workdir}"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: The training in {workdir} got beyond the checkpoint of step 44, but there is none in "
+        f"{workdir}/checkpoints; put it back, choose another --workdir, or pass --overwrite to start anew.\n"
+    )
+    assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
+
+
+class TestInUse:
+    @pytest.mark.parametrize("more", [[], ["--overwrite"], ["--config.seed=5", "--overwrite"]])
+    def test_nothing_is_touched(self, more, workdir, tmp_path, capsys):
+        before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+        flag = runs.write_config(tmp_path / "config.py", runs.CONFIG)
+        with locked(workdir), pytest.raises(SystemExit) as ended:
+            run(["train_keras.py", flag, f"--workdir={workdir}", *more])
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.startswith(f"error: {workdir} is in use: a training is at work there (process ")
+        assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
+
+    def test_two_threads_train_once(self, tmp_path, monkeypatch, finished):
+        """The second comes while the first is at work."""
+        begun, refused, errors = threading.Event(), threading.Event(), []
+        execute = Experiment._execute
+
+        def slow(self, chief):
+            begun.set()
+            assert refused.wait(120)
+            return execute(self, chief)
+
+        def second():
+            assert begun.wait(120)
+            for overwrite in (False, True):
+                try:
+                    main(runs.CONFIG, tmp_path / "run", overwrite)
+                except InUseError as error:
+                    errors.append(error)
+            refused.set()
+
+        monkeypatch.setattr(Experiment, "_execute", slow)
+        thread = threading.Thread(target=second)
+        thread.start()
+        main(runs.CONFIG, tmp_path / "run")
+        thread.join()
+        assert len(errors) == 2
+        runs.assert_same_results(tmp_path / "run", finished[0])
+
+
+FULL = "The checkpoint of step 24 cannot be written: No space left on device."
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
+    def full(self, chief):
+        raise OSError(FULL)
+
+    monkeypatch.setattr(Experiment, "_execute", full)
+    with pytest.raises(SystemExit) as ended:
+        run(["train_keras.py", runs.write_config(tmp_path / "config.py", runs.CONFIG), f"--workdir={tmp_path / 'run'}"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        f"error: {FULL} Put that right, and the same command goes on from the last checkpoint.\n"
+    )
+    assert runs.files(tmp_path / "run") == {"config.json"}
+
+
+@pytest.mark.slow
+def test_after_a_full_disk_the_run_goes_on(tmp_path, finished, monkeypatch, capsys):
+    save = Checkpoints.save
+
+    def full(self, step):
+        if step == 24:
+            raise OSError(FULL)
+        save(self, step)
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        main(runs.CONFIG, tmp_path / "run")
+    monkeypatch.undo()
+    main(runs.CONFIG, tmp_path / "run")
+    assert "Going on after step 16 of 44." in capsys.readouterr().out
+    runs.assert_same_results(tmp_path / "run", finished[0])
