@@ -100,10 +100,10 @@ def _answers(predictor: Predictor, shares: np.ndarray, index: int) -> list[tuple
 
 
 def _print_table(rows: Sequence[tuple[dict[str, Any], Finding]]) -> None:
-    table = Table("image", "class", "probability", "where (y0, x0, y1, x1)")
+    table = Table("image", "class", "probability", "where (y0, x0, y1, x1)", "how clear")
     table.columns[2].justify = "right"
     for facts, finding in rows:
-        table.add_row(escape(facts["image"]), escape(facts["label"]), f"{facts['probability']:.2%}", finding.place)
+        table.add_row(escape(facts["image"]), escape(facts["label"]), f"{facts['probability']:.2%}", *finding[1:3])
     console.print(table)
 
 
