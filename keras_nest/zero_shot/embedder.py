@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_nest.models.lit import LiT
 from keras_nest.preprocessing import preprocessor
-from keras_nest.tokenizers import Tokenizer, check_tokenizer
+from keras_nest.tokenizers import Tokenizer, as_texts, check_tokenizer
 
 Images: TypeAlias = Sequence[np.ndarray] | np.ndarray | tf.Tensor
 """uint8: (h, w, 3) each, of any sizes, or one batch (B, h, w, 3)."""
@@ -71,5 +71,9 @@ class Embedder:
         return self._encode_image(images).numpy()
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeds texts of any length, of which the first tokens count: -> float32 (B, C), of length one."""
-        return self._encode_text(tf.constant(texts, tf.string)).numpy()
+        """Embeds texts of any length, of which the first tokens count: -> float32 (B, C), of length one.
+
+        Raises:
+            ValueError: not texts.
+        """
+        return self._encode_text(as_texts(texts)).numpy()
