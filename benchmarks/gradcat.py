@@ -3,8 +3,8 @@
 Canvases of 2 x 2 and 4 x 4 cells hold four digits of different classes; a small NesT whose leaves are the cells is
 trained to name them, with a sigmoid loss and no word about places. Then GradCAT is asked for one of the digits of each
 of 500 composites of test digits, and right if its path ends in that digit's cell: with the product of map and gradient
-as it is (+), and with the paper's minus sign (-). Beside it: the cell of the largest value of the class activation
-map, and a path by chance.
+as it is (+), and with the paper's minus sign (-). Beside it: how often
+a step on the way was undecided, the cell of the largest value of the class activation map, and a path by chance.
 
 Writes the table to results/gradcat.csv, the picture to docs/gradcat.png, and the models with a few composites to
 runs/gradcat, for `keras-nest explain` and `keras-nest predict`.
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(name: str, canvas: Canvas, model: NesT, held_out: Composites) -> list[dict[str, Any]]:
-    """A row for each method: canvas, method, share of the composites where the place is right."""
+    """A row for each method: canvas, method, shares of the composites where the place is right, and undecided."""
     asked = ask(held_out)
     right = held_out.cells[np.arange(len(asked)), asked]
     images = preprocessor(model)(held_out.images)
@@ -74,7 +74,16 @@ def measure(name: str, canvas: Canvas, model: NesT, held_out: Composites) -> lis
     }
     shares = {method: float(np.mean(ends == right)) for method, ends in cells.items()}
     shares["by chance"] = 1 / canvas.side**2
-    return [{"canvas": name, "method": method, "right %": round(100 * x, 2)} for method, x in shares.items()]
+    guessed = {f"GradCAT, {sign}": undecided(model, images, asked, float(f"{sign}1")) for sign in "+-"}
+    return [
+        {
+            "canvas": name,
+            "method": method,
+            "right %": round(100 * x, 2),
+            "undecided %": round(100 * guessed[method], 2) if method in guessed else "",
+        }
+        for method, x in shares.items()
+    ]
 
 
 def ask(held_out: Composites) -> np.ndarray:
@@ -87,6 +96,12 @@ def path_ends(canvas: Canvas, model: NesT, images: Any, asked: np.ndarray, sign:
     """The cells (N,) in which GradCAT ends."""
     row, column = np.asarray(gradcat(model, images, asked, sign).levels[-1].block).T
     return row * canvas.side + column
+
+
+def undecided(model: NesT, images: Any, asked: np.ndarray, sign: float) -> float:
+    """Share of the paths on which a step was none that the scores decide."""
+    found = gradcat(model, images, asked, sign)
+    return float(np.mean(found.depth < len(found.levels)))
 
 
 def peaks(maps: Any) -> np.ndarray:
@@ -135,12 +150,22 @@ def draw(path: pathlib.Path, found: dict[str, tuple[Canvas, NesT, Composites]]) 
 
 
 def draw_path(axis: Axes, model: NesT, image: np.ndarray, label: int, color: str) -> None:
-    """The leaf for one class with the name of the class in it, and the boxes above it, in pixels of the image."""
-    _, *inner, leaf = (np.asarray(node.box) for node in gradcat(model, preprocessor(model)(image), label).levels)
+    """The leaf for one class with the name of the class in it, and the boxes above it, in pixels of the image.
+
+    Of a path that does not get there, the boxes that it has, all of them dashed.
+    """
+    found = gradcat(model, preprocessor(model)(image), label)
+    boxes = [np.asarray(node.box) for node in found.levels[1 : found.depth]]
+    if not boxes:
+        return
+    *inner, leaf = boxes
+    arrived = found.depth == len(found.levels)
     inset = len(image) / 80
     for box in (*inner, leaf):
         # Frames of neighbours would hide each other; an image's first pixel is centred on 0.
-        draw_box(axis, box + np.array([inset, inset, -inset, -inset]) - 0.5, color, dashed=box is not leaf)
+        draw_box(
+            axis, box + np.array([inset, inset, -inset, -inset]) - 0.5, color, dashed=not arrived or box is not leaf
+        )
     name = axis.text(leaf[1] + inset, leaf[0] + inset, f"{label}?", color=color, fontsize=9, weight="bold", va="top")
     name.set_bbox({"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1})
 

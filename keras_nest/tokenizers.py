@@ -2,6 +2,7 @@
 
 import collections
 import importlib
+import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import tensorflow as tf
 from keras_nest.files import check_local
 from keras_nest.models.text import Bert, TextModel, TextTransformer
 
+_LOGGER = logging.getLogger(__name__)
 _CLS, _UNK, _EOS = b"[CLS]", b"[UNK]", b"</s>"
 _FILES: dict[type, str] = {Bert: "a WordPiece vocabulary (.txt)", TextTransformer: "a SentencePiece model (.model)"}
 
@@ -119,13 +121,21 @@ class Tokenizer(tf.Module):
         Raises:
             ValueError: not strings, or more than one axis.
         """
-        try:
-            texts = tf.convert_to_tensor(texts, tf.string)
-        except (TypeError, ValueError) as error:
-            raise ValueError("The texts must be a string, a list of strings or a string tensor.") from error
-        if texts.shape.rank is not None and texts.shape.rank > 1:
-            raise ValueError(f"The texts have shape {texts.shape}; they must be one string or one axis of strings.")
-        return self._token_ids(tf.reshape(texts, [-1]))
+        return self._token_ids(as_texts(texts))
+
+    def lengths(self, texts: str | Sequence[str] | tf.Tensor) -> tf.Tensor:
+        """How many tokens texts have before they are cut or filled up to N.
+
+        Args:
+            texts: as for a call.
+
+        Returns:
+            int32 (B,), with the token at the start or end.
+
+        Raises:
+            ValueError: as for a call.
+        """
+        return tf.cast(self._rows(as_texts(texts)).row_lengths(), tf.int32) + 1
 
     def check_fits(self, embedding_rows: int) -> None:
         """Refuses a vocabulary with more ids than a text tower knows.
@@ -141,9 +151,18 @@ class Tokenizer(tf.Module):
                 f"{self.path} has {self.vocab_size} tokens, but the embedding of the text tower has "
                 f"{embedding_rows} rows; give the vocabulary file that belongs to the weights."
             )
+        if self.vocab_size < embedding_rows:
+            _LOGGER.warning(
+                f"{self.path} has {self.vocab_size} tokens and the text tower an embedding of {embedding_rows} rows; "
+                "is it the vocabulary file that belongs to the weights?"
+            )
 
     def _token_ids(self, texts: tf.Tensor) -> tf.Tensor:
         """Of strings (B,), int32 (B, N)."""
+        raise NotImplementedError
+
+    def _rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Of strings (B,), the ids of all pieces."""
         raise NotImplementedError
 
 
@@ -184,9 +203,11 @@ class BertTokenizer(Tokenizer):
         self._pieces = _tensorflow_text().BertTokenizer(table, token_out_type=tf.int32, lower_case=True)
 
     def _token_ids(self, texts: tf.Tensor) -> tf.Tensor:
-        pieces = self._pieces.tokenize(texts).merge_dims(1, 2)
-        rows = pieces.to_tensor(0, shape=(None, self.max_len - 1))
+        rows = self._rows(texts).to_tensor(0, shape=(None, self.max_len - 1))
         return tf.pad(rows, [[0, 0], [1, 0]], constant_values=self._cls)
+
+    def _rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        return self._pieces.tokenize(texts).merge_dims(1, 2)
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -224,8 +245,29 @@ class SentencePieceTokenizer(Tokenizer):
             raise ValueError(f"{path} has no token {_EOS.decode()}; the texts of LiT end in it.")
 
     def _token_ids(self, texts: tf.Tensor) -> tf.Tensor:
-        rows = self._pieces.tokenize(texts).to_tensor(self._eos, shape=(None, self.max_len - 1))
+        rows = self._rows(texts).to_tensor(self._eos, shape=(None, self.max_len - 1))
         return tf.pad(rows, [[0, 0], [0, 1]], constant_values=self._eos)
+
+    def _rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        return self._pieces.tokenize(texts)
+
+
+def as_texts(texts: str | Sequence[str] | tf.Tensor) -> tf.Tensor:
+    """Texts as a string tensor (B,).
+
+    Args:
+        texts: a string, a list of strings or a string tensor () or (B,).
+
+    Raises:
+        ValueError: not strings, or more than one axis.
+    """
+    try:
+        texts = tf.convert_to_tensor(texts, tf.string)
+    except (TypeError, ValueError) as error:
+        raise ValueError("The texts must be a string, a list of strings or a string tensor.") from error
+    if texts.shape.rank is not None and texts.shape.rank > 1:
+        raise ValueError(f"The texts have shape {texts.shape}; they must be one string or one axis of strings.")
+    return tf.reshape(texts, [-1])
 
 
 def _read_pieces(path: str | os.PathLike[str]) -> list[bytes]:

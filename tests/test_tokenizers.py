@@ -255,3 +255,24 @@ class TestTowers:
             check_tokenizer(tokenizer, keras.Sequential([keras.Input((16,)), keras.layers.Embedding(8, 2)]))
         with pytest.raises(ValueError, match="16 tokens a text, but the text tower takes 4"):
             check_tokenizer(tokenizer, keras.Sequential([keras.Input((4,)), keras.layers.Embedding(8, 2)]))
+
+
+class TestLengths:
+    def test_before_texts_are_cut_or_filled_up(self, bert, sentencepiece):
+        for tokenizer in (bert, sentencepiece):
+            long = get_tokenizer(tokenizer.path, 4000)
+            texts = [*TEXTS, "", "a " * 3000]
+            full = long(texts).numpy()
+            filling = 0 if isinstance(tokenizer, BertTokenizer) else full[-1, -1]
+            lengths = tokenizer.lengths(texts).numpy()
+            for row, length in zip(full, lengths, strict=True):
+                assert (row[length:] == filling).all()
+            assert lengths[-2] == 1
+            assert lengths[-1] > 3000
+
+
+def test_a_vocabulary_smaller_than_the_embedding_is_told(bert, caplog):
+    bert.check_fits(bert.vocab_size)
+    assert not caplog.records
+    bert.check_fits(bert.vocab_size + 1)
+    assert "is it the vocabulary file that belongs to the weights?" in caplog.text

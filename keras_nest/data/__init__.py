@@ -93,7 +93,7 @@ def load(
     """
     source = open_source(name, **options)
     size = source.info.usual_size if image_size is None else as_size(image_size)
-    if isinstance(recipe, str):
+    if not isinstance(recipe, Recipe):
         recipe = create_recipe(recipe, source.info, size)
     train = train_batches(source, recipe, size, batch_size, seed, host, transfer)
     return train, eval_batches(source, recipe, size, batch_size, host), source.info

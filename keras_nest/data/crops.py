@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from keras_nest.data.checks import Range, check_range
+from keras_nest.data.checks import Range, check_range, check_unit_range
 from keras_nest.data.decoding import check_size, decode_upright
 from keras_nest.data.operations import as_row
 from keras_nest.data.orientation import UPRIGHT
@@ -103,7 +103,7 @@ def random_resized_crop(image: tf.Tensor, key: tf.Tensor, size: int | Size) -> t
         float32 (height, width, C) in [0, 1].
 
     Raises:
-        ValueError: another dtype.
+        ValueError: another dtype, or floats of 0..255.
     """
     return _resize(_crop(image, random_box(tf.shape(image), key)), size)
 
@@ -158,10 +158,12 @@ def normalize(images: tf.Tensor, mean: Sequence[float], std: Sequence[float]) ->
         float32 (…, C).
 
     Raises:
-        ValueError: another dtype, or a deviation that is not positive.
+        ValueError: another dtype, floats of 0..255, a mean of 0..255, or a deviation that is not positive.
     """
     if min(std) <= 0:
         raise ValueError(f"std is {tuple(std)}; every deviation must be above 0.")
+    if max(mean) > 1:
+        raise ValueError(f"mean is {tuple(mean)}; it must be that of pixels in [0, 1]: divide mean and std by 255.")
     scale = [1 / (_brightest(images) * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
     return tf.cast(images, tf.float32) * as_row(scale, images) + as_row(offset, images)
@@ -182,4 +184,7 @@ def _brightest(images: tf.Tensor) -> float:
     dtype = tf.as_dtype(images.dtype)
     if dtype != tf.uint8 and not dtype.is_floating:
         raise ValueError(f"Images have dtype {dtype.name}; they must be uint8 in 0..255 or floats in [0, 1].")
-    return 255.0 if dtype == tf.uint8 else 1.0
+    if dtype == tf.uint8:
+        return 255.0
+    check_unit_range(images)
+    return 1.0

@@ -37,6 +37,8 @@ def smooth_one_hot(labels: tf.Tensor, classes: int, smoothing: float = 0.0) -> t
     labels = tf.convert_to_tensor(labels)
     if not labels.dtype.is_integer:
         raise ValueError(f"Labels have dtype {labels.dtype.name}; they must be integers, one for each image.")
+    if labels.shape.rank not in (1, None):
+        raise ValueError(f"Labels have the shape {labels.shape}; they must be integers, one for each image.")
     check_labels(labels, classes)
     rest = smoothing / classes
     return tf.one_hot(labels, classes, 1 - smoothing + rest, rest)

@@ -45,7 +45,8 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
 
     Raises:
         FileNotFoundError: there is no list, or one of its images is not there.
-        ValueError: it has no such columns, no rows, an empty caption, or is no text in UTF-8.
+        ValueError: it has no such columns, no rows, a row with more or fewer of them, an empty caption, or is no text
+            in UTF-8.
     """
     check_local(path)
     table = _find_table(pathlib.Path(path))
@@ -56,7 +57,7 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table} cannot be read as comma-separated values in UTF-8: {error}.") from None
     image, text = _columns(table, rows[0] if rows else [])
-    pairs = [_pair(table, number, row, image, text) for number, row in enumerate(rows[1:], 2) if any(row)]
+    pairs = [_pair(table, number, row, len(rows[0]), image, text) for number, row in enumerate(rows[1:], 2) if any(row)]
     if not pairs:
         raise ValueError(f"{table} has no rows; each must have an image and a caption.")
     missing = [str(file) for file in dict.fromkeys(image for image, _ in pairs) if not file.is_file()]
@@ -86,9 +87,16 @@ def _columns(table: pathlib.Path, header: list[str]) -> tuple[int, int]:
     return image, text
 
 
-def _pair(table: pathlib.Path, number: int, row: list[str], image: int, text: int) -> tuple[pathlib.Path, str]:
+def _pair(
+    table: pathlib.Path, number: int, row: list[str], columns: int, image: int, text: int
+) -> tuple[pathlib.Path, str]:
     if len(row) <= max(image, text):
         raise ValueError(f"Line {number} of {table} has {len(row)} columns, fewer than its first line.")
+    if any(row[columns:]):
+        raise ValueError(
+            f"Line {number} of {table} has {len(row)} columns, more than its first line; a caption with commas must "
+            "stand in quotation marks."
+        )
     # A caption is one line; a table may break it.
     caption = " ".join(row[text].split())
     if not (row[image].strip() and caption):

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
+from keras_nest.data.checks import check_whole_number
 from keras_nest.data.keys import Stream, key_of
 from keras_nest.data.mixing import check_labels
 from keras_nest.data.recipes import Recipe, as_uint8
@@ -90,7 +91,8 @@ def train_batches(
     """
     if transfer not in ("float32", "uint8"):
         raise ValueError(f"transfer is {transfer!r}; it must be 'float32' or 'uint8'.")
-    if not -(2**63) <= seed < 2**63:
+    check_whole_number("seed", seed, -(2**63))
+    if seed >= 2**63:
         raise ValueError(f"seed is {seed}; it must be a number of 64 bits.")
     share, count = _share(batch_size, host), len(source.train)
     if batch_size > count:
@@ -169,8 +171,7 @@ def without_filling(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 def _share(batch_size: int, host: Host) -> int:
     """Images of a batch that belong to one host."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
+    check_whole_number("batch_size", batch_size, 1)
     if batch_size % host.count:
         raise ValueError(f"A batch of {batch_size} cannot be divided evenly among {host.count} hosts.")
     return batch_size // host.count

@@ -274,7 +274,7 @@ def create_recipe(name: str, info: DatasetInfo, image_size: int | Size) -> Recip
         ValueError: unknown name.
     """
     if name not in RECIPES:
-        raise ValueError(f"There is no recipe {name!r}; {did_you_mean(name, RECIPES)}")
+        raise ValueError(f"There is no recipe {name!r}; {did_you_mean(str(name), RECIPES)}")
     return RECIPES[name](info, as_size(image_size))
 
 

@@ -23,6 +23,7 @@ DESCRIPTION = (
 )
 _SHOWN = 5
 _BOX = len("[1000, 1000, 1000, 1000]")
+_CLARITY = len("margin 100 %, 100 %, 100 %")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +63,7 @@ def main(args: argparse.Namespace) -> int:
             "class": longest(predictor.class_names or ["class 1000"]),
             "probability": 0,
             "where (y0, x0, y1, x1)": _BOX,
+            "how clear": _CLARITY,
         }
     )
     broken = Broken()
@@ -74,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
             if args.json:
                 print_json({"image": str(path), "method": args.method, **answer, **finding.facts})
             else:
-                row = (path, answer["label"], f"{answer['probability']:.2%}", finding.place)
+                row = (path, answer["label"], f"{answer['probability']:.2%}", finding.place, finding.clarity)
                 table.print([[printable(cell) for cell in row]])
             if pictures:
                 answers = _answers(predictor, shares, index)

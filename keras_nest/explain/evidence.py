@@ -35,7 +35,7 @@ def evidence(model: ImageModel, images: tf.Tensor, class_index: Any, names: Sequ
         names: endpoints that the logits depend on.
 
     Raises:
-        ValueError: the model has no head, or one for every token, or there is no such class.
+        ValueError: the model has no head, or one for every token, there is no such class, or logits are not finite.
     """
     check_head(model)
     with tf.GradientTape() as tape:
@@ -45,6 +45,10 @@ def evidence(model: ImageModel, images: tf.Tensor, class_index: Any, names: Sequ
         logits = tf.cast(logits[0], tf.float32)
         classes = _classes(logits, class_index)
         target = tf.gather(logits, classes, batch_dims=1)
+    if tf.executing_eagerly() and not tf.reduce_all(tf.math.is_finite(logits)):
+        raise ValueError(
+            f"The model {model.name!r} gives logits that are NaN or infinite; there is nothing to explain."
+        )
     gradients = tape.gradient(target, values)
     products = [tf.cast(x, tf.float32) * tf.cast(dx, tf.float32) for x, dx in zip(values, gradients, strict=True)]
     maps = {name: tf.reduce_sum(product, axis=-1) for name, product in zip(names, products, strict=True)}
@@ -88,8 +92,12 @@ def as_batch(model: ImageModel, images: Any) -> tuple[tf.Tensor, bool]:
 
 def _check_range(model: ImageModel, images: tf.Tensor, hint: str) -> None:
     """Refuses values far from those of normalised images; inside a graph there are no values to see."""
+    if not tf.executing_eagerly() or not images.shape.num_elements():
+        return
+    if not tf.reduce_all(tf.math.is_finite(images)):
+        raise ValueError(f"Images have values that are NaN or infinite; {hint}.")
     spec = model.config.get("preprocessing")
-    if not spec or not tf.executing_eagerly() or not images.shape.num_elements():
+    if not spec:
         return
     lowest, highest = normalised_range(spec)
     slack = highest - lowest

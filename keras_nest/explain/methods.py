@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_nest.explain import picture
 from keras_nest.explain.activation import class_activation_map
 from keras_nest.explain.attention import attention_maps, attention_rollout
-from keras_nest.explain.tree import gradcat
+from keras_nest.explain.tree import MARGIN, gradcat
 from keras_nest.explain.view import View
 from keras_nest.models import VisionTransformer
 from keras_nest.models.base import ImageModel
@@ -25,12 +25,14 @@ class Finding(NamedTuple):
 
     Attributes:
         facts: content of the JSON; boxes are y0, x0, y1, x1 in pixels of the file.
-        place: the box that matters, as text.
+        place: the box that matters, as text; or that there is none.
+        clarity: how clearly it stands out, as text.
         draw: makes the picture, of its title and of names and probabilities of classes.
     """
 
     facts: dict[str, Any]
     place: str
+    clarity: str
     draw: Callable[[str, picture.Answers], Figure]
 
 
@@ -39,20 +41,34 @@ Method: TypeAlias = Callable[[tf.Tensor, View, int], Finding]
 
 
 def find_path(model: ImageModel) -> Method:
-    """GradCAT: blocks, boxes and scores from the whole image to a leaf."""
+    """GradCAT: blocks, boxes, scores and margins from the whole image to a leaf.
+
+    Levels below one where no quadrant stands out are marked as not decided, and the path is said to end there.
+    """
 
     def explain(x: tf.Tensor, view: View, index: int) -> Finding:
         found = tf.nest.map_structure(lambda t: t.numpy(), gradcat(model, x, index))
         levels: list[dict[str, Any]] = [
-            {"block": node.block.tolist(), "box": view.to_file(node.box), "scores": _rounded(node.scores)}
-            for node in found.levels
+            {
+                "block": node.block.tolist(),
+                "box": view.to_file(node.box),
+                "scores": _rounded(node.scores),
+                "margin": float(_rounded(node.margin)),
+                "decided": bool(number < found.depth),
+            }
+            for number, node in enumerate(found.levels)
         ]
-        del levels[-1]["scores"]  # a leaf has nothing below it
+        del levels[-1]["scores"], levels[-1]["margin"]  # a leaf has nothing below it
+        decided, end = levels[-1]["decided"], levels[found.depth - 1]
+        margins = [level["margin"] for level in levels[: found.depth] if "margin" in level]
 
         def draw(title: str, answers: picture.Answers) -> Figure:
             return picture.draw_tree(view, found, title, answers)
 
-        return Finding({"levels": levels}, str(levels[-1]["box"]), draw)
+        box = str(end["box"])
+        steps = ", ".join(picture.percent(margin) for margin in margins) or "no step"
+        facts = {"levels": levels, "decided": decided}
+        return Finding(facts, box if decided else f"undecided inside {box}", f"margin {steps}", draw)
 
     return explain
 
@@ -65,12 +81,11 @@ def find_attention(model: ImageModel) -> Method:
             levels = [attention_rollout(model, x).numpy()[None]]
         else:
             levels = [level.maps.numpy().mean(0) for level in attention_maps(model, x)]
-        box = _peak(levels[-1].mean(0), view)
 
         def draw(title: str, answers: picture.Answers) -> Figure:
             return picture.draw_attention(view, levels, title, answers)
 
-        return Finding({"box": box, "maps": [_rounded(maps.mean(0)) for maps in levels]}, str(box), draw)
+        return _of_peak(levels[-1].mean(0), view, {"maps": [_rounded(maps.mean(0)) for maps in levels]}, draw)
 
     return explain
 
@@ -80,12 +95,11 @@ def find_activation(model: ImageModel) -> Method:
 
     def explain(x: tf.Tensor, view: View, index: int) -> Finding:
         heat = class_activation_map(model, x, index).numpy()
-        box = _peak(heat, view)
 
         def draw(title: str, answers: picture.Answers) -> Figure:
             return picture.draw_map(view, heat, title, "red: for, blue: against", answers)
 
-        return Finding({"box": box, "map": _rounded(heat)}, str(box), draw)
+        return _of_peak(heat, view, {"map": _rounded(heat)}, draw)
 
     return explain
 
@@ -98,6 +112,26 @@ METHODS: dict[str, Callable[[ImageModel], Method]] = {
 """By the names that the command line has for them."""
 
 
+def peak_to_mean(heat: np.ndarray) -> float:
+    """How far the largest value of a map stands out: over the mean, in which negative values count as 0.
+
+    1 in a flat map, the number of places where all lies in one, and 0 where nothing is above 0.
+    """
+    positive = np.maximum(heat, 0)
+    mean = positive.mean()
+    return float(positive.max() / mean) if mean else 0.0
+
+
+def _of_peak(
+    heat: np.ndarray, view: View, facts: dict[str, Any], draw: Callable[[str, picture.Answers], Figure]
+) -> Finding:
+    """The place with the largest value of a map (h, w), if one stands out."""
+    ratio = peak_to_mean(heat)
+    box = _peak(heat, view) if ratio >= 1 + MARGIN else None
+    facts = {"box": box, "peak_to_mean": float(_rounded(np.array(ratio))), **facts}
+    return Finding(facts, "no place stands out" if box is None else str(box), f"peak {ratio:.2f} x mean", draw)
+
+
 def _peak(heat: np.ndarray, view: View) -> list[int]:
     """The box, in pixels of the file, of the place with the largest value of a map (h, w)."""
     place = np.array(np.unravel_index(heat.argmax(), heat.shape))
@@ -105,6 +139,6 @@ def _peak(heat: np.ndarray, view: View) -> list[int]:
     return view.to_file(np.concatenate([place * side, (place + 1) * side]))
 
 
-def _rounded(values: np.ndarray) -> list[Any]:
+def _rounded(values: np.ndarray) -> Any:
     """Four digits, as many as anybody reads."""
     return np.vectorize(lambda value: float(f"{value:.4g}"))(values).tolist()

@@ -23,11 +23,14 @@ _COLORS = ("tab:blue", "tab:cyan", "tab:orange", "tab:red")  # of boxes, the las
 _PANEL = 2.5  # inches
 _MOST_HEADS = 4  # of a level; more are too small to see
 _LARGEST_SIDE = 1024  # pixels that are drawn; a photograph has more than the picture shows
+_FAINT = 0.25  # of attention: smaller differences from the mean are drawn paler, so that noise does not look like much
 _GREY = (0.299, 0.587, 0.114)
 
 
 def draw_tree(view: View, explained: GradCAT, title: str, answers: Answers) -> Figure:
     """The path of GradCAT as nested boxes, and the map of the block of every level.
+
+    A path is drawn as far as it is a finding; below a step that is none its panels stay empty, and it is said.
 
     Args:
         view: the image.
@@ -36,17 +39,24 @@ def draw_tree(view: View, explained: GradCAT, title: str, answers: Answers) -> F
         answers: beside the maps.
     """
     boxes = [np.asarray(level.box) for level in explained.levels]
+    found = int(explained.depth)
     first, *axes, last = _panels(view, 1, len(boxes) + 1)[0]
     draw_image(first, view, title)
-    for number, box in enumerate(boxes):
+    for number, box in enumerate(boxes[:found]):
         draw_box(first, box, _color(number, len(boxes)))
     for number, (axis, level) in enumerate(zip(axes, explained.levels, strict=True)):
+        if number >= found:
+            _draw_nothing(axis, view, "not looked into")
+            continue
         place = "leaf" if number == len(boxes) - 1 else f"level {len(boxes) - number}"
         row, column = np.asarray(level.block)
         draw_heat(axis, view, np.asarray(level.map), f"{place}: block {row}, {column}", boxes[number])
         draw_box(axis, boxes[number], _color(number, len(boxes)))
         if number + 1 < len(boxes):
             _draw_scores(axis, np.asarray(level.scores), boxes[number])
+            margin = percent(float(level.margin))
+            axis.set_xlabel(f"margin {margin}" if number + 1 < found else f"undecided: margin {margin}", fontsize=9)
+        if number + 1 < found:
             draw_box(axis, boxes[number + 1], _color(number + 1, len(boxes)), dashed=True)
     draw_answers(last, answers)
     return first.figure
@@ -56,7 +66,7 @@ def draw_map(view: View, heat: np.ndarray, title: str, caption: str, answers: An
     """The image beside a class activation map (h, w) over it; arguments as for `draw_tree`, `caption` for the map."""
     first, second, last = _panels(view, 1, 2)[0]
     draw_image(first, view, title)
-    draw_heat(second, view, heat, caption)
+    draw_heat(second, view, heat, f"{caption}, to ±{np.abs(heat).max():.2g}")
     draw_answers(last, answers)
     return first.figure
 
@@ -64,7 +74,7 @@ def draw_map(view: View, heat: np.ndarray, title: str, caption: str, answers: An
 def draw_attention(view: View, levels: Sequence[np.ndarray], title: str, answers: Answers) -> Figure:
     """The image and attention maps, a row for each level and a column for each of the first heads.
 
-    Red is attended to more than on average, blue less.
+    Red is attended to more than on average, blue less; how much so at most stands above each map.
 
     Args:
         view: the image.
@@ -81,7 +91,8 @@ def draw_attention(view: View, levels: Sequence[np.ndarray], title: str, answers
         maps = [(f"{where}: mean of {len(heads)} heads" if len(heads) > 1 else where, heads.mean(0))]
         maps += [(f"head {i}", head) for i, head in enumerate(heads[:_MOST_HEADS], 1) if len(heads) > 1]
         for axis, (caption, heat) in zip(axes[1:-1], maps, strict=False):
-            draw_heat(axis, view, heat / heat.mean() - 1, caption)
+            above = heat / heat.mean() - 1
+            draw_heat(axis, view, above, f"{caption}, ±{percent(float(np.abs(above).max()))}", least=_FAINT)
     for axis in (axis for axes in rows for axis in axes if not axis.has_data()):
         axis.axis("off")
     return rows[0][0].figure
@@ -97,7 +108,9 @@ def draw_image(axis: Axes, view: View, title: str, grey: bool = False) -> None:
     axis.set_title(title, fontsize=10, parse_math=False)
 
 
-def draw_heat(axis: Axes, view: View, heat: np.ndarray, title: str, box: np.ndarray | None = None) -> None:
+def draw_heat(
+    axis: Axes, view: View, heat: np.ndarray, title: str, box: np.ndarray | None = None, least: float = 0.0
+) -> None:
     """A map over the image in grey: red above 0, blue below.
 
     Args:
@@ -106,10 +119,11 @@ def draw_heat(axis: Axes, view: View, heat: np.ndarray, title: str, box: np.ndar
         heat: (h, w).
         title: above it.
         box: the pixels of the input that the map covers; None is all.
+        least: the value that has full colour, if none of the map is larger.
     """
     draw_image(axis, view, title, grey=True)
     y0, x0, y1, x1 = (0, 0, *view.size) if box is None else box
-    largest = np.abs(heat).max() or 1.0
+    largest = max(np.abs(heat).max(), least) or 1.0
     options: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest, "interpolation": "nearest"}
     axis.imshow(heat, extent=(x0, x1, y1, y0), alpha=0.6, **options)
     axis.set(xlim=(0, view.size[1]), ylim=(view.size[0], 0))
@@ -126,6 +140,18 @@ def draw_box(axis: Axes, box: np.ndarray, color: str, dashed: bool = False) -> N
             (x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=2.5, linestyle=style, clip_on=False
         )
     )
+
+
+def percent(share: float) -> str:
+    """A share with three digits, as those of margins that differ by little."""
+    return f"{100 * share:.3g} %"
+
+
+def _draw_nothing(axis: Axes, view: View, reason: str) -> None:
+    """An empty panel in the size of the others."""
+    axis.set(xlim=(0, view.size[1]), ylim=(view.size[0], 0), aspect="equal")
+    axis.axis("off")
+    axis.text(0.5, 0.5, reason, ha="center", va="center", color="gray", fontsize=9, transform=axis.transAxes)
 
 
 def _draw_scores(axis: Axes, scores: np.ndarray, box: np.ndarray) -> None:

@@ -7,7 +7,8 @@ import os
 import types
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import keras
@@ -463,10 +464,10 @@ def as_size(size: int | Size, field: str = "image_size") -> Size:
     Raises:
         ValueError: not one or two positive whole numbers.
     """
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+    sides = tuple(size) if isinstance(size, Iterable) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, Integral) and side > 0 for side in sides):
         raise ValueError(f"{field} is {size!r}; it must be a positive whole number or (height, width).")
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])
 
 
 def check_num_classes(num_classes: int) -> None:

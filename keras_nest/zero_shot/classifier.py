@@ -1,5 +1,6 @@
 """A classifier whose classes are texts."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from keras_nest.models.lit import LiT
 from keras_nest.tokenizers import Tokenizer
 from keras_nest.zero_shot.embedder import TEXTS, Embedder, Images, Progress, silent
 from keras_nest.zero_shot.prompts import PLAIN, check_labels, check_templates
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class ZeroShotClassifier:
@@ -28,7 +31,8 @@ class ZeroShotClassifier:
     Args:
         model: a LiT with its weights.
         tokenizer: of its text tower.
-        labels: one text a class, of any length; what is beyond the tokens of the tower does not count.
+        labels: one text a class, of any length; what is beyond the tokens of the tower does not count, and is logged,
+            as are labels whose tokens are the same.
         templates: sentences in which `{}` stands for the label; by default the label is the whole text.
         progress: is shown while the labels are embedded.
 
@@ -48,6 +52,7 @@ class ZeroShotClassifier:
         self.labels = check_labels(labels)
         templates = check_templates(templates)
         self.embedder = Embedder(model, tokenizer)
+        _tell_of_tokens(tokenizer, self.labels, min(templates, key=len))
         self.embeddings = _embed(self.embedder, self.labels, templates, progress)
 
     def probabilities(self, images: Images) -> np.ndarray:
@@ -69,6 +74,25 @@ class ZeroShotClassifier:
     def compare(self, zimg: np.ndarray) -> np.ndarray:
         """Logits t * zimg · z of embedded images: (B, C) -> float32 (B, K)."""
         return self.embedder.temperature * zimg @ self.embeddings.T
+
+
+def _tell_of_tokens(tokenizer: Tokenizer, labels: tuple[str, ...], template: str) -> None:
+    """Warns of labels that the model cannot tell apart, or does not see whole, even in the shortest template."""
+    first: dict[bytes, str] = {}
+    for start in range(0, len(labels), TEXTS):
+        part = labels[start : start + TEXTS]
+        prompts = [template.replace("{}", label) for label in part]
+        ids, lengths = tokenizer(prompts).numpy(), tokenizer.lengths(prompts).numpy()
+        for label, row, length in zip(part, ids, lengths, strict=True):
+            if length > tokenizer.max_len:
+                _LOGGER.warning(
+                    "The label %.60r makes %d tokens, of which the first %d count.", label, length, tokenizer.max_len
+                )
+            other = first.setdefault(row.tobytes(), label)
+            if other is not label:
+                _LOGGER.warning(
+                    "The labels %.60r and %.60r are the same tokens, so their probabilities are equal.", other, label
+                )
 
 
 def _embed(embedder: Embedder, labels: tuple[str, ...], templates: tuple[str, ...], progress: Progress) -> np.ndarray:

@@ -111,8 +111,23 @@ def _texts(
     templates: Sequence[str] = PLAIN  # what a user writes may be sentences already
     if given is None:
         given, templates = trained_texts(args.model, dataset) or (labels_of(names) if names else (), PHOTO)
+    if blank := [str(number) for number, text in enumerate(given, 1) if not text.strip()]:
+        where = f" of {args.labels_file}" if args.labels_file else ""
+        raise ValueError(f"Label number {', '.join(blank)}{where} is empty; each class must have a text.")
     labels = check_class_names(given, len(names)) if names else given
+    _check_order(labels, names)
     return check_labels(labels), read_templates(args.templates) if args.templates else templates
+
+
+def _check_order(labels: Sequence[str], names: Sequence[str]) -> None:
+    """Refuses the names of the classes themselves in another order than the data set's, which decides."""
+    ours, theirs = ([text.replace("_", " ").lower() for text in texts] for texts in (labels, names))
+    if ours != theirs and sorted(ours) == sorted(theirs):
+        place = next(k for k, (our, their) in enumerate(zip(ours, theirs, strict=True)) if our != their)
+        raise ValueError(
+            f"The labels are the names of the classes in another order: number {place + 1} is {labels[place]!r}, and "
+            f"the class {names[place]!r}; give them in the order of the classes."
+        )
 
 
 def _progress(args: argparse.Namespace) -> Progress:

@@ -10,7 +10,7 @@ from keras_nest.models.lit import LiT
 from keras_nest.pixels import as_levels
 from keras_nest.predict.predictor import in_its_process
 from keras_nest.preprocessing import preprocessor
-from keras_nest.tokenizers import Tokenizer, check_tokenizer
+from keras_nest.tokenizers import Tokenizer, as_texts, check_tokenizer
 
 Images: TypeAlias = Sequence[np.ndarray] | np.ndarray | tf.Tensor
 """(h, w, 3) each, of any sizes, or one batch (B, h, w, 3), as `keras_nest.pixels.as_images` takes them."""
@@ -77,5 +77,9 @@ class Embedder:
         return self._encode_image(images).numpy()
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeds texts of any length, of which the first tokens count: -> float32 (B, C), of length one."""
-        return self._encode_text(tf.constant(texts, tf.string)).numpy()
+        """Embeds texts of any length, of which the first tokens count: -> float32 (B, C), of length one.
+
+        Raises:
+            ValueError: not texts.
+        """
+        return self._encode_text(as_texts(texts)).numpy()

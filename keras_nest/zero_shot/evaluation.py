@@ -7,7 +7,9 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.data.checks import check_whole_number
 from keras_nest.data.decoding import decode
+from keras_nest.data.mixing import check_labels
 from keras_nest.data.sources import ONLY_HOST, Example, Examples, Source, open_source
 from keras_nest.data.sources.folder import TEST_SPLITS
 from keras_nest.training.objectives import accuracy, top5
@@ -42,7 +44,13 @@ def evaluate(
         examples: images, which go through the model's own preprocessing, and classes.
         batch_size: images at a time.
         progress: is shown meanwhile.
+
+    Raises:
+        ValueError: there are no images, a class has no label, images have captions, or batch_size is below 1.
     """
+    check_whole_number("batch_size", batch_size, 1)
+    if not len(examples):
+        raise ValueError("There are no images to evaluate on.")
 
     def prepare(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
         return classifier.embedder.preprocess(decode(example)), example.label
@@ -52,6 +60,9 @@ def evaluate(
     found: list[tuple[np.ndarray, ...]] = []
     for _ in progress(range(0, len(examples), batch_size), "classifying"):
         pixels, classes = next(batches)
+        if not classes.dtype.is_integer:
+            raise ValueError("The images have captions instead of classes; `retrieval_recalls` measures those.")
+        check_labels(classes, len(classifier.labels))
         logits = tf.constant(classifier.compare(classifier.embedder.prepared(pixels)))
         found.append((classes.numpy(), accuracy(classes, logits).numpy(), top5(classes, logits).numpy()))
     classes, first, fifth = (np.concatenate(part) for part in zip(*found, strict=True))

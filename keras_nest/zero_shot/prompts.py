@@ -73,4 +73,8 @@ def _texts(texts: Sequence[str], what: str) -> tuple[str, ...]:
         raise ValueError(f"The {what} are the text {texts!r}; they must be a list of texts.")
     if not len(texts):
         raise ValueError(f"There are no {what}; there must be one at least.")
+    if strange := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(
+            f"Among the {what} is {strange[0]!r}, which is no text; write {str(strange[0])!r} if it is one."
+        )
     return tuple(map(str, texts))

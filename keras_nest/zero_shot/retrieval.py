@@ -29,7 +29,7 @@ def retrieval_recalls(
     the same find nothing, nor do captions that several images have word for word.
 
     Args:
-        zimg: (I, C), embeddings of images, each image once.
+        zimg: (I, C), embeddings of images, each image once; of length one, since products are compared.
         ztxt: (T, C), embeddings of captions.
         image_of_text: integers (T,), the row of the image that each caption belongs to; each image has one or more.
         ks: numbers of answers that are looked at.
@@ -37,7 +37,7 @@ def retrieval_recalls(
     Raises:
         ValueError: shapes that do not fit, an image without caption, a caption without image, or a k below 1.
     """
-    owners = np.asarray(image_of_text)
+    zimg, ztxt, owners = np.asarray(zimg), np.asarray(ztxt), np.asarray(image_of_text)
     _check(zimg, ztxt, owners, ks)
     images = np.arange(len(zimg))
     return Recalls(_recalls(zimg, images, ztxt, owners, ks), _recalls(ztxt, owners, zimg, images, ks))

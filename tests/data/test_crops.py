@@ -156,6 +156,14 @@ class TestRandomResizedCrop:
         with pytest.raises(ValueError, match=r"dtype int32; they must be uint8 in 0..255 or floats"):
             random_resized_crop(tf.zeros([8, 8, 3], tf.int32), tf.constant([1, 2]), 4)
 
+    def test_floats_of_0_to_255(self):
+        levels, key = augment_loading.array("img/a64").astype(np.float32), tf.constant([1, 2])
+        with pytest.raises(ValueError, match=r"values up to 2\d\d; they must be .* divide levels of 0..255 by 255"):
+            random_resized_crop(levels, key, 20)
+        in_pipeline = tf.data.Dataset.from_tensors(levels).map(lambda image: random_resized_crop(image, key, 20))
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"divide levels of 0..255 by 255"):
+            next(iter(in_pipeline))
+
     def test_wrong_size(self):
         with pytest.raises(ValueError, match="image_size is 0"):
             random_resized_crop(tf.zeros([8, 8, 3]), tf.constant([1, 2]), 0)
@@ -198,6 +206,17 @@ class TestNormalize:
     def test_deviation_of_zero(self):
         with pytest.raises(ValueError, match=r"std is \(0.5, 0, 0.5\); every deviation must be above 0"):
             normalize(np.zeros((2, 2, 3), np.uint8), [0.5] * 3, [0.5, 0, 0.5])
+
+    def test_floats_of_0_to_255(self):
+        levels = augment_loading.array("img/a64").astype(np.float32)
+        with pytest.raises(ValueError, match=r"divide levels of 0..255 by 255"):
+            normalize(levels, [0.5] * 3, [0.5] * 3)
+        normalize(levels / 255, [0.5] * 3, [0.5] * 3)
+        normalize(levels[:0], [0.5] * 3, [0.5] * 3)
+
+    def test_a_mean_of_levels(self):
+        with pytest.raises(ValueError, match=r"mean is \(123.7, 116.3, 103.5\); it must be that of pixels in \[0, 1\]"):
+            normalize(np.zeros((2, 2, 3), np.uint8), [123.7, 116.3, 103.5], [58.4, 57.1, 57.4])
 
     def test_batches(self):
         batch = augment_loading.array("img/a64")[None]

@@ -49,6 +49,8 @@ def test_kinds_of_lists(folder, name, text):
         ("picture,words\na,b\n", "begins with the columns picture, words; it needs 'image' and 'caption'"),
         ("image,caption\n", "has no rows"),
         ("image,caption\nphotos/a.jpg\n", "Line 2 of .* has 1 columns"),
+        ("image,caption\nphotos/a.jpg,a dog, running\n", "Line 2 of .* has 3 columns, more than its first line"),
+        ("image;caption\nphotos/a.jpg;a dog\n", "begins with the columns image;caption; it needs"),
         ("image,caption\nphotos/a.jpg,\n", "Line 2 of .* lacks the image or the caption"),
         ('image,caption\nphotos/a.jpg,"a dog', "cannot be read as comma-separated values"),
     ],
@@ -56,6 +58,10 @@ def test_kinds_of_lists(folder, name, text):
 def test_what_is_wrong_with_a_list_is_told(folder, text, message):
     with pytest.raises(ValueError, match=message):
         read_pairs(write(folder, text))
+
+
+def test_empty_columns_at_the_end_do_not_count(folder):
+    assert read_pairs(write(folder, "image,caption\nphotos/a.jpg,a dog,,\n")).texts == ("a dog",)
 
 
 def test_missing_files_are_told(folder):

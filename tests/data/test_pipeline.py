@@ -208,6 +208,17 @@ class TestBadInput:
             with pytest.raises(ValueError, match=f"^batch_size is {size}; it must be 1 or more"):
                 make(source, PLAIN, SIZE, batch_size=size)
 
+    @pytest.mark.parametrize("size", [None, 5.0, "5"])
+    def test_what_is_no_number_of_images(self, source, size):
+        for make in (functools.partial(train_batches, seed=0), eval_batches):
+            with pytest.raises(ValueError, match=f"^batch_size is {size!r}; it must be a whole number"):
+                make(source, PLAIN, SIZE, batch_size=size)
+
+    @pytest.mark.parametrize("seed", [None, 1.0, "1"])
+    def test_what_is_no_seed(self, source, seed):
+        with pytest.raises(ValueError, match=f"^seed is {seed!r}; it must be a whole number"):
+            train_batches(source, PLAIN, SIZE, 5, seed)
+
     def test_batch_that_cannot_be_divided(self, source):
         with pytest.raises(ValueError, match=r"^A batch of 5 cannot be divided evenly among 2 hosts\.$"):
             eval_batches(source, PLAIN, SIZE, 5, Host(0, 2))
@@ -226,6 +237,22 @@ class TestBadInput:
 
 
 class TestLoad:
+    @pytest.mark.parametrize("size", [32.0, "32", (32.0, 32), (32,), (32, 32, 3), 0, -8, (0, 8)])
+    def test_what_is_no_size(self, size):
+        with pytest.raises(
+            ValueError, match=r"^image_size is .*; it must be a positive whole number or \(height, width\)"
+        ):
+            load("digits", image_size=size)
+
+    def test_numbers_of_numpy(self):
+        train, _, _ = load("digits", image_size=np.int64(16), batch_size=np.int32(4), seed=np.int64(-3))
+        assert train.element_spec[0].shape == (4, 16, 16, 3)
+
+    @pytest.mark.parametrize("recipe", [None, create_recipe, "Nest"])
+    def test_what_is_no_recipe(self, recipe):
+        with pytest.raises(ValueError, match=r"^There is no recipe"):
+            load("digits", recipe=recipe)
+
     def test_digits(self):
         train, test, info = load("digits", recipe="shift", batch_size=64, seed=3)
         assert (info.num_train, info.num_test, info.num_classes, train.steps_per_epoch) == (1437, 360, 10, 22)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from keras_nest import NesT, ResNet, VisionTransformer, ViTFlaxNesT
 from keras_nest.explain import gradcat
-from keras_nest.explain.tree import quadrant_means
+from keras_nest.explain.tree import MARGIN, margin_of, quadrant_means
 from tests import keras_models
 
 SIZE, CLASSES = 24, 5
@@ -162,6 +162,91 @@ def test_quadrant_means():
     odd = np.arange(9.0).reshape(1, 3, 3)
     corner = (0 + 1 / 2 + 3 / 2 + 4 / 4) / (1 + 1 / 2 + 1 / 2 + 1 / 4)
     np.testing.assert_allclose(quadrant_means(odd)[0, 0, 0], corner)
+
+
+class TestMargin:
+    @pytest.mark.parametrize(
+        ("scores", "expected"),
+        [
+            ([1, 0, 0, 0], 1),
+            ([0, 0, 0, 2], 1),
+            ([3, 1, 0, 0], 0.5),
+            ([3, 1, -2, -2], 0.25),
+            ([1, -1, 0, 0], 0.5),  # the other half speaks against the class
+            ([1, 1, 0, 0], 0),
+            ([0.1234, 0.1233, 0.1230, 0.1229], 0.0001 / 0.4926),
+            ([1, 1, 1, 1], 0),
+            ([0, 0, 0, 0], 0),
+            ([-1, -2, -3, -4], 0),  # nothing speaks for it, though one quadrant does so least
+            ([-0.001, -9, -9, -9], 0),
+            ([0, -9, -9, -9], 0),
+        ],
+    )
+    def test_is_the_lead_of_the_best_as_a_share_of_all(self, scores, expected):
+        quadrants = np.reshape(scores, (1, 2, 2)).astype(np.float32)
+        for factor in (1, 1e-12, 1e12):  # gradients have no scale of their own
+            np.testing.assert_allclose(margin_of(factor * quadrants), [expected], rtol=2e-3, atol=1e-7)
+
+    def test_of_nan_decides_nothing(self):
+        assert not (margin_of(np.full((1, 2, 2), np.nan, np.float32)).numpy() >= MARGIN).any()
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=4, max_size=4), st.permutations(range(4)))
+    def test_is_a_share_that_does_not_depend_on_the_place(self, scores, order):
+        values = np.array(scores, np.float32)
+        first, second = (margin_of(x.reshape(1, 2, 2)).numpy()[0] for x in (values, values[list(order)]))
+        assert 0 <= first <= 1 + 1e-6
+        assert first == pytest.approx(second, rel=1e-5)
+
+
+class TestDepth:
+    @pytest.mark.parametrize("make", [nest, flax_nest])
+    def test_counts_the_levels_down_to_the_first_tie(self, make):
+        found = gradcat(make(), images(32), np.arange(32) % CLASSES)
+        margins = np.stack([node.margin for node in found.levels[:-1]], axis=1)
+        expected = [1 + next((k for k, margin in enumerate(row) if margin < MARGIN), len(row)) for row in margins]
+        np.testing.assert_array_equal(found.depth, expected)
+        assert len(set(expected)) > 1, "else the test sees one depth only"
+        for node in found.levels:
+            np.testing.assert_allclose(node.margin, margin_of(node.scores))
+
+    @pytest.mark.parametrize("make", [nest, flax_nest])
+    def test_is_one_where_no_class_has_learned_anything(self, make):
+        model = make()
+        head = model.get_layer("Dense_0")
+        head.kernel.assign(tf.zeros_like(head.kernel))
+        found = gradcat(model, images())
+        np.testing.assert_array_equal(found.depth, 1)
+        np.testing.assert_array_equal(found.levels[0].margin, 0)
+
+    def test_of_a_constant_image_without_positions_is_one(self):
+        """All quadrants see the same then."""
+        model = nest((1, 1), init_patch_embed_size=3)
+        for level in range(2):
+            embedding = model.get_layer(f"PositionEmbedding_{level}").pos_embedding
+            embedding.assign(tf.zeros_like(embedding))
+        pool = model.get_layer("ConvPool_0")
+        for variable in pool.weights:
+            if variable.ndim == 4:  # else zeros around the image make a difference
+                variable.assign(tf.where(np.arange(9).reshape(3, 3, 1, 1) == 4, variable, 0.0))
+        found = gradcat(model, np.ones((SIZE, SIZE, 3), np.float32), 1)
+        np.testing.assert_allclose(found.levels[0].scores, np.full((2, 2), found.levels[0].scores[0, 0]), rtol=1e-3)
+        assert found.depth == 1
+
+    def test_of_one_level_is_one(self):
+        found = gradcat(nest((1,)), images())
+        np.testing.assert_array_equal(found.depth, 1)
+
+
+def test_what_is_not_finite_is_refused(model):
+    broken = images()
+    broken[0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="Images have values that are NaN or infinite"):
+        gradcat(model, broken)
+    damaged = nest((1, 1))
+    damaged.get_layer("Dense_0").bias.assign(np.full(CLASSES, np.nan))
+    with pytest.raises(ValueError, match="gives logits that are NaN or infinite; there is nothing to explain"):
+        gradcat(damaged, images())
 
 
 @pytest.mark.parametrize(

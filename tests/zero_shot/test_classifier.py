@@ -31,6 +31,42 @@ def expected(model, tokenizer):
     return shares / shares.sum(1, keepdims=True)
 
 
+class TestTokens:
+    """Labels that look different and are not, to the model."""
+
+    @pytest.mark.parametrize(
+        ("labels", "same"),
+        [
+            (["red", "Red"], True),
+            (["red", "red "], True),
+            (["caf\u00e9", "cafe\u0301"], True),  # composed and decomposed
+            (["red tree tree tree tree tree tree tree", "red tree tree tree tree tree tree cat"], True),  # 7 count
+            (["red", "tree"], False),
+        ],
+    )
+    def test_the_same_ones_are_told(self, colours, tokenizer, labels, same, caplog):
+        classifier = ZeroShotClassifier(colours, tokenizer, labels)
+        assert ("are the same tokens, so their probabilities are equal" in caplog.text) == same
+        shares = classifier.probabilities(IMAGES)
+        assert np.allclose(shares[:, 0], shares[:, 1]) == same
+
+    def test_what_does_not_count_is_told(self, colours, tokenizer, caplog):
+        ZeroShotClassifier(colours, tokenizer, ["tree " * 7, "red " * 8])
+        assert [record.getMessage() for record in caplog.records if "keras_nest" in record.name] == [
+            "The label 'red red red red red red red red ' makes 9 tokens, of which the first 8 count."
+        ]
+
+    @pytest.mark.parametrize("labels", [["a", None], [b"a", "b"], [0, 1]])
+    def test_what_is_no_text_is_refused(self, colours, tokenizer, labels):
+        with pytest.raises(ValueError, match=r"Among the labels is .*, which is no text"):
+            ZeroShotClassifier(colours, tokenizer, labels)
+
+    @pytest.mark.parametrize("texts", [[1, 2], None, [["a"]]])
+    def test_texts_that_are_none(self, colours, tokenizer, texts):
+        with pytest.raises(ValueError, match=r"^The texts "):
+            ZeroShotClassifier(colours, tokenizer, ["a"]).embedder.texts(texts)
+
+
 class TestProbabilities:
     def test_definition(self, random_lit, tokenizer):
         found = ZeroShotClassifier(random_lit, tokenizer, LABELS, TEMPLATES).probabilities(IMAGES)

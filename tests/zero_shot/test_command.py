@@ -234,6 +234,8 @@ class TestCaptions:
         (["--labels", "a"], "Give one of these: images, in front of all options; --dataset D; or --captions C"),
         (["red.png", "--dataset", "digits"], "Give one of these"),
         (["red.png"], "There are no labels"),
+        (["red.png", "--labels", "a", " "], "Label number 2 is empty; each class must have a text"),
+        (["--dataset", "digits", "--labels", *"0123456798"], "another order: number 9 is '9', and the class '8'"),
         (["red.png", "--labels", "a", "b", "a"], "more than one label 'a'"),
         (["nowhere.png", "--labels", "a"], "There is no image nowhere.png"),
         (["red.png", "--labels-file", "nowhere.txt"], "There is no file of labels nowhere.txt"),

@@ -39,6 +39,18 @@ class TestEvaluate:
         classifier = ZeroShotClassifier(colours, tokenizer, ["red", "red cat", "red dog"])
         assert evaluate(classifier, examples(["red"] * 3, [0, 1, 2])).top1 == 0
 
+    def test_what_cannot_be_measured(self, colours, tokenizer):
+        classifier = ZeroShotClassifier(colours, tokenizer, ["red", "tree"])
+        with pytest.raises(ValueError, match="Labels are from 0 to 2; they must be from 0 to 1, as there are 2"):
+            evaluate(classifier, examples(["red", "tree"], [0, 2]))
+        with pytest.raises(ValueError, match="There are no images"):
+            evaluate(classifier, IndexedExamples(np.zeros((0, 4, 4, 3), np.uint8), np.zeros(0, np.int64)))
+        with pytest.raises(ValueError, match="batch_size is 0"):
+            evaluate(classifier, examples(["red"], [0]), 0)
+        captioned = IndexedExamples(np.zeros((1, 4, 4, 3), np.uint8), np.array(["a dog"], object))
+        with pytest.raises(ValueError, match="captions instead of classes"):
+            evaluate(classifier, captioned)
+
     def test_agrees_with_the_classifier(self, colours, tokenizer):
         rng = np.random.default_rng(1)
         images = (rng.integers(0, 256, (40, 1, 1, 3)) * rng.random((40, 21, 33, 3))).astype(np.uint8)

@@ -1,15 +1,18 @@
 """Where labelled images come from: TFDS, class folders, and the digits inside scikit-learn."""
 
+import logging
 import os
 
 from keras_nest.data.sources import digits
 from keras_nest.data.sources.captions import has_captions, open_captions
 from keras_nest.data.sources.examples import ONLY_HOST, Example, Examples, Host, IndexedExamples
-from keras_nest.data.sources.folder import open_folder
+from keras_nest.data.sources.folder import check_broken, open_folder
 from keras_nest.data.sources.source import Source
 from keras_nest.data.sources.tfds import open_tfds
 
 __all__ = ["ONLY_HOST", "Example", "Examples", "Host", "IndexedExamples", "Source", "open_source"]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def open_source(
@@ -40,7 +43,10 @@ def open_source(
         ModuleNotFoundError: the package that holds or reads the data is not installed.
     """
     path = os.path.expanduser(name)
+    check_broken(broken)
     if name == "digits":
+        if os.path.isdir(os.path.join(path, train_split)):
+            _LOGGER.warning("'digits' are those of scikit-learn; the directory of that name is './digits'.")
         if train_split != "train" or test_split not in (None, "test"):
             raise ValueError("The digits are divided once and for all; their splits are 'train' and 'test'.")
         return digits.open_digits()
