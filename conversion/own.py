@@ -58,11 +58,17 @@ def rebuild(source: ImageModel, given: Mapping[str, Any], reinit_head: bool = Fa
     channels, spec = fields.get("in_channels", source.config["in_channels"]), source.config["preprocessing"]
     if spec and len(spec["mean"]) != channels:
         fields.setdefault("preprocessing", registry.spread(spec, channels))
-    return _like(source, fields)
+    model = _like(source, fields)
+    for name in source.HEAD if reinit_head and model.num_classes else ():
+        model.get_layer(name).trainable = True  # the old one may be frozen, and zeros would stay zeros
+    return model
 
 
 def _like(source: Any, fields: Mapping[str, Any]) -> Any:
-    return type(source).from_config({**source.get_config(), **fields})
+    merged = {**source.get_config(), **fields}
+    if "classifier_activation" not in fields and (merged.get("features_only") or merged.get("num_classes") == 0):
+        merged.pop("classifier_activation", None)  # of the head that is left out
+    return type(source).from_config(merged)
 
 
 def _towers(source: LiT, given: dict[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,20 @@ class TestCreateModel:
         assert not np.any(again.get_layer("head").kernel)
         assert again.config == model.config
 
+    def test_a_new_head_is_not_frozen_as_the_old_one_was(self, tmp_path):
+        model = families.vit()
+        model.get_layer("head").trainable = False
+        model.save(tmp_path / "own.keras")
+        kept = keras_nest.create_model(weights=tmp_path / "own.keras", image_size=24)
+        new = keras_nest.create_model(weights=tmp_path / "own.keras", reinit_head=True)
+        assert (kept.get_layer("head").trainable, new.get_layer("head").trainable) == (False, True)
+
+    @pytest.mark.parametrize("given", [{"num_classes": 0}, {"features_only": True}], ids=str)
+    def test_the_activation_goes_with_the_head(self, tmp_path, given):
+        families.vit(classifier_activation="softmax").save(tmp_path / "own.keras")
+        assert keras_nest.create_model(weights=tmp_path / "own.keras", image_size=24).classifier_activation == "softmax"
+        assert keras_nest.create_model(weights=tmp_path / "own.keras", **given).classifier_activation is None
+
     def test_the_representation_goes_with_the_head_that_needs_it(self, tmp_path):
         families.vit(representation_size=4).save(tmp_path / "own.keras")
         kept = keras_nest.create_model(weights=tmp_path / "own.keras", image_size=24)
