@@ -55,7 +55,7 @@ def states(layer: keras.layers.Layer) -> dict[str, Change]:
 
 
 def _state(layer: keras.layers.Layer) -> Change:
-    # A model inside is saved by whoever holds it, as a whole.
+    # A model inside is saved by whoever holds it, as a whole; it may have come frozen.
     own = {"trainable": layer.trainable} if isinstance(layer, keras.Model) else _comparable(layer.get_config())
     variables = {} if isinstance(layer, keras.Model) else {v.name: _settings(v) for v in own_variables(layer)}
     return {**own, "class": keras.saving.get_registered_name(type(layer)), "variables": variables}
@@ -112,6 +112,8 @@ def _difference(layer: keras.layers.Layer, built: Change, now: Change) -> Change
             f"The layer {layer.name!r} was replaced by a {type(layer).__name__}, which no file keeps; make a model of "
             "your own that ends or begins there."
         )
+    if isinstance(layer, keras.Model):
+        built = {**built, "trainable": True}
     change = {key: now.get(key) for key in (now | built) if now.get(key) != built.get(key) and key != "variables"}
     for key in change.keys() - _SETTERS.keys() - {"changed_layers"}:
         if getattr(getattr(layer, key, None), "__name__", "") == "<lambda>":

@@ -117,6 +117,7 @@ class TestCreateModel:
         model.image_model.trainable = False
         model.save(tmp_path / "own.keras")
         same = keras_nest.create_model(weights=tmp_path / "own.keras")
+        assert same.get_config() == model.get_config()
         assert [v.trainable for v in same.variables] == [v.trainable for v in model.variables]
         larger = keras_nest.create_model(weights=tmp_path / "own.keras", image_size=24, temperature_init=2.0)
         assert larger.image_size == (24, 24)

@@ -9,8 +9,9 @@ import pytest
 import conversion
 import keras_nest
 from keras_nest.data import DatasetInfo, Recipe
+from keras_nest.registry import preprocessing_spec
 from keras_nest.training.config import resolve
-from keras_nest.training.models import checkpoint_of, freeze, model_of
+from keras_nest.training.models import checkpoint_of, freeze, model_of, start_of
 
 INDEX = pathlib.Path(__file__).resolve().parents[1] / "golden/vit/augreg/index.csv"
 BEST, OTHER = (f"Ti_16-i21k-300ep-lr_0.001-aug_{kind}-do_0.0-sd_0.0" for kind in ("none-wd_0.03", "light1-wd_0.1"))
@@ -172,3 +173,25 @@ def test_precision(policy):
     model = create({**OF_VIT, "dtype_policy": policy})
     assert model.get_layer("embedding").dtype_policy.name == policy
     assert type(model).from_config(model.get_config()).get_layer("embedding").dtype_policy.name == policy
+
+
+@pytest.mark.parametrize("start", ["own.keras", "run"])
+def test_a_model_of_ours_tells_its_fields_preprocessing_and_size(tmp_path, start):
+    """Also those that the published model of that name does not have; it stays frozen where it was."""
+    path = tmp_path / start if start.endswith(".keras") else tmp_path / start / "model.keras"
+    path.parent.mkdir(exist_ok=True)
+    fields = {"num_classes": 10, "image_size": 24, "dropout_rate": 0.25, "preprocessing": PREPROCESSING}
+    own = keras_nest.create_model("ViT-Ti_16", **{**SMALL_VIT, **fields})
+    own.get_layer("Transformer").blocks[0].trainable = False
+    own.save(path)
+    config = {**OF_VIT, "model": {}, "init_checkpoint": str(tmp_path / start)}
+    assert preprocessing_spec(start_of(resolve(config))) == (PREPROCESSING, (24, 24))
+    model = create(config)
+    assert (model.config["dropout_rate"], model.config["hidden_size"], model.image_size) == (0.25, 8, (16, 16))
+    assert len(model.trainable_variables) == len(own.trainable_variables)
+
+
+def test_what_is_frozen_stays_so_in_the_copy_of_averages():
+    model = create({**OF_VIT, "freeze": "Transformer/encoderblock_0"})
+    copy = type(model).from_config(model.get_config())
+    assert [v.path for v in copy.trainable_variables] == [v.path for v in model.trainable_variables]
