@@ -132,7 +132,7 @@ def output_name(model: keras.Model) -> str:
 
 def is_classifier(model: keras.Model) -> bool:
     """Whether what a model puts out are scores of classes: that of this package, or a user's around one."""
-    if isinstance(model.output, dict):
+    if not isinstance(model.output, keras.KerasTensor):
         return False
     config, shape = config_of(model), model.output.shape
     return bool(config.get("num_classes", len(shape) == 2 and shape[-1] > 1)) if config else False

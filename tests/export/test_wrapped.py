@@ -271,6 +271,12 @@ def test_grey_images():
     toys.assert_close(on_unit_images(exported, exported)(images), model(toys.normalised(base, images)))
 
 
+def test_what_has_no_card_is_not_published(tmp_path):
+    with pytest.raises(ValueError, match="is none of keras_nest; to_saved_model writes it, without a card"):
+        export.publish(stacked(headless(), dense()), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_own_models_are_left_as_they_are():
     model = toys.build("nest")
     assert as_exported(model) is model
