@@ -8,6 +8,7 @@ import tensorflow as tf
 from export.activations import ACTIVATIONS
 from export.module import config_of, on_unit_images, output_name, reusable_object
 from keras_nest.models.base import logits_model
+from keras_nest.models.wrapping import layers_inside
 
 # Images float32 (B, H, W, C) in [0, 1] -> outputs by name.
 Inference = Callable[[tf.Tensor], dict[str, tf.Tensor]]
@@ -47,9 +48,25 @@ def inference(model: keras.Model, activation: str | None = None) -> tuple[tf.tra
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The model itself, or one with the same weights if it computes in another precision."""
-    if config_of(model).get("dtype", "float32") == "float32":
+    """The model itself, or one with the same weights if it computes in another precision.
+
+    Raises:
+        ValueError: it is a user's, which cannot be made again.
+    """
+    if "dtype" not in config_of(model):
+        _check_float32(model)
+        return model
+    if config_of(model)["dtype"] == "float32":
         return model
     plain = type(model).from_config({**model.get_config(), "dtype": "float32"})
     plain.set_weights(model.get_weights())
     return plain
+
+
+def _check_float32(model: keras.Model) -> None:
+    for layer in layers_inside(model):
+        if layer.compute_dtype in ("bfloat16", "float16"):
+            raise ValueError(
+                f"The layer {layer.name!r} of the model {model.name!r} computes in {layer.compute_dtype}, which this "
+                'format has not; build the same model in dtype "float32" and give it the weights.'
+            )

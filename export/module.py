@@ -139,7 +139,7 @@ def output_name(model: keras.Model) -> str:
 
 def is_classifier(model: keras.Model) -> bool:
     """Whether what a model puts out are scores of classes: that of this package, or a user's around one."""
-    if isinstance(model.output, dict):
+    if not isinstance(model.output, keras.KerasTensor):
         return False
     config, shape = config_of(model), model.output.shape
     return bool(config.get("num_classes", len(shape) == 2 and shape[-1] > 1)) if config else False
@@ -162,7 +162,7 @@ def image_shape(model: keras.Model) -> tuple[int, int, int]:
     Raises:
         ValueError: there is not exactly one input, or it is not an image of fixed size, in floats.
     """
-    shapes = [tuple(x.shape) for x in model.inputs] if model.inputs else []
+    shapes = [tuple(x.shape) for x in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise ValueError(
             f"The model {model.name!r} has inputs of shape {shapes}; it must have a single one (None, height, width, "

@@ -6,6 +6,8 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
+
 from export.card import model_card
 from export.saved_model import read_signatures, to_saved_model
 from keras_nest.files import atomic_output, check_local
@@ -55,7 +57,7 @@ def publish(
         ModuleNotFoundError: as `to_saved_model`.
     """
     path = version_directory(pathlib.Path(directory), overwrite)
-    if not isinstance(model, ImageModel):
+    if isinstance(model, keras.Model) and not isinstance(model, ImageModel):
         raise ValueError(f"The model {model.name!r} is none of keras_nest; to_saved_model writes it, without a card.")
     packed = path.with_name(f"{path.name}.tar.gz")
     options: dict[str, Any] = {"class_names": class_names, "head": head, "activation": activation}

@@ -40,7 +40,12 @@ def as_exported(model: keras.Model, preprocessing: Preprocessing = AUTO) -> kera
     height, width, channels = image_shape(model)
     spec = preprocessing_of(model) if preprocessing == AUTO else _given(preprocessing, channels)
     if not (spec or holds_ours(model)):
-        return model
+        # A Sequential does not tell its output.
+        return (
+            keras.Model(model.inputs, model.outputs[0], name=model.name)
+            if isinstance(model, keras.Sequential)
+            else model
+        )
     graph = trace(model)
     view = keras.Model(graph.inputs, graph.outputs, name=model.name)
     view.config = {"image_size": (height, width), "preprocessing": spec}

@@ -87,8 +87,11 @@ class _RefusedError(ValueError):
 
 def _check_kind(name: str, config: dict[str, Any], kind: type) -> None:
     found = _registered(config)
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        raise _RefusedError(f"{name} holds a {config.get('class_name')}, which is no model of keras_nest.")
+    if isinstance(found, type) and issubclass(found, kind):
+        return
+    ours = any(str(part.get("registered_name")).startswith("keras_nest>") for part in _parts(config))
+    remedy = f" Export it in Python: export.to_saved_model(keras.saving.load_model({name!r}), …)." if ours else ""
+    raise _RefusedError(f"{name} holds a {config['class_name']}, which is no model of keras_nest.{remedy}")
 
 
 def _check_parts(name: str, config: dict[str, Any], trust: bool) -> None:

@@ -80,7 +80,7 @@ def preprocessing_of(model: keras.Model) -> dict[str, Any] | None:
 
 def holds_ours(model: keras.Model) -> bool:
     """Whether layers of this package's models are in a model."""
-    return any(_is_ours(layer) for layer in _layers(model))
+    return any(_is_ours(layer) for layer in layers_inside(model))
 
 
 def insides(model: keras.Model, graph: Graph) -> list[Inside]:
@@ -122,7 +122,7 @@ def trace(model: keras.Model) -> Graph:
 
 def _insides(model: keras.Model, graph: Graph) -> Iterator[Inside]:
     for layer, symbol in graph.calls:
-        if not isinstance(layer, keras.Layer) or not any(_is_ours(part) for part in (layer, *_layers(layer))):
+        if not isinstance(layer, keras.Layer) or not any(_is_ours(part) for part in (layer, *layers_inside(layer))):
             continue
         # Keras allows no model whose output is its input itself.
         before = _unchanged if symbol is graph.inputs else _inference(keras.Model(graph.inputs, symbol))
@@ -176,7 +176,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _preprocessings(model: keras.Model) -> list[Any]:
-    return [layer for layer in _layers(model) if keras.saving.get_registered_name(type(layer)) == _PREPROCESSING]
+    return [layer for layer in layers_inside(model) if keras.saving.get_registered_name(type(layer)) == _PREPROCESSING]
 
 
 def _normalises(layer: Any, spec: dict[str, Any]) -> bool:
@@ -193,7 +193,7 @@ def _is_ours(layer: Any) -> bool:
     return (name.startswith("keras_nest>") and name not in _OTHERS) or isinstance(layer, ImageModel)
 
 
-def _layers(layer: Any) -> Iterator[Any]:
+def layers_inside(layer: Any) -> Iterator[Any]:
     """All layers inside one, however deep, each once; wrappers and users' layers have them as attributes."""
     seen, left = {id(layer)}, [layer]
     while left:

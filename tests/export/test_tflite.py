@@ -9,6 +9,7 @@ import flatbuffers
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from tensorflow.lite.python import schema_py_generated as schema
 
@@ -17,6 +18,7 @@ from export import tflite_files
 from export.tflite import PRECISIONS, to_tflite
 from export.tflite_report import sample_images
 from keras_nest.data.sources import digits
+from keras_nest.predict import open_predictor
 from keras_nest.tflite import TFLiteModel, runtime_name
 from keras_nest.training import AdamW
 from tests import keras_models
@@ -406,3 +408,55 @@ def test_files_of_nest_tiny(tmp_path):
     assert rows[0]["xnnpack_ops"] == rows[0]["ops"]
     assert rows[0]["xnnpack_partitions"] == 1
     assert rows[0]["max_abs_diff"] <= 1e-5 * max(1, rows[0]["largest"])
+
+
+class TestWhatTheOutputIs:
+    def test_probabilities(self, small_nest, images, tmp_path):
+        model, pixels = small_nest(), images(3)
+        (row,) = to_tflite(
+            model, tmp_path, ["float32"], images=pixels, activation="softmax", class_names=[*"abcdefghij"]
+        )
+        path = tmp_path / "float32.tflite"
+        found = TFLiteModel(path)(pixels)
+        assert list(found) == ["probabilities"]
+        np.testing.assert_allclose(found["probabilities"], tf.nn.softmax(expected(model, pixels)), atol=1e-5)
+        assert row["outputs"] == {"probabilities": "Probabilities of the classes, in 0..1."}
+        assert row["top1_agreement"] == 1
+        (output,) = metadata(path, 3, 0, 3)
+        assert text(output, 1) == row["outputs"]["probabilities"]
+        assert text(tables(output, 6)[0], 0) == "labels.txt"
+        levels = np.uint8(255 * pixels)
+        np.testing.assert_allclose(
+            open_predictor(path).probabilities(list(levels)),
+            tf.nn.softmax(model(keras_nest.preprocessor(model)(levels))),
+            atol=1e-5,
+        )
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("fields", "kind", "words"),
+        [
+            ({}, "Image classifier", "no probabilities, no embedding"),
+            ({"num_classes": 0}, "Image embedder", "no scores"),
+        ],
+    )
+    def test_a_file_says_what_it_gives(self, small_nest, images, tmp_path, fields, kind, words):
+        (row,) = to_tflite(small_nest(**fields), tmp_path, ["float32"], images=images(1))
+        (output,) = metadata(tmp_path / "float32.tflite", 3, 0, 3)
+        assert text(metadata(tmp_path / "float32.tflite"), 1).startswith(kind)
+        (meaning,) = row["outputs"].values()
+        assert words in meaning
+        assert text(output, 1) == meaning
+
+    @pytest.mark.parametrize(
+        ("fields", "activation", "message"),
+        [
+            ({"num_classes": 0}, "softmax", "gives embedding and no logits, so leave it out"),
+            ({"features_only": True}, "sigmoid", "gives maps and no logits"),
+            ({}, "softmaxx", "activation is 'softmaxx'; did you mean softmax"),
+        ],
+    )
+    def test_an_activation_without_logits(self, small_nest, tmp_path, fields, activation, message):
+        with pytest.raises(ValueError, match=message):
+            to_tflite(small_nest(**fields), tmp_path, ["float32"], activation=activation)
+        assert list(tmp_path.iterdir()) == []

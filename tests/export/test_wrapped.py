@@ -11,6 +11,7 @@ import keras_nest
 from export.module import is_classifier, on_unit_images, output_name, without_head
 from export.signatures import image_inputs
 from export.wrapped import as_exported
+from keras_nest import training
 from keras_nest.models.wrapping import preprocessing_of
 from keras_nest.tflite import TFLiteModel
 from tests.export import toys
@@ -109,12 +110,17 @@ WRAPPED = {
     "two alike": (lambda: two(headless(), renamed(headless())), normalised),
     "one twice": (lambda: (lambda m: two(m, m))(headless()), normalised),
     "nothing of ours": (lambda: stacked(layers.Flatten(), dense()), unit),
+    "a sequential of nothing of ours": (
+        lambda: keras.Sequential([keras.Input((16, 16, 3)), layers.Flatten(), dense()]),
+        unit,
+    ),
 }
 EMBEDS = {"functional", "sequential", "sequential with an input", "dropout and a hidden layer", "augmentation"}
 EMBEDS |= {"softmax on logits", "softmax in the head", "sigmoid", "softmax as an operation", "preprocessor"}
 EMBEDS |= {"normalisation", "rescaling and normalisation", "rescaling of a vit"}
 PROBABILITIES = {"softmax on logits", "softmax in the head", "sigmoid", "softmax as an operation"}
-NO_BYTES = {"preprocessor", "nothing of ours"}
+OTHERS = {"nothing of ours", "a sequential of nothing of ours"}
+NO_BYTES = {"preprocessor", *OTHERS}
 
 
 @pytest.mark.parametrize("name", WRAPPED)
@@ -124,7 +130,7 @@ def test_what_is_exported_takes_unit_images(name):
     exported = as_exported(model)
     toys.assert_close(on_unit_images(exported, exported)(images), model(given(images), training=False))
     assert output_name(exported) == ("probabilities" if name in PROBABILITIES else "logits")
-    assert is_classifier(exported) == (name not in ("an intermediate", "nothing of ours"))
+    assert is_classifier(exported) == (name not in {"an intermediate", *OTHERS})
     assert ("pre_logits" in getattr(exported, "endpoints", {})) == (name in EMBEDS)
     assert ("image_bytes" in image_inputs(exported)) == (name not in NO_BYTES)
 
@@ -142,7 +148,7 @@ def test_saved_model(tmp_path, name):
     outputs = module.signatures["serving_default"](images=images)
     toys.assert_close(outputs[scores], expected)
     assert ("logits" in outputs) != (name in PROBABILITIES)
-    if name not in ("an intermediate", "nothing of ours"):
+    if name not in {"an intermediate", *OTHERS}:
         np.testing.assert_array_equal(outputs["classes"], expected.argsort(-1)[:, ::-1][:, :5])
     assert ("embed" in module.signatures) == (name in EMBEDS)
     assert ("serving_bytes" in module.signatures) == (name not in NO_BYTES)
@@ -264,11 +270,30 @@ def test_the_preprocessor_of_a_users_model():
         keras_nest.preprocessor(stacked(layers.Flatten(), dense()))
 
 
+def test_mixed_precision_is_refused_where_it_cannot_be_written(tmp_path):
+    model = stacked(headless(dtype="mixed_bfloat16"), dense())
+    for write in (export.to_tflite, export.to_onnx):
+        with pytest.raises(ValueError, match="computes in bfloat16, which this format has not"):
+            write(model, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_without_a_graph_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"has inputs of shape \[\]; it must have a single one"):
+        export.to_saved_model(training.Trainer(toys.build("nest")), tmp_path / "out")
+
+
 def test_grey_images():
     base = headless(in_channels=1)
     model, images = stacked(base, dense(), channels=1), toys.pixels(2)[..., :1]
     exported = as_exported(model)
     toys.assert_close(on_unit_images(exported, exported)(images), model(toys.normalised(base, images)))
+
+
+def test_what_has_no_card_is_not_published(tmp_path):
+    with pytest.raises(ValueError, match="is none of keras_nest; to_saved_model writes it, without a card"):
+        export.publish(stacked(headless(), dense()), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_own_models_are_left_as_they_are():
