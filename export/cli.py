@@ -159,7 +159,9 @@ def _tflite(trained: Trained, args: argparse.Namespace) -> int:
     # TFLite's converter and interpreter are a load of their own.
     from export.tflite import to_tflite
 
-    options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation}
+    # A client takes logits for those of a softmax.
+    trained_with = "sigmoid" if trained.config.get("loss") == "sigmoid" else None
+    options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with}
     options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
     if args.precision:
         options["precisions"] = _precisions(args)

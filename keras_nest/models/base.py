@@ -93,30 +93,41 @@ class ConfiguredModel(keras.Model):
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As every Keras model."""
-        return super().fit(self._checked(x), *args, **kwargs)
+        return super().fit(self.checked(x), *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As every Keras model."""
-        return super().evaluate(self._checked(x), *args, **kwargs)
+        return super().evaluate(self.checked(x), *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """As every Keras model."""
-        return super().predict(self._checked(x), *args, **kwargs)
+        return super().predict(self.checked(x), *args, **kwargs)
 
     def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """As every Keras model."""
-        return super().train_on_batch(self._checked(x), *args, **kwargs)
+        return super().train_on_batch(self.checked(x), *args, **kwargs)
 
     def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """As every Keras model."""
-        return super().test_on_batch(self._checked(x), *args, **kwargs)
+        return super().test_on_batch(self.checked(x), *args, **kwargs)
 
     def predict_on_batch(self, x: Any) -> Any:
         """As every Keras model."""
-        return super().predict_on_batch(self._checked(x))
+        return super().predict_on_batch(self.checked(x))
 
-    def _checked(self, data: Any) -> Any:
-        """Data whose inputs are looked at: arrays now, a data set when its first batch is read."""
+    def checked(self, data: Any) -> Any:
+        """Data for `fit`, `evaluate` or `predict` whose inputs `check_inputs` looks at.
+
+        Args:
+            data: their first argument.
+
+        Returns:
+            Arrays as they are, now that they were looked at; of a data set one that shows its first batch when it is
+            read.
+
+        Raises:
+            ValueError: as `check_inputs`.
+        """
         spec = getattr(data, "element_spec", data)
         self.check_inputs(spec[0] if spec is not data and isinstance(spec, tuple) else spec)
         return watched(data, self.check_inputs)

@@ -70,8 +70,9 @@ def preprocessing_of(model: keras.Model) -> dict[str, Any] | None:
         return model.config.get("preprocessing")
     if not holds_ours(model):
         return None
-    if model.inputs and model.inputs[0] in preprocessing_of_input:
-        return preprocessing_of_input[model.inputs[0]]
+    inputs = _inputs(model)
+    if inputs and inputs[0] in preprocessing_of_input:
+        return preprocessing_of_input[inputs[0]]
     found = [_wanted(model, part) for part in insides(model, trace(model))]
     if not found or any(_range(spec) != _range(found[0]) for spec in found):
         raise ValueError(_sentence(model))
@@ -108,16 +109,21 @@ def trace(model: keras.Model) -> Graph:
         calls.append((layer, args[0] if args else None))
         return layer(*args, **kwargs)
 
-    if isinstance(model, keras.Sequential) and model.inputs:
+    if isinstance(model, keras.Sequential) and _inputs(model):
         inputs = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
         outputs = inputs
         for layer in model.layers:
             outputs = call(layer, outputs)
         return Graph(inputs, outputs, calls)
-    if not (hasattr(model, "operations") and len(model.inputs) == 1):
+    if not (hasattr(model, "operations") and len(_inputs(model)) == 1):
         raise ValueError(_sentence(model))
     copied = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
     return Graph(copied.inputs[0], copied.output, calls)
+
+
+def _inputs(model: keras.Model) -> list[keras.KerasTensor]:
+    """Symbolic inputs; none of a model that is not built yet, or not functional."""
+    return getattr(model, "inputs", None) or []
 
 
 def _insides(model: keras.Model, graph: Graph) -> Iterator[Inside]:
@@ -128,7 +134,7 @@ def _insides(model: keras.Model, graph: Graph) -> Iterator[Inside]:
         before = _unchanged if symbol is graph.inputs else _inference(keras.Model(graph.inputs, symbol))
         if isinstance(layer, ImageModel):
             yield Inside(layer, layer.config.get("preprocessing"), before, symbol)
-        elif isinstance(layer, keras.Model) and layer.inputs and layer.inputs[0] in preprocessing_of_input:
+        elif isinstance(layer, keras.Model) and _inputs(layer) and layer.inputs[0] in preprocessing_of_input:
             yield Inside(layer, preprocessing_of_input[layer.inputs[0]], before)
         elif isinstance(layer, keras.Model):
             for inner in insides(layer, trace(layer)):
@@ -159,15 +165,23 @@ def _wanted(model: keras.Model, part: Inside) -> dict[str, Any] | None:
     images = np.random.default_rng(0).random((2, *shape), np.float32)
     mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
     seen = (images - mean) / std
-    if seen.shape == images.shape and _same(part.before(seen), seen):
+    if seen.shape == images.shape and _same(_given(part, seen), seen):
         return spec
     for highest in (1.0, 255.0):
-        made = np.asarray(part.before(highest * images))
+        made = _given(part, highest * images)
         if _same(made, seen):
             return {**spec, "mean": [0.0] * channels, "std": [1 / highest] * channels}
         if any(_same(made, layer(images)) and _normalises(layer, spec) for layer in _preprocessings(model)):
             return None
     raise ValueError(_sentence(model))
+
+
+def _given(part: Inside, images: np.ndarray) -> np.ndarray:
+    """What the model inside is given for images; nothing where they are refused before, as by `EvalPreprocessing`."""
+    try:
+        return np.asarray(part.before(images))
+    except ValueError:
+        return np.empty(0)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.mixing import check_labels
+from keras_nest.models.base import ConfiguredModel
 from keras_nest.models.outputs import check_compile, default_loss
 from keras_nest.training import weight_files
 from keras_nest.training.averages import Averages
@@ -184,6 +185,7 @@ class Trainer(keras.Model):
                 batches of several replicas.
         """
         self._check_classes(y)
+        x = self._checked(x) if self.prepare is None else x
         if self.averages:
             # What it does is done here; twice would undo it.
             given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
@@ -198,13 +200,19 @@ class Trainer(keras.Model):
             ValueError: as `fit`.
         """
         self._check_classes(y)
+        x = self._checked(x)
         with self.averages.in_place():
             return super().evaluate(x, y, *arguments, **options)
 
-    def predict(self, *arguments: Any, **options: Any) -> Any:
+    def predict(self, x: Any, *arguments: Any, **options: Any) -> Any:
         """As for every Keras model."""
+        x = self._checked(x)
         with self.averages.in_place():
-            return super().predict(*arguments, **options)
+            return super().predict(x, *arguments, **options)
+
+    def _checked(self, x: Any) -> Any:
+        """Data whose images the inner model looks at, if it is of this package."""
+        return self.model.checked(x) if isinstance(self.model, ConfiguredModel) else x
 
     def make_train_function(self, force: bool = False) -> None:
         """Prepares what `fit` calls for every `steps_per_execution` batches, anew if what is in it was changed."""
