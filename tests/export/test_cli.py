@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from export import cli as exporter
 from keras_nest import cli, console
+from keras_nest.predict import open_predictor
 from tests.export import toys
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -132,6 +134,10 @@ class TestTFLite:
         assert {path.name for path in tmp_path.iterdir()} == files
         for precision in precisions:
             assert re.search(rf"│ {precision} +│ +[\d.]+ +│ [\d.e+-]+ +│ [\d.]+% .*│ \d+ of \d+ ops", told), precision
+        # A file of a run that was trained with a sigmoid answers with it, too.
+        images = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), np.uint8)
+        answers = [open_predictor(source).probabilities(images) for source in (workdir, tmp_path / "float32.tflite")]
+        np.testing.assert_allclose(*answers, atol=1e-5)
 
     def test_int8_needs_images(self, run, workdir, tmp_path):
         code, _, errors = run(workdir, "--format", "tflite", "--output", tmp_path / "out", "--precision", "int8")
