@@ -59,8 +59,8 @@ _TEXTS = (
     "between image and text: who asks about the same texts often keeps their embeddings and multiplies."
 )
 _LIMITS = (
-    "Metrics hold for images like those that they were measured on. `image_bytes` are turned as their EXIF orientation "
-    "says, `images` are taken as they are. Dropout and stochastic depth act with `training=True` only."
+    "Metrics hold for images like those that they were measured on. `images` are taken as they are: turn photographs "
+    "as their EXIF orientation says. Dropout and stochastic depth act with `training=True` only."
 )
 _LICENCE = (
     "The code of the network is under the Apache License 2.0. The weights are under the terms of the checkpoint and "
@@ -144,7 +144,7 @@ def _preprocessing(model: ImageModel) -> str:
     fields = ", ".join(f"{name} {value}" for name, value in spec.items())
     return (
         f"{fields}. `images` must be resized and cropped to {size} so, in [0, 1]; normalisation is inside. "
-        "`image_bytes` are prepared in the graph."
+        "`image_bytes` are prepared in the graph, and turned as their EXIF orientation says."
     )
 
 

@@ -42,7 +42,7 @@ def as_exported(model: keras.Model, preprocessing: Preprocessing = AUTO) -> kera
     if not (spec or holds_ours(model)):
         # A Sequential does not tell its output.
         return (
-            keras.Model(model.inputs, model.outputs[0], name=model.name)
+            keras.Model(model.inputs[0], model.outputs[0], name=model.name)
             if isinstance(model, keras.Sequential)
             else model
         )

@@ -56,6 +56,7 @@ def test_many_threads_get_the_answers_of_one(file, precision):
     assert_same_from_threads(make, IMAGES)
 
 
+@pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")  # of JAX, if another test loaded it
 def test_a_process_that_was_forked_gets_the_answers_too(file):
     """Even while another thread of its parent is in the middle of a call."""
     model = TFLiteModel(file("float32"), threads=2)

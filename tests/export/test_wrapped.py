@@ -242,8 +242,10 @@ class TestWhatCannotBeTold:
             export.to_saved_model(headless(), tmp_path / "out", preprocessing="nest_tiny")
 
     def test_integers(self, tmp_path):
+        base = headless()
+        model = stacked(keras_nest.preprocessor(base), base, dtype="uint8")
         with pytest.raises(ValueError, match="takes images of dtype uint8; it must take floats"):
-            export.to_saved_model(stacked(headless(), dtype="uint8"), tmp_path / "out")
+            export.to_saved_model(model, tmp_path / "out")
 
     def test_a_layer_that_hides_the_model(self, tmp_path):
         class Block(keras.layers.Layer):

@@ -181,7 +181,7 @@ READERS = {
     "read_checkpoint": lambda path, **trust: read_checkpoint(path, **trust),
     "create_model": lambda path, **trust: keras_nest.create_model("nest_tiny", weights=str(path), **trust),
 }
-COMPLAINTS = {"open_predictor": "gives no classes", "create_model": "does not fit nest_tiny"}
+COMPLAINTS = {"open_predictor": "gives no classes", "create_model": "holds a LiT, but nest_tiny"}
 
 
 class TestEveryReader:

@@ -68,6 +68,7 @@ def test_image_files(tmp_path):
     assert_same_from_threads(lambda: read_image, sorted(tmp_path.iterdir()))
 
 
+@pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")  # of JAX, if another test loaded it
 @pytest.mark.parametrize("kind", ["keras", "saved_model"])
 def test_a_process_that_was_forked_says_so_instead_of_waiting_for_ever(files, kind):
     predictor, processes = open_predictor(files[kind]), multiprocessing.get_context("fork")
