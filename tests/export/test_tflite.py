@@ -358,9 +358,12 @@ def test_a_file_says_what_is_wrong(written, images, tmp_path):
     (tmp_path / "bad.tflite").write_text("no model at all")
     with pytest.raises(ValueError, match=r"bad.tflite cannot be read as a TFLite file"):
         TFLiteModel(tmp_path / "bad.tflite")
-    for wrong in (images(2, (8, 8)), images(2)[:0], images(2)[0]):
+    model = TFLiteModel(written[0] / "float32.tflite")
+    for wrong in (images(2, (8, 8)), images(2)[0]):
         with pytest.raises(ValueError, match=r"Images have the shape \(.*\); it must be \(B, 16, 16, 3\)"):
-            TFLiteModel(written[0] / "float32.tflite")(wrong)
+            model(wrong)
+    with pytest.raises(ValueError, match=r"\(0, 16, 16, 3\), which holds no pixels; there must be an image at least"):
+        model(images(2)[:0])
 
 
 @pytest.mark.parametrize("shape", [(16, 24, 3), (8, 8, 1)])

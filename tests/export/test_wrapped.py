@@ -143,7 +143,9 @@ def test_saved_model(tmp_path, name):
     model, images = build(), toys.pixels(3)
     scores = "probabilities" if name in PROBABILITIES else "logits"
     expected = model(given(images), training=False).numpy()
-    module = tf.saved_model.load(export.to_saved_model(model, tmp_path / "module", class_names=list("abcde")))
+    module = tf.saved_model.load(
+        export.to_saved_model(model, tmp_path / "module", class_names=list("abcdefg")[: expected.shape[-1]])
+    )
     toys.assert_close(module(images), expected)
     outputs = module.signatures["serving_default"](images=images)
     toys.assert_close(outputs[scores], expected)
@@ -172,7 +174,7 @@ def test_the_embedding_is_that_of_the_model_inside():
 def test_tflite(tmp_path, name):
     build, given = WRAPPED[name]
     model, images = build(), toys.pixels(3)
-    export.to_tflite(model, tmp_path, ["float32"], images=images, class_names=list("abcde"))
+    export.to_tflite(model, tmp_path, ["float32"], images=images, class_names=list("abcdefg")[: expected.shape[-1]])
     (found,) = TFLiteModel(tmp_path / "float32.tflite")(images).items()
     assert found[0] == ("probabilities" if name in PROBABILITIES else "logits")
     np.testing.assert_allclose(found[1], model(given(images), training=False), atol=1e-4)

@@ -1,6 +1,8 @@
 """What models refuse or warn of before they compute."""
 
+import gc
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -133,3 +135,14 @@ def test_both_inputs_of_a_lit():
             model(wrong)
     with pytest.raises(ValueError, match="Images have dtype uint8"):
         model.encode_image(images.astype(np.uint8))
+
+
+def test_a_data_set_that_is_watched_keeps_no_model_alive():
+    """TensorFlow never lets go of Python functions inside graphs."""
+    model = keras_nest.create_model("ViT-Ti_16", **SMALL)
+    model.compile("adam")
+    model.fit(tf.data.Dataset.from_tensors((np.zeros((4, 16, 16, 3), np.float32), LABELS)), shuffle=False, verbose=0)
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    assert reference() is None

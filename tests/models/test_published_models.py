@@ -64,6 +64,8 @@ def test_nest(name):
         assert profiling.count_macs(model) == loading.facts("manifest")["variants"][name]["matmul_conv_macs_batch1"]
 
 
+# The images of the reference outputs are noise, and these models take [0, 1].
+@pytest.mark.filterwarnings("ignore:Images have values")
 @pytest.mark.parametrize("name", slow_but([], resnet_loading.PUBLISHED))
 def test_resnet(name):
     model = keras_nest.create_model(name)
