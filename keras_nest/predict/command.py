@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from rich import box
 from rich.cells import cell_len
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
@@ -260,13 +261,17 @@ class StreamedTable:
     def print(self, rows: Sequence[Sequence[str]]) -> None:
         """Prints rows, and the header before the first ones."""
         table = Table(box=box.SIMPLE_HEAD, show_header=not self._begun, show_edge=False)
-        for header, width in self._columns.items():
-            table.add_column(header, width=max(width, cell_len(header)), overflow="fold")
+        widths = [max(width, cell_len(header)) for header, width in self._columns.items()]
+        for number, (header, width) in enumerate(zip(self._columns, widths, strict=True)):
+            # On a narrow terminal, names are folded and numbers are not.
+            table.add_column(header, width=width, overflow="fold", no_wrap=number >= 2)
         table.columns[2].justify = "right"  # probabilities
         for row in rows:
             table.add_row(*map(Text, row))
         self._begun = True
-        console.print(table)
+        # A file is as wide as it must be.
+        wide = Console(width=max(console.width, sum(widths) + 3 * len(widths)))
+        (console if console.is_terminal else wide).print(table)
 
 
 def longest(names: Iterable[object]) -> int:
