@@ -339,10 +339,12 @@ class Trainer(keras.Model):
             raise ValueError(
                 f"A replica's batch of {values.shape[0]} images cannot be divided by accum_steps, {self.accum_steps}."
             )
-        if values.shape[0] is None:
-            message = f"A replica's batch cannot be divided by accum_steps, {self.accum_steps}; drop what is left over:"
-            tf.debugging.Assert(tf.shape(values)[0] % self.accum_steps == 0, [message, tf.shape(values)])
-        return tf.reshape(values, (self.accum_steps, -1, *values.shape[1:]))
+        message = f"A replica's batch cannot be divided by accum_steps, {self.accum_steps}; drop what is left over:"
+        size = tf.shape(values)[0]
+        # Known only inside a graph, which might reshape first.
+        checks = [] if values.shape[0] else [tf.debugging.Assert(size % self.accum_steps == 0, [message, size])]
+        with tf.control_dependencies(checks):
+            return tf.reshape(values, (self.accum_steps, -1, *values.shape[1:]))
 
     def _function(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """What runs `steps_per_execution` batches of an iterator."""
