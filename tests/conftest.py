@@ -1,6 +1,9 @@
 """Settings that must be there before the frameworks are imported, or before they start."""
 
+import gc
 import os
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -26,3 +29,18 @@ def pytest_collection_modifyitems(items):
         "test_two_machines",
     }
     items.sort(key=lambda item: item.name not in longest)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_is_freed():
+    """Keras' models are circles of references, and Python does not see how large they are."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def memory_of_large_models_is_freed(request):
+    """As above, after every test that may have held a model of full size."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        gc.collect()
