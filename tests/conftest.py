@@ -31,16 +31,9 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.name not in longest)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def memory_is_freed():
-    """Keras' models are circles of references, and Python does not see how large they are."""
-    yield
-    gc.collect()
-
-
 @pytest.fixture(autouse=True)
 def memory_of_large_models_is_freed(request):
-    """As above, after every test that may have held a model of full size."""
+    """Keras' models are circles of references, and Python does not see how large they are."""
     yield
     if request.node.get_closest_marker("slow"):
         gc.collect()

@@ -134,7 +134,7 @@ def lora_on_all(model):
 
 KINDS = [freeze_block, freeze_all_but_one, freeze_biases, all_in_a_frozen_parent]
 KINDS += [change_rates, change_epsilon, change_policy, make_constraint, softmax, lora_on_all]
-QUANTISED = ["int8", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("int4", "float8"))]
+QUANTISED = [pytest.param(mode, marks=pytest.mark.slow) for mode in ("int8", "int4", "float8")]
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
