@@ -11,6 +11,7 @@ from rich.table import Table
 from export.activations import ACTIVATIONS
 from export.decoding import unit_preprocessing
 from export.generator import generator_file, generator_to_saved_model, generator_to_tflite, read_generator
+from export.module import output_name
 from export.saved_model import HEADS, read_signatures
 from export.versions import publish, version_directory
 from keras_nest.console import add_trust_argument, console, print_facts
@@ -160,7 +161,8 @@ def _tflite(trained: Trained, args: argparse.Namespace) -> int:
     from export.tflite import to_tflite
 
     # A client takes logits for those of a softmax.
-    trained_with = "sigmoid" if trained.config.get("loss") == "sigmoid" else None
+    is_sigmoid = trained.config.get("loss") == "sigmoid" and output_name(trained.model) == "logits"
+    trained_with = "sigmoid" if is_sigmoid and not isinstance(trained.model, LiT) else None
     options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with}
     options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
     if args.precision:

@@ -139,6 +139,13 @@ class TestTFLite:
         answers = [open_predictor(source).probabilities(images) for source in (workdir, tmp_path / "float32.tflite")]
         np.testing.assert_allclose(*answers, atol=1e-5)
 
+    def test_an_embedder_has_no_activation(self, run, tmp_path):
+        """Nobody asked for one, whatever the loss of its run says."""
+        toys.build("mixer", num_classes=0).save(tmp_path / "model.keras")
+        (tmp_path / "config.json").write_text('{"loss": "sigmoid"}')
+        code, _, errors = run(tmp_path, "--format", "tflite", "--output", tmp_path / "out", "--precision", "float32")
+        assert (code, errors) == (0, "")
+
     def test_int8_needs_images(self, run, workdir, tmp_path):
         code, _, errors = run(workdir, "--format", "tflite", "--output", tmp_path / "out", "--precision", "int8")
         assert code == 2
