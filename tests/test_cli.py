@@ -12,7 +12,7 @@ import keras_nest
 from conversion import published_cli
 from conversion.download import download
 from conversion.published import PUBLISHED
-from keras_nest import cli, console
+from keras_nest import cli, console, registry
 from tests.golden import loading
 
 TOY = {"image_size": 16, "init_patch_embed_size": 2, "embedding_dim": 12, "num_layers_per_block": (1, 1)}
@@ -48,9 +48,20 @@ class TestList:
     def test_all(self, run):
         code, output, errors = run("list")
         assert (code, errors) == (0, "")
-        rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line[0] == "│"]
-        assert [row[0] for row in rows] == keras_nest.list_models()
-        assert rows[2] == ["nest_base_s196_224", "nest_base", "NesT", "224 x 224", "1000", "67,723,368"]
+        header, *rows = [re.split(r" {2,}", line.strip()) for line in output.splitlines()]
+        assert header == ["name", "alias", "architecture", "input", "classes", "params"]
+        assert [row[0] for row in rows] == [n for n in keras_nest.list_models() if not n.startswith("testing")]
+        assert rows[2] == ["nest_base_s196_224", "nest_base", "NesT", "224", "1000", "67.7 M"]
+
+    def test_names_are_whole_in_80_columns(self, run, monkeypatch):
+        monkeypatch.setattr(console.console, "width", 80)
+        _, output, _ = run("list")
+        cells = {cell for line in output.splitlines() for cell in re.split(r" {2,}", line.strip())}
+        assert {n for n in keras_nest.list_models() if not n.startswith("testing")} | set(registry.ALIASES) <= cells
+
+    def test_toys_are_listed_when_they_are_asked_for(self, run):
+        _, output, _ = run("list", "testing*")
+        assert "testing-unpooled" in output
 
     def test_glob(self, run):
         code, output, _ = run("list", "*_s16_32")
