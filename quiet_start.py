@@ -54,5 +54,5 @@ def _spare_metadata_server() -> None:
 def keras_nest() -> int:
     """The `keras-nest` command."""
     with quiet_start():
-        from keras_nest import cli
-    return cli.main()
+        from keras_nest.cli import main
+    return main()

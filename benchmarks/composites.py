@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras_nest import NesT, preprocessor
 from keras_nest.data import Split
 from keras_nest.data.sources import digits
+from keras_nest.models.losses import sigmoid_cross_entropy
 from keras_nest.training import Trainer, WarmupDecay, create_optimizer
-from keras_nest.training.objectives import sigmoid_cross_entropy
 
 CELL = 16  # pixels a side
 DIGITS = 4  # of different classes, on a canvas

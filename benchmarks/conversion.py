@@ -19,10 +19,10 @@ import flax.serialization
 import msgpack
 import numpy as np
 
-import conversion
 import keras_nest
 from benchmarks import timing
-from conversion.tree import unflatten
+from keras_nest import conversion
+from keras_nest.conversion.tree import unflatten
 from keras_nest.files import atomic_output, local_path
 from keras_nest.models import ImageModel
 

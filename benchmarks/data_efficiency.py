@@ -26,8 +26,9 @@ from keras_nest import create_model
 from keras_nest.data import Source, create_recipe, eval_batches, train_batches
 from keras_nest.data.sources import IndexedExamples, digits
 from keras_nest.files import local_path
+from keras_nest.metrics import accuracy
+from keras_nest.models.losses import cross_entropy
 from keras_nest.training import Trainer, WarmupDecay, create_optimizer
-from keras_nest.training.objectives import accuracy, cross_entropy
 
 _COMMON = {"num_classes": 10, "image_size": 32}
 _NEST = {"init_patch_embed_size": 2, "embedding_dim": 24, "num_heads": 2, "num_layers_per_block": (1, 1, 2)}

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 import keras_nest
 from benchmarks import timing
-from conversion import flax_reference
+from keras_nest.conversion import flax_reference
 from keras_nest.files import local_path
 from keras_nest.models import ImageModel
 from keras_nest.profiling import count_macs

@@ -28,9 +28,10 @@ from keras_nest.data import Source, Split, create_recipe, train_batches
 from keras_nest.data.sources import IndexedExamples, digits
 from keras_nest.figures import new_figure, picture_file
 from keras_nest.files import local_path
+from keras_nest.metrics import accuracy
+from keras_nest.models.losses import cross_entropy
+from keras_nest.run_files import GENERATOR
 from keras_nest.training import Trainer, WarmupDecay, create_optimizer
-from keras_nest.training.objectives import accuracy, cross_entropy
-from keras_nest.training.run_directory import GENERATOR
 
 _CLASSIFIER: dict[str, Any] = {
     "num_classes": 10,

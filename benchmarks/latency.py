@@ -20,11 +20,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import export
 import keras_nest
 from benchmarks import timing
-from export.tflite import PRECISIONS, to_tflite
-from export.tflite_report import sample_images
+from keras_nest import export
+from keras_nest.export.tflite import PRECISIONS, to_tflite
+from keras_nest.export.tflite_report import sample_images
 from keras_nest.files import local_path
 from keras_nest.tflite import TFLiteModel
 

@@ -9,9 +9,9 @@ import pathlib
 import re
 from collections.abc import Callable, Iterable
 
-from conversion.published import PUBLISHED
 from keras_nest import registry
 from keras_nest.console import console
+from keras_nest.conversion.published import PUBLISHED
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"

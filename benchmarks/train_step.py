@@ -24,12 +24,12 @@ import tensorflow as tf
 
 from benchmarks import timing
 from benchmarks.input_pipeline import photographs
-from conversion import flax_reference
 from keras_nest import create_model
+from keras_nest.conversion import flax_reference
 from keras_nest.data import create_recipe, train_batches
 from keras_nest.files import local_path
+from keras_nest.models.losses import cross_entropy
 from keras_nest.training import AdamW, Trainer
-from keras_nest.training.objectives import cross_entropy
 
 GRAPH, FLAX = "Keras, graph", "Flax and optax, jax.jit"
 FED = "Keras, graph, fed by the input pipeline"

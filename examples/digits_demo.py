@@ -21,8 +21,8 @@ with quiet_start():
     import digits_picture
     import keras
 
-    import export
     import keras_nest
+    from keras_nest import export
     from keras_nest.console import print_facts
     from keras_nest.data.sources import digits
     from keras_nest.files import local_path

@@ -1,16 +1,8 @@
-"""Keras models to formats that run without this package.
-
->>> import export, keras_nest
->>> export.to_saved_model(keras_nest.create_model("nest_tiny", weights=CHECKPOINT), "nest_tiny")
->>> tf.saved_model.load("nest_tiny")(images)  # float32 in [0, 1] -> logits
-"""
+"""`export` in a checkout: `keras_nest.export` and all its modules, under the name of this directory."""
 
 from quiet_start import quiet_when_run
 
 with quiet_when_run():
-    from export.onnx import to_onnx
-    from export.saved_model import read_signatures, to_saved_model
-    from export.tflite import to_tflite
-    from export.versions import publish
+    from keras_nest.aliases import add_alias
 
-__all__ = ["publish", "read_signatures", "to_onnx", "to_saved_model", "to_tflite"]
+    add_alias("export", "keras_nest.export")

@@ -7,24 +7,28 @@
 """
 
 from keras_nest import data, explain
+from keras_nest.aliases import add_alias
+from keras_nest.factory import create_model
+from keras_nest.generative.generator import NesTGenerator
 from keras_nest.hub import HubLayer
 from keras_nest.models import (
     Bert,
     LiT,
     MlpMixer,
     NesT,
-    NesTGenerator,
     ResNet,
     TextTransformer,
     VisionTransformer,
     ViTFlaxNesT,
 )
 from keras_nest.preprocessing import EvalPreprocessing, preprocessor
-from keras_nest.registry import create_model, list_models
+from keras_nest.registry import list_models
 from keras_nest.tokenizers import get_tokenizer
+from keras_nest.version import __version__
 from keras_nest.zero_shot import ZeroShotClassifier
 
-__version__ = "0.1.0"
+# Its name until 0.1.
+add_alias("keras_nest.training.gan", "keras_nest.generative")
 
 __all__ = [
     "Bert",
@@ -39,6 +43,7 @@ __all__ = [
     "ViTFlaxNesT",
     "VisionTransformer",
     "ZeroShotClassifier",
+    "__version__",
     "create_model",
     "data",
     "explain",

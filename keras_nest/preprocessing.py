@@ -7,10 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_nest.layers.image_blocks import Shape, Size
-from keras_nest.models.base import as_size
 from keras_nest.pixels import as_images
 from keras_nest.registry import preprocessing_spec
+from keras_nest.types import Shape, Size, as_size
 from keras_nest.value_range import LEVELS, ValueRange, check_value_range, scales_of
 
 _LOGGER = logging.getLogger(__name__)

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_nest import registry
+from keras_nest.factory import create_model
 from keras_nest.files import check_local, read_lines
 from keras_nest.models.base import ImageModel, read_model
-from keras_nest.training.run_directory import CLASSES, CONFIG, METRICS, MODEL
+from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ def read_trained(
         ValueError: the source is no model, the weights do not fit, or there are not as many names as classes.
     """
     if weights is not None:
-        model = registry.create_model(os.fspath(source), weights=weights, trust=trust)
+        model = create_model(os.fspath(source), weights=weights, trust=trust)
         return Trained(model, read_class_names(labels, model.num_classes) if labels else None)
     path = _model_file(os.fspath(source))
     model, folder = read_model(path, trust), pathlib.Path(path).parent

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 import keras_nest
+from keras_nest.generative.discriminator import Discriminator
 from keras_nest.models.base import ConfiguredModel
-from keras_nest.training.gan.discriminator import Discriminator
 
 _VIT = {"image_size": 16, "patch_size": 8, "hidden_size": 8, "num_layers": 2, "num_heads": 2, "mlp_dim": 8}
 _TEXT = {"out_dim": 8, "vocab_size": 20, "num_layers": 1, "num_heads": 2, "mlp_dim": 8, "max_len": 4}

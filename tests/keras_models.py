@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import conversion
-from keras_nest import MlpMixer, NesT, ResNet, VisionTransformer, ViTFlaxNesT
+from keras_nest import MlpMixer, NesT, ResNet, VisionTransformer, ViTFlaxNesT, conversion
 from keras_nest.models.base import ImageModel
 from tests.golden import loading, vit_loading
 

@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-import conversion
 import keras_nest
-from conversion.names import checkpoint_variables
+from keras_nest import conversion
+from keras_nest.conversion.names import checkpoint_variables
 from tests.golden import lit_loading
 
 

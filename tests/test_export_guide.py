@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from export import cli
+from keras_nest.cli import export as cli
 from keras_nest.data.image_files import MAX_PIXELS
 
 GUIDE = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")

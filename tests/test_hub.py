@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import export
 import keras_nest
-from keras_nest import HubLayer, training
+from keras_nest import HubLayer, export, training
 
 SMALL = {
     "num_classes": 5,

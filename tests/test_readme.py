@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-import conversion
 import keras_nest
 from benchmarks import model_table
+from keras_nest import conversion
 from tests.data import photographs
 from tests.data.sources import tfds_offline
 from tests.golden import loading

@@ -1,7 +1,7 @@
 """The stand-ins for published ViT, hybrid and Mixer files, loaded as a user does."""
 
-import conversion
 import keras_nest
+from keras_nest import conversion
 from tests.golden import vit_loading
 
 POSITIONS = "Transformer/posembed_input/pos_embedding"

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 import keras_nest
 from keras_nest.data import DatasetInfo, create_recipe
+from keras_nest.metrics import accuracy
+from keras_nest.models.losses import cross_entropy
 from keras_nest.training import AdamW, Momentum, SharpnessAware, Trainer
 from keras_nest.training.contrastive import ContrastiveTrainer
-from keras_nest.training.objectives import accuracy, cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,7 @@ from keras_nest.data.pipeline import TrainBatches, Transfer, eval_batches, train
 from keras_nest.data.randaugment import RandAugment
 from keras_nest.data.recipes import RECIPES, Recipe, create_recipe
 from keras_nest.data.sources import ONLY_HOST, Host, Source, open_source
-from keras_nest.layers.image_blocks import Size
-from keras_nest.models.base import as_size
+from keras_nest.types import Size, as_size
 
 __all__ = [
     "RECIPES",

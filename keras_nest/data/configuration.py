@@ -17,7 +17,7 @@ from keras_nest.data.mixing import random_mix
 from keras_nest.data.randaugment import RandAugment
 from keras_nest.data.recipes import Mix, Preprocessing, Recipe, Stage, create_recipe
 from keras_nest.hints import did_you_mean
-from keras_nest.layers.image_blocks import Size
+from keras_nest.types import Size
 
 Fields = Mapping[str, Any]
 

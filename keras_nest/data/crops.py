@@ -11,8 +11,7 @@ from keras_nest.data.checks import Range, check_range, check_unit_range
 from keras_nest.data.decoding import check_size, decode_upright
 from keras_nest.data.operations import as_row
 from keras_nest.data.orientation import UPRIGHT
-from keras_nest.layers.image_blocks import Size
-from keras_nest.models.base import as_size
+from keras_nest.types import Size, as_size
 
 
 def random_box(

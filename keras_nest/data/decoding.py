@@ -1,32 +1,11 @@
 """From an encoded image to pixels."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import tensorflow as tf
 
 from keras_nest.data.image_files import MAX_PIXELS, too_large
 
-if TYPE_CHECKING:  # the sources of examples decode images, too
-    from keras_nest.data.sources.examples import Example
-
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 _HEAD = 32  # bytes in which the size stands, but for JPEG
-
-
-def decode(example: Example) -> tf.Tensor:
-    """All pixels of an image, upright.
-
-    Args:
-        example: an image file as `decode_upright` takes it, or pixels, which are returned as they are.
-
-    Returns:
-        uint8 (H, W, 3).
-    """
-    if example.content.dtype != tf.string:
-        return example.content
-    return decode_upright(example.content, example.orientation)
 
 
 def decode_upright(encoded: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_nest.layers.image_blocks import Size
+from keras_nest.types import Size
 
 
 class Split(NamedTuple):

@@ -11,7 +11,7 @@ from keras_nest.data.mixing import check_labels
 from keras_nest.data.recipes import Recipe, as_uint8
 from keras_nest.data.sources.examples import ONLY_HOST, Example, Host
 from keras_nest.data.sources.source import Source
-from keras_nest.layers.image_blocks import Size
+from keras_nest.types import Size
 
 Transfer: TypeAlias = Literal["float32", "uint8"]
 """How images travel to the accelerator."""

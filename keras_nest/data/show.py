@@ -13,7 +13,7 @@ from keras_nest.data.recipes import Recipe
 from keras_nest.data.sources.examples import ONLY_HOST, Examples, Host
 from keras_nest.data.sources.source import Source
 from keras_nest.figures import new_figure
-from keras_nest.layers.image_blocks import Size
+from keras_nest.types import Size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

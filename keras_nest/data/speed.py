@@ -11,7 +11,7 @@ from keras_nest.data.pipeline import train_batches
 from keras_nest.data.recipes import Recipe
 from keras_nest.data.sources.examples import ONLY_HOST
 from keras_nest.data.sources.source import Source
-from keras_nest.layers.image_blocks import Size
+from keras_nest.types import Size
 
 STAGES = ("crop", "shift", "flip", "randaugment", "color_jitter", "erasing", "mix")
 

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_nest.explain.evidence import as_batch, evidence
-from keras_nest.layers.image_blocks import Size, block_images
+from keras_nest.layers.image_blocks import block_images
 from keras_nest.models import NesT, ViTFlaxNesT
 from keras_nest.models.base import ImageModel
+from keras_nest.types import Size
 
 POSITIVE, NEGATIVE = 1.0, -1.0
 MARGIN = 0.1

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from keras_nest.layers.image_blocks import Size
 from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.types import Size
 
 
 @dataclasses.dataclass(frozen=True)

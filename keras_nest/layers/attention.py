@@ -7,9 +7,9 @@ from keras import ops
 
 from keras_nest.layers.base import Layer
 from keras_nest.layers.dense_general import DenseGeneral, project
-from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.random import Dropout
+from keras_nest.types import Shape
 
 
 def attention_probabilities(query: Any, key: Any, bias: Any | None = None) -> Any:

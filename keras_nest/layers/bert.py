@@ -13,9 +13,9 @@ from keras import ops
 from keras_nest.layers.attention import attention_probabilities, merge_heads, split_heads
 from keras_nest.layers.base import Layer
 from keras_nest.layers.encoder import gelu
-from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.text import TokenEmbedding
+from keras_nest.types import Shape
 
 # Added to the attention logits of padding.
 _MASKED = -1e10

@@ -6,9 +6,10 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape, Size, block_images, pair, unblock_images
+from keras_nest.layers.image_blocks import block_images, unblock_images
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
+from keras_nest.types import Shape, Size, pair
 
 
 def pixel_shuffle(x: Any, factor: int) -> Any:

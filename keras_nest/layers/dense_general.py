@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_nest.layers import initializers
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape
+from keras_nest.types import Shape
 
 
 def project(x: Any, kernel: Any, bias: Any | None, inputs: int = 1) -> Any:

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape, Size, pair
 from keras_nest.layers.initializers import kernel_initializer
+from keras_nest.types import Shape, Size, pair
 
 # How position embeddings are resized: every block for itself, as the reference does, or the un-blocked map.
 RESIZE_METHODS = ("block", "grid")

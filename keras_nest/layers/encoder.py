@@ -8,10 +8,10 @@ from keras import ops
 from keras_nest.layers import initializers
 from keras_nest.layers.attention import MultiHeadAttention, MultiQueryAttention
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.random import Dropout
 from keras_nest.layers.stochastic_depth import StochasticDepth
+from keras_nest.types import Shape
 
 ATTENTIONS = {"local_multi_head": MultiHeadAttention, "local_multi_query": MultiQueryAttention}
 

@@ -9,10 +9,10 @@ from keras_nest.layers.attention import attention_probabilities, merge_heads, sp
 from keras_nest.layers.base import Layer
 from keras_nest.layers.dense_general import DenseGeneral
 from keras_nest.layers.encoder import MlpBlock, PreNormBlock
-from keras_nest.layers.image_blocks import Shape, Size
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.random import Dropout
 from keras_nest.layers.tokens import AddPositionEmbs
+from keras_nest.types import Shape, Size
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")

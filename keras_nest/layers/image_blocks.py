@@ -4,23 +4,13 @@ Blocks are row-major over the grid, tokens row-major inside a block. Every step 
 is what fast kernels on all backends (XNNPACK among them) accept.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
-
-# Height and width; and the shape of a tensor, with None where it is not known.
-Size = tuple[int, int]
-Shape = tuple[Any, ...]
-
-
-def pair(values: Sequence[int]) -> Size:
-    """Two numbers as a tuple; a configuration read from JSON holds a list."""
-    first, second = values
-    return int(first), int(second)
+from keras_nest.types import Shape, Size, pair
 
 
 def block_images(images: Any, grid: Size) -> Any:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape
+from keras_nest.types import Shape
 
 # Flax type name and constructor of each value of the `norm_type` field.
 _NORMS = {

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape
+from keras_nest.types import Shape
 
 # Keeps the seed sequences of neighbouring layers and replicas apart.
 _REPLICA_STRIDE = 1_000_003

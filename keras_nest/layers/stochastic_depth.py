@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape
 from keras_nest.layers.random import ReplicaSeedGenerator
+from keras_nest.types import Shape
 
 
 def draw_keep_mask(shape: tuple[Any, ...], keep_probability: float, seed: keras.random.SeedGenerator) -> Any:

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_nest.layers.base import Layer
 from keras_nest.layers.embeddings import Scale, resize_maps, source_block
-from keras_nest.layers.image_blocks import Shape, Size, pair
+from keras_nest.types import Shape, Size, pair
 
 CLASSIFIERS = ("token", "gap", "unpooled", "token_unpooled")
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape
+from keras_nest.types import Shape
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")

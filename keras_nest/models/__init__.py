@@ -1,10 +1,11 @@
 """Architectures: one file each, with its table of published variants on top."""
 
+from typing import Any
+
 from keras_nest.models.base import ImageModel, read_model
 from keras_nest.models.lit import LiT
 from keras_nest.models.mixer import MlpMixer
 from keras_nest.models.nest import NesT
-from keras_nest.models.nest_generator import NesTGenerator
 from keras_nest.models.resnet import ResNet
 from keras_nest.models.text import Bert, TextModel, TextTransformer
 from keras_nest.models.vit import VisionTransformer
@@ -16,7 +17,6 @@ __all__ = [
     "LiT",
     "MlpMixer",
     "NesT",
-    "NesTGenerator",
     "ResNet",
     "TextModel",
     "TextTransformer",
@@ -24,3 +24,9 @@ __all__ = [
     "VisionTransformer",
     "read_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "NesTGenerator":
+        raise AttributeError("NesTGenerator is no model of this package; it is keras_nest.NesTGenerator.")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,18 +7,17 @@ import os
 import types
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
 
 from keras_nest.layers.changes import changes, restore, set_trainable, states, without
-from keras_nest.layers.image_blocks import Size
 from keras_nest.models.first_batch import watched
 from keras_nest.models.inputs import check_images, warn_of_range
 from keras_nest.models.keras_file import read_keras_file
 from keras_nest.models.outputs import ClassifierHead, check_compile, default_loss, is_linear
+from keras_nest.types import Size
 
 # Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
 # centrally, and normalised. Source: reference `libml/preprocess.py` and the published configurations.
@@ -463,22 +462,6 @@ def feature_pyramid(
     if not all(exponent.is_integer() for exponent in exponents):
         return maps
     return {f"P{int(exponent)}": x for exponent, x in zip(exponents, maps.values(), strict=True)}
-
-
-def as_size(size: int | Size, field: str = "image_size") -> Size:
-    """(height, width) of a size given as one number or two.
-
-    Args:
-        size: one number or (height, width).
-        field: what it is, for the message.
-
-    Raises:
-        ValueError: not one or two positive whole numbers.
-    """
-    sides = tuple(size) if isinstance(size, Iterable) else (size, size)
-    if len(sides) != 2 or not all(isinstance(side, Integral) and side > 0 for side in sides):
-        raise ValueError(f"{field} is {size!r}; it must be a positive whole number or (height, width).")
-    return int(sides[0]), int(sides[1])
 
 
 def check_num_classes(num_classes: int) -> None:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 import keras
 
 from keras_nest.hints import did_you_mean
-from keras_nest.layers.image_blocks import Size
 from keras_nest.layers.two_tower import L2Normalize, Temperature
 from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, resolve_policy
 from keras_nest.models.inputs import check_tokens
@@ -20,6 +19,7 @@ from keras_nest.models.resnet import ResNet
 from keras_nest.models.text import Bert, TextTransformer
 from keras_nest.models.vit import VisionTransformer
 from keras_nest.models.vit_flax_nest import ViTFlaxNesT
+from keras_nest.types import Size
 
 _BERT_BASE = {"class_name": "Bert", "hidden_size": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
 _BERT_LARGE = {"class_name": "Bert", "hidden_size": 1024, "num_layers": 24, "num_heads": 16, "mlp_dim": 4096}

@@ -1,5 +1,6 @@
 """What classifiers minimise; labels are classes or, where images are mixed or have several, probabilities."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -74,3 +75,7 @@ class ClassificationLoss(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return {**super().get_config(), "activation": self.activation, "from_logits": self.from_logits}
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"softmax": cross_entropy, "sigmoid": sigmoid_cross_entropy}
+"""Losses by the name that a configuration has for them."""

@@ -12,19 +12,18 @@ from keras import ops
 
 from keras_nest.layers import MlpBlock
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape, Size
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.tokens import MapToTokens, TokensToMap
 from keras_nest.models.base import (
     STRETCHED_PREPROCESSING,
     ImageModel,
-    as_size,
     check_feature_blocks,
     check_num_classes,
     classifier_endpoints,
     resolve_policy,
     square_side,
 )
+from keras_nest.types import Shape, Size, as_size
 
 _COMMON = {"image_size": 224, "num_classes": 1000, "preprocessing": STRETCHED_PREPROCESSING}
 _BASE = {**_COMMON, "hidden_dim": 768, "num_blocks": 12, "tokens_mlp_dim": 384, "channels_mlp_dim": 3072}

@@ -19,14 +19,12 @@ from keras_nest.layers import (
     UnblockImages,
 )
 from keras_nest.layers.encoder import ATTENTIONS
-from keras_nest.layers.image_blocks import Size
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
 from keras_nest.models.base import (
     CIFAR10_PREPROCESSING,
     IMAGENET_PREPROCESSING,
     ImageModel,
-    as_size,
     check_heads,
     check_image_size,
     check_num_classes,
@@ -36,6 +34,7 @@ from keras_nest.models.base import (
     resolve_policy,
     square_side,
 )
+from keras_nest.types import Size, as_size
 
 _IMAGENET = {
     "image_size": 224,

@@ -14,19 +14,18 @@ from typing import Any, ClassVar
 import keras
 
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape, Size
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.resnet import ResidualUnit
 from keras_nest.models.base import (
     CIFAR10_PREPROCESSING,
     IMAGENET_PREPROCESSING,
     ImageModel,
-    as_size,
     check_num_classes,
     classifier_endpoints,
     feature_pyramid,
     resolve_policy,
 )
+from keras_nest.types import Shape, Size, as_size
 
 # Without the augmentations of NesT, which the ResNets do without, the reference leaves pixels in [0, 1].
 _UNIT_PIXELS = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}

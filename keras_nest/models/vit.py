@@ -12,14 +12,12 @@ from typing import Any, ClassVar
 import keras
 
 from keras_nest.layers.encoder_1d import Encoder
-from keras_nest.layers.image_blocks import Size
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.resnet import ResNetStage, StdConv
 from keras_nest.layers.tokens import CLASSIFIERS, ClassToken, MapToTokens, PoolTokens, TokensToMap, has_class_token
 from keras_nest.models.base import (
     STRETCHED_PREPROCESSING,
     ImageModel,
-    as_size,
     check_feature_blocks,
     check_heads,
     check_num_classes,
@@ -28,6 +26,7 @@ from keras_nest.models.base import (
     resolve_policy,
     square_side,
 )
+from keras_nest.types import Size, as_size
 
 # Width, depth, heads and MLP width; "testing" models are for tests of one's own.
 _SIZES: dict[str, tuple[int, int, int, int]] = {

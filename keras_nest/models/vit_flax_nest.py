@@ -16,17 +16,17 @@ from keras_nest.layers.attention import attention_probabilities, merge_heads, sp
 from keras_nest.layers.base import Layer
 from keras_nest.layers.embeddings import Scale, resize_maps, source_block
 from keras_nest.layers.encoder import gelu
-from keras_nest.layers.image_blocks import Shape, Size, block_images, pair
+from keras_nest.layers.image_blocks import block_images
 from keras_nest.models.base import (
     IMAGENET_PREPROCESSING,
     ImageModel,
-    as_size,
     check_image_size,
     classifier_endpoints,
     feature_pyramid,
     resolve_policy,
     square_side,
 )
+from keras_nest.types import Shape, Size, as_size, pair
 
 # The configuration in the reference's README; no checkpoint of it was published.
 VARIANTS: dict[str, dict[str, Any]] = {

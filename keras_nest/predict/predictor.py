@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.layers.image_blocks import Size
 from keras_nest.pixels import as_levels
 from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.types import Size
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

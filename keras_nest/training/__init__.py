@@ -3,8 +3,9 @@
 `keras_nest.training.main` is the whole run, behind `train_keras.py`; the parts serve an own `model.fit` as well.
 """
 
+from keras_nest.metrics import accuracy
+from keras_nest.models.losses import cross_entropy, sigmoid_cross_entropy
 from keras_nest.training.contrastive import ContrastiveTrainer
-from keras_nest.training.objectives import accuracy, cross_entropy, sigmoid_cross_entropy
 from keras_nest.training.optimizers import AdamW, Momentum, create_optimizer
 from keras_nest.training.schedules import FineTuningDecay, WarmupDecay
 from keras_nest.training.sharpness import SharpnessAware

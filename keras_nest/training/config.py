@@ -109,9 +109,9 @@ INFERENCE_TIME: dict[str, Any] = {
 }
 GAN: dict[str, Any] = {
     "trainer": "gan",
-    "model_name": "nest_generator_64",  # as keras_nest.models.nest_generator.create_generator takes it
+    "model_name": "nest_generator_64",  # as keras_nest.generative.generator.create_generator takes it
     "model": {},  # further fields of the generator
-    "discriminator": {},  # fields of keras_nest.training.gan.Discriminator
+    "discriminator": {},  # fields of keras_nest.generative.Discriminator
     "dataset": None,  # as for COMMON
     "tfds_data_dir": None,
     "total_steps": None,  # updates of each of the two

@@ -12,7 +12,7 @@ from keras import KerasTensor as Tensor
 from keras import ops
 
 from keras_nest.models.lit import LiT
-from keras_nest.training.objectives import cross_entropy
+from keras_nest.models.losses import cross_entropy
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.trainer import Trainer
 

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.metrics import ConfusionMatrix, accuracy, top5
 from keras_nest.models.base import logits_model
-from keras_nest.training.objectives import LOSSES, ConfusionMatrix, accuracy, top5
+from keras_nest.models.losses import LOSSES
 from keras_nest.training.trainer import Trainer
 
 # More classes than that nobody can read in a picture.

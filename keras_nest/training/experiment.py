@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from keras_nest import run_files
 from keras_nest.data import DatasetInfo, Host, TrainBatches
 from keras_nest.files import atomic_output
 from keras_nest.models.base import ImageModel
@@ -87,7 +88,7 @@ class Experiment:
 
     def _execute(self, chief: bool) -> dict[str, Any]:
         with self.strategy.scope():
-            checkpoints = Checkpoints(self.workdir / run_directory.CHECKPOINTS, self.trainer, chief)
+            checkpoints = Checkpoints(self.workdir / run_files.CHECKPOINTS, self.trainer, chief)
             first_step = 0 if self.config.eval_only else checkpoints.restore()
         history = self._history(first_step, chief)
         left = 0 if self.config.eval_only else self.plan.total_steps - first_step
@@ -113,7 +114,7 @@ class Experiment:
     def _history(self, first_step: int, chief: bool) -> History:
         if not chief or self.config.eval_only:
             return History(None, None, first_step)
-        history = History(self.workdir / run_directory.HISTORY, self.workdir / run_directory.BOARD, first_step)
+        history = History(self.workdir / run_files.HISTORY, self.workdir / run_files.BOARD, first_step)
         if first_step == 0:
             history.note_configuration(self.config.to_dict())
         return history
@@ -123,7 +124,7 @@ class Experiment:
         with ProgressBar(first_step, self.plan.total_steps, shown=is_chief(self.strategy)) as bar:
             callbacks = [Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step)]
             if self.config.profile_steps:
-                board = self.workdir / run_directory.BOARD
+                board = self.workdir / run_files.BOARD
                 callbacks.append(Profiler(board, self.config.profile_steps, first_step))
             steps = self.plan.total_steps - first_step
             self.trainer.fit(batches, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
@@ -135,22 +136,22 @@ class Experiment:
 
     def _write(self, history: History, confusion: np.ndarray | None, metrics: dict[str, Any]) -> None:
         if not self.config.eval_only:
-            with atomic_output(self.workdir / run_directory.MODEL, overwrite=True) as partial:
+            with atomic_output(self.workdir / run_files.MODEL, overwrite=True) as partial:
                 self.model.save(partial)
             # A history that was lost has not even the last evaluation.
             if history.rows:
-                pictures.write_curves(self.workdir / run_directory.CURVES, history.rows)
+                pictures.write_curves(self.workdir / run_files.CURVES, history.rows)
             self._write_names()
         if confusion is not None and not self.info.has_captions:
-            pictures.write_confusion(self.workdir / run_directory.CONFUSION, confusion, self.info.class_names)
-        run_directory.write_json(self.workdir / run_directory.METRICS, metrics)
+            pictures.write_confusion(self.workdir / run_files.CONFUSION, confusion, self.info.class_names)
+        run_directory.write_json(self.workdir / run_files.METRICS, metrics)
 
     def _write_names(self) -> None:
         """What a user of the model needs to name its answers, or to ask it in words."""
         if not self.info.has_captions:
-            run_directory.write_text(self.workdir / run_directory.CLASSES, "\n".join(self.info.class_names) + "\n")
+            run_directory.write_text(self.workdir / run_files.CLASSES, "\n".join(self.info.class_names) + "\n")
         if self.config.vocab:
             vocabulary = pathlib.Path(self.config.vocab)
-            copy = self.workdir / f"{run_directory.VOCABULARY}{vocabulary.suffix}"
+            copy = self.workdir / f"{run_files.VOCABULARY}{vocabulary.suffix}"
             with atomic_output(copy, overwrite=True) as partial:
                 shutil.copyfile(vocabulary, partial)

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from keras_nest.factory import create_model
 from keras_nest.profiling import count_macs, count_parameters
-from keras_nest.registry import create_model
 from keras_nest.training import run_directory
 from keras_nest.training.config import resolve
 

@@ -8,14 +8,15 @@ from ml_collections import ConfigDict
 
 from keras_nest.data import Source
 from keras_nest.data.captions import Captions, captions_of_classes
-from keras_nest.layers.image_blocks import Size
+from keras_nest.data.prompts import check_labels, check_templates, labels_of
+from keras_nest.factory import create_model
 from keras_nest.models.base import ImageModel, read_model
 from keras_nest.models.lit import LiT
-from keras_nest.registry import create_model, merge_fields, resolve
+from keras_nest.registry import merge_fields, resolve
+from keras_nest.run_files import MODEL
 from keras_nest.tokenizers import check_tokenizer, get_tokenizer
 from keras_nest.training.models import checkpoint_of, freeze
-from keras_nest.training.run_directory import MODEL
-from keras_nest.zero_shot.prompts import check_labels, check_templates, labels_of
+from keras_nest.types import Size
 
 _OWN_FIELDS = ("vocab", "image_tower", "class_texts")
 

@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from keras_nest import console
 from keras_nest.files import check_local
+from keras_nest.generative.experiment import GanExperiment, prepare_gan
 from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.training import command_line, run_directory
 from keras_nest.training.checkpoints import OtherModelError, UnreadableError
 from keras_nest.training.config import plays_gan, times_inference
 from keras_nest.training.experiment import Experiment
-from keras_nest.training.gan.experiment import GanExperiment, prepare_gan
 from keras_nest.training.inference_time import InferenceTime
 from keras_nest.training.lock import InUseError
 from keras_nest.training.loop import NotFiniteError

@@ -7,12 +7,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from keras_nest.data import DatasetInfo, Recipe
+from keras_nest.factory import augreg_checkpoint, create_model
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.changes import layers_by_path
-from keras_nest.layers.image_blocks import Size
 from keras_nest.models.base import ImageModel, keras_file, read_model
-from keras_nest.registry import augreg_checkpoint, create_model
 from keras_nest.training.config import is_of_vit
+from keras_nest.types import Size
 
 
 def model_of(config: ConfigDict, info: DatasetInfo, size: Size, recipe: Recipe) -> ImageModel:

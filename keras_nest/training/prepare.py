@@ -10,9 +10,10 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest import data
-from keras_nest.layers.image_blocks import Size
-from keras_nest.models.base import ImageModel, as_size
+from keras_nest.metrics import accuracy
+from keras_nest.models.base import ImageModel
 from keras_nest.models.lit import LiT
+from keras_nest.models.losses import LOSSES
 from keras_nest.registry import preprocessing_spec
 from keras_nest.training import run_directory
 from keras_nest.training.config import resolve
@@ -21,13 +22,13 @@ from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.lit import captions_of, image_tower, lit_of, with_class_texts
 from keras_nest.training.models import model_of, start_of
-from keras_nest.training.objectives import LOSSES, accuracy
 from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.plan import Plan, plan_of
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.strategies import create_strategy, is_chief, wait_for_all
 from keras_nest.training.trainer import Prepare, Trainer
 from keras_nest.training.zero_shot import ZeroShotEvaluator
+from keras_nest.types import Size, as_size
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
 """Fields of `keras_nest.training.config`."""

@@ -10,20 +10,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from keras_nest.files import atomic_output, check_local, remove, remove_partial
+from keras_nest.run_files import CHECKPOINTS, CONFIG, FILES, FOLDERS, GENERATOR, HISTORY, METRICS, MODEL
 from keras_nest.training import checkpoints
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import locked
 
-CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
-CONFUSION, METRICS, CLASSES = "confusion.png", "metrics.json", "classes.txt"
-CHECKPOINTS, BOARD = "checkpoints", "tensorboard"
-# Of a generator: the model, pictures of samples on the way, and the last of them.
-GENERATOR, SAMPLES, LAST_SAMPLES = "generator.keras", "samples", "samples.png"
-# Of a LiT: the vocabulary, under the suffix that says what kind it is.
-VOCABULARY, VOCABULARIES = "vocab", ("vocab.txt", "vocab.model")
-# The metrics are written last: where they lie, the run is finished.
-FILES = (CONFIG, MODEL, GENERATOR, HISTORY, CURVES, CONFUSION, LAST_SAMPLES, CLASSES, *VOCABULARIES, METRICS)
-FOLDERS = (CHECKPOINTS, BOARD, SAMPLES)
 # What only a training leaves; other files of these names may be a user's own, and are replaced.
 _OF_A_RUN = {
     MODEL: "a model",

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from keras_nest.data.mixing import check_labels
 from keras_nest.models.base import ConfiguredModel
+from keras_nest.models.losses import cross_entropy, sigmoid_cross_entropy
 from keras_nest.models.outputs import check_compile, default_loss
 from keras_nest.training import weight_files
 from keras_nest.training.averages import Averages
-from keras_nest.training.objectives import cross_entropy, sigmoid_cross_entropy
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.strategies import is_tpu
 

@@ -9,10 +9,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_nest.layers.base import Layer
-from keras_nest.layers.image_blocks import Shape
 from keras_nest.models.lit import LiT
 from keras_nest.tokenizers import Tokenizer
 from keras_nest.training.evaluation import Evaluator
+from keras_nest.types import Shape
 
 _TEXTS = 256  # that are embedded at a time
 

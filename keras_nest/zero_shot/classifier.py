@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.data.prompts import PLAIN, check_labels, check_templates
 from keras_nest.models.lit import LiT
 from keras_nest.tokenizers import Tokenizer
 from keras_nest.zero_shot.embedder import TEXTS, Embedder, Images, Progress, silent
-from keras_nest.zero_shot.prompts import PLAIN, check_labels, check_templates
 
 _LOGGER = logging.getLogger(__name__)
 

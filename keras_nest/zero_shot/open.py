@@ -3,12 +3,12 @@
 import os
 import pathlib
 
+from keras_nest.data.prompts import labels_of
 from keras_nest.files import read_lines
 from keras_nest.models.lit import LiT
+from keras_nest.run_files import CLASSES, CONFIG, VOCABULARIES
 from keras_nest.tokenizers import Tokenizer, get_tokenizer
 from keras_nest.trained import read_json, read_trained
-from keras_nest.training.run_directory import CLASSES, CONFIG, VOCABULARIES
-from keras_nest.zero_shot.prompts import labels_of
 
 
 def open_lit(

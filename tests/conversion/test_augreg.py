@@ -7,10 +7,9 @@ import numpy as np
 import pandas
 import pytest
 
-import conversion
 import keras_nest
-from conversion.augreg import augreg_ranking, checkpoint_uri, model_of
-from keras_nest import console
+from keras_nest import console, conversion
+from keras_nest.conversion.augreg import augreg_ranking, checkpoint_uri, model_of
 from tests.golden import vit_loading
 
 FOLDER = vit_loading.FOLDER / "augreg"

@@ -11,8 +11,8 @@ import sys
 import pytest
 import tensorflow as tf
 
-from conversion import download as module
-from conversion.download import download
+from keras_nest.conversion import download as module
+from keras_nest.conversion.download import download
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHUNK = 1 << 16

@@ -8,10 +8,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conversion.msgpack_file import read_msgpack, write_msgpack
-from conversion.npz_file import read_npz, write_npz
-from conversion.orbax_directory import read_orbax, write_orbax
-from conversion.tree import flatten, select_variables, unflatten
+from keras_nest.conversion.msgpack_file import read_msgpack, write_msgpack
+from keras_nest.conversion.npz_file import read_npz, write_npz
+from keras_nest.conversion.orbax_directory import read_orbax, write_orbax
+from keras_nest.conversion.tree import flatten, select_variables, unflatten
 from tests.golden import loading
 
 RNG = np.random.default_rng(0)
@@ -67,7 +67,7 @@ class TestMsgpack:
         same(read_msgpack(io.BytesIO(data)), {"params/big": big})
 
     def test_optimiser_moments_are_not_decoded(self, monkeypatch):
-        from conversion import msgpack_file
+        from keras_nest.conversion import msgpack_file
 
         path = loading.FOLDER / "checkpoint_tiny" / "ckpt-39.flax"
         decoded = []

@@ -14,7 +14,7 @@ import pytest
 from flax.errors import InvalidRngError
 from flax.traverse_util import flatten_dict
 
-from conversion.flax_reference import NesT, ViTFlaxNesT, for_config, nest
+from keras_nest.conversion.flax_reference import NesT, ViTFlaxNesT, for_config, nest
 from tests.golden import loading, synthetic
 from tests.golden.loading import Case
 
@@ -369,4 +369,4 @@ def imported_modules(source: str) -> set[str]:
 def test_depends_on_nothing_that_it_is_compared_with(path):
     allowed = {*sys.stdlib_module_names, "flax", "jax", "numpy"}
     for module in imported_modules(path.read_text(encoding="utf-8")):
-        assert module.split(".")[0] in allowed or module.startswith("conversion.flax_reference."), module
+        assert module.split(".")[0] in allowed or module.startswith("keras_nest.conversion.flax_reference."), module

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from conversion.flax_reference import for_config
+from keras_nest.conversion.flax_reference import for_config
 from tests.conversion.test_flax_reference import QUICK_COMPILATION, by_name, exact_arithmetic
 from tests.golden import lit_loading, synthetic
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from conversion.flax_reference import for_config
+from keras_nest.conversion.flax_reference import for_config
 from tests.conversion.test_flax_reference import QUICK_COMPILATION, by_name, exact_arithmetic, shapes_of, variables
 from tests.golden import resnet_loading
 from tests.golden.resnet_loading import below, thin

@@ -11,7 +11,7 @@ import pytest
 from flax.errors import InvalidRngError
 from flax.traverse_util import flatten_dict
 
-from conversion.flax_reference import MlpMixer, VisionTransformer, for_config, resnet, vit
+from keras_nest.conversion.flax_reference import MlpMixer, VisionTransformer, for_config, resnet, vit
 from tests.conversion.test_flax_reference import QUICK_COMPILATION, by_name, exact_arithmetic, initial_params, shapes_of
 from tests.golden import synthetic, vit_loading
 from tests.golden.vit_loading import Case

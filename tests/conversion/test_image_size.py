@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import conversion
 import keras_nest
-from conversion import cli
-from conversion.image_size import told_size
-from conversion.msgpack_file import msgpack_image_size, write_msgpack
-from conversion.npz_file import npz_image_size, write_npz
-from conversion.sources import read_image_size
+from keras_nest import conversion
+from keras_nest.cli import convert as cli
+from keras_nest.conversion.image_size import told_size
+from keras_nest.conversion.msgpack_file import msgpack_image_size, write_msgpack
+from keras_nest.conversion.npz_file import npz_image_size, write_npz
+from keras_nest.conversion.sources import read_image_size
 from tests import keras_models
 from tests.golden import loading
 

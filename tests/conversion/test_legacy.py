@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-import conversion
-from conversion.legacy import to_layout, to_linen
-from conversion.tree import select_variables
-from keras_nest import registry
+from keras_nest import conversion, registry
+from keras_nest.conversion.legacy import to_layout, to_linen
+from keras_nest.conversion.tree import select_variables
 from tests import keras_models
 from tests.golden import loading, vit_loading
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-import conversion
 import keras_nest
-from conversion.legacy import to_linen
+from keras_nest import conversion
+from keras_nest.conversion.legacy import to_linen
 from tests import keras_models
 from tests.golden import loading
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-import conversion
-from conversion.verify import largest_difference
+from keras_nest import conversion
 from keras_nest.cli import main
+from keras_nest.conversion.verify import largest_difference
 from tests import keras_models, lit_models
 from tests.golden import lit_loading, synthetic
 

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-import conversion
+from keras_nest import conversion
 from tests import keras_models
 from tests.golden import synthetic, vit_loading
 from tests.vit_checkpoints import POSITIONS, create, tensor

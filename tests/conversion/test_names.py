@@ -3,8 +3,8 @@
 import keras
 import pytest
 
-from conversion.names import checkpoint_variables
 from keras_nest import NesT
+from keras_nest.conversion.names import checkpoint_variables
 from tests import keras_models
 from tests.golden import loading
 

@@ -6,11 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-import conversion
 import keras_nest
-from conversion import cli
-from conversion.names import checkpoint_variables
-from keras_nest import console
+from keras_nest import console, conversion
+from keras_nest.cli import convert as cli
+from keras_nest.conversion.names import checkpoint_variables
 from keras_nest.layers.changes import layers_by_path
 from tests import families
 from tests.families import inputs_of, outputs_of

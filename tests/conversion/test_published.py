@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from conversion import published
-from conversion.published import PUBLISHED, companions, find, others
 from keras_nest import registry
+from keras_nest.conversion import published
+from keras_nest.conversion.published import PUBLISHED, companions, find, others
 from tests.golden import vit_loading
 
 FILES = {file["uri"]: file for file in vit_loading.facts("manifest")["files"]}

@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-import conversion
-from conversion import flax_reference
+from keras_nest import conversion
+from keras_nest.conversion import flax_reference
 from tests import keras_models
 from tests.conversion.test_flax_reference import QUICK_COMPILATION
 from tests.golden import loading

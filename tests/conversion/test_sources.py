@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-import conversion
-from conversion.sources import locate
+from keras_nest import conversion
+from keras_nest.conversion.sources import locate
 from tests.golden import loading
 
 PUBLISHED = loading.FOLDER / "checkpoint_tiny"

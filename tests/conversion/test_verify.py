@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-import conversion
-from conversion.verify import largest_difference
-from keras_nest import NesT
+from keras_nest import NesT, conversion
+from keras_nest.conversion.verify import largest_difference
 from keras_nest.models.base import logits_model
 from tests import keras_models
 

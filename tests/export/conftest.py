@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import export
 import keras_nest
+from keras_nest import export
 from tests.export import toys
 from tests.golden import synthetic
 

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 import keras_nest
-from export import decoding
 from keras_nest.data.decoding import decode_upright
 from keras_nest.data.image_files import MAX_PIXELS
+from keras_nest.export import decoding
 from tests.export import toys
 
 SPECS = {

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import export
 import keras_nest
-from keras_nest import cli
+from keras_nest import export
+from keras_nest.cli import commands as cli
 from keras_nest.data.decoding import decode_upright
 from tests import keras_models
 from tests.export import serving, toy_lit, toys

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import keras_nest
-from export.tflite import to_tflite
-from keras_nest import cli
+from keras_nest.cli import commands as cli
+from keras_nest.export.tflite import to_tflite
 from keras_nest.predict import read_image
 from keras_nest.tflite import TFLiteModel
 from tests.export import toy_lit, toys

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import export
 import keras_nest
-from export.tflite import to_tflite
+from keras_nest import export
 from keras_nest.data import Recipe, load
+from keras_nest.export.tflite import to_tflite
 from keras_nest.predict import open_predictor, read_image
 from keras_nest.tflite import TFLiteModel
 from tests.data.photographs import encoded, small

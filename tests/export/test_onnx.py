@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 import keras_nest
-from export.onnx import to_onnx
+from keras_nest.export.onnx import to_onnx
 from tests import keras_models
 
 VIT = {"patch_size": 4, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 24}

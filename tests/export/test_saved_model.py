@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import export
-from export.module import reusable_object
+from keras_nest import export
+from keras_nest.export.module import reusable_object
 from keras_nest.models.base import logits_model
 from keras_nest.tflite import TFLiteModel
 from tests.export import toys

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import keras_nest
-from export.module import reusable_object
-from export.signatures import create_signatures
+from keras_nest.export.module import reusable_object
+from keras_nest.export.signatures import create_signatures
 from tests import keras_models
 from tests.export import toys
 

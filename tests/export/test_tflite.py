@@ -14,10 +14,10 @@ from PIL import Image
 from tensorflow.lite.python import schema_py_generated as schema
 
 import keras_nest
-from export import tflite_files
-from export.tflite import PRECISIONS, to_tflite
-from export.tflite_report import sample_images
 from keras_nest.data.sources import digits
+from keras_nest.export import tflite_files
+from keras_nest.export.tflite import PRECISIONS, to_tflite
+from keras_nest.export.tflite_report import sample_images
 from keras_nest.predict import open_predictor
 from keras_nest.tflite import TFLiteModel, runtime_name
 from keras_nest.training import AdamW

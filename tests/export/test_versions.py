@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import export
-from export import versions
+from keras_nest import export
+from keras_nest.export import versions
 from tests.export import toys
 
 CONTENT = ["README.md", "assets", "assets.extra", "fingerprint.pb", "saved_model.pb", "variables"]

@@ -6,12 +6,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-import export
 import keras_nest
-from export.module import is_classifier, on_unit_images, output_name, without_head
-from export.signatures import image_inputs
-from export.wrapped import as_exported
-from keras_nest import training
+from keras_nest import export, training
+from keras_nest.export.module import is_classifier, on_unit_images, output_name, without_head
+from keras_nest.export.signatures import image_inputs
+from keras_nest.export.wrapped import as_exported
 from keras_nest.models.wrapping import preprocessing_of
 from keras_nest.tflite import TFLiteModel
 from tests.export import toys

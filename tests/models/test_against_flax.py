@@ -6,10 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import conversion
-from conversion import flax_reference
-from conversion.tree import flatten, unflatten
-from keras_nest import MlpMixer, NesT, ResNet, VisionTransformer, ViTFlaxNesT
+from keras_nest import MlpMixer, NesT, ResNet, VisionTransformer, ViTFlaxNesT, conversion
+from keras_nest.conversion import flax_reference
+from keras_nest.conversion.tree import flatten, unflatten
 from tests import keras_models
 from tests.conversion.test_flax_reference import QUICK_COMPILATION
 

@@ -54,7 +54,7 @@ class TestClassifierActivation:
     def test_checkpoints_go_into_both(self, tmp_path):
         model = build(classifier_activation="softmax")
         keras_models.randomise(model)
-        import conversion
+        from keras_nest import conversion
 
         conversion.write_checkpoint(model, tmp_path / "model.npz")
         fields = {**FAMILIES["ViT-S_16"], "image_size": 16}

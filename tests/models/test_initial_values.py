@@ -7,8 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-import conversion
-from keras_nest import MlpMixer, ResNet, VisionTransformer
+from keras_nest import MlpMixer, ResNet, VisionTransformer, conversion
 from tests.golden import resnet_loading, vit_loading
 
 RESNETS = resnet_loading.facts()["tiny"]

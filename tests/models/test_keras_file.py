@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-import export
 import keras_nest
-from conversion.sources import read_checkpoint
-from export.generator import generator_file, read_generator
-from keras_nest import NesTGenerator, cli
+from keras_nest import NesTGenerator, export
+from keras_nest.cli import commands as cli
+from keras_nest.conversion.sources import read_checkpoint
+from keras_nest.generative.export import generator_file, read_generator
 from keras_nest.models import read_model
 from keras_nest.predict import open_predictor
 from keras_nest.trained import read_trained

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import conversion
 import keras_nest
-from conversion import flax_reference
-from conversion.names import checkpoint_variables
-from conversion.tree import flatten, unflatten
-from keras_nest import profiling, registry
+from keras_nest import conversion, profiling, registry
+from keras_nest.conversion import flax_reference
+from keras_nest.conversion.names import checkpoint_variables
+from keras_nest.conversion.tree import flatten, unflatten
 from keras_nest.layers import bert, encoder
 from keras_nest.layers.text import TextPositions
 from keras_nest.layers.tokens import PoolTokens

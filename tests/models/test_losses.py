@@ -1,4 +1,4 @@
-"""The loss of classifiers against Keras' own, with labels in every form; its parts: training/test_objectives.py."""
+"""The loss of classifiers against Keras' own, with labels in every form; its parts: tests/test_metrics.py."""
 
 import keras
 import numpy as np

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import conversion
 import keras_nest
+from keras_nest import conversion
 from keras_nest.layers import stochastic_depth
 from tests import keras_models
 from tests.golden import loading

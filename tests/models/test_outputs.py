@@ -172,7 +172,7 @@ class TestUsersModels:
             model.train_on_batch(IMAGES, LABELS)
 
     def test_a_hub_module_that_is_a_classifier(self, tmp_path):
-        import export
+        from keras_nest import export
 
         layer = keras_nest.HubLayer(export.to_saved_model(classifier(), tmp_path / "hub"), trainable=True)
         model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layer])

@@ -6,10 +6,9 @@ The bounds are those that rounding allows (the deep hybrids amplify it); what wa
 import numpy as np
 import pytest
 
-import conversion
 import keras_nest
 from benchmarks import model_table
-from keras_nest import profiling, registry
+from keras_nest import conversion, profiling, registry
 from tests import keras_models
 from tests.golden import loading, resnet_loading, vit_loading
 

@@ -6,10 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-import conversion
 import keras_nest
-from conversion.verify import largest_difference
-from keras_nest import ResNet, profiling, registry
+from keras_nest import ResNet, conversion, profiling, registry
+from keras_nest.conversion.verify import largest_difference
 from keras_nest.models import resnet
 from tests import keras_models
 from tests.golden import resnet_loading

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-import conversion
 import keras_nest
+from keras_nest import conversion
 from tests import keras_models
 from tests.golden import loading
 from tests.models.test_nest import assert_gradients

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-import conversion
+from keras_nest import conversion
 from keras_nest.layers import encoder, normalization, resnet, tokens
 from keras_nest.models import mixer
 from tests import keras_models

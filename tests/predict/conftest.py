@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-import export
 import keras_nest
-from export.tflite import to_tflite
+from keras_nest import export
+from keras_nest.export.tflite import to_tflite
 from keras_nest.predict import read_image
 from tests import keras_models
 from tests.data import photographs

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import keras_nest
-from export.tflite import to_tflite
 from keras_nest import registry
+from keras_nest.export.tflite import to_tflite
 from keras_nest.predict import open_predictor, read_image
 from keras_nest.predict.open import of_trained
 from keras_nest.trained import Trained

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_nest
 from keras_nest import explain
-from keras_nest.models.nest_generator import create_generator
+from keras_nest.generative.generator import create_generator
 from keras_nest.predict import open_predictor, read_image
 from tests.data import photographs
 from tests.threads import assert_same_from_threads

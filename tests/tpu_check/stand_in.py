@@ -12,8 +12,9 @@ from tensorflow.python.framework import ops
 from tensorflow.python.tpu import tpu, tpu_system_metadata
 
 import keras_nest
+from keras_nest.metrics import accuracy
+from keras_nest.models.losses import cross_entropy
 from keras_nest.training import AdamW, Trainer, distribute
-from keras_nest.training.objectives import accuracy, cross_entropy
 
 CORES = 2
 TASK = "/job:localhost/replica:0/task:0/device"

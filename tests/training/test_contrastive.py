@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_nest
-from conversion.names import checkpoint_variables
+from keras_nest.conversion.names import checkpoint_variables
 from keras_nest.training import AdamW, create_strategy, distribute
 from keras_nest.training.contrastive import ContrastiveTrainer
 from tests import lit_models

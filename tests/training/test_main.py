@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import conversion
 import keras_nest
+from keras_nest import conversion
 from keras_nest.data.sources import digits
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.config import resolve

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-import conversion
 import keras_nest
+from keras_nest import conversion
 from keras_nest.data import DatasetInfo, Recipe
 from keras_nest.registry import preprocessing_spec
 from keras_nest.training.config import resolve

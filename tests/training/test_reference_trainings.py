@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import conversion
-from keras_nest import NesT, VisionTransformer
+from keras_nest import NesT, VisionTransformer, conversion
+from keras_nest.models.losses import cross_entropy
 from keras_nest.training import FineTuningDecay, Momentum, Trainer, WarmupDecay, create_optimizer
-from keras_nest.training.objectives import cross_entropy
 from tests import keras_models
 from tests.golden import synthetic, train_loading
 from tests.golden.train_loading import NEST, UPDATES, VIT

@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 
+from keras_nest import run_files
 from keras_nest.training import run_directory
 from keras_nest.training.config import resolve
 from keras_nest.training.history import write_history
@@ -77,21 +78,21 @@ def test_results(tmp_path):
 
 def fill(workdir):
     """Everything that a run writes, something half-written, and something of the user's."""
-    for name in (*run_directory.FILES, "notes.txt", ".partial-0123abcd-model.keras"):
+    for name in (*run_files.FILES, "notes.txt", ".partial-0123abcd-model.keras"):
         (workdir / name).write_text("{}")
-    (workdir / run_directory.CONFIG).write_text(json.dumps(CONFIG))
-    for name in (run_directory.CHECKPOINTS, run_directory.BOARD):
+    (workdir / run_files.CONFIG).write_text(json.dumps(CONFIG))
+    for name in (run_files.CHECKPOINTS, run_files.BOARD):
         (workdir / name).mkdir()
         (workdir / name / "file").touch()
-    (workdir / run_directory.CHECKPOINTS / "ckpt-8_temp").mkdir()
+    (workdir / run_files.CHECKPOINTS / "ckpt-8_temp").mkdir()
 
 
 def test_going_on_removes_nothing_but_what_is_half_written(tmp_path):
     fill(tmp_path)
     run_directory.claim(tmp_path, CONFIG, overwrite=False)
-    kept = {*run_directory.FILES, run_directory.CHECKPOINTS, run_directory.BOARD, "notes.txt"}
+    kept = {*run_files.FILES, run_files.CHECKPOINTS, run_files.BOARD, "notes.txt"}
     assert {path.name for path in tmp_path.iterdir()} == kept
-    assert [path.name for path in (tmp_path / run_directory.CHECKPOINTS).iterdir()] == ["file"]
+    assert [path.name for path in (tmp_path / run_files.CHECKPOINTS).iterdir()] == ["file"]
 
 
 def test_overwriting_removes_results_and_nothing_else(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from keras_nest.layers.stochastic_depth import StochasticDepth
+from keras_nest.models.losses import cross_entropy
 from keras_nest.training import FineTuningDecay, Momentum, SharpnessAware, Trainer, create_strategy, distribute
-from keras_nest.training.objectives import cross_entropy
 from tests import keras_models
 
 STEPS, BATCH, CLASSES = 4, 8, 3

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from keras_nest.data import Recipe, random_mix
 from keras_nest.layers.stochastic_depth import StochasticDepth
+from keras_nest.metrics import accuracy
 from keras_nest.models.base import STRETCHED_PREPROCESSING
+from keras_nest.models.losses import cross_entropy, sigmoid_cross_entropy
 from keras_nest.training import AdamW, Momentum, Trainer, create_strategy, distribute
-from keras_nest.training.objectives import accuracy, cross_entropy, sigmoid_cross_entropy
 from tests import keras_models
 
 STEPS, BATCH, CLASSES = 10, 8, 3

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nest.metrics import accuracy
+from keras_nest.models.losses import cross_entropy
 from keras_nest.training import AdamW, Trainer, create_strategy, weight_files
-from keras_nest.training.objectives import accuracy, cross_entropy
 
 DRAWS = np.random.default_rng(0)
 IMAGES = DRAWS.standard_normal((16, 4, 4, 2)).astype(np.float32)

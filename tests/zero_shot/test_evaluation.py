@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from keras_nest import ZeroShotClassifier
+from keras_nest.data.prompts import labels_of, read_templates
 from keras_nest.data.sources import IndexedExamples
 from keras_nest.zero_shot.evaluation import evaluate, open_test_images
-from keras_nest.zero_shot.prompts import labels_of, read_templates
 from tests.zero_shot.conftest import COLOURS, paint
 
 

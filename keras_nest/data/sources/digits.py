@@ -9,8 +9,7 @@ import tensorflow as tf
 from keras_nest.data.info import DatasetInfo, Split
 from keras_nest.data.sources.examples import IndexedExamples
 from keras_nest.data.sources.source import Source
-from keras_nest.layers.image_blocks import Size
-from keras_nest.models.base import as_size
+from keras_nest.types import Size, as_size
 
 CLASS_NAMES = tuple("0123456789")
 TEST_SHARE = 0.2

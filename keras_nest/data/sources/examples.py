@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.data.decoding import decode_upright
 from keras_nest.data.keys import Stream, key_of
 from keras_nest.data.orientation import UPRIGHT
 
@@ -147,3 +148,17 @@ class IndexedExamples(Examples):
 
 def _parallel(numbers: tf.data.Dataset, function: Callable[[tf.Tensor], Example]) -> tf.data.Dataset:
     return numbers.map(function, tf.data.AUTOTUNE, deterministic=True)
+
+
+def decode(example: Example) -> tf.Tensor:
+    """All pixels of an image, upright.
+
+    Args:
+        example: an image file as `decode_upright` takes it, or pixels, which are returned as they are.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    if example.content.dtype != tf.string:
+        return example.content
+    return decode_upright(example.content, example.orientation)

@@ -11,10 +11,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_nest.data.decoding import decode
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources import records
-from keras_nest.data.sources.examples import ONLY_HOST, Host
+from keras_nest.data.sources.examples import ONLY_HOST, Host, decode
 from keras_nest.data.sources.tfds import open_tfds
 from tests.data.sources import tfds_offline
 

@@ -1,0 +1,112 @@
+"""`keras-nest explain`: where in an image a model's answer comes from."""
+
+import argparse
+
+import numpy as np
+
+from keras_nest.cli.explain_methods import METHODS
+from keras_nest.cli.predict import Broken, StreamedTable, add_model_arguments, longest, picture_files
+from keras_nest.console import print_json, printable
+from keras_nest.explain.evidence import check_head
+from keras_nest.explain.view import view_of
+from keras_nest.figures import picture_file
+from keras_nest.hints import did_you_mean
+from keras_nest.predict.images import find_images, read_images
+from keras_nest.predict.open import of_trained
+from keras_nest.predict.predictor import Predictor
+from keras_nest.preprocessing import preprocessor
+from keras_nest.trained import read_trained
+
+DESCRIPTION = (
+    "gradcat: the path down NesT's tree of blocks to where a class comes from. attention: what attends to what, in "
+    "NesT's levels or rolled out through a ViT. cam: what each place of the last map adds to a class, for all models."
+)
+_SHOWN = 5
+_BOX = len("[1000, 1000, 1000, 1000]")
+_CLARITY = len("margin 100 %, 100 %, 100 %")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `explain` on a parser."""
+    add_model_arguments(parser, ".keras file, directory of a training")
+    parser.add_argument("--method", choices=METHODS, default="gradcat", help="default: %(default)s")
+    parser.add_argument("--class", dest="target", metavar="C", help="name or index (default: the most probable one)")
+    parser.add_argument("--save", metavar="DIR", help="write a picture of each image, DIR/NAME.png")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints, and draws if asked to, where the answer for each image comes from.
+
+    Returns:
+        0, or 1 if an image could not be read.
+
+    Raises:
+        ValueError: the method is not for this model, or there is no such class.
+        OSError: model or images are not there, or a picture exists.
+        ModuleNotFoundError: pictures need matplotlib.
+    """
+    paths = find_images(args.images)
+    pictures = picture_files(args, paths)
+    trained = read_trained(args.model, args.weights, args.labels, args.trust)
+    check_head(trained.model)
+    predictor, prepare = of_trained(trained), preprocessor(trained.model)
+    target = None if args.target is None else find_class(args.target, predictor)
+    explain = METHODS[args.method](trained.model)
+    # A method that is not for this model is no fault of the images.
+    black = np.zeros((*prepare.image_size, len(prepare.mean)), np.uint8)
+    explain(prepare(black), view_of(black, prepare), 0)
+    table = StreamedTable(
+        {
+            "image": longest(paths),
+            "class": longest(predictor.class_names or ["class 1000"]),
+            "probability": 0,
+            "where (y0, x0, y1, x1)": _BOX,
+            "how clear": _CLARITY,
+        }
+    )
+    broken = Broken()
+    for path, image in read_images(paths, broken.tell):
+        with broken.told(path):
+            (shares,) = predictor.probabilities([image])
+            index = int(np.argmax(shares)) if target is None else target
+            finding = explain(prepare(image), view_of(image, prepare), index)
+            answer = {"class": index, "label": predictor.name_of(index), "probability": float(shares[index])}
+            if args.json:
+                print_json({"image": str(path), "method": args.method, **answer, **finding.facts})
+            else:
+                row = (path, answer["label"], f"{answer['probability']:.2%}", finding.place, finding.clarity)
+                table.print([[printable(cell) for cell in row]])
+            if pictures:
+                answers = _answers(predictor, shares, index)
+                with picture_file(pictures[path], args.overwrite) as partial:
+                    title = f"{printable(path.name)}: {predictor.name_of(index)}"
+                    finding.draw(title, answers).savefig(partial)
+    return broken.code
+
+
+def find_class(target: str, predictor: Predictor) -> int:
+    """Index of a class that is given by its name or index; a name comes first.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    names = predictor.class_names or ()
+    if target in names:
+        return names.index(target)
+    if target.isdecimal():
+        if int(target) < predictor.num_classes:
+            return int(target)
+        raise ValueError(f"There is no class {target}; the model's classes are 0 to {predictor.num_classes - 1}.")
+    if not names:
+        raise ValueError(
+            f"There is no class {target!r}: the model has no class names; give an index, or --labels FILE."
+        )
+    raise ValueError(f"There is no class {target!r}; {did_you_mean(target, names, count=3)}")
+
+
+def _answers(predictor: Predictor, shares: np.ndarray, index: int) -> list[tuple[str, float]]:
+    """The explained class, and the most probable of the others."""
+    others = [k for k in np.argsort(-shares, kind="stable").tolist() if k != index]
+    return [(predictor.name_of(k), float(shares[k])) for k in (index, *others[: _SHOWN - 1])]

@@ -1,0 +1,132 @@
+"""The 50,000 AugReg checkpoints: their index, the recommended ones, and what a file name tells.
+
+Source: Steiner et al., "How to train your ViT?" (2021), and `checkpoint.py` and the AugReg notebook of
+google-research/vision_transformer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from keras_nest import registry
+from keras_nest.conversion.download import reading
+
+if TYPE_CHECKING:
+    import pandas
+
+FOLDER = "gs://vit_models/augreg"
+INDEX = f"{FOLDER}/index.csv"
+
+_COLUMNS = {"ds", "final_val", "filename", "adapt_ds", "adapt_resolution", "adapt_final_val", "adapt_filename"}
+_SUFFIX = re.compile(r"\.(npz|keras|flax|msgpack)$")
+# What follows the model in a published file name: nothing, a resolution, or how an AugReg model was trained.
+_REST = re.compile(r"(-\d+|-i\d+k.*)?")
+
+
+def augreg(index: str | os.PathLike[str] = INDEX) -> pandas.DataFrame:
+    """Reads the index of the AugReg checkpoints.
+
+    Args:
+        index: index.csv, local or any path that TensorFlow reads ("gs://…").
+
+    Returns:
+        One row a fine-tuned checkpoint (`adapt_filename`), with the pre-trained one it came from (`filename`); both
+        without ".npz".
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be read.
+        ValueError: not an AugReg index.
+        ModuleNotFoundError: pandas is missing.
+    """
+    try:
+        import pandas
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "The AugReg index is read with pandas; install it with pip install 'keras-nest[augreg]'."
+        ) from None
+    path = os.fspath(index)
+    try:
+        with reading(path), tf.io.gfile.GFile(path, "rb") as file:
+            table = pandas.read_csv(file)
+    except ValueError as error:
+        raise ValueError(f"The index {path} is no CSV file: {' '.join(str(error).split()).rstrip('.')}.") from None
+    if missing := _COLUMNS - set(table.columns):
+        raise ValueError(f"The index {path} lacks {', '.join(sorted(missing))}; it must have AugReg's columns.")
+    return table
+
+
+def augreg_best(index: pandas.DataFrame | str | os.PathLike[str], model: str) -> pandas.Series:
+    """The recommended checkpoint of a model: of those pre-trained on ImageNet-21k the most accurate there.
+
+    Unlike the reference, which sorts missing values last and then takes the last row, this ignores checkpoints without
+    a score.
+
+    Args:
+        index: what `augreg` returns, or a path for it.
+        model: AugReg's name ("R26_S_32") or the full one ("R26+ViT-S_32").
+
+    Returns:
+        The first row of the checkpoint with the highest `final_val`.
+
+    Raises:
+        ValueError: the index has no such checkpoint.
+    """
+    return augreg_ranking(index, model).iloc[0]
+
+
+def augreg_ranking(index: pandas.DataFrame | str | os.PathLike[str], model: str) -> pandas.DataFrame:
+    """All rows that `augreg_best` chooses from, best first.
+
+    Args:
+        index: what `augreg` returns, or a path for it.
+        model: AugReg's name ("R26_S_32") or the full one ("R26+ViT-S_32").
+
+    Raises:
+        ValueError: the index has no such checkpoint.
+    """
+    table = augreg(index) if isinstance(index, (str, os.PathLike)) else index
+    table = table[(table["ds"] == "i21k") & table["final_val"].notna()]
+    models = table["filename"].str.split("-").str[0]
+    name = _augreg_name(model)
+    if name not in set(models):
+        known = ", ".join(sorted(set(models))) or "none at all"
+        raise ValueError(f"The index has no ImageNet-21k checkpoint of {model!r} with a score; it has {known}.")
+    return table[models == name].sort_values("final_val", ascending=False, kind="stable")
+
+
+def model_of(filename: str) -> str | None:
+    """The published model that the name of a checkpoint's file tells.
+
+    >>> model_of("gs://vit_models/augreg/R_Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0.npz")
+    'R+ViT-Ti_16'
+    >>> model_of("ViT-B_16-224.npz")
+    'ViT-B_16'
+
+    Args:
+        filename: name or path, with or without suffix.
+
+    Returns:
+        A name of `keras_nest.list_models`, or None if the file name tells none.
+    """
+    stem = _SUFFIX.sub("", os.path.basename(filename.rstrip("/")))
+    names = {name: name for name in registry.list_models()} | registry.ALIASES
+    found = [name for name in names if stem.startswith(name) and _REST.fullmatch(stem, len(name))]
+    return names[found[0]] if found else None
+
+
+def checkpoint_uri(filename: str) -> str:
+    """The published address of an AugReg checkpoint.
+
+    Args:
+        filename: `filename` or `adapt_filename` of the index.
+    """
+    return f"{FOLDER}/{filename.removesuffix('.npz')}.npz"
+
+
+def _augreg_name(model: str) -> str:
+    return model.replace("ViT-", "").replace("+", "_")

@@ -1,0 +1,257 @@
+"""Checkpoint tensors -> variables of a Keras model, or a sentence that says why not."""
+
+import dataclasses
+import logging
+import math
+import os
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_nest import registry
+from keras_nest.conversion.fit import Fitted, fit
+from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
+from keras_nest.conversion.own import check_name, rebuild
+from keras_nest.conversion.sources import Progress, read_checkpoint, read_image_size
+from keras_nest.layers.embeddings import RESIZE_METHODS
+from keras_nest.models.base import ImageModel, keras_file, read_model
+from keras_nest.types import Size
+
+_log = logging.getLogger("keras_nest")
+_SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What loading did.
+
+    Attributes:
+        tensors: tensors of the checkpoint that went into the model.
+        parameters: numbers in the model, batch statistics included.
+        changed: one sentence for each tensor that is not as in the checkpoint.
+        new_head: the head was set to zero.
+        skipped: modules of the checkpoint that the model does without.
+        assumed: one sentence for what the checkpoint leaves open.
+    """
+
+    tensors: int
+    parameters: int
+    changed: tuple[str, ...] = ()
+    new_head: bool = False
+    skipped: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+    def log(self) -> None:
+        """Tells the user what is not as in the checkpoint."""
+        for sentence in (*self.changed, *self.assumed):
+            _log.warning(sentence)
+        if self.new_head:
+            _log.info("The head was set to zero.")
+        if self.skipped:
+            _log.warning(f"Of the checkpoint, {', '.join(self.skipped)} was not used.")
+
+
+def name_of(weights: str | os.PathLike[str]) -> str:
+    """The model that a checkpoint's file name tells.
+
+    Raises:
+        ValueError: it tells none.
+    """
+    from keras_nest.conversion.augreg import model_of
+
+    name = model_of(os.fspath(weights))
+    if name is None:
+        raise ValueError(
+            f"The file name {os.path.basename(os.fspath(weights))} does not tell which model it is; give the model's "
+            "name, one of `keras-nest list`."
+        )
+    return name
+
+
+def load_model(
+    name: str | None,
+    weights: str | os.PathLike[str],
+    given: dict[str, Any],
+    reinit_head: bool = False,
+    resize_method: str = "block",
+    progress: Progress | None = None,
+    trust: bool = False,
+) -> tuple[ImageModel, LoadReport]:
+    """Builds the model that fits a checkpoint, and loads it.
+
+    Args:
+        name: a published name; None takes it from the checkpoint, see `create_model`.
+        weights: the checkpoint, see `read_checkpoint`.
+        given: fields that the user set; the others follow the checkpoint, then the published configuration.
+        reinit_head: start with a head of zeros.
+        resize_method: "block" or "grid".
+        progress: told how many bytes were read.
+        trust: as `read_model` takes it.
+
+    Returns:
+        The model, and what was done.
+
+    Raises:
+        ValueError: the checkpoint does not fit.
+        FileNotFoundError: there is no checkpoint.
+    """
+    if path := keras_file(weights):
+        return _load_own(path, name, given, reinit_head, resize_method, trust)
+    full_name, architecture, _ = registry.resolve(name or name_of(weights))
+    registry.check_fields(architecture, given)
+    tree, source_size = read_checkpoint(weights, progress), read_image_size(weights)
+    shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
+    inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes, new_head=reinit_head)
+    if source_size and "image_size" in registry.model_fields(architecture):
+        inferred["image_size"] = source_size
+    model = architecture(**registry.merge_fields(full_name, inferred, given))
+    try:
+        report = load_weights(model, tree, reinit_head, resize_method, source_size)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(weights)} does not fit {full_name}: {error}") from None
+    report.log()
+    return model, report
+
+
+def _load_own(
+    path: str, name: str | None, given: dict[str, Any], reinit_head: bool, resize_method: str, trust: bool
+) -> tuple[ImageModel, LoadReport]:
+    """The model of a .keras file of this package, or one like it with other fields; see `load_model`."""
+    source = read_model(path, trust)
+    if name is not None:
+        check_name(source, path, name)
+    registry.check_fields(type(source), given)
+    tree = model_tree(source)
+    if not given and not reinit_head:
+        return source, LoadReport(len(tree), sum(value.size for value in tree.values()))
+    model = rebuild(source, given, reinit_head)
+    try:
+        report = load_weights(model, tree, reinit_head, resize_method, source.image_size)
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit {source.name} with other fields: {error}") from None
+    report.log()
+    return model, report
+
+
+def load_weights(
+    model: ImageModel,
+    tree: Tree,
+    reinit_head: bool = False,
+    resize_method: str = "block",
+    source_size: Size | None = None,
+) -> LoadReport:
+    """Puts a checkpoint's tensors into a model; all of them or, on an error, none.
+
+    Args:
+        model: the model.
+        tree: "params/PATH" and "batch_stats/PATH" -> array.
+        reinit_head: set the head to zero, whatever the checkpoint holds.
+        resize_method: "block" or "grid", see `PositionEmbedding.resize`.
+        source_size: height and width of the checkpoint's images. None takes as many tokens as the model has for the
+            same ones, and others for a square.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ValueError: tensors are missing, left over or of another shape.
+    """
+    if resize_method not in RESIZE_METHODS:
+        raise ValueError(f"resize_method is {resize_method!r}; it must be one of {', '.join(RESIZE_METHODS)}.")
+    variables = checkpoint_variables(model)
+    if reinit_head and not model.HEAD:
+        raise ValueError(f"a {type(model).__name__} has no head to start anew; leave reinit_head out.")
+    head, neck = (model.HEAD, model.NECK) if reinit_head else ((), ())
+    new_head = {path for path in variables if belongs_to(path, head)}
+    new_neck = {path for path in variables if belongs_to(path, neck) and path not in tree}
+    skipped = [name for name in sorted(model.omitted) if any(belongs_to(path, [name]) for path in tree)]
+    wanted = {path: tree[path] for path in variables if path in tree and path not in new_head}
+    fitted = fit(model, variables, wanted, resize_method, source_size, drop_class_token="cls" in skipped)
+    left = [path for path in tree if path not in variables and not belongs_to(path, (*skipped, *head))]
+    _check(model, variables, fitted, left, new_head | new_neck)
+    _check_neck(model, tree, skipped, reinit_head)
+    _warn_of_nan(fitted.values)
+    _assign(variables, fitted.values, zeros=new_head)
+    new = [f"{plain(path)} is not in the checkpoint and starts with random values." for path in sorted(new_neck)]
+    return LoadReport(
+        tensors=len(fitted.values),
+        parameters=sum(math.prod(variable.shape) for variable in variables.values()),
+        changed=(*fitted.changed, *new),
+        new_head=bool(new_head),
+        skipped=tuple(skipped),
+        assumed=tuple(fitted.assumed),
+    )
+
+
+def _assign(variables: dict[str, keras.Variable], values: Tree, zeros: set[str]) -> None:
+    for path, value in values.items():
+        variables[path].assign(value)
+    for path in zeros:
+        variables[path].assign(np.zeros(variables[path].shape))
+
+
+def _check(
+    model: ImageModel, variables: dict[str, keras.Variable], fitted: Fitted, extra: list[str], new: set[str]
+) -> None:
+    """Raises unless every variable has a tensor of its shape and no tensor is left over."""
+    values, refused = fitted.values, fitted.refused
+    missing = [path for path in variables if path not in values and path not in new]
+    differing = [path for path in values if values[path].shape != tuple(variables[path].shape)]
+    problems = [*differing, *missing, *extra]
+    if not problems:
+        return
+    if all(belongs_to(path, model.HEAD) for path in problems):
+        raise ValueError(_head_sentence(model, values))
+    if set(problems) == set(refused):
+        raise ValueError(next(iter(refused.values())))
+    parts = [
+        f"{plain(path)} is {values[path].shape} in the checkpoint and {tuple(variables[path].shape)} in the model"
+        for path in differing[:_SHOWN]
+    ]
+    if missing:
+        parts.append(f"the checkpoint lacks {_some(missing)}")
+    if extra:
+        parts.append(f"the model lacks {_some(extra)}")
+    hint = "Is it a checkpoint of another model, or does a field need to be set?"
+    if all(set(path.split("/")) & set(model.FIXED_BY_IMAGE_SIZE) for path in problems):
+        hint = (
+            "They depend on the number of patches: a checkpoint fits its own image_size only, which may be left out "
+            "if it is square or the file tells it."
+        )
+    raise ValueError(f"{len(problems)} tensors differ: {'; '.join(parts)}. {hint}")
+
+
+def _check_neck(model: ImageModel, tree: Tree, skipped: list[str], reinit_head: bool) -> None:
+    """Refuses a head without the layer that it was trained on."""
+    if reinit_head or not model.num_classes:
+        return
+    necks = [name for name in model.NECK if name in skipped]
+    if necks:
+        width = tree[f"params/{necks[0]}/kernel"].shape[-1]
+        raise ValueError(
+            f"its head was trained on the layer {necks[0]}, which the model lacks; pass reinit_head=True "
+            f"(--reinit-head) for a new head of zeros, or representation_size={width} to keep both."
+        )
+
+
+def _head_sentence(model: ImageModel, tree: Tree) -> str:
+    kernel = tree.get(f"params/{model.HEAD[-1]}/kernel")
+    there = f"a head of {kernel.shape[-1]} classes" if kernel is not None else "no head"
+    return (
+        f"it has {there}, the model has {model.num_classes}; pass reinit_head=True (--reinit-head) for a new head of "
+        "zeros, or leave num_classes out."
+    )
+
+
+def _warn_of_nan(values: Tree) -> None:
+    damaged = [path for path, value in values.items() if not np.isfinite(np.sum(value, dtype=np.float64))]
+    damaged = [path for path in damaged if not np.all(np.isfinite(values[path]))]
+    if damaged:
+        warnings.warn(f"The checkpoint holds NaN or infinite values in {_some(damaged)}.", stacklevel=2)
+
+
+def _some(paths: list[str]) -> str:
+    shown = ", ".join(plain(path) for path in paths[:_SHOWN])
+    return shown if len(paths) <= _SHOWN else f"{shown} and {len(paths) - _SHOWN} more"

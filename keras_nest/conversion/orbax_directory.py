@@ -1,0 +1,72 @@
+"""Orbax checkpoint directories; needs the `flax` extra."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from keras_nest.conversion.image_size import FIELD, told_size
+from keras_nest.conversion.names import Tree
+from keras_nest.conversion.tree import flatten, select_variables, unflatten
+from keras_nest.types import Size
+
+MARKERS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
+
+
+def read_orbax(directory: str) -> Tree:
+    """Parameters and batch statistics of an Orbax directory of one PyTree.
+
+    Args:
+        directory: the step's directory, or the item inside it.
+
+    Raises:
+        ModuleNotFoundError: the `flax` extra is not installed.
+        ValueError: no tensors inside.
+    """
+    restored = _checkpointer().restore(_absolute(directory))
+    return select_variables({path: _as_array(value) for path, value in flatten(restored)})
+
+
+def write_orbax(tree: Tree, directory: str | pathlib.Path, image_size: Size | None = None) -> None:
+    """Writes {"params": …, "batch_stats": …} as an Orbax PyTree checkpoint.
+
+    Args:
+        tree: "params/PATH" and "batch_stats/PATH" -> array.
+        directory: a directory that does not exist yet.
+        image_size: height and width of the model's images; told in Orbax' custom metadata.
+
+    Raises:
+        ModuleNotFoundError: the `flax` extra is not installed.
+    """
+    told = {FIELD: list(image_size)} if image_size else None
+    _checkpointer().save(_absolute(str(directory)), unflatten(tree), custom_metadata=told)
+
+
+def orbax_image_size(directory: str) -> Size | None:
+    """Height and width of the model's images, if the checkpoint's custom metadata tell them.
+
+    Args:
+        directory: the step's directory, or the item inside it.
+
+    Raises:
+        ModuleNotFoundError: the `flax` extra is not installed.
+    """
+    return told_size(_checkpointer().metadata(_absolute(directory)).custom_metadata)
+
+
+def _checkpointer() -> Any:
+    try:
+        import orbax.checkpoint
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "Orbax directories need the flax extra: pip install 'keras-nest[flax]'; .npz and msgpack files do not."
+        ) from None
+    return orbax.checkpoint.PyTreeCheckpointer()
+
+
+def _absolute(directory: str) -> str:
+    return directory if "://" in directory else str(pathlib.Path(directory).resolve())
+
+
+def _as_array(value: Any) -> Any:
+    return np.asarray(value) if hasattr(value, "shape") else value

@@ -1,0 +1,60 @@
+"""Keras weights -> checkpoint files."""
+
+import os
+
+import keras
+
+from keras_nest.conversion.legacy import to_layout
+from keras_nest.conversion.msgpack_file import write_msgpack
+from keras_nest.conversion.names import model_tree
+from keras_nest.conversion.npz_file import write_npz
+from keras_nest.conversion.orbax_directory import write_orbax
+from keras_nest.files import atomic_output, check_local
+from keras_nest.layers.changes import layers_by_path
+
+
+def write_checkpoint(
+    model: keras.Model, path: str | os.PathLike[str], overwrite: bool = False, layout: str = "linen"
+) -> int:
+    """Writes a model's tensors, parameters and batch statistics, under their Flax names; and its image size.
+
+    Args:
+        model: a model of this package.
+        path: .npz (plain paths, as published ViT files), .msgpack or .flax ({"params": …, "batch_stats": …}), or a
+            name without suffix for an Orbax directory of the same tree.
+        overwrite: replace what lies there.
+        layout: "linen", or "pre_linen" for programs that expect the first published ViT files.
+
+    Returns:
+        Number of tensors written.
+
+    Raises:
+        ValueError: unknown suffix or layout, an address such as gs://…, or a quantised model.
+        FileExistsError: the path exists and `overwrite` is false.
+        ModuleNotFoundError: Orbax without the `flax` extra.
+    """
+    path = os.fspath(path)
+    check_local(path)
+    suffix = os.path.splitext(path)[1]
+    writers = {".npz": write_npz, ".msgpack": write_msgpack, ".flax": write_msgpack}
+    if suffix and suffix not in writers:
+        raise ValueError(f"{path} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
+    _refuse_quantised(model)
+    tree = to_layout(model_tree(model), layout)
+    image_size = getattr(model, "image_size", None)  # a text tower has none
+    with atomic_output(path, overwrite) as partial:
+        if not suffix:
+            write_orbax(tree, partial, image_size)
+        else:
+            with open(partial, "wb") as file:
+                writers[suffix](tree, file, image_size)
+    return len(tree)
+
+
+def _refuse_quantised(model: keras.Model) -> None:
+    for path, layer in layers_by_path(model).items():
+        if getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                f"{path} is quantised ({layer.quantization_mode}), and Flax checkpoints hold plain numbers; write the "
+                "model as it was before."
+            )

@@ -1,0 +1,13 @@
+"""Keras models to formats that run without this package.
+
+>>> import export, keras_nest
+>>> export.to_saved_model(keras_nest.create_model("nest_tiny", weights=CHECKPOINT), "nest_tiny")
+>>> tf.saved_model.load("nest_tiny")(images)  # float32 in [0, 1] -> logits
+"""
+
+from keras_nest.export.onnx import to_onnx
+from keras_nest.export.saved_model import read_signatures, to_saved_model
+from keras_nest.export.tflite import to_tflite
+from keras_nest.export.versions import publish
+
+__all__ = ["publish", "read_signatures", "to_onnx", "to_saved_model", "to_tflite"]

@@ -1,0 +1,72 @@
+"""What a model is in formats that only infer: one function of images, in float32."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from keras_nest.export.activations import ACTIVATIONS
+from keras_nest.export.module import config_of, on_unit_images, output_name, reusable_object
+from keras_nest.models.base import logits_model
+from keras_nest.models.wrapping import layers_inside
+
+# Images float32 (B, H, W, C) in [0, 1] -> outputs by name.
+Inference = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+def inference(model: keras.Model, activation: str | None = None) -> tuple[tf.train.Checkpoint, Inference]:
+    """A model as a function without training.
+
+    A model of mixed precision computes in float32 here: few runtimes know bfloat16.
+
+    Args:
+        model: a built model with one image input, and one output or a dictionary of outputs.
+        activation: from logits to probabilities, "softmax" or "sigmoid"; None leaves the outputs as they are.
+
+    Returns:
+        The model's `reusable_object`, which holds the variables, and the function: images float32 (B, H, W, C) in
+        [0, 1] -> `logits`, `probabilities`, `embedding` or maps by name, float32.
+
+    Raises:
+        ValueError: as `reusable_object`; or an activation of what are no logits.
+    """
+    plain, name = in_float32(model), output_name(model)
+    if activation is not None and (name != "logits" or isinstance(model.output, dict)):
+        what = "maps" if isinstance(model.output, dict) else name
+        raise ValueError(f"activation is {activation!r}; {model.name!r} gives {what} and no logits, so leave it out.")
+    activation = activation or config_of(model).get("classifier_activation")
+    # Not the object's own function, whose checks of the values such formats cannot express.
+    compute = on_unit_images(logits_model(plain), plain)
+
+    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = compute(images, training=False)
+        if activation is not None:
+            return {"probabilities": ACTIVATIONS[activation](outputs)}
+        return outputs if isinstance(outputs, dict) else {name: outputs}
+
+    return reusable_object(plain), call
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model itself, or one with the same weights if it computes in another precision.
+
+    Raises:
+        ValueError: it is a user's, which cannot be made again.
+    """
+    if "dtype" not in config_of(model):
+        _check_float32(model)
+        return model
+    if config_of(model)["dtype"] == "float32":
+        return model
+    plain = type(model).from_config({**model.get_config(), "dtype": "float32"})
+    plain.set_weights(model.get_weights())
+    return plain
+
+
+def _check_float32(model: keras.Model) -> None:
+    for layer in layers_inside(model):
+        if layer.compute_dtype in ("bfloat16", "float16"):
+            raise ValueError(
+                f"The layer {layer.name!r} of the model {model.name!r} computes in {layer.compute_dtype}, which this "
+                'format has not; build the same model in dtype "float32" and give it the weights.'
+            )

@@ -1,0 +1,69 @@
+"""Keras models to ONNX files."""
+
+import os
+import pathlib
+from types import ModuleType
+
+import keras
+import tensorflow as tf
+
+from keras_nest.export.inference import inference
+from keras_nest.export.module import image_shape
+from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
+from keras_nest.files import atomic_output, check_local
+from keras_nest.models import LiT
+
+# The newest version of the operations that the converter writes.
+_OPSET = 18
+
+
+def to_onnx(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    *,
+    preprocessing: Preprocessing = AUTO,
+) -> pathlib.Path:
+    """Writes an ONNX file.
+
+    Its input is `images`, float32 (batch, H, W, C) in [0, 1] of the model's own size with any batch; its outputs are
+    `logits`, `probabilities`, `embedding`, or maps under the model's own names, float32. The normalisation is inside.
+
+    Args:
+        model: a built model with one image input, and one output or a dictionary of outputs.
+        path: file to write; it appears complete or not at all.
+        overwrite: replace what lies there.
+        preprocessing: as `to_saved_model` takes it.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: a model that cannot be exported, or a path that is an address such as gs://….
+        FileExistsError: something lies at `path` and `overwrite` is false.
+        PermissionError: the directory cannot be written to.
+        ModuleNotFoundError: tf2onnx is not installed.
+    """
+    check_local(path)
+    if isinstance(model, LiT):
+        raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
+    model, converter, path = as_exported(model, preprocessing), _tf2onnx(), pathlib.Path(path)
+    with atomic_output(path, overwrite) as partial:
+        images = tf.TensorSpec((None, *image_shape(model)), name="images")
+        call = tf.function(inference(model)[1], input_signature=[images], autograph=False)
+        proto, _ = converter.convert.from_function(call, [images], opset=_OPSET)
+        for tensor in (*proto.graph.input, *proto.graph.output):
+            tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+        partial.write_bytes(proto.SerializeToString())
+    return path
+
+
+def _tf2onnx() -> ModuleType:
+    """The converter, which only this format needs."""
+    try:
+        import tf2onnx
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "ONNX files are written by tf2onnx, which is not installed: pip install keras-nest[onnx]"
+        ) from error
+    return tf2onnx

@@ -1,0 +1,149 @@
+"""Keras models to reusable SavedModels."""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from keras_nest.export.activations import ACTIVATIONS
+from keras_nest.export.lit import check_reads_texts, open_tokenizer, two_tower_object
+from keras_nest.export.module import activation_of, is_classifier, reusable_object
+from keras_nest.export.signatures import create_signatures
+from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
+from keras_nest.files import atomic_output, check_local
+from keras_nest.models import LiT
+from keras_nest.trained import check_class_names
+
+HEADS = ("classifier", "none")
+# Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature.
+Signatures = dict[str, tuple[dict[str, str], dict[str, str]]]
+
+
+def to_saved_model(
+    model: keras.Model,
+    path: str | pathlib.Path,
+    overwrite: bool = False,
+    *,
+    class_names: Sequence[str] | None = None,
+    head: str = "classifier",
+    activation: str | None = None,
+    vocab: str | os.PathLike[str] | None = None,
+    warm_up: bool = False,
+    preprocessing: Preprocessing = AUTO,
+) -> pathlib.Path:
+    """Writes a SavedModel that takes images in [0, 1]; loading it needs TensorFlow only.
+
+    The loaded object has `__call__(images, training=False)`, `variables`, `trainable_variables` and
+    `regularization_losses`, so `hub.load` and `hub.KerasLayer(trainable=True)` use it, and the signatures that
+    `create_signatures` describes. Images are float32 (B, H, W, channels) of the model's own size; `serving_bytes` takes
+    JPEG and PNG files of any size.
+
+    The normalisation of the model's preprocessing specification (`mean`, `std`) is part of the file; that of the model
+    inside, if a user's model is around one of this package. One without a specification is taken to be trained on
+    images in [0, 1] and gets them as they are. What `__call__` returns is
+    float32 and depends on the model:
+
+    * a classifier: the logits (B, num_classes), whatever its `classifier_activation`;
+    * num_classes=0, or `head="none"`: the pooled vector (B, C);
+    * features_only=True: a dictionary of maps (B, H, W, C) under the model's own names;
+    * LiT: the embedding (B, C), of length one. Its signatures are those of `two_tower_object`, and loading it needs
+      TensorFlow Text, too.
+
+    Args:
+        model: a built model with one image input and one output, or a dictionary of outputs; or a LiT.
+        path: directory to write; it appears complete or not at all.
+        overwrite: replace what lies there.
+        class_names: in the order of the logits; they become the asset `labels.txt`, and outputs of `serving_bytes`.
+        head: "classifier", or "none" for TF-Hub's feature vector: the model without the weights of its head.
+        activation: from logits to probabilities, "softmax" or "sigmoid"; None takes the model's
+            `classifier_activation`, or else "softmax".
+        vocab: vocabulary file of LiT's text tower, which the SavedModel takes in.
+        warm_up: add the requests that TF-Serving answers before it takes others (package tensorflow-serving-api).
+        preprocessing: of a user's model, where it cannot be told, see `keras_nest.export.wrapped.Preprocessing`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
+            normalisation for another number of channels, or not as many classes as names; an unknown option, or one
+            that means nothing to the model; a vocabulary that is missing or does not fit.
+        FileExistsError: something lies at `path` and `overwrite` is false.
+        PermissionError: the directory cannot be written to.
+        ModuleNotFoundError: tensorflow-serving-api is missing, or for LiT tensorflow-text.
+    """
+    check_local(path)
+    _check_option("head", head, HEADS)
+    _check_option("activation", activation_of(model, activation), ACTIVATIONS)
+    _check_kind(model, head, activation, vocab)
+    model = model if isinstance(model, LiT) else as_exported(model, preprocessing)
+    has_classes = head == "classifier" and is_classifier(model)
+    names = check_class_names(class_names, model.output.shape[-1]) if class_names and has_classes else None
+    with atomic_output(path, overwrite) as partial, _labels_asset(names) as labels:
+        if isinstance(model, LiT):
+            module, signatures = two_tower_object(model, open_tokenizer(model, vocab))
+        else:
+            module = reusable_object(model, head)
+            signatures = create_signatures(module, model, head, activation, names)
+        if labels is not None:
+            module.labels = labels
+        if warm_up:
+            from keras_nest.export.warm_up import write_requests
+
+            write_requests(partial, model, signatures)
+        tf.saved_model.save(module, partial, signatures=signatures)
+    return pathlib.Path(path)
+
+
+def read_signatures(path: str | pathlib.Path) -> Signatures:
+    """The signatures of a SavedModel, without loading it.
+
+    Returns:
+        Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature.
+    """
+    content = saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes())
+    definitions = content.meta_graphs[0].signature_def
+    return {
+        name: (_describe(definitions[name].inputs), _describe(definitions[name].outputs))
+        for name in sorted(definitions)
+        if not name.startswith("__")
+    }
+
+
+def _describe(tensors: Mapping[str, Any]) -> dict[str, str]:
+    """Type and shape of the inputs or outputs of a signature."""
+    return {
+        name: f"{tf.as_dtype(tensors[name].dtype).name} {tf.TensorShape(tensors[name].tensor_shape)}"
+        for name in sorted(tensors)
+    }
+
+
+@contextmanager
+def _labels_asset(class_names: Sequence[str] | None) -> Iterator[tf.saved_model.Asset | None]:
+    """A file of the names that lies there until the SavedModel has its copy."""
+    if class_names is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "labels.txt")
+        file.write_text("".join(f"{name}\n" for name in class_names), "utf-8")
+        yield tf.saved_model.Asset(str(file))
+
+
+def _check_option(field: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{field} is {value!r}; it must be one of {', '.join(map(repr, known))}.")
+
+
+def _check_kind(model: keras.Model, head: str, activation: str | None, vocab: Any) -> None:
+    """Refuses options of classifiers for a LiT, and the vocabulary for others."""
+    if not isinstance(model, LiT):
+        check_reads_texts(model, vocab)
+    elif head != "classifier" or activation not in (None, "softmax"):
+        raise ValueError("head and activation are for classifiers; a LiT model has embeddings, so leave them out.")

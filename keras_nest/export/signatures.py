@@ -1,0 +1,161 @@
+"""What a SavedModel answers to: its signatures."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_nest.export.activations import ACTIVATIONS
+from keras_nest.export.decoding import image_decoder
+from keras_nest.export.module import activation_of, config_of, image_shape, is_classifier, on_unit_images, output_name
+from keras_nest.models import MlpMixer, VisionTransformer
+from keras_nest.models.base import ImageModel, feature_pyramid
+from keras_nest.value_range import check_unit
+
+TOP = 5
+
+Outputs = dict[str, tf.Tensor]
+
+
+def create_signatures(
+    module: tf.train.Checkpoint,
+    model: keras.Model,
+    head: str = "classifier",
+    activation: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Callable[..., Outputs]]:
+    """The signatures that make sense for a model; all take any batch but an empty one.
+
+    `serving_default` and `embed`, `features` take `images`, float32 (B, H, W, channels) of the model's size in [0, 1];
+    `serving_bytes` takes `image_bytes`, strings (B,) as `image_decoder` does. Outputs, in inference:
+
+    * serving_default, of a classifier: `logits` and `probabilities`, float32 (B, K); `classes` int32 and `scores`
+      float32, both (B, k), the k = min(5, K) most probable, best first. Without a head: `embedding`, float32 (B, C); of
+      a model with `features_only`: its maps. A user's model around one of this package is a classifier, too; without
+      `logits` where it ends with a softmax or sigmoid. Of other models: `logits`, or `probabilities`.
+    * serving_bytes, of models for RGB or grey images that carry their preprocessing: the same, and `labels`, strings
+      (B, k), where the class names are known.
+    * embed, of models that have one: `embedding`, what the head sees.
+    * features: the maps of `features_only`, and `features`, the last one, normalised; float32 (B, h, w, C).
+
+    Args:
+        module: the model's `reusable_object`.
+        model: what it was made of.
+        head: as `reusable_object` takes it.
+        activation: from logits to probabilities, one of `ACTIVATIONS`; None as in `to_saved_model`.
+        class_names: in the order of the logits.
+    """
+    answer, label = _answers(model, head, activation_of(model, activation)), _labels(class_names)
+
+    def predict(images: tf.Tensor) -> Outputs:
+        return answer(module.__call__(images, training=False))
+
+    inputs = image_inputs(model)
+    images, _ = inputs["images"]
+    signatures = {"serving_default": signature(predict, images)}
+    if "image_bytes" in inputs:
+        files, decode = inputs["image_bytes"]
+        signatures["serving_bytes"] = signature(lambda encoded: label(predict(decode(encoded))), files)
+    for name, part in _parts(model).items():
+        signatures[name] = signature(part, images)
+    return signatures
+
+
+def image_inputs(model: keras.Model) -> dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], tf.Tensor]]]:
+    """The inputs through which images come, by name, each with what makes pixels in [0, 1] of it.
+
+    They are `images`, and of models for RGB or grey images that carry their preprocessing `image_bytes`.
+    """
+    shape = image_shape(model)
+    inputs = {"images": (tf.TensorSpec((None, *shape), name="images"), lambda images: images)}
+    if config_of(model).get("preprocessing") and shape[-1] in (1, 3):
+        inputs["image_bytes"] = tf.TensorSpec((None,), tf.string, name="image_bytes"), image_decoder(model)
+    return inputs
+
+
+def signature(compute: Callable[..., Outputs], *specs: tf.TensorSpec) -> Callable[..., Outputs]:
+    """A function that refuses inputs that do not fit it.
+
+    Args:
+        compute: function of as many tensors as there are specs.
+        *specs: inputs under their names, (B, …) each.
+    """
+
+    @tf.function(input_signature=specs, autograph=False)
+    def serve(*inputs: tf.Tensor) -> Outputs:
+        # Servers check no shapes, and reshaping inside a model may take one image for another number of them.
+        with tf.control_dependencies([_check_not_empty(x, spec) for x, spec in zip(inputs, specs, strict=True)]):
+            return compute(*(tf.ensure_shape(x, spec.shape) for x, spec in zip(inputs, specs, strict=True)))
+
+    return serve
+
+
+def _check_not_empty(batch: tf.Tensor, spec: tf.TensorSpec) -> tf.Operation:
+    example = "a text" if spec.name == "texts" else "an image"
+    return tf.debugging.Assert(tf.size(batch) > 0, [f"The batch is empty; it must hold {example} at least."])
+
+
+def _answers(model: keras.Model, head: str, activation: str) -> Callable[[Any], Outputs]:
+    """From what the module returns to the outputs of the signature."""
+    if isinstance(model.output, Mapping):
+        return dict
+    name = output_name(model) if head == "classifier" else "embedding"
+    if name == "embedding" or not is_classifier(model):
+        return lambda outputs: {name: outputs}
+
+    def classify(outputs: tf.Tensor) -> Outputs:
+        given = {name: outputs}
+        if name == "logits":
+            given["probabilities"] = ACTIVATIONS[activation](outputs)
+        scores, classes = tf.math.top_k(given["probabilities"], min(TOP, outputs.shape[-1]))
+        return {**given, "classes": classes, "scores": scores}
+
+    return classify
+
+
+def _labels(class_names: Sequence[str] | None) -> Callable[[Outputs], Outputs]:
+    """Adds the names of the most probable classes, if they are known."""
+
+    def add(outputs: Outputs) -> Outputs:
+        if class_names is None or "classes" not in outputs:
+            return outputs
+        return {**outputs, "labels": tf.gather(tf.constant(class_names), outputs["classes"])}
+
+    return add
+
+
+def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], Outputs]]:
+    """The signatures that give intermediates; they share one graph."""
+    maps = feature_maps(model) if isinstance(model, ImageModel) else {}
+    outputs = {"embed": _embedding(model), "features": maps}
+    outputs = {signature: parts for signature, parts in outputs.items() if parts}
+    if not outputs:
+        return {}
+    compute = tf.function(on_unit_images(keras.Model(model.input, outputs), model), autograph=False)
+
+    def part(signature: str) -> Callable[[tf.Tensor], Outputs]:
+        return lambda images: compute(check_unit(images))[signature]
+
+    return {signature: part(signature) for signature in outputs}
+
+
+def _embedding(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    endpoints = getattr(model, "endpoints", {})
+    return {"embedding": endpoints["pre_logits"]} if "pre_logits" in endpoints else {}
+
+
+def feature_maps(model: ImageModel) -> dict[str, keras.KerasTensor]:
+    """The maps (B, H, W, C) that `features_only` gives, under the same names, and `features` where it is there."""
+    if isinstance(model.output, Mapping):
+        return dict(model.output)
+    if isinstance(model, (VisionTransformer, MlpMixer)):
+        # Several maps have one stride there, and are named after their layers; a stage of a hybrid is "block1".
+        levels = [x for name, x in model.endpoints.items() if name.startswith("level_")]
+        layers = keras.Model(model.input, levels).output_names if levels else []
+        names = [re.sub(r"^block(?=\d)", "stage_", layer) for layer in layers]
+        maps = dict(zip(names, levels, strict=True))
+    else:
+        maps = feature_pyramid(model.inputs[0], model.endpoints)
+    return {**maps, **{name: x for name, x in model.endpoints.items() if name == "features"}}

@@ -1,0 +1,120 @@
+"""Keras models to TFLite files, each with its labels inside and a report beside it."""
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_nest.export.activations import ACTIVATIONS
+from keras_nest.export.lit import check_reads_texts, open_tokenizer
+from keras_nest.export.tflite_files import PRECISIONS, check_targets, write_files
+from keras_nest.export.tflite_sources import TOWERS, calibration_batches, image_source, tower_sources
+from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
+from keras_nest.hints import did_you_mean
+from keras_nest.models import LiT
+
+
+def to_tflite(
+    model: keras.Model,
+    directory: str | os.PathLike[str],
+    precisions: Sequence[str] = ("float32", "float16", "dynamic_int8"),
+    *,
+    batch_size: int = 1,
+    representative: Iterable[np.ndarray] | None = None,
+    class_names: Sequence[str] | None = None,
+    overwrite: bool = False,
+    images: np.ndarray | None = None,
+    vocab: str | os.PathLike[str] | None = None,
+    activation: str | None = None,
+    preprocessing: Preprocessing = AUTO,
+) -> list[dict[str, Any]]:
+    """Writes TFLite files, `<precision>.tflite`, and what each is worth, `<precision>.json`.
+
+    The files need built-in operations only. Their signature `serving_default` takes `images`, float32 (B, H, W, C) in
+    [0, 1] of the model's own size, and gives `logits` (with an activation `probabilities`), `embedding`, or maps under
+    the model's own names, as the SavedModel does. The normalisation is inside.
+
+    * float32: the numbers of the Keras model.
+    * float16: the weights have half the size; the computation is the same.
+    * dynamic_int8: the weights have a quarter of the size, and matrix products are computed in 8 bits: the fastest on
+      processors.
+    * int8: for accelerators that compute in 8 bits only; on processors it is slower than the others. Its input is the
+      pixels as they lie in memory, uint8 in 0..255, and its outputs are uint8 with the scale and zero point in the
+      file; `TFLiteModel` takes and gives floats all the same.
+
+    Of a LiT, the files of the image tower lie in `image`, and those of the text tower, with its vocabulary, in `text`;
+    int8 is for neither. The latter take `tokens`, int32 (B, N); both give `embedding` (B, C), of length one, and have
+    the temperature in `similarity.json` inside and in the report.
+
+    Args:
+        model: a built model with one image input, and one output or a dictionary of outputs; or a LiT.
+        directory: where the files shall lie; each appears complete or not at all.
+        precisions: which of `PRECISIONS`.
+        batch_size: images at a time, fixed in the file.
+        representative: float32 batches (any, H, W, C) in [0, 1] for "int8", which takes the range of every tensor from
+            them: 100 images as the model will meet them are enough. They are read once and kept in memory.
+        class_names: in the order of the logits; they become `labels.txt` in the file. Beside it lies
+            `preprocessing.json` if the model knows its preprocessing: arguments of `keras_nest.EvalPreprocessing`.
+        overwrite: replace what lies there.
+        images: float32 (N, H, W, C) in [0, 1] for the report; parts of two photographs by default.
+        vocab: vocabulary file of LiT's text tower.
+        activation: "softmax" or "sigmoid" for files that give probabilities, which clients with a score threshold
+            expect; None for logits.
+        preprocessing: as `to_saved_model` takes it.
+
+    Returns:
+        The reports, see `Reporter.describe`, with `precision` and `share_of_float32`, the size in terms of
+        float32.tflite (None if it is not asked for); of a LiT with `tower` and `temperature` besides.
+
+    Raises:
+        ValueError: an unknown precision, "int8" without images, a batch below 1, not as many class names as logits,
+            images of another shape or range, a vocabulary that is missing or does not fit, or a model that cannot be
+            exported. Nothing is written then.
+        FileExistsError: a file lies there and `overwrite` is false.
+        NotADirectoryError: `directory` is a file.
+        PermissionError: the directory cannot be written to.
+        ModuleNotFoundError: tensorflow-text, which the tokenizer of a LiT needs, is missing.
+    """
+    if activation is not None and (isinstance(model, LiT) or activation not in ACTIVATIONS):
+        known = "for classifiers, not for a LiT" if isinstance(model, LiT) else did_you_mean(activation, ACTIVATIONS)
+        raise ValueError(f"activation is {activation!r}; {known}")
+    if isinstance(model, LiT):
+        _check_float(precisions)
+    chosen = _check_precisions(precisions, representative)
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
+    folders = [pathlib.Path(directory, part) for part in (TOWERS if isinstance(model, LiT) else ("",))]
+    for folder in folders:
+        check_targets(folder, chosen, overwrite)
+    calibration: list[np.ndarray] = []
+    if isinstance(model, LiT):
+        sources = tower_sources(model, open_tokenizer(model, vocab), batch_size, images)
+    else:
+        check_reads_texts(model, vocab)
+        wrapped = as_exported(model, preprocessing)
+        sources = [image_source(wrapped, batch_size, images, class_names, activation)]
+        if "int8" in chosen and representative is not None:
+            calibration = calibration_batches(representative, sources[0].spec.shape)
+    written = zip(sources, folders, strict=True)
+    return [row for part in written for row in write_files(*part, chosen, calibration, overwrite)]
+
+
+def _check_precisions(precisions: Sequence[str], representative: Any) -> list[str]:
+    """The wanted precisions, each once, in the order of `PRECISIONS`."""
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r} is unknown; {did_you_mean(precision, PRECISIONS)}")
+    if not precisions:
+        raise ValueError(f"No precision is asked for; {did_you_mean('', PRECISIONS)}")
+    if "int8" in precisions and representative is None:
+        raise ValueError("Full int8 needs representative images; give representative=…, or ask for dynamic_int8.")
+    return [precision for precision in PRECISIONS if precision in precisions]
+
+
+def _check_float(precisions: Sequence[str]) -> None:
+    """Refuses full int8, which is calibrated on images, for a LiT."""
+    if "int8" in precisions:
+        raise ValueError("int8 is not for LiT models, whose other tower reads texts; take dynamic_int8.")

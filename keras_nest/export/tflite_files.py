@@ -1,0 +1,146 @@
+"""One function of a model, written as TFLite files with a report beside each."""
+
+import contextlib
+import dataclasses
+import filecmp
+import json
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nest.export.inference import Inference
+from keras_nest.export.tflite_graph import replace_negation
+from keras_nest.export.tflite_metadata import add_metadata
+from keras_nest.export.tflite_report import Reporter
+from keras_nest.files import atomic_output, check_local
+
+# In the order in which files are written: the report compares sizes with the first.
+PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
+_SIGNATURE = "serving_default"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What TFLite files are made of.
+
+    Attributes:
+        name: of the model.
+        module: holds the variables.
+        call: what the files compute.
+        spec: its input under its name, with the batch that is fixed in the files.
+        samples: inputs (N, …) that the report compares on.
+        files: what is packed into each file, text by name.
+        facts: what the reports tell besides.
+        beside: files that are copied to lie with them, by their new name.
+    """
+
+    name: str
+    module: tf.train.Checkpoint
+    call: Inference
+    spec: tf.TensorSpec
+    samples: np.ndarray
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    beside: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+
+
+def write_files(
+    source: Source,
+    directory: pathlib.Path,
+    precisions: Sequence[str],
+    calibration: Sequence[np.ndarray] = (),
+    overwrite: bool = False,
+) -> list[dict[str, Any]]:
+    """Writes `<precision>.tflite` and the report `<precision>.json`, each complete or not at all.
+
+    Args:
+        source: what they are made of.
+        directory: where they shall lie.
+        precisions: some of `PRECISIONS`, in their order.
+        calibration: batches of inputs for "int8".
+        overwrite: replace what lies there.
+
+    Returns:
+        The reports.
+
+    Raises:
+        FileExistsError: a file lies there and `overwrite` is false.
+        PermissionError: the directory cannot be written to.
+    """
+    for name, file in source.beside.items():
+        if not ((directory / name).is_file() and filecmp.cmp(file, directory / name, shallow=False)):
+            with atomic_output(directory / name, overwrite) as partial:
+                shutil.copyfile(file, partial)
+    reporter = Reporter(source.call, source.samples)
+    rows: list[dict[str, Any]] = []
+    with _saved(source) as folder:
+        for precision in precisions:
+            path = directory / f"{precision}.tflite"
+            content = add_metadata(convert(folder, precision, calibration), source.name, source.files)
+            with atomic_output(path, overwrite) as partial:
+                partial.write_bytes(content)
+            rows.append({**source.facts, **_report(reporter, precision, path, rows)})
+            with atomic_output(path.with_suffix(".json"), overwrite) as partial:
+                partial.write_text(json.dumps(rows[-1], indent=2) + "\n", "utf-8")
+    return rows
+
+
+def check_targets(directory: pathlib.Path, precisions: Sequence[str], overwrite: bool) -> None:
+    """Refuses what would fail after minutes of work.
+
+    Raises:
+        ValueError: the directory is an address such as gs://….
+        FileExistsError: a file lies there and `overwrite` is false.
+        NotADirectoryError: the directory is a file.
+    """
+    check_local(directory)
+    if directory.exists() and not directory.is_dir():
+        raise NotADirectoryError(f"{directory} is a file; it must be a directory for the TFLite files.")
+    targets = [directory / f"{precision}{suffix}" for precision in precisions for suffix in (".tflite", ".json")]
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"{target} exists already; pass overwrite=True (--overwrite) to replace it.")
+
+
+def _report(reporter: Reporter, precision: str, path: pathlib.Path, before: list[dict[str, Any]]) -> dict[str, Any]:
+    facts = {"precision": precision, **reporter.describe(path)}
+    first = (before or [facts])[0]
+    share = facts["bytes"] / first["bytes"] if first["precision"] == PRECISIONS[0] else None
+    return {**facts, "share_of_float32": share}
+
+
+@contextlib.contextmanager
+def _saved(source: Source) -> Iterator[str]:
+    """A SavedModel with a fixed batch: with an open one, no file is one partition."""
+    serve = tf.function(source.call, input_signature=[source.spec], autograph=False)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(source.module, folder, signatures={_SIGNATURE: serve})
+        replace_negation(folder)
+        yield folder
+
+
+def convert(folder: str, precision: str, calibration: Sequence[np.ndarray]) -> bytes:
+    """A SavedModel as the content of a TFLite file.
+
+    Args:
+        folder: the SavedModel, with the signature serving_default and a batch that is fixed.
+        precision: one of `PRECISIONS`.
+        calibration: batches of inputs for "int8".
+    """
+    # Conversion from the Keras model or from a function loses the weights or the names.
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_SIGNATURE])
+    # The default target is built-in operations only: anything else makes the conversion fail.
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        converter.representative_dataset = lambda: ([batch] for batch in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    return converter.convert()

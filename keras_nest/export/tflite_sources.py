@@ -1,0 +1,138 @@
+"""What models give to TFLite files: their functions, inputs to compare on, and what belongs to them."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nest.export.inference import inference
+from keras_nest.export.lit import encoders, in_float32, temperature
+from keras_nest.export.module import config_of, image_shape, output_name
+from keras_nest.export.tflite_files import Source
+from keras_nest.export.tflite_metadata import LABELS
+from keras_nest.export.tflite_report import SAMPLE_TEXTS, sample_images
+from keras_nest.models import LiT
+from keras_nest.tokenizers import Tokenizer
+from keras_nest.trained import check_class_names
+
+TOWERS = ("image", "text")
+PREPROCESSING, SIMILARITY = "preprocessing.json", "similarity.json"
+_ROUNDING = 1e-3
+
+
+def image_source(
+    model: keras.Model,
+    batch_size: int,
+    images: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    activation: str | None = None,
+) -> Source:
+    """A model of images.
+
+    Args:
+        model: with one image input, and one output or a dictionary of outputs.
+        batch_size: images at a time.
+        images: float32 (N, H, W, C) in [0, 1] to compare on; None takes parts of photographs.
+        class_names: in the order of the logits.
+        activation: as `inference` takes it.
+
+    Raises:
+        ValueError: images of another shape or range, not as many names as logits, or a model that cannot be exported.
+    """
+    shape, files = image_shape(model), _files(model, class_names)
+    samples = sample_images(shape) if images is None else _checked(images, "images", shape)
+    spec = tf.TensorSpec((batch_size, *shape), name="images")
+    return Source(model.name, *inference(model, activation), spec, samples, files)
+
+
+def tower_sources(model: LiT, tokenizer: Tokenizer, batch_size: int, images: np.ndarray | None = None) -> list[Source]:
+    """Both towers of a LiT, each up to the embedding of length one, in the order of `TOWERS`.
+
+    Args:
+        model: with its weights.
+        tokenizer: of its text tower.
+        batch_size: images, or texts, at a time.
+        images: as `image_source` takes them.
+
+    Raises:
+        ValueError: as `image_source`.
+    """
+    image, text = encoders(in_float32(model))
+    facts = {"temperature": temperature(model)}
+    sources = image_source(image, batch_size, images), _text_source(text, tokenizer, batch_size)
+    return [
+        dataclasses.replace(
+            source,
+            files={**source.files, SIMILARITY: json.dumps(facts)},
+            facts={"tower": tower, **facts},
+        )
+        for tower, source in zip(TOWERS, sources, strict=True)
+    ]
+
+
+def _text_source(model: keras.Model, tokenizer: Tokenizer, batch_size: int) -> Source:
+    module = tf.train.Checkpoint()
+    module.variables = [variable.value for variable in model.variables]
+    spec = tf.TensorSpec((batch_size, tokenizer.max_len), tf.int32, name="tokens")
+    vocabulary = pathlib.Path(tokenizer.path)
+    return Source(
+        model.name,
+        module,
+        lambda tokens: {"embedding": model(tokens, training=False)},
+        spec,
+        samples=tokenizer(SAMPLE_TEXTS).numpy(),
+        beside={f"vocab{vocabulary.suffix}": vocabulary},
+    )
+
+
+def _files(model: keras.Model, class_names: Sequence[str] | None) -> dict[str, str]:
+    """What a user needs beside the network: class names, if there are scores of them, and how images are prepared."""
+    files = {}
+    if class_names is not None and not isinstance(model.output, dict) and output_name(model) != "embedding":
+        # Counted as readers will: one a line.
+        lines = "\n".join(class_names).split("\n")
+        files[LABELS] = "\n".join(check_class_names(lines, model.output.shape[-1]))
+    height, width, channels = image_shape(model)
+    if spec := config_of(model).get("preprocessing"):
+        # The normalisation is inside.
+        outside = {**spec, "mean": [0.0] * channels, "std": [1.0] * channels}
+        files[PREPROCESSING] = json.dumps({"image_size": [height, width], **outside})
+    return files
+
+
+def calibration_batches(representative: Iterable[np.ndarray], shape: Sequence[int]) -> list[np.ndarray]:
+    """Batches of the file's own size; what is left over at the end begins again with the first images.
+
+    Args:
+        representative: float32 batches (any, H, W, C) in [0, 1].
+        shape: (batch size, H, W, C) of the file.
+
+    Raises:
+        ValueError: there are none, or of another shape or range.
+    """
+    batch_size, shape = shape[0], tuple(shape[1:])
+    batches = [_checked(np.asarray(batch), "representative", shape) for batch in representative]
+    if not batches:
+        raise ValueError("representative has no images; full int8 needs about 100.")
+    images = np.concatenate(batches)
+    # The range of the input then is all of [0, 1], so that its 8 bits are those of a picture.
+    images[0, 0, 0, 0], images[0, -1, -1, -1] = 0, 1
+    count = -(-len(images) // batch_size)
+    return np.split(np.resize(images, (count * batch_size, *shape)), count)
+
+
+def _checked(images: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The images, if they are float32 (N, H, W, C) in [0, 1] but for the rounding of a resize."""
+    if images.shape[1:] != shape or not len(images) or images.dtype != np.float32:
+        height, width, channels = shape
+        raise ValueError(
+            f"{name} has the shape {images.shape} and the dtype {images.dtype}; it must be float32 "
+            f"(N, {height}, {width}, {channels})."
+        )
+    if images.min() < -_ROUNDING or images.max() > 1 + _ROUNDING:
+        raise ValueError(f"{name} has values from {images.min():g} to {images.max():g}; they must lie in [0, 1].")
+    return np.clip(images, 0, 1)

@@ -1,0 +1,102 @@
+"""Versioned directories, as TF-Serving watches them."""
+
+import os
+import pathlib
+import tarfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_nest.export.card import model_card
+from keras_nest.export.saved_model import read_signatures, to_saved_model
+from keras_nest.files import atomic_output, check_local
+from keras_nest.models.base import ImageModel
+
+
+def publish(
+    model: ImageModel,
+    directory: str | pathlib.Path,
+    overwrite: bool = False,
+    *,
+    class_names: Sequence[str] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    head: str = "classifier",
+    activation: str | None = None,
+    vocab: str | os.PathLike[str] | None = None,
+    warm_up: bool = True,
+    archive: bool = False,
+) -> pathlib.Path:
+    """Writes the next version of a model: DIRECTORY/1, then DIRECTORY/2 beside it, and so on.
+
+    A version is what `to_saved_model` writes, with a model card, README.md. TF-Serving serves a DIRECTORY and takes
+    new versions from it by itself.
+
+    Args:
+        model: of this package.
+        directory: where the versions lie.
+        overwrite: replace the newest version instead; a TF-Serving that runs does not notice.
+        class_names: in the order of the logits.
+        metrics: for the model card, as `model_card` takes them.
+        head: as `to_saved_model` takes it.
+        activation: as `to_saved_model` takes it.
+        vocab: as `to_saved_model` takes it.
+        warm_up: as `to_saved_model` takes it.
+        archive: write DIRECTORY/N.tar.gz too, which `hub.load` takes from a web server; without it, an archive of the
+            version that is replaced is removed.
+
+    Returns:
+        The directory of the version.
+
+    Raises:
+        ValueError: as `to_saved_model`.
+        NotADirectoryError: there is a file of that name.
+        FileExistsError: `overwrite` is false, and there is an archive without its version, or another process was
+            faster.
+        PermissionError: the directory cannot be written to.
+        ModuleNotFoundError: as `to_saved_model`.
+    """
+    path = version_directory(pathlib.Path(directory), overwrite)
+    if isinstance(model, keras.Model) and not isinstance(model, ImageModel):
+        raise ValueError(f"The model {model.name!r} is none of keras_nest; to_saved_model writes it, without a card.")
+    packed = path.with_name(f"{path.name}.tar.gz")
+    options: dict[str, Any] = {"class_names": class_names, "head": head, "activation": activation}
+    with atomic_output(path, overwrite) as partial:
+        to_saved_model(model, partial, vocab=vocab, warm_up=warm_up, **options)
+        card = model_card(model, read_signatures(partial), metrics=metrics, **options)
+        (partial / "README.md").write_text(card, "utf-8")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} was written by another process meanwhile; export again.")
+        if archive:
+            with atomic_output(packed, overwrite) as partial_archive:
+                _pack(partial, partial_archive)
+    if overwrite and not archive:
+        packed.unlink(missing_ok=True)  # it holds what was replaced
+    return path
+
+
+def version_directory(directory: pathlib.Path, overwrite: bool) -> pathlib.Path:
+    """Where the next version goes, or with `overwrite` the newest one lies.
+
+    Raises:
+        ValueError: it is an address such as gs://….
+        NotADirectoryError: there is a file of that name.
+    """
+    check_local(directory)
+    if directory.exists() and not directory.is_dir():
+        raise NotADirectoryError(f"{directory} is a file; the output must be a directory.")
+    entries = directory.iterdir() if directory.exists() else ()
+    newest = max((int(entry.name) for entry in entries if entry.name.isdecimal() and entry.is_dir()), default=0)
+    return directory / str(max(newest, 1) if overwrite else newest + 1)
+
+
+def _pack(saved_model: pathlib.Path, archive: pathlib.Path) -> None:
+    """Writes a SavedModel as TF-Hub expects it: saved_model.pb at the root, nobody's files."""
+
+    def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        return entry
+
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(saved_model, ".", filter=anonymous)

@@ -1,0 +1,83 @@
+"""Models by name, with new or published weights."""
+
+from typing import Any
+
+from keras_nest.conversion import augreg_best, load_model
+from keras_nest.models.base import ImageModel
+from keras_nest.registry import check_fields, merge_fields, resolve
+from keras_nest.types import Size
+
+
+def create_model(
+    name: str | None = None,
+    num_classes: int | None = None,
+    image_size: int | Size | None = None,
+    weights: str | None = None,
+    reinit_head: bool = False,
+    features_only: bool = False,
+    resize_method: str = "block",
+    trust: bool = False,
+    **overrides: Any,
+) -> ImageModel:
+    """Creates a published model, with new or loaded weights.
+
+    Args:
+        name: a name of `list_models`, or an alias such as "nest_base" or "B_16". None takes it from the checkpoint: a
+            .keras file knows it, and file names as those of AugReg tell it.
+        num_classes: size of the head; 0 outputs the pooled embedding (B, C). None takes the checkpoint's, or without
+            weights the published one.
+        image_size: side or (height, width) in pixels. None takes the checkpoint's, or the published one. Position
+            embeddings of a checkpoint are resized to it, which is logged.
+        weights: checkpoint to load: a published directory or a file in it, a Flax msgpack file, a '/'-keyed .npz, an
+            Orbax directory, a .keras file of this package or the directory of a training; local or any path that
+            TensorFlow reads ("gs://…"). A .keras file tells all fields, and what is frozen or was changed on layers:
+            only what is given here differs. Other files that this package wrote tell their image size; of others, as
+            many tokens as `image_size` makes are taken for the same ones, and other numbers for squares; oblong ones
+            are logged.
+        reinit_head: start with a head of zeros instead of the checkpoint's. A layer that only the checkpoint's head
+            needs, ViT's `pre_logits`, is left out too unless `representation_size` asks for it.
+        features_only: output a dictionary of maps (B, H, W, C), finest first: P2, P3, … of NesT's levels, block_k of
+            the blocks that `feature_blocks` names in ViT and Mixer.
+        resize_method: how position embeddings are resized: "block" (each block for itself, as the reference does) or
+            "grid" (the whole un-blocked map).
+        trust: also read a .keras file that carries code, which runs then; see `HubLayer`.
+        **overrides: any field of the architecture, under the name that the paper's configuration uses. Of LiT's
+            `image_model` and `text_model`, a dictionary sets some fields of the tower.
+
+    Returns:
+        A functional Keras model: normalised float32 images (B, H, W, in_channels) -> logits (B, num_classes). What LiT
+        takes and gives: `keras_nest.LiT`.
+
+    Raises:
+        ValueError: unknown name or field, a value without meaning, or a checkpoint that does not fit.
+        FileNotFoundError: the checkpoint does not exist.
+    """
+    given = {**({"features_only": True} if features_only else {}), **overrides}
+    given |= {k: v for k, v in (("num_classes", num_classes), ("image_size", image_size)) if v is not None}
+    if weights is None:
+        if name is None:
+            raise ValueError("Neither a name nor weights are given; `list_models()` has the names.")
+        full_name, architecture, _ = resolve(name)
+        check_fields(architecture, given)
+        return architecture(**merge_fields(full_name, {}, given))
+    model, _ = load_model(name, weights, given, reinit_head, resize_method, trust=trust)
+    return model
+
+
+def augreg_checkpoint(directory: str, model_or_filename: str) -> str:
+    """Where a checkpoint of AugReg lies.
+
+    Args:
+        directory: where the files and their index.csv lie, such as "gs://vit_models/augreg".
+        model_or_filename: a name with a "-" is that of a file, without its suffix; another one, such as "R_Ti_16", is a
+            model, of which the checkpoint with the best accuracy on ImageNet-21k is taken.
+
+    Raises:
+        ValueError: there is no checkpoint of this model.
+        FileNotFoundError: there is no index.
+        ModuleNotFoundError: pandas, which reads the index, is not installed.
+    """
+    filename = model_or_filename
+    if "-" not in filename:
+        filename = augreg_best(f"{directory.rstrip('/')}/index.csv", model_or_filename).filename
+    return f"{directory.rstrip('/')}/{filename}.npz"

@@ -1,0 +1,134 @@
+"""Generators to SavedModels and TFLite files: noise, and perhaps a class, to images."""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from keras_nest.export.inference import in_float32
+from keras_nest.export.tflite_files import PRECISIONS, check_targets, convert
+from keras_nest.files import atomic_output, check_local
+from keras_nest.generative.generator import NesTGenerator
+from keras_nest.hints import did_you_mean
+from keras_nest.models.keras_file import read_configuration, read_keras_file
+from keras_nest.run_files import GENERATOR
+
+_SIGNATURE = "serving_default"
+# Full int8 is calibrated on images, which a generator does not take.
+_PRECISIONS = PRECISIONS[:-1]
+
+
+def generator_file(source: str | os.PathLike[str]) -> pathlib.Path | None:
+    """Where a generator lies; None if there is something else, or nothing.
+
+    Args:
+        source: a .keras file, or a working directory of `train_keras.py`.
+    """
+    path = pathlib.Path(source)
+    if path.is_dir():
+        return path / GENERATOR if (path / GENERATOR).is_file() else None
+    config = read_configuration(path)
+    return path if config and config.get("class_name") == NesTGenerator.__name__ else None
+
+
+def read_generator(path: str | os.PathLike[str], trust: bool = False) -> NesTGenerator:
+    """Reads a .keras file of a generator; arguments and errors are those of `read_keras_file`."""
+    return read_keras_file(path, NesTGenerator, trust)
+
+
+def generator_to_saved_model(
+    model: NesTGenerator, path: str | os.PathLike[str], overwrite: bool = False
+) -> pathlib.Path:
+    """Writes a SavedModel that draws images; loading it needs TensorFlow only.
+
+    Its signature `serving_default` takes `noise`, float32 (B, latent_dim), standard normal, and of a model with classes
+    `class_index`, int32 (B,); it gives `images`, float32 (B, H, W, C) in (-1, 1). The object is callable too, with the
+    same arguments.
+
+    Args:
+        model: of mixed precision it computes in float32 there.
+        path: directory to write; it appears complete or not at all.
+        overwrite: replace what lies there.
+
+    Raises:
+        ValueError: `path` is an address such as gs://….
+        FileExistsError: something lies at `path` and `overwrite` is false.
+        PermissionError: the directory cannot be written to.
+    """
+    check_local(path)
+    module, call = _module(model)
+    specs = _specs(model, None)
+    module.__call__ = tf.function(lambda *inputs: call(*inputs)["images"], input_signature=specs, autograph=False)
+    with atomic_output(pathlib.Path(path), overwrite) as partial:
+        tf.saved_model.save(module, partial, signatures={_SIGNATURE: _signature(call, specs)})
+    return pathlib.Path(path)
+
+
+def generator_to_tflite(
+    model: NesTGenerator,
+    directory: str | os.PathLike[str],
+    precisions: Sequence[str] = _PRECISIONS,
+    batch_size: int = 1,
+    overwrite: bool = False,
+) -> list[pathlib.Path]:
+    """Writes TFLite files, `<precision>.tflite`, of built-in operations only.
+
+    Inputs and output are those of `generator_to_saved_model`, with a batch that is fixed in the files.
+
+    Args:
+        model: of mixed precision it computes in float32 there.
+        directory: where the files shall lie; each appears complete or not at all.
+        precisions: "float32", "float16" (weights of half the size), "dynamic_int8" (of a quarter).
+        batch_size: images at a time.
+        overwrite: replace what lies there.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: an unknown precision, or a batch below 1.
+        FileExistsError: a file lies there and `overwrite` is false.
+        NotADirectoryError: `directory` is a file.
+        PermissionError: the directory cannot be written to.
+    """
+    for precision in precisions:
+        if precision not in _PRECISIONS:
+            raise ValueError(f"precision {precision!r} is none of a generator; {did_you_mean(precision, _PRECISIONS)}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
+    folder = pathlib.Path(directory)
+    check_targets(folder, precisions, overwrite)
+    module, call = _module(model)
+    files = [folder / f"{precision}.tflite" for precision in precisions]
+    with tempfile.TemporaryDirectory() as saved:
+        signatures = {_SIGNATURE: _signature(call, _specs(model, batch_size))}
+        tf.saved_model.save(module, saved, signatures=signatures)
+        for precision, file in zip(precisions, files, strict=True):
+            content = convert(saved, precision, ())
+            with atomic_output(file, overwrite) as partial:
+                partial.write_bytes(content)
+    return files
+
+
+def _module(model: NesTGenerator) -> tuple[tf.train.Checkpoint, Callable[..., dict[str, tf.Tensor]]]:
+    """An object with the variables, and a function of the inputs."""
+    plain = in_float32(model)
+    module = tf.train.Checkpoint()
+    module.variables = [variable.value for variable in plain.variables]
+
+    def call(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"images": plain(list(inputs) if len(inputs) > 1 else inputs[0], training=False)}
+
+    return module, call
+
+
+def _specs(model: NesTGenerator, batch: int | None) -> list[tf.TensorSpec]:
+    noise = tf.TensorSpec((batch, model.config["latent_dim"]), name="noise")
+    return [noise, *([tf.TensorSpec((batch,), tf.int32, name="class_index")] if model.num_classes else [])]
+
+
+def _signature(call: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
+    return tf.function(call, input_signature=specs, autograph=False)

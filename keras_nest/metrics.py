@@ -1,0 +1,74 @@
+"""Metrics of classifiers; labels are classes or, where images are mixed, probabilities."""
+
+import math
+from typing import Any
+
+import keras
+from keras import KerasTensor as Tensor
+from keras import ops
+
+
+def accuracy(labels: Tensor, logits: Tensor) -> Tensor:
+    """Whether each image's most likely class is right; of a mixed image, the class with the larger share.
+
+    Args:
+        labels: integer (B,) or float (B, K), as above.
+        logits: float (B, K).
+
+    Returns:
+        float32 (B,), 1 or 0.
+    """
+    return in_top(1, labels, logits)
+
+
+def top5(labels: Tensor, logits: Tensor) -> Tensor:
+    """Whether each image's class is among the five most likely; shapes as for `accuracy`."""
+    return in_top(5, labels, logits)
+
+
+def in_top(count: int, labels: Tensor, logits: Tensor) -> Tensor:
+    """Whether fewer than `count` other classes are as likely as the right one; shapes as for `accuracy`.
+
+    An answer of NaN is wrong.
+    """
+    classes = ops.argmax(labels, axis=-1) if len(labels.shape) == len(logits.shape) else labels
+    right = ops.take_along_axis(logits, ops.cast(classes, "int32")[:, None], axis=-1)
+    # Written so that NaN counts as ahead; the right class itself is always counted.
+    ahead = ops.sum(ops.cast(ops.logical_not(logits < right), "int32"), axis=-1)
+    return ops.cast(ops.logical_and(ahead <= count, ops.logical_not(ops.isnan(right[:, 0]))), "float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class ConfusionMatrix(keras.metrics.Metric):
+    """Accuracy that remembers which class was taken for which.
+
+    Args:
+        num_classes: K.
+        name: name of the metric.
+        dtype: as for every metric.
+    """
+
+    def __init__(self, num_classes: int, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = num_classes
+        self.counts = self.add_variable((num_classes, num_classes), initializer="zeros", name="counts")
+
+    def update_state(self, labels: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> None:
+        """Counts images: labels and logits as for `accuracy`, weights (B,)."""
+        classes = ops.argmax(labels, axis=-1) if len(labels.shape) == len(logits.shape) else labels
+        true = ops.one_hot(ops.cast(classes, "int32"), self.num_classes, dtype=self.dtype)
+        # What `accuracy` calls wrong, ties and NaN too, is the best of the other classes.
+        wrong = ops.argmax(ops.where(true > 0, -math.inf, ops.nan_to_num(logits, nan=math.inf)), axis=-1)
+        wrong = ops.one_hot(wrong, self.num_classes, dtype=self.dtype)
+        predicted = ops.where(accuracy(labels, logits)[:, None] > 0, true, wrong)
+        if sample_weight is not None:
+            true = true * ops.cast(sample_weight, self.dtype)[:, None]
+        self.counts.assign(self.counts + ops.matmul(ops.transpose(true), predicted))
+
+    def result(self) -> Tensor:
+        """Share of images on the diagonal, scalar; `counts` (K, K) has a row for each true class."""
+        return ops.divide_no_nan(ops.trace(self.counts), ops.sum(self.counts))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "num_classes": self.num_classes}

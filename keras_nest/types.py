@@ -1,0 +1,32 @@
+"""Sizes and shapes, as all packages name them."""
+
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any, TypeAlias
+
+Size: TypeAlias = tuple[int, int]
+"""Height and width."""
+Shape: TypeAlias = tuple[Any, ...]
+"""Shape of a tensor, with None where it is not known."""
+
+
+def pair(values: Sequence[int]) -> Size:
+    """Two numbers as a tuple; a configuration read from JSON holds a list."""
+    first, second = values
+    return int(first), int(second)
+
+
+def as_size(size: int | Size, field: str = "image_size") -> Size:
+    """(height, width) of a size given as one number or two.
+
+    Args:
+        size: one number or (height, width).
+        field: what it is, for the message.
+
+    Raises:
+        ValueError: not one or two positive whole numbers.
+    """
+    sides = tuple(size) if isinstance(size, Iterable) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, Integral) and side > 0 for side in sides):
+        raise ValueError(f"{field} is {size!r}; it must be a positive whole number or (height, width).")
+    return int(sides[0]), int(sides[1])

@@ -1,0 +1,4 @@
+"""Commands are tried on the files of the packages that do their work."""
+
+from tests.predict.conftest import *  # noqa: F403
+from tests.zero_shot.conftest import *  # noqa: F403

@@ -1,0 +1,244 @@
+"""`keras-nest predict`, as its user sees it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_nest.cli import commands as cli
+from keras_nest.cli import predict as command
+from keras_nest.predict import Predictor, find_images
+from tests.predict.conftest import NAMES
+
+
+def predict(capsys, *arguments):
+    """Exit code, what was printed, and what was complained about."""
+    code = cli.main(["predict", *map(str, arguments)])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_json(capsys, files, photos, expected):
+    code, out, _ = predict(capsys, photos, "--model", files["run"], "--json", "--top", 2, "--batch", 2)
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["image"] for row in rows] == [str(path) for path in find_images([str(photos)])]
+    for row, shares in zip(rows, expected, strict=True):
+        best = np.argsort(-shares)[:2]
+        assert [answer["class"] for answer in row["predictions"]] == list(best)
+        assert [answer["label"] for answer in row["predictions"]] == [NAMES[k] for k in best]
+        assert [answer["probability"] for answer in row["predictions"]] == pytest.approx(shares[best], abs=1e-5)
+
+
+def test_table(capsys, files, photos, expected):
+    code, out, _ = predict(capsys, photos / "chelsea.png", "--model", files["saved_model"])
+    assert code == 0
+    row = expected[1]
+    lines = [line for line in out.splitlines() if "%" in line]
+    assert len(lines) == 3, "of three classes, all"
+    for line, k in zip(lines, np.argsort(-row), strict=True):
+        assert NAMES[k] in line
+        assert f"{row[k]:.2%}" in line
+    assert "chelsea.png" in lines[0]
+
+
+def test_pictures(capsys, files, photos, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "chelsea.png").write_bytes((photos / "chelsea.png").read_bytes())
+    asked = [photos, tmp_path / "other", "--model", files["run"], "--save", tmp_path / "out"]
+    assert predict(capsys, *asked)[0] == 0
+    names = ["astronaut.png", "chelsea-2.png", "chelsea.png", "rocket.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    pictures = [np.asarray(Image.open(tmp_path / "out" / name).convert("RGB")) for name in names]
+    np.testing.assert_array_equal(pictures[1], pictures[2])
+    assert (pictures[0] != pictures[2]).any()
+    code, _, err = predict(capsys, *asked)
+    assert (code, "astronaut.png exists already; pass --overwrite to replace it" in err) == (2, True)
+    assert predict(capsys, *asked, "--overwrite")[0] == 0
+
+
+def test_broken_images_are_told_and_the_others_answered(capsys, files, photos, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"text")
+    asked = [tmp_path / "broken.png", photos / "rocket.png", "--model", files["run"], "--json"]
+    code, out, err = predict(capsys, *asked)
+    assert (code, len(out.splitlines())) == (1, 1)
+    assert err.startswith(f"error: {tmp_path}/broken.png cannot be read as an image;")
+    code, out, _ = predict(capsys, tmp_path / "broken.png", "--model", files["run"])
+    assert (code, out) == (1, "")
+
+
+@pytest.fixture
+def hostile(photos, tmp_path):
+    """An image, a strip of 10,000 x 1 pixels, another image in a folder, and what is none."""
+    fine, folder = (photos / "chelsea.png").read_bytes(), tmp_path / "hostile"
+    (folder / "folder.png").mkdir(parents=True)
+    contents = {"fine": fine, "empty": b"", "cut": fine[:-300], "text": b"text", "folder.png/inside": fine}
+    contents["bomb"] = fine[:16] + 2 * (60_000).to_bytes(4, "big") + fine[24:]
+    for name, content in contents.items():
+        (folder / f"{name}.png").write_bytes(content)
+    (folder / "gone.png").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.png")
+    Image.fromarray(np.full((1, 10_000, 3), 99, np.uint8)).save(folder / "strip.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["run", "saved_model", "tflite"])
+def test_each_fault_belongs_to_its_image(capsys, files, hostile, kind):
+    code, out, err = predict(capsys, hostile, "--model", files[kind], "--json")
+    answered = [json.loads(line)["image"] for line in out.splitlines()]
+    assert (code, answered) == (1, [f"{hostile}/{name}.png" for name in ("fine", "folder.png/inside", "strip")])
+    told = [line.split(" ")[1].rpartition("/")[2] for line in err.splitlines()]
+    assert told == ["bomb.png", "cut.png", "empty.png", "gone.png", "pipe.png", "text.png"]
+
+
+class TestFaultsOfTheModel:
+    @pytest.fixture
+    def answers(self, monkeypatch):
+        """Sets what the model says of each image, by its height; gives the sizes of the batches that it gets."""
+
+        def set_function(function):
+            sizes = []
+
+            def probabilities(images):
+                sizes.append(len(images))
+                return np.stack([function(len(image)) for image in images])
+
+            monkeypatch.setattr(command, "open_predictor", lambda *_: Predictor(probabilities, 2))
+            return sizes
+
+        return set_function
+
+    @pytest.mark.parametrize("error", [ValueError("no\nmore"), tf.errors.InvalidArgumentError(None, None, "no\nmore")])
+    def test_an_image_that_is_refused_does_not_take_its_batch_with_it(self, capsys, photos, answers, error):
+        def refuse(height):
+            if height == 36:
+                raise error
+            return [0.25, 0.75]
+
+        answers(refuse)
+        code, out, err = predict(capsys, photos, "--model", "any", "--json")
+        assert (code, len(out.splitlines())) == (1, 2)
+        assert err == f"error: {photos}/chelsea.png: no\n"
+
+    def test_what_is_no_number_is_no_answer(self, capsys, photos, answers):
+        answers(lambda height: [0.5, np.nan if height == 36 else 0.5])
+        code, out, err = predict(capsys, photos, "--model", "any", "--json")
+        assert (code, len(out.splitlines())) == (1, 2)
+        assert err == f"error: {photos}/chelsea.png: the model does not answer with numbers (NaN or infinity).\n"
+
+    @pytest.mark.parametrize("options", [["--json"], []])
+    def test_what_was_answered_before_the_end_is_there(self, capsys, photos, answers, options, monkeypatch):
+        def stop(height):
+            if height == 16:
+                raise KeyboardInterrupt
+            return [0.25, 0.75]
+
+        answers(stop)
+        monkeypatch.chdir(photos)  # short names
+        code, out, _ = predict(capsys, ".", "--model", "any", "--batch", 1, *options)
+        assert code == 130
+        assert [name in out for name in ("astronaut.png", "chelsea.png", "rocket.png")] == [True, True, False]
+
+    def test_large_images_come_in_small_batches(self, capsys, photos, answers, monkeypatch):
+        sizes = answers(lambda height: [0.25, 0.75])
+        monkeypatch.setattr(command, "MAX_PIXELS", 2 * 48 * 36)
+        assert predict(capsys, photos, "--model", "any")[0] == 0
+        assert sizes == [2, 1], "1,000, 1,728 and 256 pixels"
+
+
+class TestNames:
+    FACE = "\N{GRINNING FACE}.png"
+    NAMES = (b"new\nline.png", b"[red]x[red].png", b"bytes\xff.png", FACE.encode(), b"x" * 240 + b".png")
+
+    @pytest.fixture
+    def folder(self, photos, tmp_path):
+        for name in self.NAMES:
+            with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+                file.write((photos / "rocket.png").read_bytes())
+        return tmp_path
+
+    def test_all_are_in_the_table(self, capsys, files, folder, monkeypatch):
+        monkeypatch.chdir(folder)
+        code, out, _ = predict(capsys, ".", "--model", files["run"], "--top", 1)
+        lines = [line.strip() for line in out.splitlines()]
+        assert code == 0
+        for shown in (r"new\nline.png", "[red]x[red].png", r"bytes\udcff.png", self.FACE):
+            assert any(line.startswith(f"{shown} ") for line in lines)
+        assert sum(line.split(" ")[0].count("x") for line in lines) >= 240, "in several lines"
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("options", [["--json"], []])
+    def test_all_are_answered_where_the_locale_knows_ascii_alone(self, files, folder, options):
+        run = [
+            sys.executable,
+            "-m",
+            "keras_nest",
+            "predict",
+            ".",
+            "--model",
+            str(files["run"]),
+            "--top",
+            "1",
+            *options,
+        ]
+        ascii_alone = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run(run, capture_output=True, cwd=folder, env=os.environ | ascii_alone)
+        assert done.returncode == 0, done.stderr
+        if options:
+            assert {os.fsencode(json.loads(line)["image"]) for line in done.stdout.splitlines()} == set(self.NAMES)
+        else:
+            assert all(name in done.stdout for name in (rb"new\nline", b"[red]x", rb"bytes\udcff", rb"\U0001f600"))
+
+    def test_each_has_a_picture_of_its_own(self, capsys, files, photos, tmp_path):
+        names = ["a/x.png", "b/x.png", "x-2.png", "X.png", f"{'y' * 250}.png"]
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes((photos / "rocket.png").read_bytes())
+        asked = [tmp_path / name for name in names]
+        assert predict(capsys, *asked, "--model", files["run"], "--save", tmp_path / "out")[0] == 0
+        written = {path.name.lower() for path in (tmp_path / "out").iterdir()}
+        assert written == {"x.png", "x-2.png", "x-2-2.png", "x-3.png", f"{'y' * 200}.png"}
+
+    def test_no_picture_replaces_an_image(self, capsys, files, photos, tmp_path):
+        image = tmp_path / "x.png"
+        image.write_bytes((photos / "rocket.png").read_bytes())
+        code, _, err = predict(capsys, image, "--model", files["run"], "--save", tmp_path, "--overwrite")
+        assert (code, "x.png is one of the images; save the pictures in another folder" in err) == (2, True)
+        assert image.read_bytes() == (photos / "rocket.png").read_bytes()
+
+    def test_a_picture_that_cannot_be_written_costs_no_answer(self, capsys, files, photos, tmp_path, monkeypatch):
+        def fail(path, *_):
+            raise PermissionError(f"{path.name} cannot be written to")
+
+        monkeypatch.setattr(command, "save_picture", fail)
+        code, out, err = predict(capsys, photos, "--model", files["run"], "--save", tmp_path, "--json")
+        assert (code, len(out.splitlines()), len(err.splitlines())) == (1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--top", "0"], "--top is 0; it must be 1 or more"),
+        (["--batch", "-1"], "--batch is -1; it must be 1 or more"),
+        (["nowhere.png"], "There is no image nowhere.png"),
+        (["--labels", "nowhere.txt"], "There is no file of class names nowhere.txt"),
+    ],
+)
+def test_bad_input(capsys, files, photos, arguments, message):
+    code, out, err = predict(capsys, photos / "rocket.png", *arguments, "--model", files["run"])
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_from_the_shell(files, photos):
+    command = [sys.executable, "-m", "keras_nest", "predict", str(photos), "--model", str(files["tflite"])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert all(name in done.stdout for name in (*NAMES, "chelsea.png"))
