@@ -62,7 +62,7 @@ STAND_INS = {
     "gs://": "published/",
     "download ViT-B_16": "download published/vit_models/imagenet21k/ViT-B_16.npz",
     "augreg --model R26_S_32": f"augreg --model R26_S_32 --index {INDEX}",
-    "photographs.py photos": "photographs.py photos --train=32 --test=4",
+    "photographs.py photos": "photographs.py photos --train=8 --test=2",
     "--config.dataset=photos": "--config.dataset=photos --config.num_epochs=1 --config.warmup_epochs=0",
     "epochs=5, validation_data": "epochs=1, validation_data",
     "runs/digits --config.num_epochs=4": "runs/digits --config.num_epochs=4",
