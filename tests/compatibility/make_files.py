@@ -80,6 +80,9 @@ def _save(model: keras.Model, path: str, arrays: dict[str, np.ndarray], facts: d
     inputs = toys.random_inputs(model)
     _record(path, inputs, model(inputs, training=False), arrays)
     facts[f"{path}:trainable"] = trainable_paths(path)
+    # What models of ours tell about themselves; models of users do not.
+    facts[f"{path}:config"] = sorted(getattr(model, "config", ()))
+    facts[f"{path}:endpoints"] = sorted(getattr(model, "endpoints", ()))
 
 
 def trainable_paths(path: str | os.PathLike[str]) -> list[str]:

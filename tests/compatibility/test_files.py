@@ -82,6 +82,16 @@ class TestKerasFiles:
         record.assert_outputs(file, outputs, BFLOAT16 if name == "nest_bfloat16" else ROUNDING)
         assert [variable.path for variable in model.trainable_variables] == record.facts[f"{file}:trainable"]
 
+    @pytest.mark.parametrize(
+        "name", ["nest", "vit", "hybrid", "mixer", "resnet", "vit_flax_nest", "lit_bert", "generator"]
+    )
+    def test_what_models_tell(self, record, name):
+        file = f"models/{name}.keras"
+        model = keras.saving.load_model(record.path(file))
+        assert record.facts[f"{file}:endpoints"]
+        assert set(record.facts[f"{file}:endpoints"]) <= set(model.endpoints)
+        assert set(record.facts[f"{file}:config"]) <= set(model.config)
+
     @pytest.mark.parametrize("name", ["vit_frozen_inside", "vit_lora", "vit_changed_layers", "lit_bert", "generator"])
     def test_a_file_of_a_file(self, record, name, tmp_path):
         file = f"models/{name}.keras"

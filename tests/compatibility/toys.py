@@ -132,7 +132,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
 
 
 def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
-    """The model with noise on its weights, since heads of zeros hide everything; rounded, which makes small archives."""
+    """The model with noise on its weights, as heads of zeros hide everything; rounded, for small archives."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         if "float" in variable.dtype and "moving" not in variable.name:
