@@ -79,15 +79,17 @@ def _save(model: keras.Model, path: str, arrays: dict[str, np.ndarray], facts: d
     model.save(path)
     inputs = toys.random_inputs(model)
     _record(path, inputs, model(inputs, training=False), arrays)
-    facts[f"{path}:trainable"] = trainable_paths(path)
+    # As loaded: Keras gives other paths to layers of a user's model then.
+    facts[f"{path}:frozen"] = frozen_and_not(keras.saving.load_model(path, safe_mode=False))
     # What models of ours tell about themselves; models of users do not.
     facts[f"{path}:config"] = sorted(getattr(model, "config", ()))
     facts[f"{path}:endpoints"] = sorted(getattr(model, "endpoints", ()))
 
 
-def trainable_paths(path: str | os.PathLike[str]) -> list[str]:
-    """The variables of the model in a .keras file that a training would change."""
-    return [variable.path for variable in keras.saving.load_model(path, safe_mode=False).trainable_variables]
+def frozen_and_not(model: keras.Model) -> dict[str, list[str]]:
+    """Paths of the variables that training would change, and of those that a frozen parent alone would keep from it."""
+    by_itself = [variable.path for variable in model.variables if variable.trainable]
+    return {"trainable": [variable.path for variable in model.trainable_variables], "by_itself": by_itself}
 
 
 def _record(path: str, inputs: Any, outputs: Any, arrays: dict[str, np.ndarray]) -> None:
@@ -122,7 +124,7 @@ def _make_runs(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         model = keras.saving.load_model(f"runs/{name}/{product}")
         inputs = toys.random_inputs(model)
         _record(f"runs/{name}", inputs, model(inputs, training=False), arrays)
-        facts[f"runs/{name}:trainable"] = trainable_paths(f"runs/{name}/{product}")
+        facts[f"runs/{name}:frozen"] = frozen_and_not(model)
 
 
 def _make_exports(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
