@@ -61,3 +61,38 @@ def test_choices_are_those_there_are():
     assert tuple(METHODS) == choices.EXPLAIN_METHODS
     assert tuple(ACTIVATIONS) == choices.ACTIVATIONS
     assert tuple(RECIPES) == choices.RECIPES
+
+
+class TestCheckout:
+    """`conversion`, `export` and `train_keras` of a checkout, from another directory with the checkout on the path."""
+
+    def test_one_copy_of_each_module(self, tmp_path):
+        script = (
+            "import sys, conversion.load, export.saved_model\nfrom conversion.flax_reference import nest\n"
+            "import keras_nest.conversion, keras_nest.export\n"
+            "assert conversion is keras_nest.conversion and export is keras_nest.export\n"
+            "names = [name for name in sys.modules if name.startswith(('conversion.', 'export.'))]\n"
+            "print(*names, [name for name in names if sys.modules[name] is not sys.modules[f'keras_nest.{name}']])"
+        )
+        done = run_python(script, tmp_path)
+        *names, twice = done.stdout.split()
+        assert {"conversion.load", "conversion.flax_reference", "export.saved_model"} <= set(names), done.stderr
+        assert twice == "[]"
+
+    @pytest.mark.parametrize(
+        ("command", "told"),
+        [
+            (["-m", "conversion", "--help"], "usage: keras-nest convert"),
+            (["-m", "conversion", "augreg", "--help"], "usage: keras-nest augreg"),
+            (["-m", "export", "--help"], "usage: keras-nest export"),
+            (["-m", "keras_nest", "--version"], "keras-nest "),
+            ([str(ROOT / "train_keras.py"), "--help"], "usage: train_keras.py --config="),
+        ],
+    )
+    def test_commands(self, command, told, tmp_path):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert told in done.stdout
+        if "keras_nest" not in command:
+            assert done.stderr == ""
