@@ -99,7 +99,7 @@ def _saved_model(trained: Trained, args: argparse.Namespace) -> int:
         head=args.head or "classifier",
         activation=args.activation or trained.model.classifier_activation or (loss if loss in ACTIVATIONS else None),
         vocab=args.vocab,
-        warm_up=not args.no_warm_up,
+        warm_up=False if args.no_warm_up else None,
         archive=bool(args.archive),
     )
     archive = path.with_name(f"{path.name}.tar.gz")
