@@ -1,15 +1,14 @@
 """The command line of the converter: `python -m conversion`, and `keras-nest convert`."""
 
 import argparse
-import ast
 import os
 import time
 from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from keras_nest.console import add_trust_argument, console, print_facts
-from keras_nest.conversion.legacy import LAYOUTS
+from keras_nest.cli.parser import parse_literal
+from keras_nest.console import console, print_facts
 from keras_nest.conversion.load import LoadReport, load_model
 from keras_nest.conversion.names import model_tree
 from keras_nest.conversion.save import write_checkpoint
@@ -20,35 +19,6 @@ from keras_nest.models import ImageModel, read_model
 
 # Keras and Flax agree to about 2e-6 on logits of size one; more than this is a wrong model, not rounding.
 _VERIFY_TOLERANCE = 1e-4
-
-DESCRIPTION = "Converts a JAX checkpoint to a Keras model ([NAME] CHECKPOINT OUT.keras), or back with --to-flax."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the converter's arguments on a parser."""
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="[NAME] CHECKPOINT OUT.keras | MODEL.keras OUT",
-        help="model name (not needed where the checkpoint or its file name tells it), checkpoint (published directory, "
-        ".keras, .flax, .npz, Orbax directory; local or gs://) and output; with --to-flax the model and an output "
-        "ending in .npz, .msgpack, .flax or, for Orbax, nothing",
-    )
-    parser.add_argument("--to-flax", action="store_true", help="write a Keras model as a Flax checkpoint")
-    parser.add_argument(
-        "--layout",
-        choices=LAYOUTS,
-        default="linen",
-        help="names of --to-flax: today's, or those of the first ViT files",
-    )
-    parser.add_argument("--num-classes", type=int, help="size of the head (default: the checkpoint's)")
-    parser.add_argument("--image-size", type=_literal, help="side or HEIGHT,WIDTH (default: the checkpoint's)")
-    parser.add_argument("--reinit-head", action="store_true", help="start with a head of zeros")
-    parser.add_argument("--resize-method", choices=("block", "grid"), default="block", help="of position embeddings")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field")
-    parser.add_argument("--verify", action="store_true", help="compare with the Flax module on random images")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
-    add_trust_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -112,17 +82,9 @@ def _given_fields(args: argparse.Namespace) -> dict[str, Any]:
         field, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(f"--set {assignment} must be FIELD=VALUE.")
-        given[field] = _literal(value)
+        given[field] = parse_literal(value)
     options = {"num_classes": args.num_classes, "image_size": args.image_size}
     return given | {field: value for field, value in options.items() if value is not None}
-
-
-def _literal(text: str) -> Any:
-    """A Python literal ("2", "1,1,2", "None", "0.1"), or the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _progress() -> Progress:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from keras_nest.console import add_trust_argument, console, print_facts
+from keras_nest.console import console, print_facts
 from keras_nest.data.sources import ONLY_HOST, Examples, open_source
 from keras_nest.data.sources.examples import decode
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.decoding import unit_preprocessing
 from keras_nest.export.module import output_name
-from keras_nest.export.saved_model import HEADS, read_signatures
+from keras_nest.export.saved_model import read_signatures
 from keras_nest.export.versions import publish, version_directory
 from keras_nest.files import check_local
 from keras_nest.generative.export import generator_file, generator_to_saved_model, generator_to_tflite, read_generator
@@ -22,8 +22,6 @@ from keras_nest.generative.generator import NesTGenerator
 from keras_nest.models import LiT
 from keras_nest.trained import Trained, read_trained
 from keras_nest.zero_shot.open import find_vocabulary
-
-DESCRIPTION = "Exports a trained model as a SavedModel, for TF-Serving and TF-Hub, or as TFLite or ONNX files."
 
 # Options that not all formats have; they are None unless they are given.
 _OPTIONS = {
@@ -36,44 +34,6 @@ _NOT_OF_GENERATORS = ("weights", "labels", "head", "activation", "archive", "no_
 # Options that only one kind of model has; likewise.
 _CLASSIFIER_OPTIONS, _LIT_OPTIONS = ("head", "activation", "representative"), ("vocab",)
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the exporters on a parser."""
-    parser.add_argument(
-        "model", metavar="MODEL", help=".keras file, directory of a training run, or with --weights the name of a model"
-    )
-    parser.add_argument("--format", required=True, choices=tuple(_OPTIONS), help="what to write")
-    parser.add_argument(
-        "--output", required=True, metavar="DIR", help="SavedModels lie in DIR/1, DIR/2, …; other files in DIR"
-    )
-    parser.add_argument("--weights", metavar="CHECKPOINT", help="of the model named; whatever `convert` reads")
-    parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: classes.txt beside MODEL)")
-    parser.add_argument(
-        "--vocab", metavar="FILE", help="vocabulary of LiT's text tower (default: vocab.txt or vocab.model beside it)"
-    )
-    parser.add_argument(
-        "--activation",
-        choices=tuple(ACTIVATIONS),
-        help="of the probabilities (default: that of the training; TFLite files give logits without it)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, or the files")
-    add_trust_argument(parser)
-    saved = parser.add_argument_group("SavedModel")
-    saved.add_argument("--head", choices=HEADS, help="none for TF-Hub's feature vector (default: classifier)")
-    saved.add_argument("--archive", action="store_true", default=None, help="write DIR/N.tar.gz too, for TF-Hub")
-    saved.add_argument("--no-warm-up", action="store_true", default=None, help="no requests that warm TF-Serving up")
-    lite = parser.add_argument_group("TFLite")
-    lite.add_argument(
-        "--precision",
-        action="append",
-        metavar="P[,P…]",
-        help="float32, float16, dynamic_int8, int8 (default: all but the last)",
-    )
-    lite.add_argument("--batch-size", type=int, metavar="N", help="images at a time, fixed in the file (default: 1)")
-    lite.add_argument(
-        "--representative", metavar="DATA", help="for int8: digits, DIR with DIR/{train,test}/CLASS/, or a name of TFDS"
-    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -139,7 +99,7 @@ def _saved_model(trained: Trained, args: argparse.Namespace) -> int:
         head=args.head or "classifier",
         activation=args.activation or trained.model.classifier_activation or (loss if loss in ACTIVATIONS else None),
         vocab=args.vocab,
-        warm_up=not args.no_warm_up,
+        warm_up=False if args.no_warm_up else None,
         archive=bool(args.archive),
     )
     archive = path.with_name(f"{path.name}.tar.gz")

@@ -6,17 +6,9 @@ import keras
 from rich.table import Table
 
 from keras_nest import profiling, registry
-from keras_nest.console import add_trust_argument, console, print_facts
+from keras_nest.console import console, print_facts
 from keras_nest.factory import create_model
 from keras_nest.models import read_model
-
-DESCRIPTION = "Shows parameters, multiply-adds, input, preprocessing and layers of a model."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments on a parser."""
-    parser.add_argument("name", help="model name, or a .keras file")
-    add_trust_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:

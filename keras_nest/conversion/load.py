@@ -11,12 +11,12 @@ import keras
 import numpy as np
 
 from keras_nest import registry
+from keras_nest.choices import RESIZE_METHODS
 from keras_nest.conversion.augreg import model_of
 from keras_nest.conversion.fit import Fitted, fit
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
 from keras_nest.conversion.own import check_name, rebuild
 from keras_nest.conversion.sources import Progress, read_checkpoint, read_image_size
-from keras_nest.layers.embeddings import RESIZE_METHODS
 from keras_nest.models.base import ImageModel, keras_file, read_model
 from keras_nest.types import Size
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from keras_nest.choices import ACTIVATIONS
 from keras_nest.layers.changes import changes, restore, set_trainable, states, without
 from keras_nest.models.first_batch import watched
 from keras_nest.models.inputs import check_images, warn_of_range
@@ -42,8 +43,6 @@ STRETCHED_PREPROCESSING = {
     "interpolation": "bilinear",
 }
 
-# What makes probabilities of logits.
-ACTIVATIONS = ("softmax", "sigmoid")
 # What a model with a head or without puts out: the first of these endpoints that it has.
 _OUTPUTS = ("probabilities", "logits", "pre_logits")
 # The model in a training's directory.

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_nest.choices import STRATEGIES
 from keras_nest.data import Host
 from keras_nest.hints import did_you_mean
-from quiet_start import is_google_cloud
+from keras_nest.startup import is_google_cloud
 
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 _LOCAL_TPU = "local"
 _TPU_PORT = 8470
 _TPU_REMEDY = (
