@@ -45,8 +45,6 @@ STRETCHED_PREPROCESSING = {
 
 # What a model with a head or without puts out: the first of these endpoints that it has.
 _OUTPUTS = ("probabilities", "logits", "pre_logits")
-# The model in a training's directory.
-_TRAINED = "model.keras"
 
 
 # What a user's `keras.Model(model.input, …)` must be given; nothing else of the model is left in it.
@@ -347,25 +345,21 @@ class ImageModel(ConfiguredModel):
         return {"num_classes": head[-1] if head else 0}
 
 
-def keras_file(path: str | os.PathLike[str]) -> str | None:
-    """The .keras file that a path means: itself, or the model of a training's directory; None for another path."""
-    path = os.fspath(path)
-    inside = os.path.join(path, _TRAINED)
-    return path if path.endswith(".keras") else inside if os.path.isfile(inside) else None
-
-
-def read_model(path: str | os.PathLike[str], trust: bool = False) -> ImageModel:
-    """Reads a .keras file of this package.
+def read_model(path: str | os.PathLike[str], trust: bool = False) -> Any:
+    """Reads a .keras file of this package; `keras_nest.open_model` reads all that a training leaves, and names.
 
     Args:
         path: local, or an address that TensorFlow reads.
         trust: also read a file that carries code, see `HubLayer`.
 
+    Returns:
+        A model of images, a `LiT` or one of its towers, or a `NesTGenerator`.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, holds another model, or carries code; nothing was built then.
     """
-    return read_keras_file(path, ImageModel, trust)
+    return read_keras_file(path, ConfiguredModel, trust)
 
 
 def logits_model(model: keras.Model) -> keras.Model:
