@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # A room imports rooms of its own or a lower floor.
 FLOORS = {
     "files": 0,
-    "safe_mode": 0,
+    "keras_private": 0,
     "console": 0,
     "figures": 0,
     "names": 0,

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from keras_nest.models import keras_internals
+from keras_nest import keras_private
 from keras_nest.models.agreement import LOGITS, PROBABILITIES, Demand, demand_of_loss, demand_of_metric
 from keras_nest.models.losses import ClassificationLoss
 
@@ -160,19 +160,19 @@ def check_outermost_model(head: keras.layers.Layer) -> None:
     Raises:
         ValueError: as `check_compile`.
     """
-    model = keras_internals.outermost_model(head)
+    model = keras_private.outermost_model(head)
     if model is None or not model.compiled or not (model.train_function or model.test_function):
         return
-    compilation = keras_internals.compilation(model)
+    compilation = keras_private.compilation(model)
     if _CHECKED.get(model) is compilation:
         return
     # Noted first, since looking for the outputs calls the head again.
     _CHECKED[model] = compilation
     try:
-        check_compile(model, model.loss, *keras_internals.metrics_of(model))
+        check_compile(model, model.loss, *keras_private.compiled_metrics(model))
     except ValueError as error:
         del _CHECKED[model]
-        raise keras_internals.kept_short(error) from None
+        raise keras_private.keep_short(error) from None
 
 
 def _symbolic_outputs(model: keras.Model) -> Any:
@@ -197,7 +197,7 @@ def _activation_of(tensor: Any) -> str | None:
     """What the answer of a classifier went through last, "linear", "softmax" or "sigmoid"; None of other tensors."""
     if not isinstance(tensor, keras.KerasTensor):
         return None
-    operation, index, args, kwargs = keras_internals.producer(tensor)
+    operation, index, args, kwargs = keras_private.producer(tensor)
     if isinstance(operation, keras.layers.TimeDistributed):
         operation = operation.layer
     if isinstance(operation, ClassifierHead):

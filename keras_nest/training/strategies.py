@@ -3,7 +3,8 @@
 import functools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -75,9 +76,27 @@ def distribute(
         return batches.rebatch(size // replicas, drop_remainder=True)
 
     distributed = strategy.distribute_datasets_from_function(of_replicas)
-    # Keras asks for the number of steps, which `rebatch` forgets; otherwise it warns that the data came to an end.
-    distributed._cardinality = steps
-    return distributed
+    return DistributedBatches(distributed, steps)
+
+
+class DistributedBatches(tf.distribute.DistributedDataset):
+    """Batches of a strategy that know how many they are; `rebatch` forgets it, and Keras would warn that data ran out.
+
+    Args:
+        batches: of the strategy.
+        cardinality: number of batches, or `tf.data.UNKNOWN_CARDINALITY` or `tf.data.INFINITE_CARDINALITY`.
+    """
+
+    def __init__(self, batches: tf.distribute.DistributedDataset, cardinality: int) -> None:
+        self._batches, self.cardinality = batches, cardinality
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._batches)
+
+    @property
+    def element_spec(self) -> Any:
+        """Shapes and dtypes of a batch, of each replica."""
+        return self._batches.element_spec
 
 
 def is_tpu(strategy: tf.distribute.Strategy) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nest.models import keras_internals
+from keras_nest import keras_private
 
 IMAGES = np.zeros((2, 3), "float32")
 
@@ -18,7 +18,7 @@ def asking():
 
     class Asking(keras.layers.Layer):
         def call(self, x):
-            found.append(keras_internals.outermost_model(self))
+            found.append(keras_private.outermost_model(self))
             return x
 
     return Asking(), found
@@ -42,37 +42,37 @@ def test_outermost_model_in_a_step_and_its_compilation(eagerly):
     outer.evaluate(IMAGES, IMAGES, verbose=0)
     assert found[-1] is outer
     assert outer.test_function
-    assert keras_internals.metrics_of(outer) == (["mae"], [["mape"]])
-    compilation = keras_internals.compilation(outer)
-    assert keras_internals.compilation(outer) is compilation
+    assert keras_private.compiled_metrics(outer) == (["mae"], [["mape"]])
+    compilation = keras_private.compilation(outer)
+    assert keras_private.compilation(outer) is compilation
     outer.compile("sgd")
-    assert keras_internals.compilation(outer) is not compilation
+    assert keras_private.compilation(outer) is not compilation
     # Keras keeps what it is not given anew.
-    assert (outer.loss, *keras_internals.metrics_of(outer)) == ("mse", ["mae"], [["mape"]])
+    assert (outer.loss, *keras_private.compiled_metrics(outer)) == ("mse", ["mae"], [["mape"]])
 
 
 def test_producer():
     inputs = keras.Input((3,))
     double = keras.layers.Add()
-    operation, index, args, kwargs = keras_internals.producer(double([inputs, inputs]))
+    operation, index, args, kwargs = keras_private.producer(double([inputs, inputs]))
     assert (operation, index, kwargs) == (double, 0, {})
     assert keras.tree.flatten(args) == [inputs, inputs]
     two = keras.Model(inputs, [double([inputs, inputs]), inputs])
-    assert keras_internals.producer(two(inputs)[1])[:2] == (two, 1)
-    assert type(keras_internals.producer(keras.ops.softmax(inputs))[0]).__name__ == "Softmax"
+    assert keras_private.producer(two(inputs)[1])[:2] == (two, 1)
+    assert type(keras_private.producer(keras.ops.softmax(inputs))[0]).__name__ == "Softmax"
 
 
-def test_unwrapped():
+def test_unwrap():
     function = keras.losses.sparse_categorical_crossentropy
     for wrapped in (
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         keras.metrics.MeanMetricWrapper(function, from_logits=True),
     ):
-        found = keras_internals.unwrapped(wrapped)
+        found = keras_private.unwrap(wrapped)
         assert (found.func, found.keywords["from_logits"]) == (function, True)
     bound = functools.partial(function, from_logits=True)
-    assert keras_internals.unwrapped(bound) is bound
-    assert keras_internals.unwrapped(None) is None
+    assert keras_private.unwrap(bound) is bound
+    assert keras_private.unwrap(None) is None
 
 
 @pytest.mark.parametrize("eagerly", [True, False])
@@ -82,7 +82,7 @@ def test_an_error_arrives_as_it_was_raised(eagerly):
     class Raising(keras.layers.Layer):
         def call(self, x):
             if armed:
-                raise keras_internals.kept_short(ValueError("One sentence."))
+                raise keras_private.keep_short(ValueError("One sentence."))
             return x
 
     model = keras.Sequential([keras.Input((3,)), keras.Sequential([Raising()])])
