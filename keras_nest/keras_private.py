@@ -84,15 +84,15 @@ def keep_short(error: ValueError) -> ValueError:
 
 
 class SummedGradients:
-    """Mixin for optimizers whose `apply` gets gradients that are summed over the replicas already.
+    """Mixin for optimizers that update weights with gradients which are summed over the replicas already.
 
     Why: Keras clips the gradient of each replica and then sums; clipping must come after the sum, and a second sum
-    would cost a round of communication. If it changes: gradients would be summed twice, and `apply_summed` says so.
+    would cost a round of communication. If it changes: gradients would be summed twice, and `update_weights` says so.
     """
 
     _was_asked = False
 
-    def apply_summed(self, gradients: Sequence[Any], variables: Sequence[Any] | None = None) -> None:
+    def update_weights(self, gradients: Sequence[Any], variables: Sequence[Any] | None = None) -> None:
         """As `apply` of Keras' optimizers, of summed gradients.
 
         Raises:
