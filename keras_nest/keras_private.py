@@ -181,6 +181,15 @@ class DatasetAround(tf.data.Dataset):
         return self._inner.element_spec
 
 
+def set_cardinality(batches: tf.distribute.DistributedDataset, count: int) -> None:
+    """Tells distributed batches how many they are.
+
+    Why: TensorFlow counts the parts of all replicas as batches, and Keras knows distributed data by TensorFlow's class,
+    so that no other object can stand in. If it changes: `fit` warns that the data came to an end.
+    """
+    batches._cardinality = count
+
+
 def tflite_operations(interpreter: Any) -> list[dict[str, Any]] | None:
     """The operations that an interpreter of LiteRT runs: "op_name", "inputs" and "outputs"; None if it does not say.
 

@@ -12,6 +12,8 @@ import keras
 
 # What of an inner layer differs from how it was built: arguments, "variables" and, below it, "changed_layers".
 Change = dict[str, Any]
+# What every layer has: Keras' own lists among these also keep layers that were replaced.
+_BOOKKEEPING = frozenset(vars(keras.layers.Layer()))
 
 
 def sublayers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
@@ -25,7 +27,7 @@ def sublayers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     if isinstance(layer, keras.Model):
         held = [*layer.layers, *held]
     else:
-        held += [value for name, value in attributes if name.startswith("_")]
+        held += [value for name, value in attributes if name.startswith("_") and name not in _BOOKKEEPING]
     found: dict[str, keras.layers.Layer] = {}
     for inner in {id(each): each for each in _layers_in(held)}.values():
         name = _name_inside(layer, inner)

@@ -5,6 +5,7 @@ where most of their gradient is zero. A head of zeros, with which fine-tuning st
 """
 
 import dataclasses
+import warnings
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -117,6 +118,63 @@ def check_compile(model: keras.Model, loss: Any = None, metrics: Any = None, wei
             _refuse("loss", one, demand_of_loss(one, output.classes), output, model.name)
         for one in (*_of_output(metrics, output), *_of_output(weighted_metrics, output)):
             _refuse("metric", one, demand_of_metric(one, output.classes), output, model.name)
+
+
+class ClassifierCompile(keras.Model):
+    """Mixin for models whose `compile` knows the loss of a classifier, and refuses one that does not fit its output.
+
+    Attributes:
+        classifier: the model whose output is judged; this one, unless it trains another.
+    """
+
+    @property
+    def classifier(self) -> keras.Model:
+        return self
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = "auto",
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **options: Any,
+    ) -> None:
+        """As for every Keras model, but that a classifier knows its loss.
+
+        Args:
+            optimizer: a name or an object.
+            loss: "auto" is the cross-entropy that fits the output, of labels (B,) or (B, K), see `ClassificationLoss`:
+                over a softmax, or with `classifier_activation="sigmoid"` or a single class over a sigmoid. Without a
+                head there is none.
+            loss_weights: as for Keras.
+            metrics: as for Keras.
+            weighted_metrics: as for Keras.
+            **options: of Keras' `compile`.
+
+        Raises:
+            ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
+        """
+        loss = default_loss(self.classifier) if isinstance(loss, str) and loss == "auto" else loss
+        check_compile(self.classifier, loss, metrics, weighted_metrics)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as `get_compile_config` says; where loss or metrics do not fit the output, without them.
+
+        Args:
+            config: see above.
+        """
+        arguments = keras.saving.deserialize_keras_object(config)
+        judged = ("loss", "metrics", "weighted_metrics")
+        try:
+            check_compile(self.classifier, *(arguments[name] for name in judged))
+        except ValueError as error:
+            warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
+            arguments |= dict.fromkeys((*judged, "loss_weights"))
+        self.compile(**arguments)
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
 
 
 def _may_be_wrong(model: keras.Model, loss: Any, metrics: Any) -> bool:

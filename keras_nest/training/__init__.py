@@ -1,9 +1,10 @@
-"""Training: optimisers and schedules as published, a train step for any number of replicas, and what a run leaves.
+"""Training: optimizers and schedules as published, a train step for any number of replicas, and what a run leaves.
 
 `keras_nest.training.main` is the whole run, behind `train_keras.py`; the parts serve an own `model.fit` as well.
 """
 
 from keras_nest.training.contrastive import ContrastiveTrainer
+from keras_nest.training.distributed_optimizer import DistributedOptimizer
 from keras_nest.training.objectives import accuracy, cross_entropy, sigmoid_cross_entropy
 from keras_nest.training.optimizers import AdamW, Momentum, create_optimizer
 from keras_nest.training.schedules import FineTuningDecay, WarmupDecay
@@ -14,6 +15,7 @@ from keras_nest.training.trainer import Trainer
 __all__ = [
     "AdamW",
     "ContrastiveTrainer",
+    "DistributedOptimizer",
     "FineTuningDecay",
     "Momentum",
     "SharpnessAware",

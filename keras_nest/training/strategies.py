@@ -3,13 +3,13 @@
 import functools
 import os
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from keras_nest.data import Host
 from keras_nest.hints import did_you_mean
+from keras_nest.keras_private import set_cardinality
 from quiet_start import is_google_cloud
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
@@ -76,27 +76,9 @@ def distribute(
         return batches.rebatch(size // replicas, drop_remainder=True)
 
     distributed = strategy.distribute_datasets_from_function(of_replicas)
-    return DistributedBatches(distributed, steps)
-
-
-class DistributedBatches(tf.distribute.DistributedDataset):
-    """Batches of a strategy that know how many they are; `rebatch` forgets it, and Keras would warn that data ran out.
-
-    Args:
-        batches: of the strategy.
-        cardinality: number of batches, or `tf.data.UNKNOWN_CARDINALITY` or `tf.data.INFINITE_CARDINALITY`.
-    """
-
-    def __init__(self, batches: tf.distribute.DistributedDataset, cardinality: int) -> None:
-        self._batches, self.cardinality = batches, cardinality
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._batches)
-
-    @property
-    def element_spec(self) -> Any:
-        """Shapes and dtypes of a batch, of each replica."""
-        return self._batches.element_spec
+    # `rebatch` forgets it, and Keras would warn that the data came to an end.
+    set_cardinality(distributed, steps)
+    return distributed
 
 
 def is_tpu(strategy: tf.distribute.Strategy) -> bool:
