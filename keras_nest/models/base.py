@@ -5,7 +5,6 @@ import itertools
 import math
 import os
 import types
-import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -17,7 +16,7 @@ from keras_nest.layers.changes import changes, restore, set_trainable, states, w
 from keras_nest.models.first_batch import watched
 from keras_nest.models.inputs import check_images, warn_of_range
 from keras_nest.models.keras_file import read_keras_file
-from keras_nest.models.outputs import ClassifierHead, check_compile, default_loss, is_linear
+from keras_nest.models.outputs import ClassifierCompile, ClassifierHead, is_linear
 from keras_nest.types import Size
 
 # Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
@@ -204,7 +203,7 @@ def _is_ours(architecture: type) -> bool:
     return keras.saving.get_registered_name(architecture).startswith("keras_nest>")
 
 
-class ImageModel(ConfiguredModel):
+class ImageModel(ClassifierCompile, ConfiguredModel):
     """A functional Keras model that knows its configuration and names its intermediates.
 
     Attributes:
@@ -256,51 +255,6 @@ class ImageModel(ConfiguredModel):
         self.endpoints = endpoints
         preprocessing_of_input.update(dict.fromkeys(self.inputs, self.config.get("preprocessing")))
         self.omitted = tuple(omitted) if "logits" in endpoints else (*omitted, *self.HEAD)
-
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = "auto",
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        **options: Any,
-    ) -> None:
-        """As for every Keras model, but that a classifier knows its loss.
-
-        Args:
-            optimizer: a name or an object.
-            loss: "auto" is the cross-entropy that fits the output, of labels (B,) or (B, K), see `ClassificationLoss`:
-                over a softmax, or with `classifier_activation="sigmoid"` or a single class over a sigmoid. Without a
-                head there is none.
-            loss_weights: as for Keras.
-            metrics: as for Keras.
-            weighted_metrics: as for Keras.
-            **options: of Keras' `compile`.
-
-        Raises:
-            ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
-        """
-        loss = default_loss(self) if isinstance(loss, str) and loss == "auto" else loss
-        check_compile(self, loss, metrics, weighted_metrics)
-        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as `get_compile_config` says; where loss or metrics do not fit the output, without them.
-
-        Args:
-            config: see above.
-        """
-        arguments = keras.saving.deserialize_keras_object(config)
-        judged = ("loss", "metrics", "weighted_metrics")
-        try:
-            check_compile(self, *(arguments[name] for name in judged))
-        except ValueError as error:
-            warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
-            arguments |= dict.fromkeys((*judged, "loss_weights"))
-        self.compile(**arguments)
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
 
     @property
     def classifier_activation(self) -> str | None:
