@@ -29,7 +29,7 @@ from keras_nest.version import __version__
 from keras_nest.zero_shot import ZeroShotClassifier
 
 # Its name until 0.1.
-add_alias("keras_nest.generative", "keras_nest.generative")
+add_alias("keras_nest.training.gan", "keras_nest.generative")
 
 __all__ = [
     "Bert",
