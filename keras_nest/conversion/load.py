@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_nest import registry
+from keras_nest.conversion.augreg import model_of
 from keras_nest.conversion.fit import Fitted, fit
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
 from keras_nest.conversion.own import check_name, rebuild
@@ -59,8 +60,6 @@ def name_of(weights: str | os.PathLike[str]) -> str:
     Raises:
         ValueError: it tells none.
     """
-    from keras_nest.conversion.augreg import model_of
-
     name = model_of(os.fspath(weights))
     if name is None:
         raise ValueError(
