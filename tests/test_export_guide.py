@@ -5,7 +5,7 @@ import base64
 import json
 import subprocess
 
-from keras_nest.cli import export as cli
+from keras_nest.cli.parser import add_export_arguments
 from keras_nest.data.image_files import MAX_PIXELS
 from tests import pages
 
@@ -14,7 +14,7 @@ GUIDE = pages.read("docs/guides/export.md")
 
 def test_all_options_of_saved_models_are_told():
     parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
+    add_export_arguments(parser)
     (saved,) = [group for group in parser._action_groups if group.title == "SavedModel"]
     for action in saved._group_actions:
         assert f"`{action.option_strings[0]}" in GUIDE
