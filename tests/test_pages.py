@@ -1,6 +1,8 @@
 """README and docs/: commands are understood, numbers are those that were measured, and all code is run somewhere."""
 
 import ast
+import importlib
+import inspect
 import re
 import shlex
 import tomllib
@@ -9,7 +11,7 @@ import pytest
 
 from benchmarks import model_table, tables
 from keras_nest import registry
-from keras_nest.cli import commands as cli
+from keras_nest.cli.parser import build_parser
 from keras_nest.training import command_line
 from keras_nest.training.config import resolve
 from keras_nest.training.strategies import STRATEGIES
@@ -56,7 +58,7 @@ def test_command_is_understood(page, line, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = shlex.split(line)
     if words[0] == "keras-nest":
-        cli._parser().parse_args(words[1:])
+        build_parser().parse_args(words[1:])
     elif words[:2] == ["python", "train_keras.py"]:
         _check_training(words[1:])
     elif words[0] == "python":
@@ -83,6 +85,19 @@ def test_all_configurations_are_listed():
     shared = {"__init__", "nest", "fine_tuning"}
     files = {path.name for path in (ROOT / "configs").glob("*.py") if path.stem not in shared}
     assert {file for file in files if f"`{file}" in read("docs/guides/training.md")} == files
+
+
+PACKAGES = ["layers", "data", "training", "predict", "zero_shot", "explain", "conversion", "export", "generative"]
+
+
+@pytest.mark.parametrize("package", ["keras_nest", *(f"keras_nest.{name}" for name in PACKAGES)])
+def test_public_names_are_in_the_reference(package):
+    """A name that two packages have may stand there under either."""
+    documented = {name for page in PAGES for name in re.findall(r"^::: ([\w.]+)$", read(page), re.MULTILINE)}
+    last = {name.rpartition(".")[2] for name in documented}
+    public = importlib.import_module(package).__all__
+    modules = [name for name in public if inspect.ismodule(getattr(importlib.import_module(package), name))]
+    assert set(public) - last - set(modules) - {"__version__"} == set()
 
 
 def test_the_site_has_all_pages():

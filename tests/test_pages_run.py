@@ -65,7 +65,6 @@ STAND_INS = {
     "photographs.py photos": "photographs.py photos --train=8 --test=2",
     "--config.dataset=photos": "--config.dataset=photos --config.num_epochs=1 --config.warmup_epochs=0",
     "epochs=5, validation_data": "epochs=1, validation_data",
-    "runs/digits --config.num_epochs=4": "runs/digits --config.num_epochs=4",
     "configs/digits_lit.py": "configs/digits_lit.py --config.num_epochs=4",
     'create_model("LiT-B16B_2", weights="published/vit_models/lit/LiT-B16B_2.npz")': (
         'create_model(weights="runs/digits_lit/model.keras")'
