@@ -15,7 +15,7 @@ from keras_nest.cli.parser import build_parser
 from keras_nest.training import command_line
 from keras_nest.training.config import resolve
 from keras_nest.training.strategies import STRATEGIES
-from tests import pages, test_pages_run
+from tests import pages
 from tests.pages import PAGES, ROOT, read
 
 COMMANDS = [(page, line) for page in PAGES for line in pages.commands(page)]
@@ -47,8 +47,8 @@ def test_links_to_files_lead_somewhere(page):
 def test_all_python_is_run_by_some_test(page):
     for block in pages.blocks(page, "python"):
         ast.parse(block)
-        elsewhere = [words for words in test_pages_run.ELSEWHERE if words in block]
-        assert page in test_pages_run.PYTHON or elsewhere, block
+        elsewhere = [words for words in pages.ELSEWHERE if words in block]
+        assert page in pages.PYTHON or elsewhere, block
 
 
 # ml_collections loads configuration files with it.

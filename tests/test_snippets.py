@@ -69,6 +69,7 @@ def test_fine_tuning_in_the_readme(toy, pictures):
     assert accuracy(keras.saving.load_model("tuned.keras"), test) > LEARNED
 
 
+@pytest.mark.slow
 def test_fine_tuning_in_its_guide(toy, pictures):
     """The same, on arrays."""
     train, test = pictures
