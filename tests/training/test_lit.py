@@ -85,7 +85,7 @@ class TestClasses:
         assert -np.mean(np.log(found[np.arange(360), test.labels])) == pytest.approx(metrics["loss"], abs=1e-4)
 
     def test_a_trained_tower_without_its_head_stays_bit_for_bit(self, finished, tmp_path):
-        """That of `test_readme.py` names more than 90 % of the digits rightly."""
+        """That of `test_pages_run.py` names more than 90 % of the digits rightly."""
         model = {"text_model": TEXT, "temperature_init": 10.0}
         main({**CONFIG, "model": model, "image_tower": str(finished[0])}, tmp_path / "run")
         trained = keras.models.load_model(finished[0] / "model.keras")
