@@ -1,7 +1,8 @@
 """The README's table of models: parameters, multiply-adds, checkpoints, and distance from the reference outputs.
 
 The test-suite measures (`tests/models/test_published_models.py` leaves its numbers in runs/model_table); this command
-counts multiply-adds, collects all into results/models.csv and writes the table into the README. `make table` does both.
+counts multiply-adds, collects all into keras_nest/models/published.csv and writes the table into the README. `make
+table` does both.
 """
 
 import csv
@@ -19,7 +20,7 @@ from keras_nest.profiling import count_macs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "runs" / "model_table"
-RESULTS = ROOT / "results" / "models.csv"
+RESULTS = ROOT / "keras_nest" / "models" / "published.csv"
 README = ROOT / "README.md"
 _BEGIN, _END = "<!-- table of models, written by `make table` -->\n", "<!-- end of the table -->\n"
 
@@ -44,6 +45,7 @@ def main() -> None:
         FileNotFoundError: a model was not measured.
     """
     rows = [_row(name) for name in track(published_names(), "counting multiply-adds", console=console)]
+    rows += [row for row in _read() if not row["multiply_adds"]]  # of LiT the parameters alone are known
     with RESULTS.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -77,9 +79,13 @@ def with_table(readme: str) -> str:
 
 def _table() -> str:
     lines = ["| name | parameters | multiply-adds | checkpoints | largest difference |", "|---|---:|---:|---|---:|"]
-    with RESULTS.open(newline="") as file:
-        lines += [_line(row) for row in csv.DictReader(file)]
+    lines += [_line(row) for row in _read() if row["multiply_adds"]]
     return "\n".join(lines) + "\n"
+
+
+def _read() -> list[dict[str, str]]:
+    with RESULTS.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _line(row: dict[str, Any]) -> str:

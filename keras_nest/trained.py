@@ -10,7 +10,7 @@ from typing import Any
 from keras_nest import registry
 from keras_nest.factory import create_model
 from keras_nest.files import check_local, read_lines
-from keras_nest.models.base import ImageModel, read_model
+from keras_nest.models.base import PublishedModel, read_model
 from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL
 
 
@@ -25,7 +25,7 @@ class Trained:
         config: content of the run's config.json; empty if there is none.
     """
 
-    model: ImageModel
+    model: PublishedModel
     class_names: tuple[str, ...] | None = None
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)

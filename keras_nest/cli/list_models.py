@@ -34,10 +34,11 @@ def _list(args: argparse.Namespace) -> int:
     table = Table("name", "alias", "architecture", "input", "classes", "parameters")
     for column in table.columns[3:]:
         column.justify = "right"
+    counts = registry.parameter_counts()
     for name in names:
         _, architecture, fields = registry.resolve(name)
         size, classes = fields["image_size"], fields.get("num_classes", "")
-        parameters = f"{registry.PARAMETERS[name]:,}"
+        parameters = f"{counts[name]:,}" if name in counts else ""
         table.add_row(name, aliases.get(name, ""), architecture.__name__, f"{size} x {size}", str(classes), parameters)
     console.print(table)
     return 0

@@ -11,11 +11,11 @@ import keras
 from keras_nest.export.card import model_card
 from keras_nest.export.saved_model import read_signatures, to_saved_model
 from keras_nest.files import atomic_output, check_local
-from keras_nest.models.base import ImageModel
+from keras_nest.models.base import PublishedModel
 
 
 def publish(
-    model: ImageModel,
+    model: PublishedModel,
     directory: str | pathlib.Path,
     overwrite: bool = False,
     *,
@@ -57,7 +57,7 @@ def publish(
         ModuleNotFoundError: as `to_saved_model`.
     """
     path = version_directory(pathlib.Path(directory), overwrite)
-    if isinstance(model, keras.Model) and not isinstance(model, ImageModel):
+    if isinstance(model, keras.Model) and not isinstance(model, PublishedModel):
         raise ValueError(f"The model {model.name!r} is none of keras_nest; to_saved_model writes it, without a card.")
     packed = path.with_name(f"{path.name}.tar.gz")
     options: dict[str, Any] = {"class_names": class_names, "head": head, "activation": activation}

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.mixing import check_labels
-from keras_nest.models.base import ConfiguredModel
+from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.losses import cross_entropy, sigmoid_cross_entropy
 from keras_nest.models.outputs import check_compile, default_loss
 from keras_nest.training import weight_files
