@@ -13,13 +13,14 @@ from keras_nest.data.sources import ONLY_HOST, Examples, open_source
 from keras_nest.data.sources.examples import decode
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.decoding import unit_preprocessing
+from keras_nest.export.exporter import HEADS, Exporter
+from keras_nest.export.exporters import exporter_for
 from keras_nest.export.module import output_name
-from keras_nest.export.saved_model import HEADS, read_signatures
+from keras_nest.export.saved_model import read_signatures
 from keras_nest.export.versions import publish, version_directory
 from keras_nest.files import check_local
 from keras_nest.generative.export import generator_file, generator_to_saved_model, generator_to_tflite, read_generator
 from keras_nest.generative.generator import NesTGenerator
-from keras_nest.models import LiT
 from keras_nest.trained import Trained, read_trained
 from keras_nest.zero_shot.open import find_vocabulary
 
@@ -33,8 +34,6 @@ _OPTIONS = {
 }
 # Of these a generator has none.
 _NOT_OF_GENERATORS = ("weights", "labels", "head", "activation", "archive", "no_warm_up", "representative", "vocab")
-# Options that only one kind of model has; likewise.
-_CLASSIFIER_OPTIONS, _LIT_OPTIONS = ("head", "activation", "representative"), ("vocab",)
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
 
 
@@ -91,8 +90,9 @@ def main(args: argparse.Namespace) -> int:
     if (file := generator_file(args.model)) is not None:
         return _generator(read_generator(file, args.trust), args)
     trained = read_trained(args.model, args.weights, args.labels, args.trust)
-    _check_kind(trained, args)
-    if isinstance(trained.model, LiT) and args.vocab is None:
+    exporter = exporter_for(trained.model)
+    _check_kind(exporter, args)
+    if args.vocab is None and "vocab" not in exporter.FOREIGN_OPTIONS:
         args.vocab = find_vocabulary(args.weights or args.model)
     return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[args.format](trained, args)
 
@@ -119,13 +119,11 @@ def _precisions(args: argparse.Namespace) -> list[str]:
     return [precision.strip() for given in args.precision for precision in given.split(",")]
 
 
-def _check_kind(trained: Trained, args: argparse.Namespace) -> None:
+def _check_kind(exporter: Exporter, args: argparse.Namespace) -> None:
     """Refuses options that mean nothing to the model."""
-    is_lit = isinstance(trained.model, LiT)
-    for option in _CLASSIFIER_OPTIONS if is_lit else _LIT_OPTIONS:
+    for option in exporter.FOREIGN_OPTIONS:
         if getattr(args, option) is not None:
-            kind = "a LiT model" if is_lit else "a model without texts"
-            raise ValueError(f"--{option} has no meaning for {kind}; leave it out.")
+            raise ValueError(f"--{option.replace('_', '-')} has no meaning for {exporter.KIND}; leave it out.")
 
 
 def _saved_model(trained: Trained, args: argparse.Namespace) -> int:
@@ -162,8 +160,8 @@ def _tflite(trained: Trained, args: argparse.Namespace) -> int:
     from keras_nest.export.tflite import to_tflite
 
     # A client takes logits for those of a softmax.
-    is_sigmoid = trained.config.get("loss") == "sigmoid" and output_name(trained.model) == "logits"
-    trained_with = "sigmoid" if is_sigmoid and not isinstance(trained.model, LiT) else None
+    gives_logits = trained.model.num_classes and output_name(trained.model) == "logits"
+    trained_with = "sigmoid" if trained.config.get("loss") == "sigmoid" and gives_logits else None
     options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with}
     options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
     if args.precision:
