@@ -13,6 +13,7 @@ from keras_nest.hints import did_you_mean
 from keras_nest.models import PublishedModel
 from keras_nest.models.families import ALIASES, MODELS
 from keras_nest.models.wrapping import preprocessing_of
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
 
 # Fields of LiT that hold the fields of a model.
@@ -34,6 +35,11 @@ def list_models(pattern: str | None = None) -> list[str]:
     return [name for name in MODELS if fnmatch.fnmatch(name, pattern) or name in by_alias]
 
 
+def is_name(name: str) -> bool:
+    """Whether a name is one of `list_models`, or an alias."""
+    return name in MODELS or name in ALIASES
+
+
 def resolve(name: str) -> tuple[str, type[PublishedModel], dict[str, Any]]:
     """Full name, architecture and published fields of a model.
 
@@ -51,11 +57,15 @@ def resolve(name: str) -> tuple[str, type[PublishedModel], dict[str, Any]]:
     return full_name, architecture, dict(fields)
 
 
-def parameter_counts() -> dict[str, int]:
-    """Parameters of published models at their published size, as `make table` and the tests measured them."""
+def read_measurements() -> list[dict[str, str]]:
+    """What `make table` and the tests measured of the published models: parameters, and of classifiers more."""
     table = importlib.resources.files("keras_nest.models") / "published.csv"
-    rows = csv.DictReader(table.read_text("utf-8").splitlines())
-    return {row["model"]: int(row["parameters"]) for row in rows}
+    return list(csv.DictReader(table.read_text("utf-8").splitlines()))
+
+
+def parameter_counts() -> dict[str, int]:
+    """Parameters of the published models at their published size."""
+    return {row["model"]: int(row["parameters"]) for row in read_measurements()}
 
 
 def model_fields(architecture: type[PublishedModel]) -> list[str]:
@@ -76,7 +86,9 @@ def merge_fields(full_name: str, inferred: dict[str, Any], given: dict[str, Any]
     merged = {"name": full_name, **published, **inferred, **given, **towers}
     merged |= undetermined(architecture, given)
     if merged.get("in_channels", 3) != 3 and "preprocessing" not in given:
-        merged["preprocessing"] = spread(merged["preprocessing"], merged["in_channels"])
+        merged["preprocessing"] = (
+            PreprocessingSpec.from_dict(merged["preprocessing"]).for_channels(merged["in_channels"]).to_dict()
+        )
     return merged
 
 
@@ -93,11 +105,6 @@ def undetermined(architecture: type[PublishedModel], given: Mapping[str, Any]) -
     return {field: None for field, source in pairs if source in given and field not in given}
 
 
-def spread(spec: dict[str, Any], channels: int) -> dict[str, Any]:
-    """A specification of preprocessing made one for other channels: each gets the average of those there are."""
-    return {**spec, **{name: [sum(spec[name]) / len(spec[name])] * channels for name in ("mean", "std")}}
-
-
 def check_fields(architecture: type[PublishedModel], given: dict[str, Any]) -> None:
     """Refuses fields that an architecture does not have.
 
@@ -111,7 +118,7 @@ def check_fields(architecture: type[PublishedModel], given: dict[str, Any]) -> N
             raise ValueError(f"{architecture.__name__} has no field {field!r}; {hint}")
 
 
-def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[dict[str, Any], Size]:
+def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[PreprocessingSpec, Size]:
     """Evaluation preprocessing and image size of a published name or of a model, which may be a user's around another.
 
     Raises:
@@ -120,11 +127,12 @@ def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[dict[str, Any]
     if isinstance(name_or_model, str):
         _, _, fields = resolve(name_or_model)
         size = fields["image_size"]
-        return fields["preprocessing"], (size, size)
+        return PreprocessingSpec.from_dict(fields["preprocessing"]), (size, size)
     config = getattr(name_or_model, "config", None) or {"preprocessing": preprocessing_of(name_or_model)}
     if not config.get("preprocessing"):
         raise ValueError(
             f"The model {name_or_model.name!r} carries no preprocessing; create it with `create_model`, or pass "
             "preprocessing=… when you build it."
         )
-    return config["preprocessing"], tuple(config.get("image_size", name_or_model.input_shape[1:3]))
+    size = config.get("image_size", name_or_model.input_shape[1:3])
+    return PreprocessingSpec.from_dict(config["preprocessing"]), tuple(size)

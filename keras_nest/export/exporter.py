@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.choices import HEADS
+from keras_nest.class_names import check_class_names
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.inference import inference
 from keras_nest.export.module import activation_of, image_shape, is_classifier, reusable_object
@@ -16,9 +18,7 @@ from keras_nest.export.tflite_files import Source
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.hints import did_you_mean
-from keras_nest.trained import check_class_names
 
-HEADS = ("classifier", "none")
 Served: TypeAlias = tuple[tf.train.Checkpoint, dict[str, Callable[..., Outputs]]]
 """The object of a SavedModel, and its signatures."""
 Signatures: TypeAlias = dict[str, tuple[dict[str, str], dict[str, str]]]
@@ -68,7 +68,7 @@ class Exporter:
         """What a SavedModel holds, and its signatures.
 
         Args:
-            head: one of `HEADS`.
+            head: one of `keras_nest.choices.HEADS`.
             activation: from logits to probabilities; None takes the model's, or else a softmax.
             class_names: as `labels` gives them.
             vocab: vocabulary file of a text tower.

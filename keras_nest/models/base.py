@@ -2,47 +2,27 @@
 
 import os
 import types
-import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import keras
 
+from keras_nest import specs
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.heads import feature_pyramid
 from keras_nest.models.inputs import check_images, warn_of_range
 from keras_nest.models.keras_file import read_keras_file
-from keras_nest.models.outputs import check_compile, default_loss, is_linear
+from keras_nest.models.outputs import ClassifierCompile, is_linear
 from keras_nest.types import Size
 
-# Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
-# centrally, and normalised. Source: reference `libml/preprocess.py` and the published configurations.
-IMAGENET_PREPROCESSING = {
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "crop_ratio": 224 / 256,
-    "interpolation": "bilinear",
-}
-CIFAR10_PREPROCESSING = {
-    "mean": [0.4914, 0.4822, 0.4465],
-    "std": [0.2471, 0.2435, 0.2616],
-    "crop_ratio": 1.0,
-    "interpolation": "bilinear",
-}
-# ViT and Mixer: the whole image is squeezed into the size, and pixels into [-1, 1].
-# Source: reference `vit_jax/input_pipeline.py`, evaluation branch.
-STRETCHED_PREPROCESSING = {
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-    "stretch": True,
-    "interpolation": "bilinear",
-}
+# As configurations of models hold them.
+IMAGENET_PREPROCESSING = specs.IMAGENET.to_dict()
+CIFAR10_PREPROCESSING = specs.CIFAR10.to_dict()
+STRETCHED_PREPROCESSING = specs.STRETCHED.to_dict()
 
 # What a model with a head or without puts out: the first of these endpoints that it has.
 _OUTPUTS = ("probabilities", "logits", "pre_logits")
-# The model in a training's directory.
-_TRAINED = "model.keras"
 
 
 # What a user's `keras.Model(model.input, …)` must be given; nothing else of the model is left in it.
@@ -83,6 +63,9 @@ class PublishedModel(ConfiguredModel):
         config: arguments of the subclass, as `get_config` returns them.
         omitted: see above.
         name: name of the model; "+" becomes "_", since TensorFlow allows no other in a scope.
+
+    Raises:
+        ValueError: the configuration's `preprocessing` is no specification.
     """
 
     _warned_of_range = False
@@ -101,6 +84,8 @@ class PublishedModel(ConfiguredModel):
         omitted: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
+        if config.get("preprocessing"):
+            specs.PreprocessingSpec.from_dict(config["preprocessing"])
         super().__init__(inputs, outputs, config, name and name.replace("+", "_"))
         self.endpoints = endpoints
         self.omitted = tuple(omitted)
@@ -147,7 +132,7 @@ class PublishedModel(ConfiguredModel):
         return {}
 
 
-class ImageModel(PublishedModel):
+class ImageModel(ClassifierCompile, PublishedModel):
     """A functional Keras classifier of images that knows its configuration and names its intermediates.
 
     What explains, exports and describes a model asks for the attributes and methods below, and for no class: a new
@@ -246,51 +231,6 @@ class ImageModel(PublishedModel):
             merged.pop("classifier_activation", None)
         return type(self).from_config(merged)
 
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = "auto",
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        **options: Any,
-    ) -> None:
-        """As for every Keras model, but that a classifier knows its loss.
-
-        Args:
-            optimizer: a name or an object.
-            loss: "auto" is the cross-entropy that fits the output, of labels (B,) or (B, K), see `ClassificationLoss`:
-                over a softmax, or with `classifier_activation="sigmoid"` or a single class over a sigmoid. Without a
-                head there is none.
-            loss_weights: as for Keras.
-            metrics: as for Keras.
-            weighted_metrics: as for Keras.
-            **options: of Keras' `compile`.
-
-        Raises:
-            ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
-        """
-        loss = default_loss(self) if isinstance(loss, str) and loss == "auto" else loss
-        check_compile(self, loss, metrics, weighted_metrics)
-        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as `get_compile_config` says; where loss or metrics do not fit the output, without them.
-
-        Args:
-            config: see above.
-        """
-        arguments = keras.saving.deserialize_keras_object(config)
-        judged = ("loss", "metrics", "weighted_metrics")
-        try:
-            check_compile(self, *(arguments[name] for name in judged))
-        except ValueError as error:
-            warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
-            arguments |= dict.fromkeys((*judged, "loss_weights"))
-        self.compile(**arguments)
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
-
     @classmethod
     def infer_fields(
         cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], new_head: bool = False
@@ -300,25 +240,21 @@ class ImageModel(PublishedModel):
         return {"num_classes": head[-1] if head else 0}
 
 
-def keras_file(path: str | os.PathLike[str]) -> str | None:
-    """The .keras file that a path means: itself, or the model of a training's directory; None for another path."""
-    path = os.fspath(path)
-    inside = os.path.join(path, _TRAINED)
-    return path if path.endswith(".keras") else inside if os.path.isfile(inside) else None
-
-
-def read_model(path: str | os.PathLike[str], trust: bool = False) -> PublishedModel:
-    """Reads a .keras file of this package.
+def read_model(path: str | os.PathLike[str], trust: bool = False) -> Any:
+    """Reads a .keras file of this package; `keras_nest.open_model` reads all that a training leaves, and names.
 
     Args:
         path: local, or an address that TensorFlow reads.
         trust: also read a file that carries code, see `HubLayer`.
 
+    Returns:
+        A model of images, a `LiT` or one of its towers, or a `NesTGenerator`.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, holds another model, or carries code; nothing was built then.
     """
-    return read_keras_file(path, PublishedModel, trust)
+    return read_keras_file(path, ConfiguredModel, trust)
 
 
 def logits_model(model: keras.Model) -> keras.Model:

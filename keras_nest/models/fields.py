@@ -7,10 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_nest.choices import ACTIVATIONS
 from keras_nest.types import Size
-
-# What makes probabilities of logits.
-ACTIVATIONS = ("softmax", "sigmoid")
 
 
 def constructor_arguments(architecture: type, values: Mapping[str, Any]) -> dict[str, Any]:
