@@ -10,7 +10,7 @@ from rich.table import Table
 
 from keras_nest.console import add_trust_argument, console, print_facts
 from keras_nest.data.sources import ONLY_HOST, Examples, open_source
-from keras_nest.data.sources.examples import decode
+from keras_nest.data.sources.base import decode
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.decoding import unit_preprocessing
 from keras_nest.export.module import output_name

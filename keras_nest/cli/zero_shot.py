@@ -13,9 +13,9 @@ from rich.table import Table
 
 from keras_nest.cli.predict import add_answer_arguments, answer, check_counts
 from keras_nest.console import add_trust_argument, console, print_facts
-from keras_nest.data.pairs import read_pairs
 from keras_nest.data.prompts import PHOTO, PLAIN, Progress, check_labels, labels_of, read_templates
 from keras_nest.data.sources.folder import check_images
+from keras_nest.data.sources.pairs import read_pairs
 from keras_nest.files import read_lines
 from keras_nest.predict.predictor import Predictor
 from keras_nest.trained import check_class_names

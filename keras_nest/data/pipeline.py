@@ -9,8 +9,7 @@ from keras_nest.data.checks import check_whole_number
 from keras_nest.data.keys import Stream, key_of
 from keras_nest.data.mixing import check_labels
 from keras_nest.data.recipes import Recipe, as_uint8
-from keras_nest.data.sources.examples import ONLY_HOST, Example, Host
-from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.base import ONLY_HOST, Example, Host, Source
 from keras_nest.types import Size
 
 Transfer: TypeAlias = Literal["float32", "uint8"]

@@ -14,10 +14,9 @@ import tensorflow as tf
 from keras_nest.data.color_jitter import random_color_jitter
 from keras_nest.data.crops import decode_random_crop, normalize, pad_and_crop, random_flip, random_resized_crop
 from keras_nest.data.erasing import random_erasing
-from keras_nest.data.info import DatasetInfo
 from keras_nest.data.mixing import Batch, random_mix
 from keras_nest.data.randaugment import RandAugment
-from keras_nest.data.sources.examples import Example, decode
+from keras_nest.data.sources.base import DatasetInfo, Example, decode
 from keras_nest.hints import did_you_mean
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.specs import CIFAR10, CIFAR100, IMAGENET, STRETCHED, PreprocessingSpec

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from keras_nest.data.pipeline import train_batches
 from keras_nest.data.recipes import Recipe
-from keras_nest.data.sources.examples import ONLY_HOST, Examples, Host
-from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.base import ONLY_HOST, Examples, Host, Source
 from keras_nest.figures import new_figure
 from keras_nest.types import Size
 

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from keras_nest.data.decoding import decode_upright, header_size
-from keras_nest.data.exif import orientation_in_graph
 from keras_nest.data.image_files import MAX_PIXELS
+from keras_nest.data.orientation import orientation_in_graph
 from keras_nest.export.module import image_shape
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.registry import preprocessing_spec

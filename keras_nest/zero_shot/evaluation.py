@@ -11,7 +11,7 @@ from keras_nest.data.checks import check_whole_number
 from keras_nest.data.mixing import check_labels
 from keras_nest.data.prompts import Progress, silent
 from keras_nest.data.sources import ONLY_HOST, Example, Examples, Source, open_source
-from keras_nest.data.sources.examples import decode
+from keras_nest.data.sources.base import decode
 from keras_nest.data.sources.folder import TEST_SPLITS
 from keras_nest.metrics import accuracy, top5
 from keras_nest.zero_shot.classifier import ZeroShotClassifier

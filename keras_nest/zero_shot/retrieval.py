@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_nest.data.pairs import Pairs
 from keras_nest.data.prompts import TEXTS, Progress, silent
+from keras_nest.data.sources.pairs import Pairs
 from keras_nest.predict.images import read_image
 from keras_nest.zero_shot.classifier import Embedder
 

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.data.info import DatasetInfo
 from keras_nest.data.orientation import UPRIGHT
-from keras_nest.data.sources.examples import Example, Examples
+from keras_nest.data.sources.base import DatasetInfo, Example, Examples, Source
 from keras_nest.data.sources.records import CachedExamples, Shard, StreamedExamples
-from keras_nest.data.sources.source import Source
 from keras_nest.hints import did_you_mean
 
 if TYPE_CHECKING:
