@@ -34,7 +34,7 @@ class Geometry(NamedTuple):
 class PreprocessingSpec(Mapping[str, Any]):
     """Evaluation preprocessing of a model: pixels in [0, 1] are resized, cropped centrally, and normalized.
 
-    It is also a mapping, that of `to_dict`, and equals the dictionary that says the same.
+    It is also a mapping, that of `to_dict`, and equals every dictionary that says the same.
 
     Attributes:
         mean: mean of each channel of [0, 1] images, or one for all channels; any sequence becomes a tuple.
@@ -108,6 +108,14 @@ class PreprocessingSpec(Mapping[str, Any]):
         fields["interpolation"] = self.interpolation
         fields |= {"truncate": True} if self.truncate else {}
         return fields | ({"value_range": list(self.value_range)} if self.value_range else {})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        try:
+            return dataclasses.asdict(self) == dataclasses.asdict(self.from_dict(other))
+        except ValueError:
+            return False
 
     def __getitem__(self, name: str) -> Any:
         return self.to_dict()[name]

@@ -57,6 +57,9 @@ class TestDictionaries:
     def test_is_a_mapping_like_its_dictionary(self):
         assert DICTIONARIES["nest_tiny"] == specs.IMAGENET
         assert specs.IMAGENET != specs.CIFAR10
+        assert specs.CIFAR10.to_dict().keys() - {"crop_ratio", "interpolation"} == {"mean", "std"}
+        assert {"mean": specs.CIFAR10.mean, "std": specs.CIFAR10.std} == specs.CIFAR10
+        assert {"mean": specs.CIFAR10.mean} != specs.CIFAR10
         assert specs.IMAGENET["mean"] == [0.485, 0.456, 0.406]
         assert {**specs.IMAGENET, "crop_ratio": 1.0}["crop_ratio"] == 1.0
         assert "truncate" not in specs.IMAGENET
