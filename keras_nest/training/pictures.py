@@ -88,7 +88,7 @@ def _figure(path: pathlib.Path, inches: tuple[float, float]) -> Any:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        _LOGGER.warning("%s is left out: matplotlib is not installed (pip install keras-nest[demo]).", path.name)
+        _LOGGER.warning("%s is left out: matplotlib is not installed (pip install matplotlib).", path.name)
         return None
     return Figure(figsize=inches, layout="constrained")
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.choices import BROKEN
 from keras_nest.data.decoding import decode_upright
 from keras_nest.data.image_files import (
     BROKEN_FILE,
@@ -24,7 +25,6 @@ from keras_nest.data.orientation import UPRIGHT, orientation_of
 from keras_nest.data.sources.base import DatasetInfo, IndexedExamples, Source
 
 TEST_SPLITS = ("test", "val", "validation")
-BROKEN = ("refuse", "skip", "unchecked")
 _LAYOUT = "SPLIT/CLASS/image.jpg"
 _MAX_NAMED = 10
 _LOGGER = logging.getLogger(__name__)

@@ -1,0 +1,45 @@
+"""Start-up of command lines: TensorFlow's import notes stay hidden. Imports nothing heavy."""
+
+import contextlib
+import importlib.util
+import os
+import urllib.request
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def hide_import_notes() -> Iterator[None]:
+    """Hides what TensorFlow writes to the standard error while it is imported, and its later notes and warnings.
+
+    They would bury the progress bar, or the one sentence that says what is wrong. TF_CPP_MIN_LOG_LEVEL alone does not
+    reach what is written during the import; set it yourself to see the later ones.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _skip_metadata_server()
+    standard_error = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
+
+
+def is_google_cloud() -> bool:
+    """Whether the metadata server that every machine of Google Cloud has answers, within seconds."""
+    request = urllib.request.Request(
+        "http://169.254.169.254/computeMetadata/v1/", headers={"Metadata-Flavor": "Google"}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=3) as answer:
+            return answer.headers.get("Metadata-Flavor") == "Google"
+    except OSError:
+        return False
+
+
+def _skip_metadata_server() -> None:
+    """Where libtpu is installed, importing TensorFlow asks the metadata server: for minutes if there is none."""
+    if importlib.util.find_spec("libtpu") is not None and not is_google_cloud():
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
