@@ -14,14 +14,13 @@ from keras_nest.export.inference import inference
 from keras_nest.export.lit import encoders, in_float32, temperature
 from keras_nest.export.module import config_of, image_shape, output_name
 from keras_nest.export.tflite_files import Source
-from keras_nest.export.tflite_metadata import LABELS
 from keras_nest.export.tflite_report import SAMPLE_TEXTS, sample_images
+from keras_nest.exported import LABELS, PREPROCESSING, SIMILARITY
 from keras_nest.models import LiT
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.tokenizers import Tokenizer
 
 TOWERS = ("image", "text")
-PREPROCESSING, SIMILARITY = "preprocessing.json", "similarity.json"
 _ROUNDING = 1e-3
 
 
