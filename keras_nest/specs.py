@@ -61,8 +61,12 @@ class PreprocessingSpec(Mapping[str, Any]):
         object.__setattr__(self, "mean", _numbers("mean", self.mean))
         object.__setattr__(self, "std", _numbers("std", self.std))
         object.__setattr__(self, "value_range", check_value_range(self.value_range))
-        if 0 in self.std:
-            raise ValueError(f"std is {list(self.std)}; pixels are divided by it, so it must not be 0.")
+        if not min(self.std) > 0:
+            raise ValueError(f"std is {list(self.std)}; each must be above 0.")
+        if not max(self.mean) <= 1:
+            raise ValueError(
+                f"mean is {list(self.mean)}; it must be that of pixels in [0, 1]: divide mean and std by 255."
+            )
         if len({1, len(self.mean), len(self.std)}) > 2:
             raise ValueError(
                 f"mean has {len(self.mean)} values and std {len(self.std)}; both must have one for each channel."

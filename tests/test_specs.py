@@ -80,7 +80,8 @@ class TestWhatIsRefused:
         ("change", "message"),
         [
             ({"crop_ration": 1.0}, "preprocessing has no field 'crop_ration'; did you mean crop_ratio?"),
-            ({"std": [0.5, 0.0, 0.5]}, r"std is \[0.5, 0.0, 0.5\]; pixels are divided by it, so it must not be 0."),
+            ({"std": [0.5, 0.0, 0.5]}, r"std is \[0.5, 0.0, 0.5\]; each must be above 0."),
+            ({"mean": [124, 116, 104]}, r"must be that of pixels in \[0, 1\]: divide mean and std by 255."),
             ({"std": [0.5, 0.5]}, "mean has 3 values and std 2; both must have one for each channel."),
             ({"mean": 0.5}, "mean is 0.5; it must be a list of one number for each channel."),
             ({"mean": "0.5"}, "mean is '0.5'; it must be a list"),
