@@ -46,7 +46,7 @@ class HubLayer(keras.layers.Layer):
     Args:
         handle: directory of the SavedModel, or any path that TensorFlow reads.
         trainable: whether its trainable variables are; if not, it also stays in inference mode when the model trains,
-            and its regularisation losses are left out, as in tensorflow_hub.
+            and its regularization losses are left out, as in tensorflow_hub.
         graph: what `get_config` made of the directory; leave it out.
         **kwargs: the usual layer arguments.
 

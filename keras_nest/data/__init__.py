@@ -1,4 +1,4 @@
-"""Labelled images by name, and what happens to them before a model sees them.
+"""Labeled images by name, and what happens to them before a model sees them.
 
 >>> train, test, info = keras_nest.data.load("cifar10", recipe="nest", image_size=32, batch_size=192)
 >>> model.compile("adamw")

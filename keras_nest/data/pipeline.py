@@ -123,7 +123,7 @@ def eval_batches(
 
     Args:
         source: the data set.
-        recipe: how test images are resized, cropped and normalised.
+        recipe: how test images are resized, cropped and normalized.
         image_size: (height, width) in pixels.
         batch_size: images a step, of all hosts together.
         host: which of the processes that evaluate together this is.

@@ -48,7 +48,7 @@ def stage_times(
         threads: cores to use; None is all.
 
     Returns:
-        What takes the time when asked for the next row: reading first; then decoding and cropping with normalisation,
+        What takes the time when asked for the next row: reading first; then decoding and cropping with normalization,
         and every stage of the recipe.
 
     Raises:

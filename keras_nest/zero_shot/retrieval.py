@@ -34,7 +34,7 @@ def retrieval_recalls(
     the same find nothing, nor do captions that several images have word for word.
 
     Args:
-        zimg: (I, C), embeddings of images, each image once; of length one, since products are compared.
+        zimg: (I, C), embeddings of images, each image once; L2-normalized, since products are compared.
         ztxt: (T, C), embeddings of captions.
         image_of_text: integers (T,), the row of the image that each caption belongs to; each image has one or more.
         ks: numbers of answers that are looked at.

@@ -29,7 +29,7 @@ def test_reference(name):
         JitterFactors(*(fact[step] for step in STEPS)),
         [STEPS.index(step) for step in fact["order"]],
         jittered=fact["jitter_applied"],
-        grey=fact["to_grayscale"],
+        gray=fact["to_grayscale"],
     )
     np.testing.assert_array_equal(result, augment_loading.array(f"colorjitter/a64/{name}"))
 

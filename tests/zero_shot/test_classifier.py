@@ -108,7 +108,7 @@ class TestImages:
         [
             ([], "list of images is empty"),
             (IMAGES[0], r"shape \(16, 16, 3\); a single image must be in a list"),
-            ([IMAGES[0] / 127.5 - 1], "and not be normalised yet"),
+            ([IMAGES[0] / 127.5 - 1], "and not be normalized yet"),
             ([IMAGES[0][..., :2]], r"must be \(h, w, 3\)"),
         ],
         ids=["none", "one", "normalised", "two channels"],

@@ -1,4 +1,4 @@
-"""Where labelled images come from: TFDS, class folders, and the digits inside scikit-learn."""
+"""Where labeled images come from: TFDS, class folders, and the digits inside scikit-learn."""
 
 import logging
 import os
