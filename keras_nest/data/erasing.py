@@ -32,8 +32,8 @@ def random_erasing(
     noise, and whether the image is changed.
 
     Args:
-        image: float32 (H, W, C), normalized to about mean 0 and standard deviation 1; in a batch (B, H, W, C) every image is
-            drawn for by itself.
+        image: float32 (H, W, C), normalized to about mean 0 and standard deviation 1; in a batch (B, H, W, C) every
+            image is drawn for by itself.
         key: integer (2,).
         probability: of an image to be changed.
         area_range: smallest and largest share of the image, in (0, 1].
