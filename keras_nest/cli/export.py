@@ -161,7 +161,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         agreement,
         f"{row['ms_1_thread']:.2f}",
         f"{row['ms_2_threads']:.2f}",
-        f"{row['xnnpack_ops']} of {row['ops']} ops",
+        "unknown" if row["ops"] is None else f"{row['xnnpack_ops']} of {row['ops']} ops",
     ]
 
 

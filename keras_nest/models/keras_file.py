@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import keras
 
 from keras_nest.files import local_file
+from keras_nest.keras_private import in_safe_mode
 from keras_nest.run_files import GENERATOR, MODEL
-from keras_nest.safe_mode import in_safe_mode
 
 _CONFIGURATION = "config.json"
 # The graphs of `HubLayer` are the largest that is in it, some megabytes each.

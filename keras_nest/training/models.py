@@ -27,7 +27,7 @@ def model_of(config: ConfigDict, info: DatasetInfo, size: Size, recipe: Recipe) 
         ValueError: a field has no meaning, or the checkpoint does not fit.
         FileNotFoundError: there is no such checkpoint.
     """
-    known = {"num_classes": info.num_classes, "image_size": size, "preprocessing": recipe.preprocessing}
+    known = {"num_classes": info.num_classes, "image_size": size, "preprocessing": recipe.preprocessing.to_dict()}
     known["dtype"] = config.dtype_policy
     weights = checkpoint_of(config)
     if weights is not None:

@@ -22,9 +22,8 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-import conversion
-import export
 import keras_nest
+from keras_nest import conversion, export
 from keras_nest.cli import main
 from keras_nest.tflite import TFLiteModel
 from tests.compatibility import toys

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import conversion
-import export
 import keras_nest
+from keras_nest import conversion, export
 from keras_nest.cli import main
 from keras_nest.tflite import TFLiteModel
 from tests.compatibility.make_files import ANSWERS, CHECKPOINTS, RUNS, frozen_and_not, named, plain
