@@ -288,6 +288,7 @@ class TestOneSentence:
         assert run(command, source) == (2, "", f"error: {sentence}")
 
 
+_NO_CLASSES = "gives no classes; it must be a classifier of images, with a head."
 # What is no classifier, and what a command says that has no use for it.
 OTHERS = {
     "convert": {"gan": "is no checkpoint", "text.keras": "is no checkpoint", "lit": None},
