@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from keras_nest.class_names import check_class_names
-from keras_nest.cli.predict import answer, check_counts
+from keras_nest.cli.answers import check_counts, print_predictions
 from keras_nest.console import console, print_facts
 from keras_nest.data.prompts import PHOTO, PLAIN, Progress, check_labels, labels_of, read_templates
 from keras_nest.data.sources.folder import check_images
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
         _print_recalls(args)
     else:
         labels, templates = _texts(args)
-        return answer(args, lambda: _predictor(_classifier(args, labels, templates)))
+        return print_predictions(args, lambda: _predictor(_classifier(args, labels, templates)))
     return 0
 
 

@@ -63,7 +63,7 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     """
     model = loaded.model
     if not isinstance(model, ImageModel) or not model.num_classes:
-        raise ValueError(f"The model {model.name!r} gives no classes; predict needs one with a head.")
+        raise ValueError(f"The model {model.name!r} gives no classes; it must be a classifier of images, with a head.")
     prepare, activation = preprocessor(model), _ACTIVATIONS[loaded.config.get("loss", "softmax")]
     puts_out_logits = is_linear(model.output)
     # Of any batch, so that it is traced once, whoever calls it first.
