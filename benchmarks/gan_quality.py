@@ -28,9 +28,9 @@ from keras_nest.data import Source, Split, create_recipe, train_batches
 from keras_nest.data.sources import IndexedExamples, digits
 from keras_nest.figures import new_figure, picture_file
 from keras_nest.files import local_path
+from keras_nest.generative.generator import GENERATOR
 from keras_nest.metrics import accuracy
 from keras_nest.models.losses import cross_entropy
-from keras_nest.run_files import GENERATOR
 from keras_nest.training import Trainer, WarmupDecay, create_optimizer
 
 _CLASSIFIER: dict[str, Any] = {

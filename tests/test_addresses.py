@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from benchmarks import train_step
 from keras_nest import conversion, export
 from keras_nest.cli import commands as cli
+from keras_nest.cli import train as training
 from keras_nest.conversion.download import download
 from keras_nest.data.pairs import read_pairs
 from keras_nest.figures import picture_file
@@ -17,7 +18,6 @@ from keras_nest.predict import open_predictor
 from keras_nest.tflite import TFLiteModel
 from keras_nest.tokenizers import get_tokenizer
 from keras_nest.trained import read_class_names, read_trained
-from keras_nest.training import main as training
 
 ADDRESSES = [
     *("gs://bucket/x", "s3://bucket/x", "hdfs://host/x", "file:///tmp/x", "ram://x", "http://host/x", "https://host/x"),

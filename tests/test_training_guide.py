@@ -7,9 +7,10 @@ import shlex
 import pytest
 
 from keras_nest import registry
-from keras_nest.training import command_line
-from keras_nest.training.config import resolve
+from keras_nest.cli import train_arguments
+from keras_nest.cli.train import FIELDS, TASKS
 from keras_nest.training.strategies import STRATEGIES
+from keras_nest.training.tasks import task_name
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "docs" / "training.md").read_text("utf-8")
@@ -23,9 +24,10 @@ def test_command(line, monkeypatch):
     monkeypatch.chdir(ROOT)
     program, *arguments = shlex.split(line.removeprefix("python "))
     assert program == "train_keras.py"
-    parsed = command_line.parse([program, *arguments])
+    parsed = train_arguments.parse([program, *arguments], FIELDS)
     assert parsed.strategy in STRATEGIES
-    name, architecture, _ = registry.resolve(resolve(parsed.config).model_name)
+    config = TASKS[task_name(parsed.config)].resolve(parsed.config)
+    name, architecture, _ = registry.resolve(config.model_name)
     registry.check_fields(architecture, dict(parsed.config.get("model") or {}))
     assert name in registry.list_models()
 

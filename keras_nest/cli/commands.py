@@ -4,9 +4,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from keras_nest.cli import augreg, convert, data, download, explain, export, info, list_models, predict, zero_shot
+from keras_nest.cli import (
+    augreg,
+    convert,
+    data,
+    download,
+    explain,
+    export,
+    info,
+    list_models,
+    predict,
+    train,
+    zero_shot,
+)
 from keras_nest.console import run
-from keras_nest.training import main as training
 
 # Name -> what it does in a line, and the module.
 COMMANDS = {
@@ -35,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["train"]:
         # Training has a command line of its own (absl flags); it is handed over whole.
-        training.run(["keras-nest train", *argv[1:]])
+        train.run(["keras-nest train", *argv[1:]])
         return 0
     args = _parser().parse_args(argv)
     return run(lambda: args.command(args))

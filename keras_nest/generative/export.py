@@ -11,10 +11,9 @@ import tensorflow as tf
 from keras_nest.export.inference import in_float32
 from keras_nest.export.tflite_files import PRECISIONS, check_targets, convert
 from keras_nest.files import atomic_output, check_local
-from keras_nest.generative.generator import NesTGenerator
+from keras_nest.generative.generator import GENERATOR, NesTGenerator
 from keras_nest.hints import did_you_mean
 from keras_nest.models.keras_file import read_configuration, read_keras_file
-from keras_nest.run_files import GENERATOR
 
 _SIGNATURE = "serving_default"
 # Full int8 is calibrated on images, which a generator does not take.

@@ -13,11 +13,11 @@ import pytest
 import tensorflow as tf
 
 from keras_nest import NesTGenerator
+from keras_nest.cli.train import main, run
 from keras_nest.generative.samples import grid
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import InUseError, locked
-from keras_nest.training.main import main, run
 
 # ml_collections loads configuration files with it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")

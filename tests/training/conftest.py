@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_nest.training.main import main
+from keras_nest.cli.train import main
 from tests.training import runs
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import keras_nest
 from keras_nest import data
+from keras_nest.cli.train import main
 from keras_nest.training import create_strategy, distribute
-from keras_nest.training.main import main
 from keras_nest.training.zero_shot import ZeroShotEvaluator
 from keras_nest.zero_shot import ZeroShotClassifier
 from tests.training import runs

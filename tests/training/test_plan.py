@@ -1,12 +1,11 @@
 """Steps, batches and rates of both kinds of configuration."""
 
 import dataclasses
-import types
 
 import pytest
 
 from keras_nest.training.config import resolve
-from keras_nest.training.plan import Plan, plan_of
+from keras_nest.training.plan import Plan, build_plan
 
 OF_NEST = {"model_name": "nest_tiny", "dataset": "digits", "num_epochs": 4, "per_device_batch_size": 64}
 OF_VIT = {"model_name": "ViT-Ti_16", "dataset": "digits", "total_steps": 30, "warmup_steps": 3, "batch": 96}
@@ -14,8 +13,7 @@ IMAGES = 1437
 
 
 def plan(config, replicas=1, images=IMAGES, **change):
-    """The plan on so many replicas; nothing else of a strategy matters."""
-    return plan_of(resolve({**config, **change}), images, types.SimpleNamespace(num_replicas_in_sync=replicas))
+    return build_plan(resolve({**config, **change}), images, replicas)
 
 
 def test_nest_counts_in_epochs_and_devices():

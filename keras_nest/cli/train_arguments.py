@@ -1,4 +1,4 @@
-"""What `train_keras.py` understands, and how it words the result."""
+"""The arguments of `keras-nest train` and `train_keras.py`."""
 
 import os
 import pathlib
@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from keras_nest.training.config import COMMON, GAN, INFERENCE_TIME, NEST, VIT
 from keras_nest.training.strategies import STRATEGIES
 
 _HELP = """\
@@ -52,11 +51,12 @@ class Arguments(NamedTuple):
     trust: bool = False
 
 
-def parse(argv: Sequence[str]) -> Arguments:
+def parse(argv: Sequence[str], fields: Mapping[str, Mapping[str, Any]]) -> Arguments:
     """Reads a command line.
 
     Args:
         argv: program name and arguments.
+        fields: heading -> fields of configurations, for `--help`.
 
     Raises:
         ValueError: an argument is unknown, missing or of the wrong type.
@@ -69,7 +69,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         found = _flags()
         found(argv, known_only=True)
         if found.help:
-            print(_help(pathlib.Path(argv[0]).name))
+            print(_help(pathlib.Path(argv[0]).name, fields))
             raise SystemExit(0)
         _check_given(found)
         parsed = _flags(argv)
@@ -81,16 +81,9 @@ def parse(argv: Sequence[str]) -> Arguments:
     return Arguments(parsed.config, parsed.workdir, parsed.overwrite, parsed.strategy, parsed.tpu, parsed.trust)
 
 
-def _help(program: str) -> str:
-    groups = {
-        "Fields of configurations that count in epochs (NesT)": NEST,
-        "Fields of those that count in steps (ViT, Mixer, AugReg)": VIT,
-        "Fields of both": COMMON,
-        "Fields of those that measure the speed of a model": INFERENCE_TIME,
-        "Fields of those that train a generator": GAN,
-    }
-    fields = (textwrap.fill(f"{words}: {', '.join(group)}.", 110) for words, group in groups.items())
-    return _HELP.format(program=program, strategies=", ".join(STRATEGIES), fields="\n\n".join(fields))
+def _help(program: str, fields: Mapping[str, Mapping[str, Any]]) -> str:
+    listed = (textwrap.fill(f"{heading}: {', '.join(names)}.", 110) for heading, names in fields.items())
+    return _HELP.format(program=program, strategies=", ".join(STRATEGIES), fields="\n\n".join(listed))
 
 
 def _flags(argv: list[str] | None = None) -> flags.FlagValues:
@@ -120,17 +113,3 @@ def _check_given(found: flags.FlagValues) -> None:
     file = found.config.split(":", 1)[0]
     if not os.path.isfile(file):
         raise FileNotFoundError(f"There is no configuration file {file!r}; those of this project are in configs/.")
-
-
-def results(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a finished run in words."""
-    speed = f"{metrics['eval_images_per_second']:,.0f} images/s"
-    trained = f"{metrics['train_seconds']:.0f} s for {metrics['steps']:,} steps"
-    return {
-        "top-1 accuracy": f"{metrics['top1']:.2%} of {metrics['examples']:,} images",
-        "top-5 accuracy": f"{metrics['top5']:.2%}",
-        "test loss": f"{metrics['loss']:.4f}",
-        "evaluation": speed,
-        "parameters": metrics["parameters"],
-        **({"training time": trained} if metrics["steps"] else {}),
-    }
