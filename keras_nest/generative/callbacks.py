@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 from ml_collections import ConfigDict
 
@@ -38,7 +39,7 @@ class GanLoop(StepCallback):
         first_step: int,
         images: int,
     ) -> None:
-        super().__init__(history, config.batch, images / config.batch, first_step)
+        super().__init__(history, config.batch, Fraction(images, config.batch), first_step)
         self._config, self._checkpoints, self._show = config, checkpoints, show
 
     def logs_at(self, step: int) -> bool:

@@ -4,6 +4,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 import keras
 import tensorflow as tf
@@ -31,7 +32,9 @@ class StepCallback(keras.callbacks.Callback):
         first_step: updates before this start.
     """
 
-    def __init__(self, history: History, batch_size: int, steps_per_epoch: float, first_step: int = 0) -> None:
+    def __init__(
+        self, history: History, batch_size: int, steps_per_epoch: float | Fraction, first_step: int = 0
+    ) -> None:
         super().__init__()
         self._history, self._batch_size, self._steps_per_epoch = history, batch_size, steps_per_epoch
         self._step = self._row_start = self._timed_from = first_step
@@ -63,7 +66,7 @@ class StepCallback(keras.callbacks.Callback):
 
     def _write_row(self, measured: Mapping[str, float]) -> Row:
         """Adds what was measured to the history, with step, epoch and time."""
-        row: Row = {"step": self._step, "epoch": self._step / self._steps_per_epoch, **measured}
+        row: Row = {"step": self._step, "epoch": float(self._step / self._steps_per_epoch), **measured}
         row["seconds"] = time.perf_counter() - self._run_start
         self._history.append(row)
         return row
