@@ -1,6 +1,6 @@
 """Trains a model: `python train_keras.py --config=configs/digits_nest.py --workdir=DIR [--config.seed=3 …]`."""
 
-from quiet_start import quiet_start
+from keras_nest_start import quiet_start
 
 with quiet_start():
     from keras_nest.training.main import run

@@ -4,9 +4,8 @@ The best checkpoint of that model on ImageNet-21k is taken; the full name of a f
 rest of the command line is mostly `--config.pp.train='train[:90%]' --config.base_lr=0.01`.
 """
 
+from keras_nest.configs.fine_tuning import MODELS, base_config
 from ml_collections import ConfigDict
-
-from configs.fine_tuning import MODELS, base_config
 
 
 def get_config(model_or_filename: str) -> ConfigDict:

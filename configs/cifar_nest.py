@@ -1,8 +1,7 @@
 """NesT on CIFAR: `--config=configs/cifar_nest.py` (tiny), `…:small` or `…:base`; `--config.dataset=cifar100`."""
 
+from keras_nest.configs.nest import base_config
 from ml_collections import ConfigDict
-
-from configs.nest import base_config
 
 # Images of one device.
 _BATCH = {"tiny": 192, "small": 64, "base": 32}

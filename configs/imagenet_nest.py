@@ -3,9 +3,8 @@
 Fine-tuning, or evaluation of a published checkpoint: `--config.init_checkpoint=… [--config.eval_only=True]`.
 """
 
+from keras_nest.configs.nest import base_config
 from ml_collections import ConfigDict
-
-from configs.nest import base_config
 
 # Images of one device.
 _BATCH = {"tiny": 64, "small": 64, "base": 16}

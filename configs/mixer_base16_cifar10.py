@@ -1,8 +1,7 @@
 """Fine-tunes Mixer-B/16 on CIFAR-10: `--config.pretrained_dir=gs://mixer_models/imagenet21k`."""
 
+from keras_nest.configs.fine_tuning import base_config, model_name, with_dataset
 from ml_collections import ConfigDict
-
-from configs.fine_tuning import base_config, model_name, with_dataset
 
 
 def get_config() -> ConfigDict:

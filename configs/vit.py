@@ -1,8 +1,7 @@
 """Fine-tunes a ViT, hybrid or Mixer: `--config=configs/vit.py:b16,cifar10 --config.pretrained_dir=DIR`."""
 
+from keras_nest.configs.fine_tuning import base_config, model_name, with_dataset
 from ml_collections import ConfigDict
-
-from configs.fine_tuning import base_config, model_name, with_dataset
 
 
 def get_config(model_dataset: str) -> ConfigDict:

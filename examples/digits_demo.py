@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from quiet_start import quiet_start
+from keras_nest_start import quiet_start
 
 with quiet_start():
     import digits_picture

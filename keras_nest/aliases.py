@@ -44,4 +44,5 @@ class _AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         # The import system has written the specification of the alias on the module, which it keeps its own.
+        assert module.__spec__ is not None
         module.__spec__ = module.__spec__.loader_state

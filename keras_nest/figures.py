@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from keras_nest.files import atomic_output, check_local
+from keras_nest.optional import import_optional
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,13 +27,8 @@ def new_figure(width: float, height: float) -> Figure:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Pictures are drawn with matplotlib, which is not installed: pip install keras-nest[demo]"
-        ) from error
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    figure = import_optional("matplotlib.figure", "Pictures are drawn with matplotlib", "matplotlib")
+    return figure.Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
 @contextlib.contextmanager

@@ -61,6 +61,11 @@ def list_models(pattern: str | None = None) -> list[str]:
     return [name for name in _MODELS if fnmatch.fnmatch(name, pattern) or name in by_alias]
 
 
+def is_name(name: str) -> bool:
+    """Whether a name is one of `list_models`, or an alias."""
+    return name in _MODELS or name in ALIASES
+
+
 def resolve(name: str) -> tuple[str, type[ImageModel], dict[str, Any]]:
     """Full name, architecture and published fields of a model.
 

@@ -1,7 +1,6 @@
 """Tokenizers of the LiT text towers, made from the published vocabulary files by `tensorflow-text`."""
 
 import collections
-import importlib
 import logging
 import os
 import pathlib
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from keras_nest.files import check_local
 from keras_nest.models.text import Bert, TextModel, TextTransformer
+from keras_nest.optional import import_optional
 
 _LOGGER = logging.getLogger(__name__)
 _CLS, _UNK, _EOS = b"[CLS]", b"[UNK]", b"</s>"
@@ -284,9 +284,4 @@ def _read_pieces(path: str | os.PathLike[str]) -> list[bytes]:
 
 def _tensorflow_text() -> ModuleType:
     """TF Text, which only tokenizers need."""
-    try:
-        return importlib.import_module("tensorflow_text")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Tokenizers are built with TensorFlow Text, which is not installed: pip install 'keras-nest[lit]'"
-        ) from error
+    return import_optional("tensorflow_text", "Tokenizers are built with TensorFlow Text", "[lit]")

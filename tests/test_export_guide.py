@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from keras_nest.cli import export as cli
+from keras_nest.cli.parser import add_export_arguments
 from keras_nest.data.image_files import MAX_PIXELS
 
 GUIDE = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")
@@ -22,13 +22,13 @@ def test_commands_are_understood(line):
     python, flag, package, *arguments = shlex.split(line)
     assert (python, flag, package) == ("python", "-m", "export")
     parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
+    add_export_arguments(parser)
     assert parser.parse_args(arguments).output.startswith("models/")
 
 
 def test_all_options_of_saved_models_are_told():
     parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
+    add_export_arguments(parser)
     (saved,) = [group for group in parser._action_groups if group.title == "SavedModel"]
     for action in saved._group_actions:
         assert f"`{action.option_strings[0]}" in GUIDE

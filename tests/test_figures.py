@@ -36,5 +36,5 @@ def test_is_not_replaced_unasked(tmp_path):
 
 def test_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install keras-nest\[demo\]$"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install matplotlib$"):
         picture_file(tmp_path / "out.png").__enter__()

@@ -14,15 +14,6 @@ from keras_nest.conversion.augreg import INDEX, augreg_ranking, checkpoint_uri
 if TYPE_CHECKING:
     import pandas
 
-DESCRIPTION = "Shows a model's best AugReg checkpoints: pre-trained on ImageNet-21k, the most accurate there first."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments on a parser."""
-    parser.add_argument("--model", required=True, help="B_16, R26_S_32, …, or the full name")
-    parser.add_argument("--index", default=INDEX, metavar="PATH", help="index.csv (default: %(default)s)")
-    parser.add_argument("--rows", type=int, default=5, metavar="N", help="how many to show (default: %(default)s)")
-
 
 def main(args: argparse.Namespace) -> int:
     """Prints a table, and the addresses of the recommended checkpoint and of its fine-tuned one.
@@ -34,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
     """
     if args.rows < 1:
         raise ValueError(f"--rows is {args.rows}; it must be at least 1.")
-    ranking = augreg_ranking(args.index, args.model)
+    ranking = augreg_ranking(args.index or INDEX, args.model)
     table = Table("checkpoint", "data", "image", "accuracy")
     for column in table.columns[2:]:
         column.justify = "right"

@@ -1,63 +1,43 @@
-"""The `keras-nest` command: every sub-command is a module of this package with `add_arguments` and `main`."""
+"""The `keras-nest` command: reads what is typed, and hands it to the module of this package that does the work."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
-from keras_nest.cli import (
-    augreg,
-    convert,
-    data,
-    download,
-    explain,
-    export,
-    info,
-    list_models,
-    predict,
-    train,
-    zero_shot,
-)
+from keras_nest.cli.parser import COMMANDS, build_parser
 from keras_nest.console import run
-
-# Name -> what it does in a line, and the module.
-COMMANDS = {
-    "list": ("table of models", list_models),
-    "info": ("parameters, multiply-adds, input, preprocessing and layers of a model", info),
-    "convert": ("checkpoint to Keras and back", convert),
-    "export": ("to SavedModel, TFLite or ONNX", export),
-    "download": ("published checkpoint to a local directory", download),
-    "augreg": ("recommended AugReg checkpoints of a model", augreg),
-    "predict": ("the most probable classes of images", predict),
-    "zero-shot": ("which of some texts fits an image", zero_shot),
-    "explain": ("where in an image an answer comes from", explain),
-    "data": ("facts, augmented images and speed of a data set and a recipe", data),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `keras-nest`.
+    """Runs a command.
 
     Args:
         argv: arguments without the program's name; None takes them from the command line.
 
     Returns:
         Exit code: 0, or 2 for bad input.
+
+    Raises:
+        SystemExit: help was asked for, and given, or the usage is wrong.
     """
+    return execute(parse(argv))
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads a command line, without importing Keras and TensorFlow; arguments and errors as for `main`."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["train"]:
-        # Training has a command line of its own (absl flags); it is handed over whole.
-        train.run(["keras-nest train", *argv[1:]])
+    if argv[:1] == ["train"] and not {"-h", "--help"}.intersection(argv):
+        # Its flags are absl's, since those of its fields follow from the configuration; they are handed over whole.
+        return argparse.Namespace(command="train", flags=argv[1:])
+    return build_parser().parse_args(argv)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Runs the command that was read; arguments and result as for `main`."""
+    module = importlib.import_module(COMMANDS[args.command].module)
+    if args.command == "train":
+        # It says itself what is used wrongly, and errors in the midst of a training keep their traceback.
+        module.run(["keras-nest train", *args.flags])
         return 0
-    args = _parser().parse_args(argv)
-    return run(lambda: args.command(args))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="keras-nest", description="NesT, ViT and MLP-Mixer for Keras 3.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (summary, module) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=getattr(module, "DESCRIPTION", None))
-        module.add_arguments(command)
-        command.set_defaults(command=module.main)
-    commands.add_parser("train", help="train, fine-tune, evaluate: --config=FILE --workdir=DIR")
-    return parser
+    return run(lambda: module.main(args))

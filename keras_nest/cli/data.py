@@ -13,33 +13,13 @@ from rich.table import Table
 from keras_nest.console import console, print_facts
 from keras_nest.data import show
 from keras_nest.data.pipeline import train_batches
-from keras_nest.data.recipes import RECIPES, Recipe, create_recipe
+from keras_nest.data.recipes import Recipe, create_recipe
 from keras_nest.data.sources import Source, open_source
-from keras_nest.data.sources.folder import BROKEN
 from keras_nest.data.speed import stage_times, stages_of
 from keras_nest.figures import picture_file
 from keras_nest.types import Size, as_size
 
 _NAMES = 10  # of classes, told at most
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `data` on a parser."""
-    parser.add_argument("name", metavar="NAME", help="digits, a directory DIR with DIR/SPLIT/CLASS/, or a name of TFDS")
-    parser.add_argument("--recipe", default="nest", help=f"augmentation: {', '.join(RECIPES)} (default: %(default)s)")
-    parser.add_argument("--image-size", type=int, metavar="N", help="pixels a side (default: the data set's, or 224)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images a step (default: %(default)s)")
-    parser.add_argument("--train-split", default="train", metavar="SPLIT", help="for training (default: %(default)s)")
-    parser.add_argument("--test-split", metavar="SPLIT", help="for evaluation (default: test or validation)")
-    parser.add_argument("--data-dir", metavar="DIR", help="where TFDS finds its data")
-    parser.add_argument("--broken", choices=BROKEN, default="refuse", help="files in folders that are no images")
-    parser.add_argument("--show", metavar="FILE", help="draw augmented images and their labels, as .png, .pdf, …")
-    parser.add_argument("--overwrite", action="store_true", help="replace the picture if there is one")
-    parser.add_argument("--speed", action="store_true", help="table of the time that each stage takes")
-    parser.add_argument(
-        "--duration", type=float, default=2.0, metavar="SECONDS", help="of measuring a stage (default: %(default)s)"
-    )
 
 
 def main(args: argparse.Namespace) -> int:

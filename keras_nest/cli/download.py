@@ -20,13 +20,6 @@ _CAPTION = "MiB: the weights alone; a file is a little larger. Download by MODEL
 _PIPE_WIDTH = 190
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `download` on a parser."""
-    parser.add_argument("name", metavar="NAME", help="model, SOURCE/MODEL, AugReg file name, or address")
-    parser.add_argument("directory", metavar="DIR", help="where the file shall lie; made if missing")
-    parser.add_argument("--overwrite", action="store_true", help="replace another file of that name")
-
-
 def main(args: argparse.Namespace) -> int:
     """Downloads a checkpoint, and the vocabulary that belongs to it.
 

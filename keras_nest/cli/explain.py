@@ -5,35 +5,21 @@ import argparse
 import numpy as np
 
 from keras_nest.cli.explain_methods import METHODS
-from keras_nest.cli.predict import Broken, StreamedTable, add_model_arguments, longest, picture_files
+from keras_nest.cli.predict import Broken, StreamedTable, longest, picture_files
 from keras_nest.console import print_json, printable
 from keras_nest.explain.evidence import check_head
 from keras_nest.explain.view import view_of
 from keras_nest.figures import picture_file
 from keras_nest.hints import did_you_mean
+from keras_nest.opening import open_model
 from keras_nest.predict.images import find_images, read_images
-from keras_nest.predict.open import of_trained
+from keras_nest.predict.open import build_predictor
 from keras_nest.predict.predictor import Predictor
 from keras_nest.preprocessing import preprocessor
-from keras_nest.trained import read_trained
 
-DESCRIPTION = (
-    "gradcat: the path down NesT's tree of blocks to where a class comes from. attention: what attends to what, in "
-    "NesT's levels or rolled out through a ViT. cam: what each place of the last map adds to a class, for all models."
-)
 _SHOWN = 5
 _BOX = len("[1000, 1000, 1000, 1000]")
 _CLARITY = len("margin 100 %, 100 %, 100 %")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `explain` on a parser."""
-    add_model_arguments(parser, ".keras file, directory of a training")
-    parser.add_argument("--method", choices=METHODS, default="gradcat", help="default: %(default)s")
-    parser.add_argument("--class", dest="target", metavar="C", help="name or index (default: the most probable one)")
-    parser.add_argument("--save", metavar="DIR", help="write a picture of each image, DIR/NAME.png")
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -49,11 +35,12 @@ def main(args: argparse.Namespace) -> int:
     """
     paths = find_images(args.images)
     pictures = picture_files(args, paths)
-    trained = read_trained(args.model, args.weights, args.labels, args.trust)
-    check_head(trained.model)
-    predictor, prepare = of_trained(trained), preprocessor(trained.model)
+    loaded = open_model(args.model, args.weights, args.labels, args.trust)
+    predictor = build_predictor(loaded)
+    check_head(loaded.model)
+    prepare = preprocessor(loaded.model)
     target = None if args.target is None else find_class(args.target, predictor)
-    explain = METHODS[args.method](trained.model)
+    explain = METHODS[args.method](loaded.model)
     # A method that is not for this model is no fault of the images.
     black = np.zeros((*prepare.image_size, len(prepare.mean)), np.uint8)
     explain(prepare(black), view_of(black, prepare), 0)

@@ -8,14 +8,6 @@ from keras_nest import registry
 from keras_nest.cli.download import print_table
 from keras_nest.console import console
 
-DESCRIPTION = "Lists the models, or with --urls the published checkpoints."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments on a parser."""
-    parser.add_argument("pattern", nargs="?", help="glob, such as '*_s16_32', or 'sam/*' with --urls")
-    parser.add_argument("--urls", action="store_true", help="table of published checkpoints instead")
-
 
 def main(args: argparse.Namespace) -> int:
     """Prints the table.

@@ -18,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from keras_nest.console import add_trust_argument, console, print_json, printable
+from keras_nest.console import console, print_json, printable
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.figures import new_figure
 from keras_nest.files import check_local
@@ -38,36 +38,6 @@ Answer: TypeAlias = tuple[int, str, float]
 
 Image: TypeAlias = tuple[pathlib.Path, np.ndarray]
 """A file and its pixels, uint8 (h, w, 3)."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `predict` on a parser."""
-    add_model_arguments(parser, ".keras file, directory of a training, SavedModel, .tflite file")
-    add_answer_arguments(parser)
-
-
-def add_model_arguments(parser: argparse.ArgumentParser, kinds: str) -> None:
-    """Declares images and a model with its class names.
-
-    Args:
-        parser: takes the arguments.
-        kinds: of models, beside the name of one.
-    """
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or globs such as 'photos/*.jpg'")
-    model = f"{kinds}, or with --weights the name of a model"
-    parser.add_argument("--model", required=True, metavar="M", help=model)
-    parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model")
-    parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: those of the model)")
-    add_trust_argument(parser)
-
-
-def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares what `answer` reads, but for the images."""
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown an image (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)")
-    parser.add_argument("--save", metavar="DIR", help="write a picture of each image beside its classes, DIR/NAME.png")
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def main(args: argparse.Namespace) -> int:

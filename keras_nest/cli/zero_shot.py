@@ -11,14 +11,14 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from keras_nest.cli.predict import add_answer_arguments, answer, check_counts
-from keras_nest.console import add_trust_argument, console, print_facts
+from keras_nest.class_names import check_class_names
+from keras_nest.cli.predict import answer, check_counts
+from keras_nest.console import console, print_facts
 from keras_nest.data.pairs import read_pairs
 from keras_nest.data.prompts import PHOTO, PLAIN, check_labels, labels_of, read_templates
 from keras_nest.data.sources.folder import check_images
 from keras_nest.files import read_lines
 from keras_nest.predict.predictor import Predictor
-from keras_nest.trained import check_class_names
 from keras_nest.zero_shot.captions import embed_pairs
 from keras_nest.zero_shot.classifier import ZeroShotClassifier
 from keras_nest.zero_shot.embedder import Embedder, Progress
@@ -26,36 +26,8 @@ from keras_nest.zero_shot.evaluation import Evaluation, evaluate, open_test_imag
 from keras_nest.zero_shot.open import open_lit, trained_texts
 from keras_nest.zero_shot.retrieval import retrieval_recalls
 
-DESCRIPTION = "Which of some texts fits each image best, how often that is right, or which caption belongs to which."
 # More classes than that nobody reads; then those that do worst are shown.
 _CLASSES_SHOWN = 20
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `zero-shot` on a parser."""
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="files, folders, or globs such as 'photos/*.jpg'")
-    parser.add_argument("--dataset", metavar="D", help="accuracy on test images: digits, a folder, or a name of TFDS")
-    parser.add_argument("--captions", metavar="C", help="recall of captions: a CSV file, or a folder with captions.csv")
-    parser.add_argument(
-        "--model", required=True, metavar="M", help=".keras file, directory of a training, or with --weights a name"
-    )
-    parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model, such as LiT-B16B_2")
-    parser.add_argument("--vocab", metavar="FILE", help="vocabulary of the text tower (default: that beside the model)")
-    labels = parser.add_mutually_exclusive_group()
-    labels.add_argument(
-        "--labels",
-        nargs="+",
-        metavar="TEXT",
-        help="a text for each class, such as 'a dog' 'a cat' (default: those of the training)",
-    )
-    labels.add_argument("--labels-file", metavar="FILE", help="the same from a file, one a line")
-    parser.add_argument(
-        "--templates", metavar="FILE", help="sentences with {} for the label, one a line, whose embeddings are averaged"
-    )
-    parser.add_argument("--split", help="part of the data set (default: test or validation)")
-    parser.add_argument("--data-dir", metavar="DIR", help="where TFDS finds its data")
-    add_trust_argument(parser)
-    add_answer_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -110,7 +82,10 @@ def _texts(
     given = read_lines(args.labels_file, "label") if args.labels_file else args.labels
     templates: Sequence[str] = PLAIN  # what a user writes may be sentences already
     if given is None:
-        given, templates = trained_texts(args.model, dataset) or (labels_of(names) if names else (), PHOTO)
+        given, templates = trained_texts(args.weights or args.model, dataset) or (
+            labels_of(names) if names else (),
+            PHOTO,
+        )
     if blank := [str(number) for number, text in enumerate(given, 1) if not text.strip()]:
         where = f" of {args.labels_file}" if args.labels_file else ""
         raise ValueError(f"Label number {', '.join(blank)}{where} is empty; each class must have a text.")

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_nest import registry
 from keras_nest.conversion.download import reading
+from keras_nest.optional import import_optional
 
 if TYPE_CHECKING:
     import pandas
@@ -43,16 +44,11 @@ def augreg(index: str | os.PathLike[str] = INDEX) -> pandas.DataFrame:
         ValueError: not an AugReg index.
         ModuleNotFoundError: pandas is missing.
     """
-    try:
-        import pandas
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "The AugReg index is read with pandas; install it with pip install 'keras-nest[augreg]'."
-        ) from None
+    pd = import_optional("pandas", "The AugReg index is read with pandas", "[augreg]")
     path = os.fspath(index)
     try:
         with reading(path), tf.io.gfile.GFile(path, "rb") as file:
-            table = pandas.read_csv(file)
+            table = pd.read_csv(file)
     except ValueError as error:
         raise ValueError(f"The index {path} is no CSV file: {' '.join(str(error).split()).rstrip('.')}.") from None
     if missing := _COLUMNS - set(table.columns):

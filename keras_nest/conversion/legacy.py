@@ -6,9 +6,8 @@ Old Flax holds GroupNorm vectors as (1, 1, 1, C).
 
 import re
 
+from keras_nest.choices import LAYOUTS
 from keras_nest.conversion.names import Tree
-
-LAYOUTS = ("linen", "pre_linen")
 
 # Module in an encoder layer: today's name, name before Linen.
 _RENAMES = (

@@ -8,6 +8,7 @@ import numpy as np
 from keras_nest.conversion.image_size import FIELD, told_size
 from keras_nest.conversion.names import Tree
 from keras_nest.conversion.tree import flatten, select_variables, unflatten
+from keras_nest.optional import import_optional
 from keras_nest.types import Size
 
 MARKERS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
@@ -55,13 +56,8 @@ def orbax_image_size(directory: str) -> Size | None:
 
 
 def _checkpointer() -> Any:
-    try:
-        import orbax.checkpoint
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "Orbax directories need the flax extra: pip install 'keras-nest[flax]'; .npz and msgpack files do not."
-        ) from None
-    return orbax.checkpoint.PyTreeCheckpointer()
+    purpose = "Orbax directories, unlike .npz and msgpack files, are read and written by Orbax"
+    return import_optional("orbax.checkpoint", purpose, "[flax]").PyTreeCheckpointer()
 
 
 def _absolute(directory: str) -> str:

@@ -10,6 +10,7 @@ from keras_nest.conversion.load import load_weights
 from keras_nest.conversion.names import Tree, belongs_to
 from keras_nest.conversion.tree import unflatten
 from keras_nest.models.base import logits_model
+from keras_nest.optional import import_optional
 
 # Random token ids are below it: in every vocabulary, and one in ten is padding.
 _TOKENS = 10
@@ -29,12 +30,11 @@ def flax_outputs(model: keras.Model, tree: Tree, inputs: Any) -> Any:
     Raises:
         ModuleNotFoundError: the `flax` extra is not installed.
     """
-    try:
-        import jax
+    import_optional("flax", "Verifying compares with modules of Flax", "[flax]")
+    import jax
 
-        from keras_nest.conversion import flax_reference
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("Verifying needs the flax extra: pip install 'keras-nest[flax]'.") from None
+    from keras_nest.conversion import flax_reference
+
     config: dict[str, Any] = {**model.config, "num_classes": model.num_classes}
     module = flax_reference.for_config(type(model).__name__, config)
     with jax.default_matmul_precision("highest"):

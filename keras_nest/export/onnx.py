@@ -12,6 +12,7 @@ from keras_nest.export.module import image_shape
 from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.files import atomic_output, check_local
 from keras_nest.models import LiT
+from keras_nest.optional import import_optional
 
 # The newest version of the operations that the converter writes.
 _OPSET = 18
@@ -60,10 +61,4 @@ def to_onnx(
 
 def _tf2onnx() -> ModuleType:
     """The converter, which only this format needs."""
-    try:
-        import tf2onnx
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "ONNX files are written by tf2onnx, which is not installed: pip install keras-nest[onnx]"
-        ) from error
-    return tf2onnx
+    return import_optional("tf2onnx", "ONNX files are written by tf2onnx", "[onnx]")

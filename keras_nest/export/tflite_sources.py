@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.class_names import check_class_names
 from keras_nest.export.inference import inference
 from keras_nest.export.lit import encoders, in_float32, temperature
 from keras_nest.export.module import config_of, image_shape, output_name
@@ -17,7 +18,6 @@ from keras_nest.export.tflite_metadata import LABELS
 from keras_nest.export.tflite_report import SAMPLE_TEXTS, sample_images
 from keras_nest.models import LiT
 from keras_nest.tokenizers import Tokenizer
-from keras_nest.trained import check_class_names
 
 TOWERS = ("image", "text")
 PREPROCESSING, SIMILARITY = "preprocessing.json", "similarity.json"

@@ -10,6 +10,7 @@ import keras
 
 from keras_nest.export.card import model_card
 from keras_nest.export.saved_model import read_signatures, to_saved_model
+from keras_nest.export.warm_up import can_write_requests
 from keras_nest.files import atomic_output, check_local
 from keras_nest.models.base import ImageModel
 
@@ -24,7 +25,7 @@ def publish(
     head: str = "classifier",
     activation: str | None = None,
     vocab: str | os.PathLike[str] | None = None,
-    warm_up: bool = True,
+    warm_up: bool | None = None,
     archive: bool = False,
 ) -> pathlib.Path:
     """Writes the next version of a model: DIRECTORY/1, then DIRECTORY/2 beside it, and so on.
@@ -41,7 +42,7 @@ def publish(
         head: as `to_saved_model` takes it.
         activation: as `to_saved_model` takes it.
         vocab: as `to_saved_model` takes it.
-        warm_up: as `to_saved_model` takes it.
+        warm_up: as `to_saved_model` takes it; None adds the requests if tensorflow-serving-api is installed.
         archive: write DIRECTORY/N.tar.gz too, which `hub.load` takes from a web server; without it, an archive of the
             version that is replaced is removed.
 
@@ -60,6 +61,7 @@ def publish(
     if isinstance(model, keras.Model) and not isinstance(model, ImageModel):
         raise ValueError(f"The model {model.name!r} is none of keras_nest; to_saved_model writes it, without a card.")
     packed = path.with_name(f"{path.name}.tar.gz")
+    warm_up = can_write_requests() if warm_up is None else warm_up
     options: dict[str, Any] = {"class_names": class_names, "head": head, "activation": activation}
     with atomic_output(path, overwrite) as partial:
         to_saved_model(model, partial, vocab=vocab, warm_up=warm_up, **options)

@@ -4,6 +4,8 @@ TF-Serving reads them from `assets.extra/tf_serving_warmup_requests` of a SavedM
 messages, and runs each once.
 """
 
+import importlib
+import logging
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +13,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_nest.optional import import_optional, install_command
+
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
+_LOGGER = logging.getLogger(__name__)
+
+
+def can_write_requests() -> bool:
+    """Whether tensorflow-serving-api is installed; that it is not is logged, for whom did not ask for requests."""
+    try:
+        importlib.import_module("tensorflow_serving.apis")
+    except ModuleNotFoundError:
+        _LOGGER.warning("Requests that warm TF-Serving up are left out: %s adds them.", install_command("[serving]"))
+        return False
+    return True
 
 
 def write_requests(saved_model: pathlib.Path, model: keras.Model, signatures: Mapping[str, Any]) -> None:
@@ -25,13 +40,10 @@ def write_requests(saved_model: pathlib.Path, model: keras.Model, signatures: Ma
     Raises:
         ModuleNotFoundError: tensorflow-serving-api is missing; says how to install it.
     """
-    try:
-        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Warm-up requests need tensorflow-serving-api: pip install 'keras-nest[serving]', or export without them "
-            "(warm_up=False, --no-warm-up)."
-        ) from error
+    purpose = "Requests that warm TF-Serving up are made by tensorflow-serving-api"
+    import_optional("tensorflow_serving.apis", purpose, "[serving]")
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
     file = saved_model / WARM_UP_FILE
     file.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(file)) as records:

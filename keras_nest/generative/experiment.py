@@ -13,10 +13,11 @@ from keras_nest import data, run_files
 from keras_nest.files import atomic_output
 from keras_nest.generative.callbacks import COLUMNS, GanLoop
 from keras_nest.generative.discriminator import Discriminator
-from keras_nest.generative.generator import GENERATOR, NesTGenerator, create_generator
+from keras_nest.generative.generator import NesTGenerator, create_generator
 from keras_nest.generative.samples import grid, write_picture
 from keras_nest.generative.trainer import GanTrainer
 from keras_nest.registry import check_fields
+from keras_nest.run_files import GENERATOR
 from keras_nest.training import workdir as directories
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.config import (

@@ -19,9 +19,6 @@ from keras_nest.layers.normalization import norm
 from keras_nest.models.base import ConfiguredModel, check_heads, check_image_size, check_num_classes, resolve_policy
 from keras_nest.types import Size, as_size
 
-GENERATOR = "generator.keras"
-"""File of a trained generator in the working directory of a run."""
-
 # The number in the name is the size of the images. The first is what `NesTGenerator()` makes.
 VARIANTS: dict[str, dict[str, Any]] = {
     "nest_generator_64": {},

@@ -10,8 +10,6 @@ from keras_nest.layers.base import Layer
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.types import Shape, Size, pair
 
-# How position embeddings are resized: every block for itself, as the reference does, or the un-blocked map.
-RESIZE_METHODS = ("block", "grid")
 Scale = tuple[float, float]
 
 

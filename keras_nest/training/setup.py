@@ -14,10 +14,12 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest import data
+from keras_nest.conversion.own import read_own
 from keras_nest.factory import augreg_checkpoint
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.changes import layers_by_path
-from keras_nest.models.base import ImageModel, keras_file, read_model
+from keras_nest.models.base import ImageModel
+from keras_nest.models.keras_file import find_keras_file
 from keras_nest.training import workdir as directories
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
@@ -178,8 +180,8 @@ def get_start(config: ConfigDict) -> str | ImageModel:
         ValueError: the file holds no model of this package.
         FileNotFoundError: there is no such file.
     """
-    path = keras_file(config.init_checkpoint)
-    return read_model(path) if path else config.model_name
+    path = find_keras_file(config.init_checkpoint or config.get("pretrained_dir") or "")
+    return read_own(path) if path else config.model_name
 
 
 def get_weights(config: ConfigDict) -> str | None:
@@ -192,6 +194,8 @@ def get_weights(config: ConfigDict) -> str | None:
     if published := config.get("pretrained_dir"):
         if config.init_checkpoint:
             raise ValueError("pretrained_dir and init_checkpoint both name weights; give one of them.")
+        if find_keras_file(published):
+            return published
         if config.model_or_filename:
             return augreg_checkpoint(published, config.model_or_filename)
         return posixpath.join(published, f"{config.model_name}.npz")

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_nest.choices import STRATEGIES
 from keras_nest.data import Host
 from keras_nest.hints import did_you_mean
-from quiet_start import is_google_cloud
+from keras_nest.keras_private import set_cardinality
+from keras_nest.startup import is_google_cloud
 
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 _LOCAL_TPU = "local"
 _TPU_PORT = 8470
 _TPU_REMEDY = (
@@ -75,8 +76,8 @@ def distribute(
         return batches.rebatch(size // replicas, drop_remainder=True)
 
     distributed = strategy.distribute_datasets_from_function(of_replicas)
-    # Keras asks for the number of steps, which `rebatch` forgets; otherwise it warns that the data came to an end.
-    distributed._cardinality = steps
+    # `rebatch` forgets it, and Keras would warn that the data came to an end.
+    set_cardinality(distributed, steps)
     return distributed
 
 

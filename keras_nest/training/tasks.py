@@ -15,26 +15,32 @@ from keras_nest.training.config import Config, model_name
 
 
 class Run(Protocol):
-    """A task that is ready to start, or to go on.
-
-    Attributes:
-        config: complete configuration.
-        config_json: content of config.json.
-        workdir: directory of the run.
-        strategy: where it runs.
-        model: the model that is trained or measured.
-    """
+    """A task that is ready to start, or to go on."""
 
     @property
-    def config(self) -> ConfigDict: ...
+    def config(self) -> ConfigDict:
+        """Complete configuration."""
+        ...
+
     @property
-    def config_json(self) -> dict[str, Any]: ...
+    def config_json(self) -> dict[str, Any]:
+        """Content of config.json."""
+        ...
+
     @property
-    def workdir(self) -> pathlib.Path: ...
+    def workdir(self) -> pathlib.Path:
+        """Directory of the run."""
+        ...
+
     @property
-    def strategy(self) -> tf.distribute.Strategy: ...
+    def strategy(self) -> tf.distribute.Strategy:
+        """Where it runs."""
+        ...
+
     @property
-    def model(self) -> keras.Model: ...
+    def model(self) -> keras.Model:
+        """The model that is trained or measured."""
+        ...
 
     @property
     def description(self) -> str:

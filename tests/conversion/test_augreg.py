@@ -54,7 +54,10 @@ class TestReading:
 
     def test_without_pandas(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "pandas", None)
-        with pytest.raises(ModuleNotFoundError, match=r"pip install 'keras-nest\[augreg\]'\.$"):
+        with pytest.raises(
+            ModuleNotFoundError,
+            match=r"pip install 'keras-nest\[augreg\]', or in a checkout",
+        ):
             conversion.augreg(INDEX)
 
 

@@ -1,14 +1,11 @@
 """A .keras file of this package as a checkpoint."""
 
-import argparse
-
 import keras
 import numpy as np
 import pytest
 
 import keras_nest
-from keras_nest import console, conversion
-from keras_nest.cli import convert as cli
+from keras_nest import cli, conversion
 from keras_nest.conversion.names import checkpoint_variables
 from keras_nest.layers.changes import layers_by_path
 from tests import families
@@ -30,9 +27,7 @@ def saved(tmp_path_factory):
 
 def convert(*arguments):
     """Exit code of the command."""
-    parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
-    return console.run(lambda: cli.main(parser.parse_args([str(each) for each in arguments])))
+    return cli.main(["convert", *map(str, arguments)])
 
 
 class TestCreateModel:

@@ -65,6 +65,6 @@ def test_existing_files_and_a_missing_converter(small_nest, tmp_path, monkeypatc
     with pytest.raises(FileExistsError, match="pass overwrite=True"):
         to_onnx(small_nest(), tmp_path / "model.onnx")
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install keras-nest\[onnx\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'keras-nest\[onnx\]'"):
         to_onnx(small_nest(), tmp_path / "model.onnx", overwrite=True)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]

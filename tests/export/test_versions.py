@@ -167,11 +167,24 @@ def test_the_archive_names_nobody(published):
         assert {f"./{name}" for name in CONTENT} <= set(packed.getnames())
 
 
-def test_without_the_package_of_the_requests(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'keras-nest\[serving\]', or export without them"):
-        export.publish(toys.build("mixer"), tmp_path)
-    assert not list(tmp_path.iterdir())
+class TestWithoutThePackageOfTheRequests:
+    @pytest.fixture(autouse=True)
+    def missing(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+
+    def test_they_are_left_out_with_a_note(self, tmp_path, caplog):
+        folder = export.publish(toys.build("mixer"), tmp_path)
+        assert not (folder / "assets.extra").exists()
+        assert tf.saved_model.load(folder).signatures
+        (note,) = caplog.messages
+        assert note.startswith(
+            "Requests that warm TF-Serving up are left out: pip install 'keras-nest[serving]', or in"
+        )
+
+    def test_asked_for_they_are_missed(self, tmp_path):
+        with pytest.raises(ModuleNotFoundError, match=r"not installed: pip install 'keras-nest\[serving\]', or in"):
+            export.publish(toys.build("mixer"), tmp_path, warm_up=True)
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_file_of_labels_is_read_back_as_it_was(published):

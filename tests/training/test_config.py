@@ -53,7 +53,7 @@ def test_a_checkpoint_of_augreg_names_the_model(name, model):
 
 
 def test_the_configuration_of_the_demonstration_is_complete():
-    resolve(importlib.import_module("configs.digits_nest").get_config())
+    resolve(importlib.import_module("keras_nest.configs.digits_nest").get_config())
 
 
 OF_ALL = [

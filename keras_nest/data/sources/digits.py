@@ -1,6 +1,5 @@
 """The handwritten digits inside scikit-learn: real images that need no download."""
 
-import importlib
 from types import ModuleType
 
 import numpy as np
@@ -9,6 +8,7 @@ import tensorflow as tf
 from keras_nest.data.info import DatasetInfo, Split
 from keras_nest.data.sources.examples import IndexedExamples
 from keras_nest.data.sources.source import Source
+from keras_nest.optional import import_optional
 from keras_nest.types import Size, as_size
 
 CLASS_NAMES = tuple("0123456789")
@@ -75,9 +75,4 @@ def _enlarge(scans: np.ndarray, size: Size) -> np.ndarray:
 
 def _sklearn(module: str) -> ModuleType:
     """A module of scikit-learn, which only this data set needs."""
-    try:
-        return importlib.import_module(f"sklearn.{module}")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "The digits come with scikit-learn, which is not installed: pip install keras-nest[demo]"
-        ) from error
+    return import_optional(f"sklearn.{module}", "The digits come with scikit-learn", "scikit-learn")

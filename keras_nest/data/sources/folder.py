@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.choices import BROKEN
 from keras_nest.data.decoding import decode_upright
 from keras_nest.data.image_files import (
     BROKEN_FILE,
@@ -26,7 +27,6 @@ from keras_nest.data.sources.examples import IndexedExamples
 from keras_nest.data.sources.source import Source
 
 TEST_SPLITS = ("test", "val", "validation")
-BROKEN = ("refuse", "skip", "unchecked")
 _LAYOUT = "SPLIT/CLASS/image.jpg"
 _MAX_NAMED = 10
 _LOGGER = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable
 from types import ModuleType
@@ -17,6 +16,7 @@ from keras_nest.data.sources.examples import Example, Examples
 from keras_nest.data.sources.records import CachedExamples, Shard, StreamedExamples
 from keras_nest.data.sources.source import Source
 from keras_nest.hints import did_you_mean
+from keras_nest.optional import import_optional
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -77,13 +77,8 @@ def open_tfds(
 
 def _tfds() -> ModuleType:
     """TFDS, which only its data sets need."""
-    try:
-        return importlib.import_module("tensorflow_datasets")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Data sets other than 'digits' and directories are read by TensorFlow Datasets, which is not installed: "
-            "pip install keras-nest[data]"
-        ) from error
+    purpose = "Data sets other than 'digits' and directories are read by TensorFlow Datasets"
+    return import_optional("tensorflow_datasets", purpose, "[data]")
 
 
 def _prepared(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:

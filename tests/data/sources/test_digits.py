@@ -73,5 +73,5 @@ def test_image_size(size, shape):
 def test_missing_scikit_learn_is_told_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ModuleNotFoundError, match=r"not installed: pip install keras-nest\[demo\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"not installed: pip install scikit-learn$"):
         digits.load()

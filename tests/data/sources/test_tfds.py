@@ -427,5 +427,5 @@ class TestRefused:
 
     def test_missing_tfds_is_told_with_the_remedy(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-        with pytest.raises(ModuleNotFoundError, match=r"not installed: pip install keras-nest\[data\]"):
+        with pytest.raises(ModuleNotFoundError, match=r"not installed: pip install 'keras-nest\[data\]'"):
             open_tfds("cifar10")

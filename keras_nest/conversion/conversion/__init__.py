@@ -1,6 +1,6 @@
 """`conversion` in a checkout: `keras_nest.conversion` and all its modules, under the name of this directory."""
 
-from quiet_start import quiet_when_run
+from keras_nest_start import quiet_when_run
 
 with quiet_when_run():
     from keras_nest.aliases import add_alias

@@ -20,9 +20,15 @@ parse = functools.partial(train_arguments.parse, fields=FIELDS)
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 
 WRONG = {
-    "nothing": ([], "--config is missing; give one, such as --config=configs/digits_nest.py."),
+    "nothing": ([], "--config is missing; give one, such as --config=digits_nest."),
     "no workdir": ([CONFIG], "--workdir is missing; give one, such as --workdir=runs/digits."),
-    "no such file": (["--config=nope.py", "--workdir=run"], "There is no configuration file 'nope.py'"),
+    "no such file": (["--config=nope.py", "--workdir=run"], "There is no configuration 'nope.py', neither"),
+    "refused argument": (
+        ["--config=vit:b16,photos", "--workdir=run"],
+        "no settings for the data set 'photos'; there are",
+    ),
+    "no argument": (["--config=vit", "--workdir=run"], "missing 1 required positional argument: 'model_dataset'; the"),
+    "no configuration": (["--config=digit_nest", "--workdir=run"], "did you mean digits_nest or"),
     "unknown flag": ([CONFIG, "--workdir=run", "--wrkdir=x"], "Unknown command line flag 'wrkdir'"),
     "stray word": ([CONFIG, "--workdir=run", "fast"], "The argument 'fast' has no meaning"),
     "unknown field": ([CONFIG, "--workdir=run", "--config.sed=3"], "unknown field 'sed'; did you mean seed?"),

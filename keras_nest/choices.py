@@ -1,0 +1,28 @@
+"""What can be chosen by name on command lines and in functions; apart, since it costs nothing to import."""
+
+ACTIVATIONS = ("softmax", "sigmoid")
+"""What makes probabilities of logits."""
+
+BROKEN = ("refuse", "skip", "unchecked")
+"""What to do about files in class folders that are no images."""
+
+EXPLAIN_METHODS = ("gradcat", "attention", "cam")
+"""Explanations of `keras-nest explain`."""
+
+EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
+"""Formats of `keras-nest export`."""
+
+HEADS = ("classifier", "none")
+"""Outputs of a SavedModel: logits, or the features below them."""
+
+LAYOUTS = ("linen", "pre_linen")
+"""Names of the tensors of a Flax checkpoint: today's, or those of the first ViT files."""
+
+RECIPES = ("nest", "nest_imagenet", "nest_cifar", "vit", "mixer", "shift", "plain")
+"""Augmentation."""
+
+RESIZE_METHODS = ("block", "grid")
+"""Resizing of position embeddings: each block for itself, as the reference does, or the map of all blocks."""
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+"""Where a training runs."""

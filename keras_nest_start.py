@@ -1,0 +1,53 @@
+"""Starts the commands: help at once, and none of the notes that TensorFlow writes when it is imported.
+
+`import keras_nest` imports Keras and TensorFlow, since Keras must know all classes before it reads a file. Here the
+package is made known to Python before its `__init__` runs, so that its modules which need neither, such as the parser
+of the commands, can be imported at once. That must be done from outside the package, hence this module beside it.
+"""
+
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+
+
+def main() -> int:
+    """The `keras-nest` command; help, completion and wrong usage end it before Keras and TensorFlow are imported."""
+    _add_package()
+    from keras_nest.cli.commands import execute, parse
+
+    args = parse()
+    with quiet_start():
+        pass
+    return execute(args)
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Imports keras_nest; what this and the block write to the standard error meanwhile is hidden."""
+    _add_package()
+    from keras_nest.startup import hide_import_notes
+
+    with hide_import_notes():
+        _run_init()
+        yield
+
+
+def quiet_when_run() -> contextlib.AbstractContextManager[None]:
+    """`quiet_start` for a package that is being run with `python -m`; nothing where it is imported."""
+    return quiet_start() if sys.argv[:1] == ["-m"] else contextlib.nullcontext()
+
+
+def _add_package() -> None:
+    """Makes modules of keras_nest importable, without running its `__init__`."""
+    if "keras_nest" not in sys.modules:
+        spec = importlib.util.find_spec("keras_nest")
+        assert spec is not None
+        sys.modules["keras_nest"] = importlib.util.module_from_spec(spec)
+
+
+def _run_init() -> None:
+    """Runs the `__init__` of keras_nest, unless it has been run."""
+    package = sys.modules["keras_nest"]
+    if not hasattr(package, "__all__"):
+        package.__spec__.loader.exec_module(package)
