@@ -8,6 +8,7 @@ import keras
 from keras_nest import registry
 from keras_nest.models import LiT, NesT
 from keras_nest.models.base import ConfiguredModel, ImageModel, read_model
+from keras_nest.specs import PreprocessingSpec
 
 # What two models of one architecture may differ in and still be the same model.
 _FREE = ("num_classes", "image_size", "preprocessing", "name")
@@ -71,7 +72,7 @@ def rebuild(source: ImageModel, given: Mapping[str, Any], reinit_head: bool = Fa
         fields.setdefault("image_size", None)
     channels, spec = fields.get("in_channels", source.config["in_channels"]), source.config["preprocessing"]
     if spec and len(spec["mean"]) != channels:
-        fields.setdefault("preprocessing", registry.spread(spec, channels))
+        fields.setdefault("preprocessing", PreprocessingSpec.from_dict(spec).for_channels(channels).to_dict())
     model = _like(source, fields)
     for name in source.HEAD if reinit_head and model.num_classes else ():
         model.get_layer(name).trainable = True  # the old one may be frozen, and zeros would stay zeros

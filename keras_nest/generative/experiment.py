@@ -18,6 +18,7 @@ from keras_nest.generative.samples import grid, write_picture
 from keras_nest.generative.trainer import GanTrainer
 from keras_nest.registry import check_fields
 from keras_nest.run_files import GENERATOR
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.training import workdir as directories
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.config import (
@@ -62,7 +63,7 @@ DEFAULTS: dict[str, Any] = {
 SAMPLES, LAST_SAMPLES = "samples", "samples.png"
 _POSITIVE = ("batch", "total_steps", "r1_every", "sample_every")
 # Pixels in [-1, 1], the whole image.
-_PREPROCESSING = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_ratio": 1.0, "interpolation": "bilinear"}
+_PREPROCESSING = PreprocessingSpec((0.5,) * 3, (0.5,) * 3)
 _ROWS, _COLUMNS = 10, 10
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from keras_nest import specs
 from keras_nest.choices import ACTIVATIONS
 from keras_nest.layers.changes import changes, restore, set_trainable, states, without
 from keras_nest.models.first_batch import watched
@@ -19,28 +20,10 @@ from keras_nest.models.keras_file import read_keras_file
 from keras_nest.models.outputs import ClassifierCompile, ClassifierHead, is_linear
 from keras_nest.types import Size
 
-# Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
-# centrally, and normalised. Source: reference `libml/preprocess.py` and the published configurations.
-IMAGENET_PREPROCESSING = {
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "crop_ratio": 224 / 256,
-    "interpolation": "bilinear",
-}
-CIFAR10_PREPROCESSING = {
-    "mean": [0.4914, 0.4822, 0.4465],
-    "std": [0.2471, 0.2435, 0.2616],
-    "crop_ratio": 1.0,
-    "interpolation": "bilinear",
-}
-# ViT and Mixer: the whole image is squeezed into the size, and pixels into [-1, 1].
-# Source: reference `vit_jax/input_pipeline.py`, evaluation branch.
-STRETCHED_PREPROCESSING = {
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-    "stretch": True,
-    "interpolation": "bilinear",
-}
+# As configurations of models hold them.
+IMAGENET_PREPROCESSING = specs.IMAGENET.to_dict()
+CIFAR10_PREPROCESSING = specs.CIFAR10.to_dict()
+STRETCHED_PREPROCESSING = specs.STRETCHED.to_dict()
 
 # What a model with a head or without puts out: the first of these endpoints that it has.
 _OUTPUTS = ("probabilities", "logits", "pre_logits")
@@ -228,7 +211,8 @@ class ImageModel(ClassifierCompile, ConfiguredModel):
         name: name of the model; "+" becomes "_", since TensorFlow allows no other in a scope.
 
     Raises:
-        ValueError: the configuration has a `classifier_activation`, but there is no head.
+        ValueError: the configuration has a `classifier_activation`, but there is no head; or its `preprocessing` is no
+            specification.
     """
 
     _warned_of_range = False
@@ -250,6 +234,8 @@ class ImageModel(ClassifierCompile, ConfiguredModel):
                 f"classifier_activation is {config['classifier_activation']!r}, but the model has no head to activate; "
                 "leave it out, or ask for num_classes (and not for features_only)."
             )
+        if config.get("preprocessing"):
+            specs.PreprocessingSpec.from_dict(config["preprocessing"])
         outputs = pyramid or next((endpoints[name] for name in _OUTPUTS if name in endpoints), None)
         super().__init__(inputs, outputs, config, name and name.replace("+", "_"))
         self.endpoints = endpoints

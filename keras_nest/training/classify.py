@@ -80,7 +80,7 @@ def build_classifier(
         ValueError: a field has no meaning, or the checkpoint does not fit.
         FileNotFoundError: there is no such checkpoint.
     """
-    known = {"num_classes": info.num_classes, "image_size": size, "preprocessing": recipe.preprocessing}
+    known = {"num_classes": info.num_classes, "image_size": size, "preprocessing": recipe.preprocessing.to_dict()}
     known["dtype"] = config.dtype_policy
     weights = get_weights(config)
     if weights is not None:

@@ -61,7 +61,7 @@ def prepare(
     with setup.scope():
         tower = image_tower(config)
         recipe, size = setup.build_recipe(*preprocessing_spec(start or tower))
-        model = build_lit(config, tower, captions, size, dict(recipe.preprocessing))
+        model = build_lit(config, tower, captions, size, recipe.preprocessing.to_dict())
         trainer = _compile(model, setup)
         kept = setup.get_kept(model)
         texts = captions.of_test(setup.source)

@@ -20,6 +20,7 @@ from keras_nest.hints import did_you_mean
 from keras_nest.layers.changes import layers_by_path
 from keras_nest.models.base import ImageModel
 from keras_nest.models.keras_file import find_keras_file
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.training import workdir as directories
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
@@ -58,7 +59,7 @@ class Setup:
             keras.utils.set_random_seed(self.config.seed)
             yield
 
-    def build_recipe(self, published: dict[str, Any], usual_size: Size) -> tuple[data.Recipe, Size]:
+    def build_recipe(self, published: PreprocessingSpec, usual_size: Size) -> tuple[data.Recipe, Size]:
         """What happens to the images, and their size: as configured, else as published for the model.
 
         Raises:
