@@ -21,18 +21,18 @@ COMMON: dict[str, Any] = {
     "model": {},  # further fields of the model
     "dataset": None,  # as keras_nest.data.load takes it: "digits", a directory, or a data set of TFDS
     "tfds_data_dir": None,
-    "augment": {"type": "none"},  # these four, and `pp` of ViT: see keras_nest.data.configuration
+    "augment": {"type": "none"},  # these four, and `pp` of ViT: see keras_nest.data.recipe_of
     "randerasing": {},
     "mix": {},
     "colorjitter": {},
     "pp": {},
-    "transfer": "float32",  # "uint8": a quarter of the bytes to the device, which then normalises, erases and mixes
+    "transfer": "float32",  # "uint8": a quarter of the bytes to the device, which then normalizes, erases and mixes
     "loss": "softmax",  # or "sigmoid", each class for itself
     "init_checkpoint": "",  # weights to start from: whatever create_model(weights=…) reads
     "resize_posembed": None,  # accepted; position embeddings are resized to the image size in any case
     "reinit_head": None,  # "zero_all": start with a head of zeros instead of the checkpoint's
     "freeze": (),  # layers that stay as they are, by patterns of their paths such as "EncoderNDBlock_*"
-    "ema_decay": 0.0,  # share that the average of the weights keeps each step; the average is what is kept
+    "ema_decay": 0.0,  # of the moving average of the weights, which is what is kept
     "vocab": "",  # this and the next four are of LiT: file with the vocabulary of the text tower
     "image_tower": "",  # whatever open_model reads; takes the place of LiT's own, without its head
     "lock_image": True,  # keep the image tower as it is

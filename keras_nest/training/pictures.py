@@ -63,7 +63,7 @@ def draw_curves(axes: Any, rows: list[Row]) -> None:
 
 
 def draw_confusion(axis: Any, counts: np.ndarray, class_names: Sequence[str]) -> None:
-    """Draws a confusion matrix; colours are shares of the true class.
+    """Draws a confusion matrix; colors are fractions of the true class.
 
     Args:
         axis: matplotlib axes.
