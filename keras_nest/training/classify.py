@@ -93,8 +93,7 @@ def build_classifier(
 def _compile(model: ImageModel, setup: Setup, recipe: data.Recipe) -> Trainer:
     """The train step of the configuration."""
     config, plan = setup.config, setup.plan
-    sharpness = setup.build_sharpness()
-    optimizer = setup.build_optimizer(model)
+    optimizer, sharpness = setup.build_optimizer(model)
     trainer = Trainer(model, plan.clip_norm, config.accum_steps, sharpness, _finish(setup, recipe))
     trainer.compile(optimizer, _loss(model, config), metrics=[accuracy], jit_compile=config.jit_compile)
     trainer.log_every_step = False

@@ -164,9 +164,9 @@ def build_lit(
 
 def _compile(model: LiT, setup: Setup) -> ContrastiveTrainer:
     """The train step of the configuration."""
-    sharpness = setup.build_sharpness()
+    optimizer, sharpness = setup.build_optimizer(model)
     trainer = ContrastiveTrainer(model, setup.plan.clip_norm, sharpness)
-    trainer.compile(setup.build_optimizer(model), jit_compile=setup.config.jit_compile)
+    trainer.compile(optimizer, jit_compile=setup.config.jit_compile)
     trainer.log_every_step = False
     return trainer
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -29,6 +28,7 @@ class Plan:
         clip_norm: largest norm of the gradient; 0 or None for any.
         momentum: of the optimizers that have one.
         new_head: whether a checkpoint's classifier head is replaced by zeros.
+        image_size: (height, width) as configured; None for the published one of the model.
     """
 
     batch_size: int
@@ -43,6 +43,7 @@ class Plan:
     clip_norm: float | None = None
     momentum: float = 0.9
     new_head: bool = False
+    image_size: Size | None = None
 
     def logs_at(self, step: int) -> bool:
         """Whether a row of the history ends with this step; each evaluation and checkpoint has one."""
@@ -83,9 +84,7 @@ def build_plan(config: ConfigDict, images: int, replicas: int) -> Plan:
         ValueError: a batch cannot be filled, or not be divided among the replicas or into parts; a schedule without
             steps.
     """
-    batch = config.batch if counts_steps(config) else config.per_device_batch_size * replicas
-    _check_batch(batch, images, replicas, config.accum_steps)
-    return _plan_steps(config, images, batch, replicas) if counts_steps(config) else _plan_epochs(config, images, batch)
+    return (_plan_steps if counts_steps(config) else _plan_epochs)(config, images, replicas)
 
 
 def source_options(config: ConfigDict) -> dict[str, Any]:
@@ -98,12 +97,9 @@ def source_options(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def get_image_size(config: Mapping[str, Any], usual: Size) -> Size:
-    """Size of the images, (height, width): that of the model, else that of the images, else the published one."""
-    return as_size(config["model"].get("image_size") or config.get("input_size") or config["pp"].get("crop") or usual)
-
-
-def _plan_epochs(config: ConfigDict, images: int, batch: int) -> Plan:
+def _plan_epochs(config: ConfigDict, images: int, replicas: int) -> Plan:
+    batch = config.per_device_batch_size * replicas
+    _check_batch(batch, images, replicas, config.accum_steps)
     given = config.num_train_steps
     # An epoch has whole steps, as in the reference; the images that are left begin the next one.
     per_epoch = images // batch if given == -1 else given // config.num_epochs
@@ -130,10 +126,13 @@ def _plan_epochs(config: ConfigDict, images: int, batch: int) -> Plan:
         clip_norm=config.grad_clip_max_norm,
         momentum=config.sgd_momentum,
         new_head=bool(config.reinit_head),
+        image_size=_image_size(config.model.get("image_size") or config.input_size or config.pp.get("crop")),
     )
 
 
-def _plan_steps(config: ConfigDict, images: int, batch: int, replicas: int) -> Plan:
+def _plan_steps(config: ConfigDict, images: int, replicas: int) -> Plan:
+    batch = config.batch
+    _check_batch(batch, images, replicas, config.accum_steps)
     return Plan(
         batch_size=batch,
         # Test batches are filled up, so that any size can be made divisible.
@@ -148,7 +147,12 @@ def _plan_steps(config: ConfigDict, images: int, batch: int, replicas: int) -> P
         clip_norm=config.grad_norm_clip,
         # The reference starts with a new head, whatever the classes of the checkpoint; evaluation needs the old one.
         new_head=bool(config.reinit_head) or not config.eval_only,
+        image_size=_image_size(config.model.get("image_size") or config.pp.get("crop")),
     )
+
+
+def _image_size(given: int | Size | None) -> Size | None:
+    return as_size(given) if given else None
 
 
 def _check_batch(batch: int, images: int, replicas: int, accum_steps: int) -> None:

@@ -25,7 +25,7 @@ from keras_nest.training import workdir as directories
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.optimizers import create_optimizer
-from keras_nest.training.plan import Plan, build_plan, get_image_size, source_options
+from keras_nest.training.plan import Plan, build_plan, source_options
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.strategies import create_strategy
 from keras_nest.training.trainer import Trainer
@@ -65,17 +65,17 @@ class Setup:
         Raises:
             ValueError: a field has no meaning.
         """
-        size = get_image_size(self.config, usual_size)
+        size = self.plan.image_size or usual_size
         return data.recipe_of(self.config.to_dict(), self.source.info, size, published), size
 
-    def build_optimizer(self, model: keras.Model) -> keras.optimizers.Optimizer:
-        """The optimizer of the configuration.
+    def build_optimizer(self, model: keras.Model) -> tuple[keras.optimizers.Optimizer, SharpnessAware | None]:
+        """The optimizer of the configuration, and sharpness-aware minimization; None without.
 
         Raises:
             ValueError: a field has no meaning.
         """
         config, plan = self.config, self.plan
-        return create_optimizer(
+        optimizer = create_optimizer(
             model,
             config.optim,
             plan.schedule,
@@ -85,17 +85,9 @@ class Setup:
             config.optim_dtype,
             config.ema_decay,
         )
-
-    def build_sharpness(self) -> SharpnessAware | None:
-        """Sharpness-aware minimization as configured; None without.
-
-        Raises:
-            ValueError: a field has no meaning.
-        """
-        config = self.config
         if not config.sam_rho:
-            return None
-        return SharpnessAware(config.sam_rho, config.gsam_rho_min, config.gsam_alpha, *self.plan.rates)
+            return optimizer, None
+        return optimizer, SharpnessAware(config.sam_rho, config.gsam_rho_min, config.gsam_alpha, *plan.rates)
 
     def get_kept(self, model: ImageModel) -> ImageModel:
         """The model that is kept: that which is trained, or one of its own for the average of the weights."""

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from keras_nest.training.config import resolve
-from keras_nest.training.plan import Plan, build_plan, get_image_size, source_options
+from keras_nest.training.plan import Plan, build_plan, source_options
 
 OF_NEST = {"model_name": "nest_tiny", "dataset": "digits", "num_epochs": 4, "per_device_batch_size": 64}
 OF_VIT = {"model_name": "ViT-Ti_16", "dataset": "digits", "total_steps": 30, "warmup_steps": 3, "batch": 96}
@@ -111,9 +111,9 @@ def test_images():
         "data_dir": None,
         "shuffle_buffer": 9,
     }
-    sizes = [get_image_size(config, (8, 8)) for config in (of_vit, of_nest, resolve(OF_NEST))]
-    assert sizes == [(24, 24), (40, 40), (8, 8)]
-    assert get_image_size(resolve({**OF_VIT, "pp": pp, "model": {"image_size": (16, 32)}}), (8, 8)) == (16, 32)
+    sizes = [plan(config).image_size for config in (of_vit, of_nest, OF_NEST)]
+    assert sizes == [(24, 24), (40, 40), None]
+    assert plan(OF_VIT, pp=pp, model={"image_size": (16, 32)}).image_size == (16, 32)
 
 
 def test_what_happens_at_a_step():
