@@ -310,7 +310,7 @@ COMMANDS = {
         "facts, augmented images and speed of a data set and a recipe",
     ),
     "train": Command(
-        "keras_nest.training.main",
+        "keras_nest.cli.train",
         add_train_arguments,
         "train, fine-tune, evaluate: --config=NAME --workdir=DIR",
         "Trains, fine-tunes or evaluates a model. The same command goes on with a training that was broken off.",

@@ -240,19 +240,6 @@ def translate_y(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     return _move(image, 0, pixels)
 
 
-@_operation
-def cutout(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Makes a rectangle grey.
-
-    Args:
-        image: uint8 (H, W, 3).
-        box: integer (4,), the top row, the left column, and the first row and column behind the rectangle; it may
-            reach beyond the image.
-    """
-    top, left, bottom, right = tf.unstack(tf.cast(box, tf.int32))
-    return tf.where(_box(image, top, left, bottom, right), tf.constant(GREY, tf.uint8), image)
-
-
 def _cut(pixels: tf.Tensor) -> tf.Tensor:
     """float32 -> uint8: limited to 0..255, the fraction cut off."""
     return tf.saturate_cast(pixels, tf.uint8)

@@ -169,20 +169,18 @@ def crop_resized(example: Example, key: tf.Tensor, size: Size) -> tf.Tensor:
     return random_resized_crop(example.content, key, size)
 
 
-def crop_enlarged(example: Example, key: tf.Tensor, size: Size, reencode: bool = False) -> tf.Tensor:
+def crop_enlarged(example: Example, key: tf.Tensor, size: Size) -> tf.Tensor:
     """A random part of a small image that was enlarged to 256/224 of the size, as on CIFAR at other sizes than 32.
 
-    The reference writes the enlarged image as JPEG before it takes a part, which no published model was trained with;
-    `reencode` does so too.
+    The reference writes the enlarged image as JPEG before it takes a part, which no published model was trained with,
+    and which is left out here.
 
     Returns:
         float32 (height, width, 3) in [0, 1].
     """
     enlarged = [int(side * (256 / 224)) for side in size]
     image = tf.saturate_cast(tf.image.resize(decode(example), enlarged), tf.uint8)
-    if not reencode:
-        return random_resized_crop(image, key, size)
-    return decode_random_crop(tf.io.encode_jpeg(image, quality=95), key, size)
+    return random_resized_crop(image, key, size)
 
 
 def nest_imagenet(info: DatasetInfo, size: Size) -> Recipe:

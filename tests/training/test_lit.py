@@ -10,8 +10,10 @@ import tensorflow as tf
 
 import keras_nest
 from keras_nest import data
+from keras_nest.cli.train import main
+from keras_nest.opening import open_model
 from keras_nest.training import create_strategy, distribute
-from keras_nest.training.main import main
+from keras_nest.training import lit as lit_task
 from keras_nest.training.zero_shot import ZeroShotEvaluator
 from keras_nest.zero_shot import ZeroShotClassifier
 from tests.training import runs
@@ -84,10 +86,12 @@ class TestClasses:
         assert np.mean(found.argmax(axis=1) == test.labels) == pytest.approx(metrics["top1"], abs=1e-6)
         assert -np.mean(np.log(found[np.arange(360), test.labels])) == pytest.approx(metrics["loss"], abs=1e-4)
 
-    def test_a_trained_tower_without_its_head_stays_bit_for_bit(self, finished, tmp_path):
-        """That of `test_pages_run.py` names more than 90 % of the digits rightly."""
-        model = {"text_model": TEXT, "temperature_init": 10.0}
+    def test_a_trained_tower_without_its_head_stays_bit_for_bit(self, finished, tmp_path, monkeypatch):
+        """It is opened once."""
+        model, opened = {"text_model": TEXT, "temperature_init": 10.0}, []
+        monkeypatch.setattr(lit_task, "open_model", lambda path: opened.append(path) or open_model(path))
         main({**CONFIG, "model": model, "image_tower": str(finished[0])}, tmp_path / "run")
+        assert opened == [str(finished[0])]
         trained = keras.models.load_model(finished[0] / "model.keras")
         tuned = keras.models.load_model(tmp_path / "run" / "model.keras")
         locked, new = tuned.image_model, keras.models.clone_model(tuned.text_model)
