@@ -11,10 +11,11 @@ import pytest
 
 from benchmarks import model_table, tables
 from keras_nest import registry
+from keras_nest.cli import train_arguments
 from keras_nest.cli.parser import build_parser
-from keras_nest.training import command_line
-from keras_nest.training.config import resolve
+from keras_nest.cli.train import FIELDS, TASKS
 from keras_nest.training.strategies import STRATEGIES
+from keras_nest.training.tasks import task_name
 from tests import pages
 from tests.pages import PAGES, ROOT, read
 
@@ -74,9 +75,10 @@ def test_command_is_understood(page, line, monkeypatch):
 
 def _check_training(words):
     """The configuration is complete, and its model known."""
-    parsed = command_line.parse(words)
+    parsed = train_arguments.parse(words, FIELDS)
     assert parsed.strategy in STRATEGIES
-    name, architecture, _ = registry.resolve(resolve(parsed.config).model_name)
+    config = TASKS[task_name(parsed.config)].resolve(parsed.config)
+    name, architecture, _ = registry.resolve(config.model_name)
     registry.check_fields(architecture, dict(parsed.config.get("model") or {}))
     assert name in registry.list_models()
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from keras_nest.console import console, print_facts
 from keras_nest.data.sources import ONLY_HOST, Examples, open_source
-from keras_nest.data.sources.examples import decode
+from keras_nest.data.sources.base import decode
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.decoding import unit_preprocessing
 from keras_nest.export.exporters import exporter_for

@@ -250,7 +250,7 @@ def _add_images_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> N
 
 
 def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares what `keras_nest.cli.predict.answer` reads, but for the images."""
+    """Declares what `keras_nest.cli.answers.print_predictions` reads, but for the images."""
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown an image (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)")
     parser.add_argument("--save", metavar="DIR", help="write a picture of each image beside its classes, DIR/NAME.png")
@@ -310,7 +310,7 @@ COMMANDS = {
         "facts, augmented images and speed of a data set and a recipe",
     ),
     "train": Command(
-        "keras_nest.training.main",
+        "keras_nest.cli.train",
         add_train_arguments,
         "train, fine-tune, evaluate: --config=NAME --workdir=DIR",
         "Trains, fine-tunes or evaluates a model. The same command goes on with a training that was broken off.",

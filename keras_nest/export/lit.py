@@ -19,12 +19,12 @@ from keras_nest.export.signatures import Outputs, image_inputs, signature
 from keras_nest.export.tflite_files import Source
 from keras_nest.export.tflite_report import SAMPLE_TEXTS
 from keras_nest.export.tflite_sources import image_source
+from keras_nest.exported import SIMILARITY
 from keras_nest.models import LiT
 from keras_nest.tokenizers import Tokenizer, check_tokenizer, get_tokenizer
 
 # Added to the names of signatures, by the input through which images come.
 _SUFFIXES = {"images": "", "image_bytes": "_bytes"}
-SIMILARITY = "similarity.json"
 
 _USE_TEXTS = """import tensorflow as tf
 import tensorflow_text  # registers the operations of the tokenizer: pip install tensorflow-text

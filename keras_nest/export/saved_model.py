@@ -14,6 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from keras_nest.export.exporter import Signatures
 from keras_nest.export.exporters import exporter_for
 from keras_nest.export.wrapped import AUTO, Preprocessing
+from keras_nest.exported import GRAPH, LABELS
 from keras_nest.files import atomic_output, check_local
 
 
@@ -91,7 +92,7 @@ def read_signatures(path: str | pathlib.Path) -> Signatures:
     Returns:
         Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature.
     """
-    content = saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes())
+    content = saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / GRAPH).read_bytes())
     definitions = content.meta_graphs[0].signature_def
     return {
         name: (_describe(definitions[name].inputs), _describe(definitions[name].outputs))
@@ -115,6 +116,6 @@ def _labels_asset(class_names: Sequence[str] | None) -> Iterator[tf.saved_model.
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        file = pathlib.Path(folder, "labels.txt")
+        file = pathlib.Path(folder, LABELS)
         file.write_text("".join(f"{name}\n" for name in class_names), "utf-8")
         yield tf.saved_model.Asset(str(file))

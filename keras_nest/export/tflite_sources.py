@@ -11,11 +11,10 @@ from keras_nest.class_names import check_class_names
 from keras_nest.export.inference import inference
 from keras_nest.export.module import config_of, image_shape, output_name
 from keras_nest.export.tflite_files import Source
-from keras_nest.export.tflite_metadata import LABELS
 from keras_nest.export.tflite_report import sample_images
+from keras_nest.exported import LABELS, PREPROCESSING
 from keras_nest.specs import PreprocessingSpec
 
-PREPROCESSING = "preprocessing.json"
 _ROUNDING = 1e-3
 
 

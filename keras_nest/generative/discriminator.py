@@ -1,6 +1,6 @@
 """The network that tells real images from generated ones, given their class.
 
-None of Keras' own networks fits: those of `keras.applications` normalise over the batch, which mixes real and
+None of Keras' own networks fits: those of `keras.applications` normalize over the batch, which mixes real and
 generated images and spoils the gradient penalty, and they take images of 32 pixels and more down by 32.
 """
 
@@ -78,7 +78,7 @@ class Discriminator(ConfiguredModel):
 
     With classes the input is a pair: images, and integers (B,). A convolution embeds the images; every width after the
     first belongs to a residual block that halves the map, and one more block sees the deviation over the batch. There
-    is no normalisation.
+    is no normalization.
 
     Args:
         image_size: side or (height, width) in pixels.

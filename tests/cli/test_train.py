@@ -11,12 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import keras_nest
 from keras_nest import conversion
+from keras_nest.cli.train import main, prepare, run
 from keras_nest.data.sources import digits
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.config import resolve
 from keras_nest.training.history import read_history
-from keras_nest.training.main import main, run
-from keras_nest.training.prepare import prepare
 from tests.data import photographs
 from tests.training import runs
 from tests.training.runs import CONFIG

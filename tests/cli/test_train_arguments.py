@@ -1,17 +1,20 @@
 """What the command line understands, and what it answers to wrong use."""
 
+import functools
 import pathlib
 import shutil
 
 import pytest
 import tensorflow as tf
 
-from keras_nest.training import command_line
+from keras_nest.cli import train_arguments
+from keras_nest.cli.train import FIELDS, run
 from keras_nest.training.experiment import Experiment
-from keras_nest.training.main import run
 from tests.training import runs
 
 CONFIG = f"--config={pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'digits_nest.py'}"
+
+parse = functools.partial(train_arguments.parse, fields=FIELDS)
 
 # ml_collections loads configuration files with it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
@@ -62,7 +65,7 @@ def test_wrong_use_ends_with_one_sentence(case, tmp_path, monkeypatch, capsys):
 
 
 def test_overrides():
-    arguments = command_line.parse(
+    arguments = parse(
         [
             "train_keras.py",
             CONFIG,
@@ -85,8 +88,8 @@ def test_overrides():
 
 
 def test_command_lines_do_not_remember_each_other():
-    first = command_line.parse(["train_keras.py", CONFIG, "--workdir=a", "--config.seed=3", "--overwrite", "--trust"])
-    second = command_line.parse(["train_keras.py", CONFIG, "--workdir=b"])
+    first = parse(["train_keras.py", CONFIG, "--workdir=a", "--config.seed=3", "--overwrite", "--trust"])
+    second = parse(["train_keras.py", CONFIG, "--workdir=b"])
     assert (first.config.seed, first.workdir, first.overwrite) == (3, "a", True)
     assert (second.config.seed, second.workdir, second.overwrite) == (0, "b", False)
     assert (second.strategy, second.tpu) == ("auto", None)
@@ -97,7 +100,7 @@ def test_an_argument_of_the_configuration_file(tmp_path):
     file = tmp_path / "config.py"
     lines = ("import ml_collections as ml", "def get_config(name):", "    return ml.ConfigDict({'model_name': name})")
     file.write_text("\n".join(lines))
-    arguments = command_line.parse(["train_keras.py", f"--config={file}:B_16", "--workdir=run"])
+    arguments = parse(["train_keras.py", f"--config={file}:B_16", "--workdir=run"])
     assert arguments.config.model_name == "B_16"
 
 
@@ -144,17 +147,3 @@ def test_a_finished_training_is_told_and_shown_again(finished, tmp_path, monkeyp
     assert output.startswith(f"{tmp_path / 'run'} holds this run, finished; --overwrite starts it anew.\n")
     assert f"{metrics['top1']:.2%} of 360 images" in output
     assert errors == ""
-
-
-def test_result_in_words():
-    metrics = {"top1": 0.99444, "top5": 1.0, "loss": 0.0166, "examples": 1360, "parameters": 881210}
-    metrics |= {"train_seconds": 59.6, "steps": 1450, "eval_images_per_second": 2345.6}
-    assert command_line.results(metrics) == {
-        "top-1 accuracy": "99.44% of 1,360 images",
-        "top-5 accuracy": "100.00%",
-        "test loss": "0.0166",
-        "evaluation": "2,346 images/s",
-        "parameters": 881210,
-        "training time": "60 s for 1,450 steps",
-    }
-    assert "training time" not in command_line.results({**metrics, "steps": 0})

@@ -10,8 +10,10 @@ import keras_nest
 from keras_nest import conversion
 from keras_nest.data import DatasetInfo, Recipe
 from keras_nest.registry import preprocessing_spec
+from keras_nest.training.classify import build_classifier
 from keras_nest.training.config import resolve
-from keras_nest.training.models import checkpoint_of, freeze, model_of, start_of
+from keras_nest.training.plan import build_plan
+from keras_nest.training.setup import freeze, get_start, get_weights
 
 INDEX = pathlib.Path(__file__).resolve().parents[1] / "golden/vit/augreg/index.csv"
 BEST, OTHER = (f"Ti_16-i21k-300ep-lr_0.001-aug_{kind}-do_0.0-sd_0.0" for kind in ("none-wd_0.03", "light1-wd_0.1"))
@@ -24,7 +26,8 @@ PREPROCESSING = {"mean": [0.3] * 3, "std": [0.3] * 3, "crop_ratio": 1.0, "interp
 
 
 def create(config, size=(16, 16), **change):
-    return model_of(resolve({**config, **change}), INFO, size, Recipe(PREPROCESSING))
+    fields = resolve({**config, **change})
+    return build_classifier(fields, build_plan(fields, INFO.num_train, 1), INFO, size, Recipe(PREPROCESSING))
 
 
 def write(path, name="ViT-Ti_16", image_size=16, seed=0, **fields):
@@ -104,9 +107,9 @@ class TestFineTuning:
 
     def test_addresses(self):
         at = {"pretrained_dir": "gs://vit_models/imagenet21k"}
-        assert checkpoint_of(resolve({**OF_VIT, **at})) == "gs://vit_models/imagenet21k/ViT-Ti_16.npz"
+        assert get_weights(resolve({**OF_VIT, **at})) == "gs://vit_models/imagenet21k/ViT-Ti_16.npz"
         at = {"pretrained_dir": "gs://vit_models/augreg/", "model_or_filename": BEST}
-        assert checkpoint_of(resolve({**OF_VIT, **at})) == f"gs://vit_models/augreg/{BEST}.npz"
+        assert get_weights(resolve({**OF_VIT, **at})) == f"gs://vit_models/augreg/{BEST}.npz"
 
 
 class TestStartingWeights:
@@ -124,15 +127,15 @@ class TestStartingWeights:
             create(OF_NEST, init_checkpoint=str(tmp_path / "weights.npz"))
 
     def test_none(self):
-        assert checkpoint_of(resolve(OF_NEST)) is None
-        assert checkpoint_of(resolve(OF_VIT)) is None
+        assert get_weights(resolve(OF_NEST)) is None
+        assert get_weights(resolve(OF_VIT)) is None
 
     def test_needed_or_named_twice(self):
         for config in (OF_NEST, OF_VIT):
             with pytest.raises(ValueError, match="eval_only needs weights; name them with init_checkpoint"):
-                checkpoint_of(resolve({**config, "eval_only": True}))
+                get_weights(resolve({**config, "eval_only": True}))
         with pytest.raises(ValueError, match="pretrained_dir and init_checkpoint both name weights; give one of them"):
-            checkpoint_of(resolve({**OF_VIT, "pretrained_dir": "a", "init_checkpoint": "b"}))
+            get_weights(resolve({**OF_VIT, "pretrained_dir": "a", "init_checkpoint": "b"}))
 
 
 class TestFreezing:
@@ -185,7 +188,7 @@ def test_a_model_of_ours_tells_its_fields_preprocessing_and_size(tmp_path, start
     own.get_layer("Transformer").blocks[0].trainable = False
     own.save(path)
     config = {**OF_VIT, "model": {}, "init_checkpoint": str(tmp_path / start)}
-    assert preprocessing_spec(start_of(resolve(config))) == (PREPROCESSING, (24, 24))
+    assert preprocessing_spec(get_start(resolve(config))) == (PREPROCESSING, (24, 24))
     model = create(config)
     assert (model.config["dropout_rate"], model.config["hidden_size"], model.image_size) == (0.25, 8, (16, 16))
     assert len(model.trainable_variables) == len(own.trainable_variables)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import keras_nest
+from keras_nest.cli.train import prepare
 from keras_nest.data import ONLY_HOST
 from keras_nest.data.sources import digits
 from keras_nest.training.optimizers import reference_path
-from keras_nest.training.prepare import prepare
 from tests.data import photographs
 from tests.training import runs
 from tests.training.runs import CONFIG

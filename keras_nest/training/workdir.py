@@ -1,39 +1,34 @@
-"""The directory of a run: what lies in it, and whose it is."""
+"""The working directory of a run: what lies in it, and whose it is."""
 
 import contextlib
 import json
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from keras_nest.files import atomic_output, check_local, remove, remove_partial
-from keras_nest.run_files import CHECKPOINTS, CONFIG, FILES, FOLDERS, GENERATOR, HISTORY, METRICS, MODEL
+from keras_nest.run_files import CHECKPOINTS, CONFIG, FILES, FOLDERS, HISTORY, METRICS, MODEL
 from keras_nest.training import checkpoints
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import locked
 
 # What only a training leaves; other files of these names may be a user's own, and are replaced.
-_OF_A_RUN = {
-    MODEL: "a model",
-    GENERATOR: "a generator",
-    CHECKPOINTS: "checkpoints",
-    HISTORY: "a history",
-    METRICS: "metrics",
-}
+_OF_A_RUN = (MODEL, CHECKPOINTS, HISTORY, METRICS)
 
 
-def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> None:
+def check(workdir: pathlib.Path, config: dict[str, Any], overwrite: bool, product: str = MODEL) -> None:
     """Refuses to touch the results of another run.
 
     A run that was broken off goes on when it is started again with the same configuration.
 
     Args:
         workdir: where the run shall write.
-        stated: what config.json will say.
+        config: what config.json will say.
         overwrite: the results of an earlier run may be replaced.
+        product: file of the model that the run writes.
 
     Raises:
         ValueError: it is an address such as gs://…, or what would be replaced is what the run starts from.
@@ -44,41 +39,44 @@ def check(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
     if workdir.exists() and not workdir.is_dir():
         raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
     if overwrite:
-        _check_not_needed(workdir, stated)
+        _check_not_needed(workdir, config)
         return
     remedy = "choose another --workdir, or pass --overwrite to replace it."
     if (workdir / CONFIG).exists():
         there = _read_json(workdir / CONFIG)
         if there is None:
             raise FileExistsError(f"{workdir} belongs to a run whose {CONFIG} is damaged; put it right, {remedy}")
-        if differences := _differences(there, stated):
+        if differences := _differences(there, config):
             raise FileExistsError(f"{workdir} belongs to another run ({differences}); {remedy}")
         return
-    for name, content in _OF_A_RUN.items():
+    for name in (product, *_OF_A_RUN):
         if (workdir / name).exists():
-            raise FileExistsError(f"{workdir} holds {content} already, without {CONFIG}; {remedy}")
+            raise FileExistsError(f"{workdir} holds {name} already, without {CONFIG}; {remedy}")
 
 
-def check_progress(workdir: pathlib.Path, total_steps: int, saves_at: Callable[[int], bool]) -> None:
+def check_progress(
+    workdir: pathlib.Path, total_steps: int, saves_at: Callable[[int], bool], product: str = MODEL
+) -> None:
     """Refuses to start anew what got farther, whatever was lost of it.
 
     Args:
         workdir: of a run with this configuration, or of none.
         total_steps: of the training.
         saves_at: step -> whether a checkpoint is written after it.
+        product: file of the model that the run writes.
 
     Raises:
         FileNotFoundError: checkpoints were written, and none is there.
         ValueError: there is one of a longer training, or the history cannot be read.
     """
-    if results(workdir):
+    if results(workdir, product):
         return
     saved = checkpoints.saved_steps(workdir / CHECKPOINTS)
     history = read_history(workdir / HISTORY) if (workdir / HISTORY).exists() else []
     rows = [int(row["step"]) for row in history]
     # A row comes before the checkpoint of its step, and the next row after it.
     reached = max((step for step in rows[:-1] if saves_at(step)), default=0)
-    if any((workdir / name).exists() for name in (MODEL, GENERATOR, METRICS)):
+    if any((workdir / name).exists() for name in (product, METRICS)):
         reached = total_steps
     if reached and not saved:
         raise FileNotFoundError(
@@ -94,10 +92,23 @@ def check_progress(workdir: pathlib.Path, total_steps: int, saves_at: Callable[[
         print(f"{workdir / HISTORY} has no row of step {saved[-1]}; rows are lost, times too.", flush=True)
 
 
-def claim(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> None:
+def claim(
+    workdir: pathlib.Path,
+    config: dict[str, Any],
+    overwrite: bool,
+    files: Sequence[str] = (),
+    folders: Sequence[str] = (),
+) -> None:
     """Writes the configuration; to `overwrite`, removes what an earlier run wrote, nothing else.
 
     What a run that was killed left half-written goes in any case.
+
+    Args:
+        workdir: where the run shall write.
+        config: content of config.json.
+        overwrite: the results of an earlier run are removed.
+        files: names of files that an earlier run may have left beside those of `keras_nest.run_files`.
+        folders: likewise.
 
     Raises:
         InUseError: a training is at work there.
@@ -105,19 +116,19 @@ def claim(workdir: pathlib.Path, stated: dict[str, Any], overwrite: bool) -> Non
         PermissionError: the directory cannot be written to.
     """
     with locked(workdir):
-        check(workdir, stated, overwrite)
+        check(workdir, config, overwrite)
         if overwrite:
-            for name in FILES:
+            for name in (*FILES, *files):
                 (workdir / name).unlink(missing_ok=True)
-            for name in FOLDERS:
+            for name in (*FOLDERS, *folders):
                 _empty(workdir / name)
         remove_partial(workdir)
         checkpoints.remove_partial(workdir / CHECKPOINTS)
-        write_json(workdir / CONFIG, stated)
+        write_json(workdir / CONFIG, config)
 
 
 @contextlib.contextmanager
-def at_work(workdir: pathlib.Path, stated: dict[str, Any]) -> Iterator[None]:
+def at_work(workdir: pathlib.Path, config: dict[str, Any]) -> Iterator[None]:
     """Keeps the directory for a run that has claimed it, while it writes.
 
     Raises:
@@ -125,14 +136,18 @@ def at_work(workdir: pathlib.Path, stated: dict[str, Any]) -> Iterator[None]:
         FileExistsError: another run has claimed it meanwhile.
     """
     with locked(workdir):
-        check(workdir, stated, overwrite=False)
+        check(workdir, config, overwrite=False)
         yield
 
 
-def results(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The metrics of a run that is finished; None of any other, such as one whose model is lost or damaged."""
+def results(workdir: pathlib.Path, product: str = MODEL) -> dict[str, Any] | None:
+    """The metrics of a run that is finished; None of any other, such as one whose model is lost or damaged.
+
+    Args:
+        workdir: of the run.
+        product: file of the model that the run writes.
+    """
     config, metrics = _read_json(workdir / CONFIG) or {}, _read_json(workdir / METRICS)
-    product = GENERATOR if config.get("trainer") == "gan" else MODEL
     is_whole = not config or config.get("eval_only") or _is_whole(workdir / product)
     return metrics if is_whole else None
 
@@ -180,11 +195,11 @@ def _empty(folder: pathlib.Path) -> None:
         remove(folder)
 
 
-def _check_not_needed(workdir: pathlib.Path, stated: dict[str, Any]) -> None:
+def _check_not_needed(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     """Refuses to remove what a run starts from."""
     removed = [(workdir / name).resolve() for name in (*FILES, *FOLDERS)]
     for field in ("init_checkpoint", "image_tower", "vocab"):
-        if given := stated.get(field):
+        if given := config.get(field):
             path = pathlib.Path(given).resolve()
             if path == workdir.resolve() or any(path.is_relative_to(name) for name in removed):
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""What `train_keras.py` understands, and how it words the result."""
+"""The arguments of `keras-nest train` and `train_keras.py`."""
 
 import pathlib
 import re
@@ -10,8 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from keras_nest.choices import STRATEGIES
-from keras_nest.training.config import COMMON, GAN, INFERENCE_TIME, NEST, VIT
-from keras_nest.training.config_files import find_config, list_configs
+from keras_nest.cli.config_files import find_config, list_configs
 
 _HELP = """\
 Trains, fine-tunes or evaluates a model. The directory gets model.keras, history.csv, curves.png, confusion.png,
@@ -53,11 +52,12 @@ class Arguments(NamedTuple):
     trust: bool = False
 
 
-def parse(argv: Sequence[str]) -> Arguments:
+def parse(argv: Sequence[str], fields: Mapping[str, Mapping[str, Any]]) -> Arguments:
     """Reads a command line.
 
     Args:
         argv: program name and arguments.
+        fields: heading -> fields of configurations, for `--help`.
 
     Raises:
         ValueError: an argument is unknown, missing or of the wrong type.
@@ -70,7 +70,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         found = _flags()
         found(argv, known_only=True)
         if found.help or found.helpfull:
-            print(_help(pathlib.Path(argv[0]).name))
+            print(_help(pathlib.Path(argv[0]).name, fields))
             raise SystemExit(0)
         _check_given(found)
         argv = _with_config(argv, find_config(found.config))
@@ -91,17 +91,10 @@ def _message(error: str) -> str:
     return refused[1].strip() if refused else error
 
 
-def _help(program: str) -> str:
-    groups = {
-        "Fields of configurations that count in epochs (NesT)": NEST,
-        "Fields of those that count in steps (ViT, Mixer, AugReg)": VIT,
-        "Fields of both": COMMON,
-        "Fields of those that measure the speed of a model": INFERENCE_TIME,
-        "Fields of those that train a generator": GAN,
-    }
-    fields = (textwrap.fill(f"{words}: {', '.join(group)}.", 110) for words, group in groups.items())
+def _help(program: str, fields: Mapping[str, Mapping[str, Any]]) -> str:
+    listed = (textwrap.fill(f"{heading}: {', '.join(names)}.", 110) for heading, names in fields.items())
     configs = textwrap.fill(", ".join(list_configs()), 97, subsequent_indent=" " * 15)
-    return _HELP.format(program=program, configs=configs, strategies=", ".join(STRATEGIES), fields="\n\n".join(fields))
+    return _HELP.format(program=program, configs=configs, strategies=", ".join(STRATEGIES), fields="\n\n".join(listed))
 
 
 def _flags(argv: list[str] | None = None) -> flags.FlagValues:
@@ -139,17 +132,3 @@ def _with_config(argv: Sequence[str], path: str) -> list[str]:
         elif re.fullmatch("--?config", word):
             words[place + 1] = path
     return words
-
-
-def results(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a finished run in words."""
-    speed = f"{metrics['eval_images_per_second']:,.0f} images/s"
-    trained = f"{metrics['train_seconds']:.0f} s for {metrics['steps']:,} steps"
-    return {
-        "top-1 accuracy": f"{metrics['top1']:.2%} of {metrics['examples']:,} images",
-        "top-5 accuracy": f"{metrics['top5']:.2%}",
-        "test loss": f"{metrics['loss']:.4f}",
-        "evaluation": speed,
-        "parameters": metrics["parameters"],
-        **({"training time": trained} if metrics["steps"] else {}),
-    }

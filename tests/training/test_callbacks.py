@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nest.training import WarmupDecay, loop
+from keras_nest.training import WarmupDecay, callbacks
+from keras_nest.training.callbacks import Loop, NotFiniteError
 from keras_nest.training.history import History
-from keras_nest.training.loop import Loop, NotFiniteError
 from keras_nest.training.plan import Plan
 
 RATES = WarmupDecay(0.1, steps_per_epoch=4, num_epochs=5, warmup_epochs=1)
@@ -26,7 +26,7 @@ class Training:
         self.now, self.events, self.losses = 0.0, [], losses or {}
         self.history = history or History(None, None, 0)
         self.weight = tf.Variable([1.0, 2.0])
-        monkeypatch.setattr(loop.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(callbacks.time, "perf_counter", lambda: self.now)
         checkpoints = types.SimpleNamespace(save=self.save, newest=newest)
         bar = types.SimpleNamespace(advance=lambda step: None, tell=self.tell, note=self.note)
         self.loop = Loop(plan, self.history, bar, checkpoints, self.evaluate, first_step)

@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
-from keras_nest.training import command_line
-from keras_nest.training.config_files import find_config, list_configs
+from keras_nest.cli import train_arguments
+from keras_nest.cli.config_files import find_config, list_configs
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 
@@ -55,5 +55,5 @@ def test_every_one_is_read_beside_another_projects_configs(folder, monkeypatch, 
     monkeypatch.syspath_prepend(folder)
     argument = {"vit": ":b16,cifar10", "augreg": ":R_Ti_16"}.get(name, "")
     words = flag.format(f"configs/{name}.py{argument}").split()
-    arguments = command_line.parse(["train", *words, "--workdir=run", "--config.seed=5"])
+    arguments = train_arguments.parse(["train", *words, "--workdir=run", "--config.seed=5"], {})
     assert (arguments.config.seed, arguments.workdir) == (5, "run")
