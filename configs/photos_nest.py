@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import digits_nest
+from keras_nest.configs import digits_nest
 
 
 def get_config() -> ConfigDict:

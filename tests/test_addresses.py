@@ -11,7 +11,7 @@ from keras_nest.class_names import read_class_names
 from keras_nest.cli import commands as cli
 from keras_nest.cli import train as training
 from keras_nest.conversion.download import download
-from keras_nest.data.pairs import read_pairs
+from keras_nest.data.sources.pairs import read_pairs
 from keras_nest.figures import picture_file
 from keras_nest.files import atomic_output, check_local, local_path, read_lines
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite

@@ -250,7 +250,7 @@ def _add_images_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> N
 
 
 def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares what `keras_nest.cli.predict.answer` reads, but for the images."""
+    """Declares what `keras_nest.cli.answers.print_predictions` reads, but for the images."""
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown an image (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)")
     parser.add_argument("--save", metavar="DIR", help="write a picture of each image beside its classes, DIR/NAME.png")

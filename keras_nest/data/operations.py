@@ -136,7 +136,7 @@ def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
     Args:
         image: uint8 (H, W, 3).
-        factor: 0 gives the grey image, 1 the image itself, above 1 stronger colours.
+        factor: 0 gives the gray image, 1 the image itself, above 1 stronger colors.
     """
     return _blend(tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image)), image, factor)
 
@@ -182,7 +182,7 @@ def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 @_operation
 def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
-    """Rotates about the centre, counter-clockwise.
+    """Rotates about the center, counter-clockwise.
 
     Args:
         image: uint8 (H, W, 3).

@@ -11,7 +11,8 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
-from keras_nest.models.base import ConfiguredModel, check_image_size, check_num_classes
+from keras_nest.models.configured import ConfiguredModel
+from keras_nest.models.fields import check_image_size, check_num_classes, constructor_arguments
 from keras_nest.types import Shape, Size, as_size
 
 
@@ -100,7 +101,7 @@ class Discriminator(ConfiguredModel):
         stem_stride: int = 1,
         name: str | None = "discriminator",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        config = constructor_arguments(Discriminator, locals())
         config |= {"image_size": as_size(image_size), "widths": tuple(widths)}
         _check_fields(config)
         images = keras.Input((*config["image_size"], in_channels), name="images")

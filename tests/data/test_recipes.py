@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_nest.data import DatasetInfo, randaugment
 from keras_nest.data.crops import pad_and_crop, random_flip
 from keras_nest.data.recipes import RECIPES, Recipe, as_uint8, create_recipe, crop_resized
-from keras_nest.data.sources.examples import Example
+from keras_nest.data.sources.base import Example
 from keras_nest.models.base import STRETCHED_PREPROCESSING
 from tests.golden import augment_loading
 

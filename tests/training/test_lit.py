@@ -124,6 +124,15 @@ class TestCaptions:
         assert measured["accuracy"] == pytest.approx(np.mean(best == np.arange(10)))
 
 
+def test_evaluation_is_zero_shot_classification():
+    """What a training measures and what `ZeroShotClassifier` answers are one thing."""
+    model, tokenizer = lit(), keras_nest.get_tokenizer(VOCABULARY, max_len=6)
+    evaluator = ZeroShotEvaluator(model, tokenizer, data.captions.captions_of_classes(DIGITS, TEMPLATES))
+    evaluator(tf.data.Dataset.from_tensors((np.zeros((1, 16, 16, 3), np.float32), [0], [1.0])))
+    expected = keras_nest.ZeroShotClassifier(model, tokenizer, DIGITS, TEMPLATES).embeddings
+    np.testing.assert_allclose(evaluator._similarities.embeddings, expected, atol=1e-6)
+
+
 def test_evaluation_on_two_replicas():
     tokenizer = keras_nest.get_tokenizer(VOCABULARY, max_len=6)
     captions = data.captions.captions_of_classes(DIGITS, TEMPLATES)

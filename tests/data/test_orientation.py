@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_nest.data.exif import orientation_in_graph
-from keras_nest.data.orientation import orientation_of
+from keras_nest.data.orientation import orientation_in_graph, orientation_of
 from tests.data.photographs import encoded, small
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"

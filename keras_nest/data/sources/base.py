@@ -1,4 +1,4 @@
-"""Labelled images one after the other: once in an order of their own, or shuffled without end."""
+"""Data sets: names and sizes, and labeled images one after the other, once in order or shuffled without end."""
 
 import abc
 import dataclasses
@@ -11,6 +11,54 @@ import tensorflow as tf
 from keras_nest.data.decoding import decode_upright
 from keras_nest.data.keys import Stream, key_of
 from keras_nest.data.orientation import UPRIGHT
+from keras_nest.types import Size
+
+
+class Split(NamedTuple):
+    """One part of a data set.
+
+    Attributes:
+        images: uint8 (N, H, W, 3).
+        labels: int32 (N,), indices into the class names.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """Sizes and names of a data set.
+
+    Attributes:
+        name: as `keras_nest.data.load` takes it.
+        class_names: one a class; a label is an index into them. Empty if images have captions instead.
+        image_shape: (H, W, C) in pixels; None where images differ.
+        num_train: number of training images.
+        num_test: number of test images.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int | None, int | None, int]
+    num_train: int
+    num_test: int
+
+    @property
+    def usual_size(self) -> Size:
+        """(height, width) of its images in pixels; 224x224 where they differ."""
+        height, width, _ = self.image_shape
+        return (224, 224) if height is None or width is None else (height, width)
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether images have captions instead of classes."""
+        return not self.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +134,21 @@ class Examples(abc.ABC):
         """
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set.
+
+    Attributes:
+        info: names and sizes.
+        train: training images.
+        test: test images.
+    """
+
+    info: DatasetInfo
+    train: Examples
+    test: Examples
+
+
 class IndexedExamples(Examples):
     """Images in memory, encoded or decoded, or files: each can be had at any time.
 
@@ -126,10 +189,12 @@ class IndexedExamples(Examples):
         return self._count
 
     def in_order(self, host: Host) -> tf.data.Dataset:
+        """Every image of a host's part once, see `Examples.in_order`."""
         part = host.part(len(self))
         return _parallel(tf.data.Dataset.range(part.start, part.stop), self._example)
 
     def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
+        """Endless images, each epoch a permutation of all of them; see `Examples.shuffled`."""
         count = len(self)
 
         def example_at(step: tf.Tensor) -> Example:

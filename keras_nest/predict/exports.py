@@ -1,20 +1,23 @@
-"""SavedModels that classify: those of `export`, and others."""
+"""Exported models that classify, as predictors: SavedModels and TFLite files, those of `export` and others."""
 
 import dataclasses
+import json
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.class_names import read_class_names
+from keras_nest.class_names import check_class_names, read_class_names
+from keras_nest.exported import ASSETS, LABELS, PREPROCESSING
 from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
+from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.tflite import TFLiteModel
 
-_LABELS = "assets/labels.txt"
 
-
-def open_directory(path: pathlib.Path) -> Predictor:
-    """Opens a SavedModel.
+def open_saved_model(path: pathlib.Path) -> Predictor:
+    """Opens a SavedModel; what `export` did not write needs one input of images and one output of logits.
 
     Raises:
         ValueError: it is no classifier of images.
@@ -23,9 +26,10 @@ def open_directory(path: pathlib.Path) -> Predictor:
     files = signatures.get("serving_bytes")
     is_ours = files is not None and "probabilities" in files.structured_outputs
     predictor = _of_files(files) if is_ours else _of_pixels(path, signatures.get("serving_default"))
-    if not (path / _LABELS).is_file():
+    labels = path / ASSETS / LABELS
+    if not labels.is_file():
         return predictor
-    return dataclasses.replace(predictor, class_names=read_class_names(path / _LABELS, predictor.num_classes))
+    return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
 
 
 def _of_files(serve: Any) -> Predictor:
@@ -64,3 +68,40 @@ def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
         return softmax(serve(**{name: prepare(list(images))})[output])
 
     return Predictor(compute, outputs[output].shape[-1], channels=channels)
+
+
+def open_tflite(path: pathlib.Path) -> Predictor:
+    """Opens a TFLite file with `images` in and `logits` or `probabilities` out.
+
+    Labels and preprocessing are the files that are packed into it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no model that classifies.
+    """
+    model = TFLiteModel(path)
+    outputs = model(np.zeros((1, *model.input_shape), np.float32))
+    scores = next((name for name in ("probabilities", "logits") if name in outputs), None)
+    if scores is None:
+        raise ValueError(f"{path} gives {', '.join(outputs)}; predict needs a file that gives logits or probabilities.")
+    height, width, channels = model.input_shape
+    inside, num_classes = _files_inside(path), outputs[scores].shape[-1]
+    prepare, names = stretched((height, width), channels), None
+    if PREPROCESSING in inside:
+        prepare = EvalPreprocessing(**json.loads(inside[PREPROCESSING]))
+    if LABELS in inside:
+        names = check_class_names(inside[LABELS].rstrip("\n").split("\n"), num_classes, f"{path} has")
+
+    def probabilities(images: Images) -> np.ndarray:
+        given = model(prepare(list(images)).numpy())[scores]
+        return given if scores == "probabilities" else softmax(given)
+
+    return Predictor(probabilities, num_classes, names, channels)
+
+
+def _files_inside(path: pathlib.Path) -> dict[str, str]:
+    """Name -> text of what is packed behind the model."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}

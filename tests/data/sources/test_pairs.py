@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_nest.data.pairs import read_pairs
+from keras_nest.data.sources.pairs import read_pairs
 
 
 @pytest.fixture

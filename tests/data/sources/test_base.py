@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_nest.data.orientation import UPRIGHT
-from keras_nest.data.sources.examples import Host, IndexedExamples
+from keras_nest.data.sources.base import Host, IndexedExamples
 
 COUNT = 13
 ALONE = Host()
