@@ -10,8 +10,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from keras_nest.choices import STRATEGIES
+from keras_nest.config_files import find_config, list_configs
 from keras_nest.training.config import COMMON, GAN, INFERENCE_TIME, NEST, VIT
-from keras_nest.training.config_files import find_config, list_configs
 
 _HELP = """\
 Trains, fine-tunes or evaluates a model. The directory gets model.keras, history.csv, curves.png, confusion.png,

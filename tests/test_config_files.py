@@ -4,10 +4,10 @@ import pathlib
 
 import pytest
 
+from keras_nest.config_files import find_config, list_configs
 from keras_nest.training import command_line
-from keras_nest.training.config_files import find_config, list_configs
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 
 # ml_collections loads configuration files with it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
