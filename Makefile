@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighbouring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow test-tf219 tpu-check tpu-check-full lint format dist-check bench data-efficiency table clean
+.PHONY: env demo test test-slow test-tf219 tpu-check tpu-check-full lint format dist-check bench data-efficiency table docs clean
 
 env: .venv/.complete
 
@@ -80,10 +80,19 @@ bench: env
 data-efficiency: env
 	$(BIN)/python -m benchmarks.data_efficiency
 
-# Measures every published model against the reference outputs, and writes the README's table.
+# Measures every published model against the reference outputs, and writes the tables of README and docs.
 table: env
 	$(BIN)/python -m pytest -m slow tests/models/test_published_models.py
 	$(BIN)/python -m benchmarks.model_table
 
+# The site, in site/. Docstrings are read from the sources, so that its environment needs no TensorFlow.
+docs: .venv-docs/.complete
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.complete: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-tpu $(TF219) build dist *.egg-info runs
+	rm -rf .venv .venv-docs .venv-tpu $(TF219) build dist site *.egg-info runs

@@ -23,14 +23,13 @@ import keras
 import numpy as np
 
 from benchmarks import timing
-from keras_nest import NesTGenerator, create_model
+from keras_nest import NesTGenerator, create_model, open_model
 from keras_nest.data import Source, Split, create_recipe, train_batches
 from keras_nest.data.sources import IndexedExamples, digits
 from keras_nest.figures import new_figure, picture_file
 from keras_nest.files import local_path
 from keras_nest.metrics import accuracy
 from keras_nest.models.losses import cross_entropy
-from keras_nest.run_files import GENERATOR
 from keras_nest.training import Trainer, WarmupDecay, create_optimizer
 
 _CLASSIFIER: dict[str, Any] = {
@@ -75,8 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def read_generator(path: str) -> NesTGenerator:
     """The generator of a training, or of a .keras file; it must make digits."""
-    file = pathlib.Path(path)
-    generator = keras.saving.load_model(file / GENERATOR if file.is_dir() else file, compile=False)
+    generator = open_model(path).model
+    if not isinstance(generator, NesTGenerator):
+        raise ValueError(f"{path} is a {type(generator).__name__}; it must be a generator.")
     if generator.num_classes != len(digits.CLASS_NAMES):
         raise ValueError(f"{path} is a generator of {generator.num_classes} classes; it must be one of the 10 digits.")
     return generator

@@ -21,6 +21,7 @@ from keras_nest.models import (
     VisionTransformer,
     ViTFlaxNesT,
 )
+from keras_nest.opening import LoadedModel, open_model
 from keras_nest.preprocessing import EvalPreprocessing, preprocessor
 from keras_nest.registry import list_models
 from keras_nest.tokenizers import get_tokenizer
@@ -35,6 +36,7 @@ __all__ = [
     "EvalPreprocessing",
     "HubLayer",
     "LiT",
+    "LoadedModel",
     "MlpMixer",
     "NesT",
     "NesTGenerator",
@@ -49,5 +51,6 @@ __all__ = [
     "explain",
     "get_tokenizer",
     "list_models",
+    "open_model",
     "preprocessor",
 ]

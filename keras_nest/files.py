@@ -16,13 +16,18 @@ _PARTIAL = ".partial-"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
+def is_address(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is an address such as gs://…, and none of this machine."""
+    return bool(_ADDRESS.match(os.fspath(path)))
+
+
 def check_local(path: str | os.PathLike[str]) -> None:
     """Refuses an address such as gs://…, which would become a directory named "gs:".
 
     Raises:
         ValueError: it is one.
     """
-    if _ADDRESS.match(os.fspath(path)):
+    if is_address(path):
         raise ValueError(
             f"{os.fspath(path)} is an address and no path of this machine; give a path here, and copy from or to the "
             "address yourself."

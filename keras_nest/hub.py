@@ -12,9 +12,14 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from keras_nest.keras_private import in_safe_mode
 from keras_nest.models.outputs import check_outermost_model
-from keras_nest.safe_mode import in_safe_mode, refuse
 
+_REFUSAL = (
+    "The HubLayer {!r} was not loaded: it holds a TensorFlow graph, which can read, write and run anything. If you "
+    "know where the file comes from, load it with safe_mode=False, or call "
+    "keras.config.enable_unsafe_deserialization() before."
+)
 _GRAPH = "saved_model.pb"
 _CONTENT = (_GRAPH, "assets")
 # Digests of the graphs that layers of this process hold: a copy of such a layer runs nothing new.
@@ -56,7 +61,7 @@ class HubLayer(keras.layers.Layer):
         # The SavedModel has its own dtypes; Keras must not cast what goes in.
         super().__init__(**{"autocast": False, "dtype": "float32", **kwargs, "trainable": trainable})
         if in_safe_mode():
-            refuse(f"The HubLayer {self.name!r}")
+            raise ValueError(_REFUSAL.format(self.name))
         self.handle = os.fspath(handle)
         self._graph = graph or _pack(self.handle)
         # In a list, Keras does not look into it.
@@ -70,10 +75,15 @@ class HubLayer(keras.layers.Layer):
     def _track_variables(self) -> None:
         """Makes Keras' variables of the module's own, without copying them."""
         trained = {id(variable) for variable in getattr(self._module[0], "trainable_variables", ())}
+        made = []
         for variable in getattr(self._module[0], "variables", ()):
             options = {"trainable": id(variable) in trained, "dtype": variable.dtype.name, "autocast": False}
             name = variable.name.split(":")[0].replace("/", "_")
-            self._track_variable(keras.Variable(variable, shape=variable.shape, name=name, **options))
+            made.append(keras.Variable(variable, shape=variable.shape, name=name, **options))
+        # Keras tracks variables in an attribute.
+        self.module_variables = made
+        for variable in made:
+            variable.trainable = variable.trainable and self.trainable
 
     @property
     def gives_logits(self) -> bool:
@@ -109,7 +119,7 @@ class HubLayer(keras.layers.Layer):
         """
         mode = in_safe_mode() if safe_mode is None else safe_mode
         if mode or (mode is None and _digest(config.get("graph", "")) not in _loaded):
-            refuse(f"The HubLayer {config.get('name')!r}")
+            raise ValueError(_REFUSAL.format(config.get("name")))
         return cls(**config)
 
 

@@ -1,5 +1,6 @@
 """The evaluation preprocessing of a model, as a Keras layer."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -9,14 +10,14 @@ import tensorflow as tf
 
 from keras_nest.pixels import as_images
 from keras_nest.registry import preprocessing_spec
+from keras_nest.specs import Geometry, PreprocessingSpec
 from keras_nest.types import Shape, Size, as_size
-from keras_nest.value_range import LEVELS, ValueRange, check_value_range, scales_of
+from keras_nest.value_range import LEVELS, ValueRange, scales_of
 
 _LOGGER = logging.getLogger(__name__)
 # A longer strip is cut before it is scaled, since all but its middle would be cropped away: 1 x 10,000 pixels would
 # become 256 x 2,560,000.
 _LONGEST = 32  # times what the crop sees of it
-_METHODS = {"bilinear": tf.image.ResizeMethod.BILINEAR, "bicubic": tf.image.ResizeMethod.BICUBIC}
 
 
 def preprocessor(name_or_model: str | keras.Model) -> "EvalPreprocessing":
@@ -32,10 +33,9 @@ def preprocessor(name_or_model: str | keras.Model) -> "EvalPreprocessing":
         ValueError: unknown name, or a model without specification.
     """
     spec, image_size = preprocessing_spec(name_or_model)
-    channels = getattr(name_or_model, "config", {}).get("in_channels", len(spec["mean"]))
-    # One value may stand for all channels.
-    spec = spec | {name: [*spec[name]] * (channels // len(spec[name])) for name in ("mean", "std")}
-    return EvalPreprocessing(image_size=image_size, **spec, name="preprocessor")
+    known = max(len(spec.mean), len(spec.std))
+    channels = getattr(name_or_model, "config", {}).get("in_channels", known)
+    return EvalPreprocessing(image_size, **spec.broadcast(channels), name="preprocessor")
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -89,20 +89,13 @@ class EvalPreprocessing(keras.layers.Layer):
     ) -> None:
         # Inputs are integers or images of any size; Keras must not cast or check them.
         super().__init__(**{"trainable": False, "autocast": False, "dtype": "float32", **kwargs})
-        if interpolation not in _METHODS:
-            raise ValueError(f"interpolation is {interpolation!r}; it must be one of {', '.join(_METHODS)}.")
-        if not 0 < crop_ratio <= 1:
-            raise ValueError(f"crop_ratio is {crop_ratio}; it must be in (0, 1].")
-        if stretch and crop_ratio != 1:
-            raise ValueError(f"crop_ratio is {crop_ratio}; with stretch=True nothing is cropped, so leave it at 1.")
         self.image_size = as_size(image_size)
-        self.mean, self.std = tuple(mean), tuple(std)
-        self.crop_ratio, self.interpolation = crop_ratio, interpolation
-        self.stretch, self.truncate = stretch, truncate
-        self.value_range = check_value_range(value_range)
+        spec = PreprocessingSpec(mean, std, crop_ratio, interpolation, stretch, truncate, value_range)
+        self.spec, self.mean, self.std = spec, spec.mean, spec.std
+        self.crop_ratio, self.interpolation = spec.crop_ratio, spec.interpolation
+        self.stretch, self.truncate, self.value_range = spec.stretch, spec.truncate, spec.value_range
+        self.resized = spec.resized(self.image_size)
         self._told = False
-        # As the reference writes it, int(256 / 224 * size): the division first decides the last pixel.
-        self.resized = tuple(int((1 / crop_ratio) * side) for side in self.image_size)
 
     def __call__(self, images: Any, **options: Any) -> Any:
         """Preprocesses; see the class for shapes. The options of Keras' layers, such as `training`, change nothing."""
@@ -125,9 +118,9 @@ class EvalPreprocessing(keras.layers.Layer):
         if self.truncate:
             # Levels are whole numbers, which division and multiplication by 255 may miss.
             levels = tf.where(scale > 1, floats, tf.round(floats * 255.0))
-            unit = tf.floor(self._crop(self._resize(levels))) / 255.0
+            unit = tf.floor(self._fit(levels)) / 255.0
         else:
-            unit = self._crop(self._resize(floats / scale))
+            unit = self._fit(floats / scale)
         return (unit - tf.constant(self.mean, tf.float32)) / tf.constant(self.std, tf.float32)
 
     def _tell(self, images: Sequence[tf.Tensor], scales: Sequence[tf.Tensor]) -> None:
@@ -138,16 +131,22 @@ class EvalPreprocessing(keras.layers.Layer):
             self._told = True
             _LOGGER.warning("Floats above 1 are taken for levels of 0..255; value_range=%s says so for all.", LEVELS)
 
-    def _resize(self, images: tf.Tensor) -> tf.Tensor:
-        """Scales so that the target just fits inside, keeping the aspect ratio unless it stretches."""
-        size = tf.constant(self.resized)
-        if not self.stretch:
-            images = self._middle(images)
-            sides = tf.cast(tf.shape(images)[-3:-1], tf.float32)
-            # As the reference, the rounded ratio first: sides of half a pixel then round the same way.
-            ratio = tf.reduce_max(tf.constant(self.resized, tf.float32) / sides)
-            size = tf.cast(tf.round(sides * ratio), tf.int32)
-        return tf.image.resize(images, size, _METHODS[self.interpolation])
+    def _fit(self, images: tf.Tensor) -> tf.Tensor:
+        """Resizes and crops to the size of the output."""
+        images = images if self.stretch else self._middle(images)
+        (resized, corner), (height, width) = self.geometry(tf.shape(images)[-3:-1]), self.image_size
+        images = tf.image.resize(images, resized, self.interpolation)
+        top, left = tf.unstack(corner)
+        cropped = images[..., top : top + height, left : left + width, :]
+        return tf.ensure_shape(cropped, (*images.shape[:-3], height, width, len(self.mean)))
+
+    def geometry(self, sides: Any) -> Geometry:
+        """How an image is resized, and where it is cropped.
+
+        Args:
+            sides: integers (2,), height and width of the image in pixels.
+        """
+        return self.spec.geometry(sides, self.image_size)
 
     def _middle(self, images: tf.Tensor) -> tf.Tensor:
         """Of a strip the middle part, which alone can be seen; every other image as it is."""
@@ -160,15 +159,8 @@ class EvalPreprocessing(keras.layers.Layer):
         (top, left), (bottom, right) = tf.unstack(cut), tf.unstack(sides - cut)
         return images[..., top:bottom, left:right, :]
 
-    def _crop(self, images: tf.Tensor) -> tf.Tensor:
-        height, width = self.image_size
-        top, left = tf.unstack((tf.shape(images)[-3:-1] - [height, width]) // 2)
-        cropped = images[..., top : top + height, left : left + width, :]
-        return tf.ensure_shape(cropped, (*images.shape[:-3], height, width, len(self.mean)))
-
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return *input_shape[:-3], *self.image_size, len(self.mean)
 
     def get_config(self) -> dict[str, Any]:
-        fields = ("image_size", "mean", "std", "crop_ratio", "interpolation", "stretch", "truncate", "value_range")
-        return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
+        return {**super().get_config(), "image_size": self.image_size, **dataclasses.asdict(self.spec)}

@@ -24,6 +24,7 @@ from keras_nest.models import (
 )
 from keras_nest.models.base import ImageModel
 from keras_nest.models.wrapping import preprocessing_of
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
 
 _FAMILIES: dict[str, tuple[type[ImageModel], Any]] = {
@@ -59,6 +60,11 @@ def list_models(pattern: str | None = None) -> list[str]:
         return list(_MODELS)
     by_alias = {ALIASES[alias] for alias in fnmatch.filter(ALIASES, pattern)}
     return [name for name in _MODELS if fnmatch.fnmatch(name, pattern) or name in by_alias]
+
+
+def is_name(name: str) -> bool:
+    """Whether a name is one of `list_models`, or an alias."""
+    return name in _MODELS or name in ALIASES
 
 
 def resolve(name: str) -> tuple[str, type[ImageModel], dict[str, Any]]:
@@ -97,7 +103,9 @@ def merge_fields(full_name: str, inferred: dict[str, Any], given: dict[str, Any]
     if architecture is NesT and "patch_size" in given and "image_size" not in given:
         merged["image_size"] = None
     if merged.get("in_channels", 3) != 3 and "preprocessing" not in given:
-        merged["preprocessing"] = spread(merged["preprocessing"], merged["in_channels"])
+        merged["preprocessing"] = (
+            PreprocessingSpec.from_dict(merged["preprocessing"]).for_channels(merged["in_channels"]).to_dict()
+        )
     return merged
 
 
@@ -106,11 +114,6 @@ def _merge_tower(published: dict[str, Any], given: Any) -> Any:
     if not isinstance(given, Mapping) or given.get("class_name", published["class_name"]) != published["class_name"]:
         return given
     return {**published, **given}
-
-
-def spread(spec: dict[str, Any], channels: int) -> dict[str, Any]:
-    """A specification of preprocessing made one for other channels: each gets the average of those there are."""
-    return {**spec, **{name: [sum(spec[name]) / len(spec[name])] * channels for name in ("mean", "std")}}
 
 
 def check_fields(architecture: type[ImageModel], given: dict[str, Any]) -> None:
@@ -126,7 +129,7 @@ def check_fields(architecture: type[ImageModel], given: dict[str, Any]) -> None:
             raise ValueError(f"{architecture.__name__} has no field {field!r}; {hint}")
 
 
-def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[dict[str, Any], Size]:
+def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[PreprocessingSpec, Size]:
     """Evaluation preprocessing and image size of a published name or of a model, which may be a user's around another.
 
     Raises:
@@ -135,11 +138,12 @@ def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[dict[str, Any]
     if isinstance(name_or_model, str):
         _, _, fields = resolve(name_or_model)
         size = fields["image_size"]
-        return fields["preprocessing"], (size, size)
+        return PreprocessingSpec.from_dict(fields["preprocessing"]), (size, size)
     config = getattr(name_or_model, "config", None) or {"preprocessing": preprocessing_of(name_or_model)}
     if not config.get("preprocessing"):
         raise ValueError(
             f"The model {name_or_model.name!r} carries no preprocessing; create it with `create_model`, or pass "
             "preprocessing=… when you build it."
         )
-    return config["preprocessing"], tuple(config.get("image_size", name_or_model.input_shape[1:3]))
+    size = config.get("image_size", name_or_model.input_shape[1:3])
+    return PreprocessingSpec.from_dict(config["preprocessing"]), tuple(size)

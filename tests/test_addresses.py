@@ -7,16 +7,17 @@ from ml_collections import ConfigDict
 
 from benchmarks import train_step
 from keras_nest import conversion, export
+from keras_nest.class_names import read_class_names
 from keras_nest.cli import commands as cli
 from keras_nest.conversion.download import download
 from keras_nest.data.pairs import read_pairs
 from keras_nest.figures import picture_file
 from keras_nest.files import atomic_output, check_local, local_path, read_lines
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
+from keras_nest.opening import open_model
 from keras_nest.predict import open_predictor
 from keras_nest.tflite import TFLiteModel
 from keras_nest.tokenizers import get_tokenizer
-from keras_nest.trained import read_class_names, read_trained
 from keras_nest.training import main as training
 
 ADDRESSES = [
@@ -61,7 +62,7 @@ INPUTS = {
     "TFLiteModel": TFLiteModel,
     "open_predictor, .tflite": lambda path: open_predictor(f"{path}.tflite"),
     "open_predictor, SavedModel": open_predictor,
-    "read_trained": read_trained,
+    "open_model": open_model,
     "get_tokenizer": lambda path: get_tokenizer(f"{path}.txt"),
     "captions": read_pairs,
 }

@@ -1,29 +1,15 @@
-"""What docs/export.md says is so."""
+"""What docs/guides/export.md says is so."""
 
 import argparse
 import base64
 import json
-import pathlib
-import re
-import shlex
 import subprocess
-
-import pytest
 
 from keras_nest.cli.parser import add_export_arguments
 from keras_nest.data.image_files import MAX_PIXELS
+from tests import pages
 
-GUIDE = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")
-SHELL = re.findall(r"```shell\n(.*?)```", GUIDE, re.DOTALL)
-
-
-@pytest.mark.parametrize("line", SHELL[0].splitlines())
-def test_commands_are_understood(line):
-    python, flag, package, *arguments = shlex.split(line)
-    assert (python, flag, package) == ("python", "-m", "export")
-    parser = argparse.ArgumentParser()
-    add_export_arguments(parser)
-    assert parser.parse_args(arguments).output.startswith("models/")
+GUIDE = pages.read("docs/guides/export.md")
 
 
 def test_all_options_of_saved_models_are_told():
@@ -38,7 +24,7 @@ def test_the_shell_makes_requests_of_the_files(tmp_path):
     """Run with `curl` made to print what it would send."""
     content = bytes(range(256)) * 1000  # longer than an argument of a command may be
     (tmp_path / "image.jpg").write_bytes(content)
-    (recipe,) = [block for block in SHELL if "curl" in block]
+    (recipe,) = [block for block in pages.blocks("docs/guides/export.md", "shell") if "curl" in block]
     script = "curl() { cat; echo; }\n" + recipe
     done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True, text=True)
     rows, columns = (json.loads(line) for line in done.stdout.splitlines())

@@ -1,10 +1,10 @@
 """Snippets that train, of the README, the guides and docstrings: run as written on real digits, they learn.
 
-Only names are stood in for: a toy for the model that is created, digits for data, and as many epochs as it takes.
+Only names are stood in for: a toy for the model that is created, digits for data, and as many epochs and as large a
+rate as it takes.
 """
 
 import inspect
-import pathlib
 import re
 import textwrap
 
@@ -16,19 +16,12 @@ import tensorflow as tf
 import keras_nest
 from keras_nest import data, training
 from keras_nest.data.sources import digits
+from tests.pages import block
 
-ROOT = pathlib.Path(__file__).parent.parent
 TOY = {"embedding_dim": 24, "num_heads": 2, "num_layers_per_block": (1, 1), "init_patch_embed_size": 4}
 TOY |= {"image_size": 16, "num_classes": 10, "stochastic_depth_drop": 0.0}
 # A tenth would be chance, and what a head of zeros says that never moves.
 LEARNED = 0.5
-
-
-def block(file, *words):
-    """The Python block of a guide that has these words."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / file).read_text("utf-8"), re.DOTALL)
-    (found,) = [block for block in blocks if all(word in block for word in words)]
-    return found
 
 
 def example(documented):
@@ -68,18 +61,28 @@ def accuracy(model, test):
 
 def test_fine_tuning_in_the_readme(toy, pictures):
     """A head of zeros moves, and what is saved is what was trained."""
-    train, test = pictures
+    _, test = pictures
     snippet = block("README.md", "reinit_head=True", "model.compile")
+    snippet = snippet.replace('"photos", recipe="nest", image_size=224', '"digits", recipe="shift", image_size=16')
+    snippet = snippet.replace("AdamW(1e-4)", "AdamW(3e-3)").replace("epochs=5", "epochs=8")
+    exec(snippet, {})
+    assert accuracy(keras.saving.load_model("tuned.keras"), test) > LEARNED
+
+
+def test_fine_tuning_in_its_guide(toy, pictures):
+    """The same, on arrays."""
+    train, test = pictures
+    snippet = block("docs/guides/fine-tuning.md", "reinit_head=True", "model.compile")
     snippet = snippet.replace('[load_sample_image("china.jpg"), load_sample_image("flower.jpg")]', "list(pictures)")
     snippet = snippet.replace("np.array([3, 7])", "labels")
-    names = {"keras_nest": keras_nest, "pictures": train.images, "labels": train.labels}
+    names = {"pictures": train.images, "labels": train.labels}
     exec(snippet, names)
     assert accuracy(keras.saving.load_model("tuned.keras"), test) > LEARNED
 
 
 @pytest.mark.slow
-def test_trainer_in_the_readme(toy, pictures):
-    snippet = block("README.md", "training.Trainer(", "trainer.fit(")
+def test_trainer_in_the_fine_tuning_guide(toy, pictures):
+    snippet = block("docs/guides/fine-tuning.md", "training.Trainer(", "trainer.fit(")
     snippet = snippet.replace('"cifar10", recipe="nest"', '"digits", recipe="shift"')
     snippet = snippet.replace("image_size=32, batch_size=32", "image_size=16, batch_size=48")
     snippet = snippet.replace("epochs=1", "epochs=5")
@@ -134,6 +137,8 @@ def test_contrastive_tuning(place, monkeypatch, tmp_path, pictures):
         **{"image_tower": image_tower, "text_tower": text_tower},
         "batches": tf.data.Dataset.from_tensor_slices(inputs).shuffle(2000, seed=0).batch(48, True),
     }
-    snippet = example(training.ContrastiveTrainer) if place == "docstring" else block("docs/training.md", "Contrastive")
+    snippet = (
+        example(training.ContrastiveTrainer) if place == "docstring" else block("docs/guides/lit.md", "Contrastive")
+    )
     exec(textwrap.dedent(snippet), names)
     assert names["trainer"].history.history["accuracy"][-1] > LEARNED

@@ -108,7 +108,7 @@ def batch_of(case: Case, trainer: Trainer) -> tuple[Any, tf.Tensor]:
 
 def step_of(trainer: Trainer, batch: tuple[Any, tf.Tensor]) -> Any:
     """The train step as one XLA program: images, labels -> metrics."""
-    trainer.build_metrics(tf.nest.map_structure(tf.TensorSpec.from_tensor, batch))
+    trainer.build_metrics(tf.nest.map_structure(tf.TensorSpec.from_tensor, batch), trainer.prepare)
     return tf.function(lambda images, labels: trainer.train_step((images, labels)), jit_compile=True, autograph=False)
 
 

@@ -15,7 +15,8 @@ from keras_nest.conversion.save import write_checkpoint
 from keras_nest.conversion.sources import read_checkpoint
 from keras_nest.conversion.verify import largest_difference
 from keras_nest.files import atomic_output, check_local
-from keras_nest.models import ImageModel, read_model
+from keras_nest.models import ImageModel
+from keras_nest.opening import ModelSource, find_model
 
 # Keras and Flax agree to about 2e-6 on logits of size one; more than this is a wrong model, not rounding.
 _VERIFY_TOLERANCE = 1e-4
@@ -28,36 +29,27 @@ def main(args: argparse.Namespace) -> int:
         ValueError: bad arguments, or a checkpoint that does not fit.
         OSError: missing input, or existing or unwritable output.
     """
-    if len(args.paths) not in ((2,) if args.to_flax else (2, 3)):
-        shape = "MODEL.keras OUT" if args.to_flax else "[NAME] CHECKPOINT OUT.keras"
-        raise ValueError(f"{len(args.paths)} arguments were given; expected {shape}.")
-    return (_to_flax if args.to_flax else _to_keras)(args)
-
-
-def _to_keras(args: argparse.Namespace) -> int:
-    *names, checkpoint, output = args.paths
-    if not output.endswith((".keras", ".weights.h5")):
+    if len(args.paths) not in ((2,) if args.weights else (2, 3)):
+        expected = "NAME" if args.weights else "[NAME] CHECKPOINT"
+        suffix = "" if args.to_flax else ".keras"
+        raise ValueError(f"{len(args.paths)} arguments were given; expected {expected} OUT{suffix}.")
+    *sources, output = args.paths
+    if not args.to_flax and not output.endswith((".keras", ".weights.h5")):
         raise ValueError(f"The output {output} must end in .keras or .weights.h5.")
-    name = names[0] if names else None
-    given = _given_fields(args)
+    check_local(output)
+    found = find_model(*sources, *([args.weights] if args.weights else []))
+    return (_to_flax if args.to_flax else _to_keras)(found, output, args)
+
+
+def _to_keras(source: ModelSource, output: str, args: argparse.Namespace) -> int:
     start = time.perf_counter()
     # Entered first: an output that cannot be written is refused before any work.
-    with atomic_output(output, args.overwrite) as partial, _progress() as progress:
-        task = progress.add_task("Reading", total=None, visible=False)
-        model, report = load_model(
-            name,
-            checkpoint,
-            given,
-            args.reinit_head,
-            args.resize_method,
-            lambda done, size: progress.update(task, completed=done, total=size, visible=True),
-            args.trust,
-        )
-        progress.update(task, description="Writing")
+    with atomic_output(output, args.overwrite) as partial:
+        model, report = _read(source, args)
         model.save(partial) if output.endswith(".keras") else model.save_weights(partial)
-    facts = _facts(model, report, checkpoint, output)
+    facts = _facts(model, report, source.checkpoint, output)
     facts["time"] = f"{time.perf_counter() - start:.1f} s"
-    difference = _verify(model, report, args, facts) if args.verify else 0.0
+    difference = _verify(model, report, source.checkpoint, args.trust, facts) if args.verify else 0.0
     print_facts(f"Converted {model.name}", facts)
     if difference > _VERIFY_TOLERANCE:
         console.print(f"[red]The models disagree by {difference:.1e}, which is more than rounding.")
@@ -65,14 +57,27 @@ def _to_keras(args: argparse.Namespace) -> int:
     return 0
 
 
-def _to_flax(args: argparse.Namespace) -> int:
-    source, output = args.paths
-    check_local(output)
-    model = read_model(source, args.trust)
+def _to_flax(source: ModelSource, output: str, args: argparse.Namespace) -> int:
+    if args.verify:
+        raise ValueError("--verify has no meaning for --to-flax; leave it out.")
+    model, _ = _read(source, args)
     tensors = write_checkpoint(model, output, args.overwrite, args.layout)
-    facts = {"model": source, "tensors": tensors, "parameters": model.count_params(), "written": output}
+    facts = {"model": source.checkpoint, "tensors": tensors, "parameters": model.count_params(), "written": output}
     print_facts(f"Converted {model.name} to Flax", facts)
     return 0
+
+
+def _read(source: ModelSource, args: argparse.Namespace) -> tuple[ImageModel, LoadReport]:
+    """The model, with a bar that says how much of its checkpoint was read."""
+    given = _given_fields(args)
+    with _progress() as progress:
+        task = progress.add_task("Reading", total=None, visible=False)
+
+        def show(done: int, size: int) -> None:
+            progress.update(task, completed=done, total=size, visible=True)
+
+        options = args.reinit_head, args.resize_method, show, args.trust
+        return load_model(source.name, source.checkpoint, given, *options)
 
 
 def _given_fields(args: argparse.Namespace) -> dict[str, Any]:
@@ -111,11 +116,11 @@ def _facts(model: ImageModel, report: LoadReport, checkpoint: str, output: str) 
     return facts
 
 
-def _verify(model: ImageModel, report: LoadReport, args: argparse.Namespace, facts: dict[str, Any]) -> float:
+def _verify(model: ImageModel, report: LoadReport, checkpoint: str, trust: bool, facts: dict[str, Any]) -> float:
     """Adds the largest difference to the facts, and returns it relative to the outputs' scale."""
     changed = report.changed or report.new_head
     # The checkpoint's own tensors, not the model's: a tensor that went astray must show.
-    tree = model_tree(model) if changed else read_checkpoint(args.paths[-2], trust=args.trust)
+    tree = model_tree(model) if changed else read_checkpoint(checkpoint, trust=trust)
     difference, scale = largest_difference(model, tree, headless=report.new_head)
     what = "embeddings" if report.new_head or not model.num_classes else "logits"
     facts["largest difference"] = f"{difference:.1e} from the Flax module on random images ({what} up to {scale:.2f})"

@@ -11,11 +11,11 @@ from keras_nest.explain.evidence import check_head
 from keras_nest.explain.view import view_of
 from keras_nest.figures import picture_file
 from keras_nest.hints import did_you_mean
+from keras_nest.opening import open_model
 from keras_nest.predict.images import find_images, read_images
-from keras_nest.predict.open import of_trained
+from keras_nest.predict.open import build_predictor
 from keras_nest.predict.predictor import Predictor
 from keras_nest.preprocessing import preprocessor
-from keras_nest.trained import read_trained
 
 _SHOWN = 5
 _BOX = len("[1000, 1000, 1000, 1000]")
@@ -35,11 +35,12 @@ def main(args: argparse.Namespace) -> int:
     """
     paths = find_images(args.images)
     pictures = picture_files(args, paths)
-    trained = read_trained(args.model, args.weights, args.labels, args.trust)
-    check_head(trained.model)
-    predictor, prepare = of_trained(trained), preprocessor(trained.model)
+    loaded = open_model(args.model, args.weights, args.labels, args.trust)
+    predictor = build_predictor(loaded)
+    check_head(loaded.model)
+    prepare = preprocessor(loaded.model)
     target = None if args.target is None else find_class(args.target, predictor)
-    explain = METHODS[args.method](trained.model)
+    explain = METHODS[args.method](loaded.model)
     # A method that is not for this model is no fault of the images.
     black = np.zeros((*prepare.image_size, len(prepare.mean)), np.uint8)
     explain(prepare(black), view_of(black, prepare), 0)

@@ -17,11 +17,11 @@ from keras_nest.export.module import output_name
 from keras_nest.export.saved_model import read_signatures
 from keras_nest.export.versions import publish, version_directory
 from keras_nest.files import check_local
-from keras_nest.generative.export import generator_file, generator_to_saved_model, generator_to_tflite, read_generator
+from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.models import LiT
-from keras_nest.trained import Trained, read_trained
-from keras_nest.zero_shot.open import find_vocabulary
+from keras_nest.models.base import ImageModel
+from keras_nest.opening import LoadedModel, open_model
 
 # Options that not all formats have; they are None unless they are given.
 _OPTIONS = {
@@ -30,7 +30,7 @@ _OPTIONS = {
     "onnx": (),
 }
 # Of these a generator has none.
-_NOT_OF_GENERATORS = ("weights", "labels", "head", "activation", "archive", "no_warm_up", "representative", "vocab")
+_NOT_OF_GENERATORS = ("labels", "head", "activation", "archive", "no_warm_up", "representative", "vocab")
 # Options that only one kind of model has; likewise.
 _CLASSIFIER_OPTIONS, _LIT_OPTIONS = ("head", "activation", "representative"), ("vocab",)
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
@@ -48,13 +48,13 @@ def main(args: argparse.Namespace) -> int:
         if getattr(args, option) is not None and option not in _OPTIONS[args.format]:
             raise ValueError(f"--{option.replace('_', '-')} has no meaning for --format {args.format}; leave it out.")
     check_local(args.output)
-    if (file := generator_file(args.model)) is not None:
-        return _generator(read_generator(file, args.trust), args)
-    trained = read_trained(args.model, args.weights, args.labels, args.trust)
-    _check_kind(trained, args)
-    if isinstance(trained.model, LiT) and args.vocab is None:
-        args.vocab = find_vocabulary(args.weights or args.model)
-    return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[args.format](trained, args)
+    loaded = open_model(args.model, args.weights, args.labels, args.trust)
+    if isinstance(loaded.model, NesTGenerator):
+        return _generator(loaded.model, args)
+    _check_kind(loaded, args)
+    if args.vocab is None:
+        args.vocab = loaded.vocabulary
+    return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[args.format](loaded, args)
 
 
 def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
@@ -79,25 +79,27 @@ def _precisions(args: argparse.Namespace) -> list[str]:
     return [precision.strip() for given in args.precision for precision in given.split(",")]
 
 
-def _check_kind(trained: Trained, args: argparse.Namespace) -> None:
-    """Refuses options that mean nothing to the model."""
-    is_lit = isinstance(trained.model, LiT)
+def _check_kind(loaded: LoadedModel, args: argparse.Namespace) -> None:
+    """Refuses models that are no whole ones, and options that mean nothing to the model."""
+    is_lit = isinstance(loaded.model, LiT)
+    if not is_lit and not isinstance(loaded.model, ImageModel):
+        raise ValueError(f"{args.model} is a {type(loaded.model).__name__}, which takes no images; export its LiT.")
     for option in _CLASSIFIER_OPTIONS if is_lit else _LIT_OPTIONS:
         if getattr(args, option) is not None:
             kind = "a LiT model" if is_lit else "a model without texts"
             raise ValueError(f"--{option} has no meaning for {kind}; leave it out.")
 
 
-def _saved_model(trained: Trained, args: argparse.Namespace) -> int:
-    start, loss = time.perf_counter(), trained.config.get("loss")
+def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
+    start, loss = time.perf_counter(), loaded.config.get("loss")
     path = publish(
-        trained.model,
+        loaded.model,
         args.output,
         args.overwrite,
-        class_names=trained.class_names,
-        metrics={"dataset": trained.config.get("dataset", "not told"), **trained.metrics} if trained.metrics else None,
+        class_names=loaded.class_names,
+        metrics={"dataset": loaded.config.get("dataset", "not told"), **loaded.metrics} if loaded.metrics else None,
         head=args.head or "classifier",
-        activation=args.activation or trained.model.classifier_activation or (loss if loss in ACTIVATIONS else None),
+        activation=args.activation or loaded.model.classifier_activation or (loss if loss in ACTIVATIONS else None),
         vocab=args.vocab,
         warm_up=False if args.no_warm_up else None,
         archive=bool(args.archive),
@@ -108,32 +110,32 @@ def _saved_model(trained: Trained, args: argparse.Namespace) -> int:
         "size": _mebibytes(path),
         **({"archive": f"{archive} ({_mebibytes(archive)})"} if args.archive else {}),
         **({"vocabulary": args.vocab} if args.vocab else {}),
-        "class names": "none" if trained.class_names is None else len(trained.class_names),
+        "class names": "none" if loaded.class_names is None else len(loaded.class_names),
         "time": f"{time.perf_counter() - start:.1f} s",
     }
     for name, (inputs, outputs) in read_signatures(path).items():
         facts[name] = f"{', '.join(inputs)} -> {', '.join(outputs)}"
-    print_facts(f"Exported {trained.model.name}", facts)
+    print_facts(f"Exported {loaded.model.name}", facts)
     return 0
 
 
-def _tflite(trained: Trained, args: argparse.Namespace) -> int:
+def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
     # TFLite's converter and interpreter are a load of their own.
     from keras_nest.export.tflite import to_tflite
 
     # A client takes logits for those of a softmax.
-    is_sigmoid = trained.config.get("loss") == "sigmoid" and output_name(trained.model) == "logits"
-    trained_with = "sigmoid" if is_sigmoid and not isinstance(trained.model, LiT) else None
+    is_sigmoid = loaded.config.get("loss") == "sigmoid" and output_name(loaded.model) == "logits"
+    trained_with = "sigmoid" if is_sigmoid and not isinstance(loaded.model, LiT) else None
     options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with}
     options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
     if args.precision:
         options["precisions"] = _precisions(args)
     if args.representative:
         source = open_source(args.representative)
-        options["representative"] = [_images(trained, source.train, _CALIBRATION_IMAGES)]
-        options["images"] = _images(trained, source.test, _REPORT_IMAGES)
-    rows = to_tflite(trained.model, args.output, class_names=trained.class_names, overwrite=args.overwrite, **options)
-    console.print(f"Exported {trained.model.name} to {args.output}", style="bold")
+        options["representative"] = [_images(loaded, source.train, _CALIBRATION_IMAGES)]
+        options["images"] = _images(loaded, source.test, _REPORT_IMAGES)
+    rows = to_tflite(loaded.model, args.output, class_names=loaded.class_names, overwrite=args.overwrite, **options)
+    console.print(f"Exported {loaded.model.name} to {args.output}", style="bold")
     table = Table("precision", "MiB", "largest difference", "top-1 agreement", "ms, 1 thread", "2 threads", "XNNPACK")
     for row in rows:
         table.add_row(*_cells(row))
@@ -141,12 +143,12 @@ def _tflite(trained: Trained, args: argparse.Namespace) -> int:
     return 0
 
 
-def _onnx(trained: Trained, args: argparse.Namespace) -> int:
+def _onnx(loaded: LoadedModel, args: argparse.Namespace) -> int:
     # The converter is a package of its own.
     from keras_nest.export.onnx import to_onnx
 
-    path = to_onnx(trained.model, pathlib.Path(args.output, "model.onnx"), args.overwrite)
-    print_facts(f"Exported {trained.model.name}", {"written": path, "size": _mebibytes(path)})
+    path = to_onnx(loaded.model, pathlib.Path(args.output, "model.onnx"), args.overwrite)
+    print_facts(f"Exported {loaded.model.name}", {"written": path, "size": _mebibytes(path)})
     return 0
 
 
@@ -159,13 +161,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
         agreement,
         f"{row['ms_1_thread']:.2f}",
         f"{row['ms_2_threads']:.2f}",
-        f"{row['xnnpack_ops']} of {row['ops']} ops",
+        "unknown" if row["ops"] is None else f"{row['xnnpack_ops']} of {row['ops']} ops",
     ]
 
 
-def _images(trained: Trained, examples: Examples, count: int) -> np.ndarray:
+def _images(loaded: LoadedModel, examples: Examples, count: int) -> np.ndarray:
     """Some images of a data set as the model takes them: float32 (N, H, W, 3) in [0, 1]."""
-    preprocess = unit_preprocessing(trained.model)
+    preprocess = unit_preprocessing(loaded.model)
     images = examples.shuffled(seed=0, host=ONLY_HOST, first=0).take(min(count, len(examples)))
     # Bicubic interpolation goes beyond black and white.
     return np.stack([np.clip(preprocess(decode(example)), 0, 1) for example in images])

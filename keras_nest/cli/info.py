@@ -5,10 +5,10 @@ import argparse
 import keras
 from rich.table import Table
 
-from keras_nest import profiling, registry
+from keras_nest import profiling
 from keras_nest.console import console, print_facts
-from keras_nest.factory import create_model
-from keras_nest.models import read_model
+from keras_nest.opening import open_model
+from keras_nest.registry import is_name, resolve
 
 
 def main(args: argparse.Namespace) -> int:
@@ -17,9 +17,8 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ValueError: there is no such model.
     """
-    is_file = args.name.endswith(".keras")
-    model = read_model(args.name, args.trust) if is_file else create_model(args.name)
-    spec = model.config["preprocessing"] or {}
+    model = open_model(args.model, args.weights, trust=args.trust, untrained=True).model
+    spec = model.config.get("preprocessing") or {}
     facts = {
         "architecture": type(model).__name__,
         "parameters": profiling.count_parameters(model),
@@ -30,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
     }
     hidden = ("preprocessing", "image_size", "in_channels", "features_only", "num_classes")
     facts |= {field: value for field, value in model.config.items() if field not in hidden}
-    print_facts(model.name if is_file else registry.resolve(args.name)[0], facts)
+    print_facts(resolve(args.model)[0] if is_name(args.model) else model.name, facts)
     table = Table("layer", "type", "output", "parameters")
     table.columns[3].justify = "right"
     for layer in model.layers:

@@ -20,16 +20,21 @@ def main(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     names = registry.list_models(args.pattern)
+    if "testing" not in (args.pattern or ""):
+        names = [name for name in names if not name.startswith("testing")]
     if not names:
         raise ValueError(f"No model matches {args.pattern!r}; `keras-nest list` shows all.")
     aliases = {name: alias for alias, name in registry.ALIASES.items()}
-    table = Table("name", "alias", "architecture", "input", "classes", "parameters")
+    # Without lines between the columns, and with rounded numbers, all rows are whole in a terminal of 80 columns.
+    table = Table("name", "alias", "architecture", "input", "classes", "params", box=None, pad_edge=False)
     for column in table.columns[3:]:
         column.justify = "right"
+    for column in table.columns[:2]:
+        column.no_wrap = True
     for name in names:
         _, architecture, fields = registry.resolve(name)
-        size, classes = fields["image_size"], fields.get("num_classes", "")
-        parameters = f"{registry.PARAMETERS[name]:,}"
-        table.add_row(name, aliases.get(name, ""), architecture.__name__, f"{size} x {size}", str(classes), parameters)
+        size, classes = str(fields["image_size"]), str(fields.get("num_classes", ""))
+        parameters = f"{registry.PARAMETERS[name] / 1e6:.1f} M"
+        table.add_row(name, aliases.get(name, ""), architecture.__name__, size, classes, parameters)
     console.print(table)
     return 0

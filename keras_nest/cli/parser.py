@@ -15,6 +15,9 @@ from keras_nest.config_files import list_configs
 from keras_nest.console import add_trust_argument
 from keras_nest.version import __version__
 
+# Of models, as `keras_nest.open_model` reads them.
+_KINDS = ".keras file, directory of a training, checkpoint whose file name tells the model"
+
 
 class Command(NamedTuple):
     """A sub-command.
@@ -55,8 +58,7 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_info_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `info`."""
-    parser.add_argument("name", help="model name, or a .keras file")
-    add_trust_argument(parser)
+    _add_model_arguments(parser, positional=True, kinds=f"name of a model, {_KINDS}")
 
 
 def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,12 +66,13 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         nargs="+",
-        metavar="[NAME] CHECKPOINT OUT.keras | MODEL.keras OUT",
-        help="model name (not needed where the checkpoint or its file name tells it), checkpoint (published directory, "
-        ".keras, .flax, .npz, Orbax directory; local or gs://) and output; with --to-flax the model and an output "
-        "ending in .npz, .msgpack, .flax or, for Orbax, nothing",
+        metavar="[NAME] CHECKPOINT OUT",
+        help="model name (not needed where the checkpoint or its file name tells it), checkpoint (.keras file, "
+        "directory of a training, published directory, .flax, .npz, Orbax directory; local or gs://) and output, "
+        ".keras or .weights.h5; with --to-flax .npz, .msgpack, .flax or, for Orbax, without suffix",
     )
-    parser.add_argument("--to-flax", action="store_true", help="write a Keras model as a Flax checkpoint")
+    parser.add_argument("--weights", metavar="CHECKPOINT", help="the checkpoint, where only NAME and OUT are given")
+    parser.add_argument("--to-flax", action="store_true", help="write a Flax checkpoint instead of a Keras model")
     parser.add_argument(
         "--layout",
         choices=choices.LAYOUTS,
@@ -98,17 +101,10 @@ def parse_literal(text: str) -> Any:
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `export`."""
-    parser.add_argument(
-        "model", metavar="MODEL", help=".keras file, directory of a training run, or with --weights the name of a model"
-    )
+    _add_model_arguments(parser, positional=True, labels=True, vocab=True)
     parser.add_argument("--format", required=True, choices=choices.EXPORT_FORMATS, help="what to write")
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="SavedModels lie in DIR/1, DIR/2, …; other files in DIR"
-    )
-    parser.add_argument("--weights", metavar="CHECKPOINT", help="of the model named; whatever `convert` reads")
-    parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: classes.txt beside MODEL)")
-    parser.add_argument(
-        "--vocab", metavar="FILE", help="vocabulary of LiT's text tower (default: vocab.txt or vocab.model beside it)"
     )
     parser.add_argument(
         "--activation",
@@ -116,7 +112,6 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the probabilities (default: that of the training; TFLite files give logits without it)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, or the files")
-    add_trust_argument(parser)
     saved = parser.add_argument_group("SavedModel")
     saved.add_argument("--head", choices=choices.HEADS, help="none for TF-Hub's feature vector (default: classifier)")
     saved.add_argument("--archive", action="store_true", default=None, help="write DIR/N.tar.gz too, for TF-Hub")
@@ -150,20 +145,17 @@ def add_augreg_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `predict`."""
-    _add_model_arguments(parser, ".keras file, directory of a training, SavedModel, .tflite file")
+    _add_images_argument(parser)
+    _add_model_arguments(parser, kinds=f"{_KINDS}, SavedModel, .tflite file", labels=True)
     _add_answer_arguments(parser)
 
 
 def add_zero_shot_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `zero-shot`."""
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="files, folders, or globs such as 'photos/*.jpg'")
+    _add_images_argument(parser, nargs="*")
     parser.add_argument("--dataset", metavar="D", help="accuracy on test images: digits, a folder, or a name of TFDS")
     parser.add_argument("--captions", metavar="C", help="recall of captions: a CSV file, or a folder with captions.csv")
-    parser.add_argument(
-        "--model", required=True, metavar="M", help=".keras file, directory of a training, or with --weights a name"
-    )
-    parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model, such as LiT-B16B_2")
-    parser.add_argument("--vocab", metavar="FILE", help="vocabulary of the text tower (default: that beside the model)")
+    _add_model_arguments(parser, vocab=True)
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument(
         "--labels",
@@ -177,13 +169,13 @@ def add_zero_shot_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", help="part of the data set (default: test or validation)")
     parser.add_argument("--data-dir", metavar="DIR", help="where TFDS finds its data")
-    add_trust_argument(parser)
     _add_answer_arguments(parser)
 
 
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `explain`."""
-    _add_model_arguments(parser, ".keras file, directory of a training")
+    _add_images_argument(parser)
+    _add_model_arguments(parser, labels=True)
     parser.add_argument("--method", choices=choices.EXPLAIN_METHODS, default="gradcat", help="default: %(default)s")
     parser.add_argument("--class", dest="target", metavar="C", help="name or index (default: the most probable one)")
     parser.add_argument("--save", metavar="DIR", help="write a picture of each image, DIR/NAME.png")
@@ -233,19 +225,37 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--helpfull", action="store_true", help="show the fields of configurations, too")
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser, kinds: str) -> None:
-    """Declares images and a model with its class names.
+def _add_model_arguments(
+    parser: argparse.ArgumentParser,
+    kinds: str = _KINDS,
+    positional: bool = False,
+    labels: bool = False,
+    vocab: bool = False,
+) -> None:
+    """Declares `model`, `weights` and `trust`, as `keras_nest.open_model` takes them.
 
     Args:
         parser: takes the arguments.
-        kinds: of models, beside the name of one.
+        kinds: what a model may be, beside a name with weights.
+        positional: the model stands by itself, without `--model`.
+        labels: declare a file of class names, too.
+        vocab: declare the vocabulary of a LiT, too.
     """
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or globs such as 'photos/*.jpg'")
     model = f"{kinds}, or with --weights the name of a model"
-    parser.add_argument("--model", required=True, metavar="M", help=model)
-    parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model")
-    parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: those of the model)")
+    if positional:
+        parser.add_argument("model", metavar="MODEL", help=model)
+    else:
+        parser.add_argument("--model", required=True, metavar="M", help=model)
+    parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model; whatever `convert` reads")
+    if labels:
+        parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: those of the model)")
+    if vocab:
+        parser.add_argument("--vocab", metavar="FILE", help="vocabulary of LiT's text tower (default: that beside it)")
     add_trust_argument(parser)
+
+
+def _add_images_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+    parser.add_argument("images", nargs=nargs, metavar="IMAGE", help="files, folders, or globs such as 'photos/*.jpg'")
 
 
 def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from keras_nest.class_names import check_class_names
 from keras_nest.cli.predict import answer, check_counts
 from keras_nest.console import console, print_facts
 from keras_nest.data.pairs import read_pairs
@@ -18,7 +19,6 @@ from keras_nest.data.prompts import PHOTO, PLAIN, check_labels, labels_of, read_
 from keras_nest.data.sources.folder import check_images
 from keras_nest.files import read_lines
 from keras_nest.predict.predictor import Predictor
-from keras_nest.trained import check_class_names
 from keras_nest.zero_shot.captions import embed_pairs
 from keras_nest.zero_shot.classifier import ZeroShotClassifier
 from keras_nest.zero_shot.embedder import Embedder, Progress
@@ -82,7 +82,10 @@ def _texts(
     given = read_lines(args.labels_file, "label") if args.labels_file else args.labels
     templates: Sequence[str] = PLAIN  # what a user writes may be sentences already
     if given is None:
-        given, templates = trained_texts(args.model, dataset) or (labels_of(names) if names else (), PHOTO)
+        given, templates = trained_texts(args.weights or args.model, dataset) or (
+            labels_of(names) if names else (),
+            PHOTO,
+        )
     if blank := [str(number) for number, text in enumerate(given, 1) if not text.strip()]:
         where = f" of {args.labels_file}" if args.labels_file else ""
         raise ValueError(f"Label number {', '.join(blank)}{where} is empty; each class must have a text.")

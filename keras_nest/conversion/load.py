@@ -15,9 +15,11 @@ from keras_nest.choices import RESIZE_METHODS
 from keras_nest.conversion.augreg import model_of
 from keras_nest.conversion.fit import Fitted, fit
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
-from keras_nest.conversion.own import check_name, rebuild
-from keras_nest.conversion.sources import Progress, read_checkpoint, read_image_size
-from keras_nest.models.base import ImageModel, keras_file, read_model
+from keras_nest.conversion.own import check_name, read_own, rebuild
+from keras_nest.conversion.sources import Progress, locate, read_checkpoint, read_image_size
+from keras_nest.exported import refuse_export
+from keras_nest.models.base import ImageModel
+from keras_nest.models.keras_file import find_keras_file
 from keras_nest.types import Size
 
 _log = logging.getLogger("keras_nest")
@@ -96,8 +98,11 @@ def load_model(
         ValueError: the checkpoint does not fit.
         FileNotFoundError: there is no checkpoint.
     """
-    if path := keras_file(weights):
+    if path := find_keras_file(weights):
         return _load_own(path, name, given, reinit_head, resize_method, trust)
+    refuse_export(weights)
+    if name is None:
+        locate(os.fspath(weights))  # what is not there has no name
     full_name, architecture, _ = registry.resolve(name or name_of(weights))
     registry.check_fields(architecture, given)
     tree, source_size = read_checkpoint(weights, progress), read_image_size(weights)
@@ -118,7 +123,7 @@ def _load_own(
     path: str, name: str | None, given: dict[str, Any], reinit_head: bool, resize_method: str, trust: bool
 ) -> tuple[ImageModel, LoadReport]:
     """The model of a .keras file of this package, or one like it with other fields; see `load_model`."""
-    source = read_model(path, trust)
+    source = read_own(path, trust)
     if name is not None:
         check_name(source, path, name)
     registry.check_fields(type(source), given)

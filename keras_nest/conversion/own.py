@@ -7,10 +7,25 @@ import keras
 
 from keras_nest import registry
 from keras_nest.models import LiT, NesT
-from keras_nest.models.base import ConfiguredModel, ImageModel
+from keras_nest.models.base import ConfiguredModel, ImageModel, read_model
+from keras_nest.specs import PreprocessingSpec
 
 # What two models of one architecture may differ in and still be the same model.
 _FREE = ("num_classes", "image_size", "preprocessing", "name")
+
+
+def read_own(path: str, trust: bool = False) -> Any:
+    """Reads a .keras file whose tensors are those of a checkpoint; arguments and errors are those of `read_model`.
+
+    Raises:
+        ValueError: also if it is a model that is in no checkpoint, such as a generator.
+    """
+    model = read_model(path, trust)
+    if not isinstance(model, (ImageModel, LiT)):
+        raise ValueError(
+            f"{path} holds a {type(model).__name__}, which is no checkpoint; give one of a model of images, or a LiT."
+        )
+    return model
 
 
 def check_name(source: ImageModel, path: str, name: str) -> None:
@@ -57,7 +72,7 @@ def rebuild(source: ImageModel, given: Mapping[str, Any], reinit_head: bool = Fa
         fields.setdefault("image_size", None)
     channels, spec = fields.get("in_channels", source.config["in_channels"]), source.config["preprocessing"]
     if spec and len(spec["mean"]) != channels:
-        fields.setdefault("preprocessing", registry.spread(spec, channels))
+        fields.setdefault("preprocessing", PreprocessingSpec.from_dict(spec).for_channels(channels).to_dict())
     model = _like(source, fields)
     for name in source.HEAD if reinit_head and model.num_classes else ():
         model.get_layer(name).trainable = True  # the old one may be frozen, and zeros would stay zeros

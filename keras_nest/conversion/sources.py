@@ -12,7 +12,9 @@ from keras_nest.conversion.msgpack_file import msgpack_image_size, read_msgpack
 from keras_nest.conversion.names import Tree, model_tree
 from keras_nest.conversion.npz_file import npz_image_size, read_npz
 from keras_nest.conversion.orbax_directory import MARKERS, orbax_image_size, read_orbax
-from keras_nest.models.base import keras_file, read_model
+from keras_nest.conversion.own import read_own
+from keras_nest.exported import refuse_export
+from keras_nest.models.keras_file import find_keras_file
 from keras_nest.types import Size
 
 # Called with the bytes read so far and the bytes in all.
@@ -36,14 +38,15 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
         FileNotFoundError: nothing there, or no checkpoint in the directory.
         ValueError: damaged, or not a checkpoint.
     """
+    if file := find_keras_file(path):
+        return model_tree(read_own(file, trust))
+    refuse_export(path)
     try:
-        located = keras_file(path) or locate(os.fspath(path))
+        located = locate(os.fspath(path))
         if tf.io.gfile.isdir(located):
             return read_orbax(located)
-        if located.endswith(".keras"):
-            return model_tree(read_model(located, trust))
-        with _open(located, progress) as file:
-            return read_npz(file) if _is_zip(file) else read_msgpack(file)
+        with _open(located, progress) as binary:
+            return read_npz(binary) if _is_zip(binary) else read_msgpack(binary)
     except ValueError as error:
         raise ValueError(f"The checkpoint {path} cannot be read: {error}.") from None
     except tf.errors.OpError as error:
@@ -80,7 +83,9 @@ def locate(path: str) -> str:
         return _require(directory, f"{prefix['stem']}-{prefix['number']}.flax") if prefix else path
     if prefix and tf.io.gfile.isdir(directory or "."):
         return _require(directory, f"{prefix['stem']}-{prefix['number']}.flax")
-    raise FileNotFoundError(f"There is no checkpoint {path}; give a directory, a .flax, .npz or .keras file.")
+    raise FileNotFoundError(
+        f"There is no checkpoint {path}; give a .flax, .npz or .keras file, or the directory of one or of a training."
+    )
 
 
 def _locate_in_directory(directory: str) -> str:
@@ -94,7 +99,8 @@ def _locate_in_directory(directory: str) -> str:
         inner = [name for name in ("default", "params", "state") if name in names]
         return os.path.join(directory, inner[0]) if inner else directory
     raise FileNotFoundError(
-        f"The directory {directory} holds no checkpoint: neither ckpt-NUMBER.flax nor an Orbax checkpoint."
+        f"The directory {directory} holds no checkpoint: neither ckpt-NUMBER.flax nor an Orbax checkpoint "
+        "nor model.keras of a finished training."
     )
 
 

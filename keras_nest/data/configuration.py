@@ -15,8 +15,9 @@ from keras_nest.data.erasing import random_erasing
 from keras_nest.data.info import DatasetInfo
 from keras_nest.data.mixing import random_mix
 from keras_nest.data.randaugment import RandAugment
-from keras_nest.data.recipes import Mix, Preprocessing, Recipe, Stage, create_recipe
+from keras_nest.data.recipes import Mix, Recipe, Stage, create_recipe
 from keras_nest.hints import did_you_mean
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
 
 Fields = Mapping[str, Any]
@@ -39,7 +40,7 @@ _MIX = {
 _FOLLOWS = ("type", "size", "impl")
 
 
-def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Preprocessing) -> Recipe:
+def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Fields) -> Recipe:
     """What a configuration does with images.
 
     Args:
@@ -50,7 +51,8 @@ def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Pr
             `model.preprocessing` stands above what the recipe says.
         info: the data set.
         image_size: (height, width) of the model in pixels.
-        published: preprocessing of the model's variant, which holds where nothing else says another.
+        published: preprocessing of the model's variant, a `PreprocessingSpec` or its dictionary, which holds where
+            nothing else says another.
 
     Raises:
         ValueError: an unknown field or type, or a value out of range.
@@ -60,14 +62,15 @@ def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Pr
     kind = augment.get("type", "none")
     if kind not in _TYPES:
         raise ValueError(f"augment.type is {kind!r}; it must be one of {', '.join(_TYPES)}.")
+    preprocessing = PreprocessingSpec.from_dict(published)
     if kind == "shift":
-        base = Recipe(published, shift=_shift(augment))
+        base = Recipe(preprocessing, shift=_shift(augment))
     elif config.get("pp"):
         base = create_recipe("vit", info, image_size)
     elif kind != "none" or erasing or mix or jitter:
         base = create_recipe("nest", info, image_size)
     else:
-        base = Recipe(published)
+        base = Recipe(preprocessing)
     recipe = dataclasses.replace(
         base,
         randaugment=_randaugment(augment, image_size) if kind == "randaugment" else None,
@@ -76,7 +79,7 @@ def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Pr
         mix=_mix(mix) if mix else None,
     )
     given = (config.get("model") or {}).get("preprocessing")
-    return dataclasses.replace(recipe, preprocessing=dict(given)) if given else recipe
+    return dataclasses.replace(recipe, preprocessing=PreprocessingSpec.from_dict(given)) if given else recipe
 
 
 def _randaugment(fields: Fields, image_size: Size) -> RandAugment:

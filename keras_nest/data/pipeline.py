@@ -11,6 +11,7 @@ from keras_nest.data.mixing import check_labels
 from keras_nest.data.recipes import Recipe, as_uint8
 from keras_nest.data.sources.examples import ONLY_HOST, Example, Host
 from keras_nest.data.sources.source import Source
+from keras_nest.keras_private import DatasetAround
 from keras_nest.types import Size
 
 Transfer: TypeAlias = Literal["float32", "uint8"]
@@ -19,7 +20,7 @@ Target: TypeAlias = Callable[[Example, tf.Tensor], tf.Tensor]
 """(example, key (2,)) -> scalar."""
 
 
-class TrainBatches(tf.data.Dataset):
+class TrainBatches(DatasetAround):
     """Endless training batches that can start anywhere.
 
     An ordinary `tf.data.Dataset`, but for `skip`, which neither reads nor decodes what it leaves out; so a training
@@ -33,16 +34,7 @@ class TrainBatches(tf.data.Dataset):
     def __init__(self, start_at: Callable[[int], tf.data.Dataset], steps_per_epoch: int, first_step: int = 0) -> None:
         self.steps_per_epoch = steps_per_epoch
         self._start_at, self._first_step = start_at, first_step
-        self._batches = start_at(first_step)
-        super().__init__(tf.data.experimental.to_variant(self._batches))
-
-    def _inputs(self) -> list[tf.data.Dataset]:
-        return [self._batches]
-
-    @property
-    def element_spec(self) -> Any:
-        """Shapes and dtypes of a batch."""
-        return self._batches.element_spec
+        super().__init__(start_at(first_step))
 
     def skip(self, count: int, name: str | None = None) -> "TrainBatches":
         """The same batches without the next `count`.

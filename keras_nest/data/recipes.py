@@ -6,8 +6,8 @@ one.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias
 
 import tensorflow as tf
 
@@ -19,12 +19,10 @@ from keras_nest.data.mixing import Batch, random_mix
 from keras_nest.data.randaugment import RandAugment
 from keras_nest.data.sources.examples import Example, decode
 from keras_nest.hints import did_you_mean
-from keras_nest.models.base import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING, STRETCHED_PREPROCESSING
 from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.specs import CIFAR10, CIFAR100, IMAGENET, STRETCHED, PreprocessingSpec
 from keras_nest.types import Size, as_size
 
-Preprocessing: TypeAlias = Mapping[str, Any]
-"""Arguments of `keras_nest.preprocessing.EvalPreprocessing`, without the size."""
 Crop: TypeAlias = Callable[[Example, tf.Tensor, Size], tf.Tensor]
 """(example, key (2,), (height, width)) -> uint8 in 0..255 or float32 in [0, 1], (height, width, 3)."""
 Stage: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -32,7 +30,6 @@ Stage: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Mix: TypeAlias = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], Batch]
 """(images (B, H, W, 3), labels (B,), key (2,), number of classes K) -> images, labels (B, K)."""
 
-CIFAR100_PREPROCESSING = CIFAR10_PREPROCESSING | {"mean": [0.5071, 0.4867, 0.4408], "std": [0.2675, 0.2565, 0.2761]}
 _CIFAR_SIDE = 32
 
 
@@ -44,7 +41,8 @@ class Recipe:
     erasing, colour jitter.
 
     Attributes:
-        preprocessing: how test images are resized and cropped, and how all are normalised.
+        preprocessing: how test images are resized and cropped, and how all are normalized; a dictionary becomes a
+            `PreprocessingSpec`.
         crop: takes a part of the image, in the size of the model; None takes that of the test images.
         shift: moves the image; with the key of the crop, whose place it takes. None leaves it out, as with all the
             following.
@@ -53,9 +51,12 @@ class Recipe:
         color_jitter: on uint8.
         erasing: on the normalised image.
         mix: of a batch, on normalised images; makes probabilities of labels.
+
+    Raises:
+        ValueError: `preprocessing` is no specification.
     """
 
-    preprocessing: Preprocessing
+    preprocessing: PreprocessingSpec
     crop: Crop | None = None
     shift: Stage | None = None
     flip: Stage | None = None
@@ -63,6 +64,9 @@ class Recipe:
     color_jitter: Stage | None = None
     erasing: Stage | None = None
     mix: Mix | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preprocessing", PreprocessingSpec.from_dict(self.preprocessing))
 
     def pixels(self, example: Example, key: tf.Tensor, size: Size) -> tf.Tensor:
         """A training image before it is normalised.
@@ -122,7 +126,7 @@ class Recipe:
         Returns:
             float32 (…, 3).
         """
-        return normalize(images, self.preprocessing["mean"], self.preprocessing["std"])
+        return normalize(images, self.preprocessing.mean, self.preprocessing.std)
 
     def finish(self, images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor, classes: int) -> Batch:
         """What is left to do with a batch that travelled as uint8: normalise, erase, mix.
@@ -147,8 +151,7 @@ class Recipe:
 
     def _tested_part(self, example: Example, size: Size) -> tf.Tensor:
         """What evaluation takes of the image, float32 in [0, 1]."""
-        as_pixels = {"mean": [0.0] * 3, "std": [1.0] * 3}
-        return EvalPreprocessing(size, **{**self.preprocessing, **as_pixels})(decode(example))
+        return EvalPreprocessing(size, **self.preprocessing.pixels_only(3))(decode(example))
 
 
 def as_uint8(image: tf.Tensor) -> tf.Tensor:
@@ -189,7 +192,7 @@ def nest_imagenet(info: DatasetInfo, size: Size) -> Recipe:
     Source: reference `configs/imagenet_nest.py`.
     """
     return Recipe(
-        IMAGENET_PREPROCESSING,
+        IMAGENET,
         crop=crop_resized,
         flip=random_flip,
         randaugment=RandAugment(image_size=size[0]),
@@ -216,7 +219,7 @@ def nest_cifar(info: DatasetInfo, size: Size) -> Recipe:
     )
     if size == (_CIFAR_SIDE, _CIFAR_SIDE):
         return recipe
-    enlarged = {**recipe.preprocessing, "crop_ratio": 224 / 256, "truncate": True}
+    enlarged = dataclasses.replace(recipe.preprocessing, crop_ratio=224 / 256, truncate=True)
     return dataclasses.replace(recipe, preprocessing=enlarged, crop=crop_enlarged, shift=None)
 
 
@@ -230,7 +233,7 @@ def vit(info: DatasetInfo, size: Size) -> Recipe:
 
     Source: reference `vit_jax/input_pipeline.py`.
     """
-    return Recipe(STRETCHED_PREPROCESSING, crop=crop_resized, flip=random_flip)
+    return Recipe(STRETCHED, crop=crop_resized, flip=random_flip)
 
 
 def plain(info: DatasetInfo, size: Size) -> Recipe:
@@ -241,7 +244,7 @@ def plain(info: DatasetInfo, size: Size) -> Recipe:
     if info.name.startswith("cifar"):
         return Recipe(_cifar_preprocessing(info))
     whole = info.image_shape[:2] == size
-    return Recipe({**IMAGENET_PREPROCESSING, "crop_ratio": 1.0} if whole else IMAGENET_PREPROCESSING)
+    return Recipe(dataclasses.replace(IMAGENET, crop_ratio=1.0) if whole else IMAGENET)
 
 
 def shift(info: DatasetInfo, size: Size) -> Recipe:
@@ -277,5 +280,5 @@ def create_recipe(name: str, info: DatasetInfo, image_size: int | Size) -> Recip
     return RECIPES[name](info, as_size(image_size))
 
 
-def _cifar_preprocessing(info: DatasetInfo) -> Preprocessing:
-    return CIFAR100_PREPROCESSING if info.name.startswith("cifar100") else CIFAR10_PREPROCESSING
+def _cifar_preprocessing(info: DatasetInfo) -> PreprocessingSpec:
+    return CIFAR100 if info.name.startswith("cifar100") else CIFAR10

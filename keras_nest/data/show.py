@@ -96,7 +96,7 @@ def as_pixels(images: np.ndarray, recipe: Recipe) -> np.ndarray:
     Returns:
         float (…, 3) in [0, 1]; what is darker than black or brighter than white is cut off.
     """
-    return np.clip(images * np.array(recipe.preprocessing["std"]) + np.array(recipe.preprocessing["mean"]), 0, 1)
+    return np.clip(images * np.array(recipe.preprocessing.std) + np.array(recipe.preprocessing.mean), 0, 1)
 
 
 def smoothing_of(recipe: Recipe, classes: int) -> float:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_nest.preprocessing import EvalPreprocessing
-from keras_nest.types import Size
+from keras_nest.types import Size, pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +44,5 @@ def view_of(image: np.ndarray, preprocess: EvalPreprocessing) -> View:
         image: uint8 (h, w, 3).
         preprocess: what makes it.
     """
-    height, width = preprocess.resized
-    if not preprocess.stretch:
-        sides = np.array(image.shape[:2], np.float32)
-        ratio = np.max(np.array(preprocess.resized, np.float32) / sides)
-        height, width = np.rint(sides * ratio).astype(int).tolist()
-    rows, columns = preprocess.image_size
-    return View(image, preprocess.image_size, (height, width), ((height - rows) // 2, (width - columns) // 2))
+    resized, corner = (pair(place.numpy()) for place in preprocess.geometry(image.shape[:2]))
+    return View(image, preprocess.image_size, resized, corner)

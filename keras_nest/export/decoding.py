@@ -27,8 +27,7 @@ def unit_preprocessing(model: keras.Model) -> EvalPreprocessing:
         ValueError: the model carries no preprocessing.
     """
     spec, image_size = preprocessing_spec(model)
-    channels = image_shape(model)[-1]
-    return EvalPreprocessing(image_size=image_size, **{**spec, "mean": [0.0] * channels, "std": [1.0] * channels})
+    return EvalPreprocessing(image_size, **spec.pixels_only(image_shape(model)[-1]))
 
 
 def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

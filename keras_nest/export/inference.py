@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.module import config_of, on_unit_images, output_name, reusable_object
+from keras_nest.layers.changes import layers_inside
 from keras_nest.models.base import logits_model
-from keras_nest.models.wrapping import layers_inside
 
 # Images float32 (B, H, W, C) in [0, 1] -> outputs by name.
 Inference = Callable[[tf.Tensor], dict[str, tf.Tensor]]

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_nest.choices import HEADS
+from keras_nest.class_names import check_class_names
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.lit import check_reads_texts, open_tokenizer, two_tower_object
 from keras_nest.export.module import activation_of, is_classifier, reusable_object
@@ -19,7 +20,6 @@ from keras_nest.export.signatures import create_signatures
 from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.files import atomic_output, check_local
 from keras_nest.models import LiT
-from keras_nest.trained import check_class_names
 
 # Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature.
 Signatures = dict[str, tuple[dict[str, str], dict[str, str]]]

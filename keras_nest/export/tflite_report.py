@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_nest import keras_private
 from keras_nest.export.inference import Inference
 from keras_nest.export.tflite_metadata import SCORES, meaning_of
 from keras_nest.tflite import TFLiteModel, runtime_name
@@ -93,7 +94,7 @@ def _milliseconds(models: Mapping[int, TFLiteModel], inputs: np.ndarray) -> dict
     return {f"ms_{n}_thread{'s' * (n > 1)}": round(1e3 * median, 3) for n, median in medians.items()}
 
 
-def delegation(interpreter: Any) -> tuple[int, int, int]:
+def delegation(interpreter: Any) -> tuple[int | None, int | None, int | None]:
     """How much of a file XNNPACK computes, the only delegate that interpreters apply by themselves.
 
     The interpreter's list of operations keeps those that a delegate replaced. They are the ones met on the way back
@@ -104,9 +105,11 @@ def delegation(interpreter: Any) -> tuple[int, int, int]:
 
     Returns:
         Operations of the file, those that the delegate computes, and its partitions. One partition with all
-        operations is the fastest: no tensor then leaves the delegate.
+        operations is the fastest: no tensor then leaves the delegate. None where the interpreter does not say.
     """
-    nodes = interpreter._get_ops_details()
+    nodes = keras_private.tflite_operations(interpreter)
+    if nodes is None:
+        return None, None, None
     delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
     operations = [node for node in nodes if node["op_name"] != "DELEGATE"]
     producer = {tensor: index for index, node in enumerate(operations) for tensor in node["outputs"]}

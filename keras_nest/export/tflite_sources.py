@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.class_names import check_class_names
 from keras_nest.export.inference import inference
 from keras_nest.export.lit import encoders, in_float32, temperature
 from keras_nest.export.module import config_of, image_shape, output_name
@@ -16,8 +17,8 @@ from keras_nest.export.tflite_files import Source
 from keras_nest.export.tflite_metadata import LABELS
 from keras_nest.export.tflite_report import SAMPLE_TEXTS, sample_images
 from keras_nest.models import LiT
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.tokenizers import Tokenizer
-from keras_nest.trained import check_class_names
 
 TOWERS = ("image", "text")
 PREPROCESSING, SIMILARITY = "preprocessing.json", "similarity.json"
@@ -98,8 +99,8 @@ def _files(model: keras.Model, class_names: Sequence[str] | None) -> dict[str, s
         files[LABELS] = "\n".join(check_class_names(lines, model.output.shape[-1]))
     height, width, channels = image_shape(model)
     if spec := config_of(model).get("preprocessing"):
-        # The normalisation is inside.
-        outside = {**spec, "mean": [0.0] * channels, "std": [1.0] * channels}
+        # The normalization is inside.
+        outside = PreprocessingSpec.from_dict(spec).pixels_only(channels)
         files[PREPROCESSING] = json.dumps({"image_size": [height, width], **outside})
     return files
 

@@ -1,7 +1,7 @@
 """Models of users around those of this package, as the exporters read them."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ from keras_nest.export.module import image_shape
 from keras_nest.models.base import ImageModel
 from keras_nest.models.wrapping import Graph, Inside, holds_ours, insides, preprocessing_of, trace
 from keras_nest.registry import preprocessing_spec
+from keras_nest.specs import PreprocessingSpec
 
 # What images must become is what the model inside says.
 AUTO = "auto"
@@ -69,12 +70,5 @@ def _embedding(model: keras.Model, graph: Graph) -> dict[str, keras.KerasTensor]
 def _given(preprocessing: Preprocessing, channels: int) -> dict[str, Any] | None:
     if preprocessing is None:
         return None
-    spec = preprocessing_spec(preprocessing)[0] if isinstance(preprocessing, str) else dict(preprocessing)
-    for field in ("mean", "std"):
-        values = spec.get(field)
-        if not isinstance(values, Sequence) or len(values) not in (1, channels):
-            raise ValueError(
-                f"preprocessing has {field} {values!r}; it must be a list of one number, or one for each of {channels} "
-                "channels."
-            )
-    return {**spec, **{field: list(spec[field]) * (channels // len(spec[field])) for field in ("mean", "std")}}
+    found = preprocessing_spec(preprocessing)[0] if isinstance(preprocessing, str) else preprocessing
+    return PreprocessingSpec.from_dict(found).broadcast(channels).to_dict()

@@ -19,6 +19,7 @@ from keras_nest.generative.loop import COLUMNS, GanLoop, saves_at
 from keras_nest.generative.samples import grid, write_picture
 from keras_nest.generative.trainer import GanTrainer
 from keras_nest.registry import check_fields
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.training import run_directory
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.config import resolve
@@ -26,7 +27,7 @@ from keras_nest.training.history import History
 from keras_nest.training.strategies import create_strategy
 
 # Pixels in [-1, 1], the whole image.
-_PREPROCESSING = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_ratio": 1.0, "interpolation": "bilinear"}
+_PREPROCESSING = PreprocessingSpec((0.5,) * 3, (0.5,) * 3)
 _ROWS, _COLUMNS = 10, 10
 
 

@@ -13,30 +13,10 @@ from keras_nest.export.tflite_files import PRECISIONS, check_targets, convert
 from keras_nest.files import atomic_output, check_local
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.hints import did_you_mean
-from keras_nest.models.keras_file import read_configuration, read_keras_file
-from keras_nest.run_files import GENERATOR
 
 _SIGNATURE = "serving_default"
 # Full int8 is calibrated on images, which a generator does not take.
 _PRECISIONS = PRECISIONS[:-1]
-
-
-def generator_file(source: str | os.PathLike[str]) -> pathlib.Path | None:
-    """Where a generator lies; None if there is something else, or nothing.
-
-    Args:
-        source: a .keras file, or a working directory of `train_keras.py`.
-    """
-    path = pathlib.Path(source)
-    if path.is_dir():
-        return path / GENERATOR if (path / GENERATOR).is_file() else None
-    config = read_configuration(path)
-    return path if config and config.get("class_name") == NesTGenerator.__name__ else None
-
-
-def read_generator(path: str | os.PathLike[str], trust: bool = False) -> NesTGenerator:
-    """Reads a .keras file of a generator; arguments and errors are those of `read_keras_file`."""
-    return read_keras_file(path, NesTGenerator, trust)
 
 
 def generator_to_saved_model(

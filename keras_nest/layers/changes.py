@@ -12,12 +12,22 @@ import keras
 
 # What of an inner layer differs from how it was built: arguments, "variables" and, below it, "changed_layers".
 Change = dict[str, Any]
+# What every layer has: Keras' own lists among these also keep layers that were replaced.
+_BOOKKEEPING = frozenset(vars(keras.layers.Layer()))
 
 
 def sublayers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
-    """The layers directly inside a layer or model, those of its graph and its public attributes, by name."""
-    held: list[Any] = list(layer.layers) if isinstance(layer, keras.Model) else []
-    held += [value for attribute, value in vars(layer).items() if not attribute.startswith("_")]
+    """The layers directly inside a layer or model, by name; of two with one name the second has a number behind it.
+
+    Those of a model are the layers of its graph and its public attributes, those of any other layer, of users and of
+    Keras too, its attributes, also in nested lists and dictionaries.
+    """
+    attributes = vars(layer).items()
+    held = [value for name, value in attributes if not name.startswith("_")]
+    if isinstance(layer, keras.Model):
+        held = [*layer.layers, *held]
+    else:
+        held += [value for name, value in attributes if name.startswith("_") and name not in _BOOKKEEPING]
     found: dict[str, keras.layers.Layer] = {}
     for inner in {id(each): each for each in _layers_in(held)}.values():
         name = _name_inside(layer, inner)
@@ -26,10 +36,10 @@ def sublayers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
 
 
 def _layers_in(value: Any) -> Iterator[keras.layers.Layer]:
-    """A layer itself, or those in nested lists and dictionaries."""
+    """A layer itself, or those in nested lists, sets and dictionaries."""
     if isinstance(value, keras.layers.Layer):
         yield value
-    elif isinstance(value, (list, tuple, Mapping)):
+    elif isinstance(value, (list, tuple, set, Mapping)):
         for each in value.values() if isinstance(value, Mapping) else value:
             yield from _layers_in(each)
 
@@ -40,13 +50,25 @@ def _name_inside(outer: keras.layers.Layer, inner: keras.layers.Layer) -> str:
     return inner.path.removeprefix(scope) if (inner.path or "").startswith(scope) else inner.name
 
 
-def layers_by_path(layer: keras.layers.Layer, parent: str = "") -> dict[str, keras.layers.Layer]:
-    """All layers inside a layer or model by their paths, such as "Transformer/encoderblock_0"; outer ones first."""
-    found: dict[str, keras.layers.Layer] = {}
+def layers_by_path(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
+    """All layers inside a layer or model, however deep, by their paths such as "Transformer/encoderblock_0".
+
+    Outer ones come first. A layer that is inside two others has two paths; one that holds what it is inside of, as some
+    of users do, is not followed back.
+    """
+    return dict(_walk(layer, "", (id(layer),)))
+
+
+def _walk(layer: keras.layers.Layer, parent: str, around: tuple[int, ...]) -> Iterator[tuple[str, keras.layers.Layer]]:
     for name, inner in sublayers(layer).items():
-        path = f"{parent}{name}"
-        found |= {path: inner, **layers_by_path(inner, f"{path}/")}
-    return found
+        if id(inner) not in around:
+            yield f"{parent}{name}", inner
+            yield from _walk(inner, f"{parent}{name}/", (*around, id(inner)))
+
+
+def layers_inside(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The same layers, each once."""
+    return list({id(inner): inner for inner in layers_by_path(layer).values()}.values())
 
 
 def states(layer: keras.layers.Layer) -> dict[str, Change]:
@@ -190,7 +212,7 @@ def _set_variable(variable: keras.Variable, settings: Change) -> None:
 
 def set_trainable(layer: keras.layers.Layer, trainable: bool) -> None:
     """Sets the flag of a layer or model alone; Keras sets that of everything inside, too."""
-    inside = list(layers_by_path(layer).values())
+    inside = layers_inside(layer)
     flags = [(each, each.trainable) for each in (*inside, *layer.variables)]
     layer.trainable = trainable
     for each, flag in flags:

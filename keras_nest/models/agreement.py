@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_nest.models.keras_internals import unwrapped
+from keras_nest.keras_private import unwrap
 from keras_nest.models.losses import cross_entropy
 
 LOGITS, PROBABILITIES, CLASSES = "logits", "probabilities", "predicted classes"
@@ -124,7 +124,7 @@ def _demand_of_thresholds(name: str, field: str, thresholds: Any) -> Demand | No
 
 def _function(resolved: Any) -> Any:
     """The function inside of objects of Keras and of `functools.partial`, or what was given."""
-    function = unwrapped(resolved)
+    function = unwrap(resolved)
     while hasattr(function, "func"):
         function = function.func
     return function
@@ -133,7 +133,7 @@ def _function(resolved: Any) -> Any:
 def _argument(resolved: Any, parameter: str) -> Any:
     """The value of a parameter of a function that is called with two arguments; None if it has none."""
     try:
-        return inspect.signature(unwrapped(resolved)).parameters[parameter].default
+        return inspect.signature(unwrap(resolved)).parameters[parameter].default
     except (TypeError, ValueError, KeyError):
         return None
 

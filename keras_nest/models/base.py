@@ -5,48 +5,28 @@ import itertools
 import math
 import os
 import types
-import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
 
+from keras_nest import specs
 from keras_nest.choices import ACTIVATIONS
 from keras_nest.layers.changes import changes, restore, set_trainable, states, without
 from keras_nest.models.first_batch import watched
 from keras_nest.models.inputs import check_images, warn_of_range
 from keras_nest.models.keras_file import read_keras_file
-from keras_nest.models.outputs import ClassifierHead, check_compile, default_loss, is_linear
+from keras_nest.models.outputs import ClassifierCompile, ClassifierHead, is_linear
 from keras_nest.types import Size
 
-# Evaluation preprocessing: pixels in [0, 1] are resized so that the crop takes `crop_ratio` of the short side, cropped
-# centrally, and normalised. Source: reference `libml/preprocess.py` and the published configurations.
-IMAGENET_PREPROCESSING = {
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "crop_ratio": 224 / 256,
-    "interpolation": "bilinear",
-}
-CIFAR10_PREPROCESSING = {
-    "mean": [0.4914, 0.4822, 0.4465],
-    "std": [0.2471, 0.2435, 0.2616],
-    "crop_ratio": 1.0,
-    "interpolation": "bilinear",
-}
-# ViT and Mixer: the whole image is squeezed into the size, and pixels into [-1, 1].
-# Source: reference `vit_jax/input_pipeline.py`, evaluation branch.
-STRETCHED_PREPROCESSING = {
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-    "stretch": True,
-    "interpolation": "bilinear",
-}
+# As configurations of models hold them.
+IMAGENET_PREPROCESSING = specs.IMAGENET.to_dict()
+CIFAR10_PREPROCESSING = specs.CIFAR10.to_dict()
+STRETCHED_PREPROCESSING = specs.STRETCHED.to_dict()
 
 # What a model with a head or without puts out: the first of these endpoints that it has.
 _OUTPUTS = ("probabilities", "logits", "pre_logits")
-# The model in a training's directory.
-_TRAINED = "model.keras"
 
 
 # What a user's `keras.Model(model.input, …)` must be given; nothing else of the model is left in it.
@@ -206,7 +186,7 @@ def _is_ours(architecture: type) -> bool:
     return keras.saving.get_registered_name(architecture).startswith("keras_nest>")
 
 
-class ImageModel(ConfiguredModel):
+class ImageModel(ClassifierCompile, ConfiguredModel):
     """A functional Keras model that knows its configuration and names its intermediates.
 
     Attributes:
@@ -231,7 +211,8 @@ class ImageModel(ConfiguredModel):
         name: name of the model; "+" becomes "_", since TensorFlow allows no other in a scope.
 
     Raises:
-        ValueError: the configuration has a `classifier_activation`, but there is no head.
+        ValueError: the configuration has a `classifier_activation`, but there is no head; or its `preprocessing` is no
+            specification.
     """
 
     _warned_of_range = False
@@ -253,56 +234,13 @@ class ImageModel(ConfiguredModel):
                 f"classifier_activation is {config['classifier_activation']!r}, but the model has no head to activate; "
                 "leave it out, or ask for num_classes (and not for features_only)."
             )
+        if config.get("preprocessing"):
+            specs.PreprocessingSpec.from_dict(config["preprocessing"])
         outputs = pyramid or next((endpoints[name] for name in _OUTPUTS if name in endpoints), None)
         super().__init__(inputs, outputs, config, name and name.replace("+", "_"))
         self.endpoints = endpoints
         preprocessing_of_input.update(dict.fromkeys(self.inputs, self.config.get("preprocessing")))
         self.omitted = tuple(omitted) if "logits" in endpoints else (*omitted, *self.HEAD)
-
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = "auto",
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        **options: Any,
-    ) -> None:
-        """As for every Keras model, but that a classifier knows its loss.
-
-        Args:
-            optimizer: a name or an object.
-            loss: "auto" is the cross-entropy that fits the output, of labels (B,) or (B, K), see `ClassificationLoss`:
-                over a softmax, or with `classifier_activation="sigmoid"` or a single class over a sigmoid. Without a
-                head there is none.
-            loss_weights: as for Keras.
-            metrics: as for Keras.
-            weighted_metrics: as for Keras.
-            **options: of Keras' `compile`.
-
-        Raises:
-            ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
-        """
-        loss = default_loss(self) if isinstance(loss, str) and loss == "auto" else loss
-        check_compile(self, loss, metrics, weighted_metrics)
-        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as `get_compile_config` says; where loss or metrics do not fit the output, without them.
-
-        Args:
-            config: see above.
-        """
-        arguments = keras.saving.deserialize_keras_object(config)
-        judged = ("loss", "metrics", "weighted_metrics")
-        try:
-            check_compile(self, *(arguments[name] for name in judged))
-        except ValueError as error:
-            warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
-            arguments |= dict.fromkeys((*judged, "loss_weights"))
-        self.compile(**arguments)
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
 
     @property
     def classifier_activation(self) -> str | None:
@@ -347,25 +285,21 @@ class ImageModel(ConfiguredModel):
         return {"num_classes": head[-1] if head else 0}
 
 
-def keras_file(path: str | os.PathLike[str]) -> str | None:
-    """The .keras file that a path means: itself, or the model of a training's directory; None for another path."""
-    path = os.fspath(path)
-    inside = os.path.join(path, _TRAINED)
-    return path if path.endswith(".keras") else inside if os.path.isfile(inside) else None
-
-
-def read_model(path: str | os.PathLike[str], trust: bool = False) -> ImageModel:
-    """Reads a .keras file of this package.
+def read_model(path: str | os.PathLike[str], trust: bool = False) -> Any:
+    """Reads a .keras file of this package; `keras_nest.open_model` reads all that a training leaves, and names.
 
     Args:
         path: local, or an address that TensorFlow reads.
         trust: also read a file that carries code, see `HubLayer`.
 
+    Returns:
+        A model of images, a `LiT` or one of its towers, or a `NesTGenerator`.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, holds another model, or carries code; nothing was built then.
     """
-    return read_keras_file(path, ImageModel, trust)
+    return read_keras_file(path, ConfiguredModel, trust)
 
 
 def logits_model(model: keras.Model) -> keras.Model:

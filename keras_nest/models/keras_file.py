@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import keras
 
 from keras_nest.files import local_file
-from keras_nest.safe_mode import in_safe_mode
+from keras_nest.keras_private import in_safe_mode
+from keras_nest.run_files import GENERATOR, MODEL
 
 _CONFIGURATION = "config.json"
 # The graphs of `HubLayer` are the largest that is in it, some megabytes each.
@@ -32,6 +33,18 @@ _DAMAGED = (
 )
 
 M = TypeVar("M", bound=keras.Model)
+
+
+def find_keras_file(path: str | os.PathLike[str]) -> str | None:
+    """The .keras file that a path means: itself, or that in the directory of a training; None for another path.
+
+    Args:
+        path: local, or the address of a file. A file need not be there.
+    """
+    path = os.fspath(path)
+    if path.endswith(".keras") and not os.path.isdir(path):
+        return path
+    return next(filter(os.path.isfile, (os.path.join(path, name) for name in (MODEL, GENERATOR))), None)
 
 
 def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = False) -> M:

@@ -5,13 +5,14 @@ where most of their gradient is zero. A head of zeros, with which fine-tuning st
 """
 
 import dataclasses
+import warnings
 import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from keras_nest.models import keras_internals
+from keras_nest import keras_private
 from keras_nest.models.agreement import LOGITS, PROBABILITIES, Demand, demand_of_loss, demand_of_metric
 from keras_nest.models.losses import ClassificationLoss
 
@@ -119,6 +120,63 @@ def check_compile(model: keras.Model, loss: Any = None, metrics: Any = None, wei
             _refuse("metric", one, demand_of_metric(one, output.classes), output, model.name)
 
 
+class ClassifierCompile(keras.Model):
+    """Mixin for models whose `compile` knows the loss of a classifier, and refuses one that does not fit its output.
+
+    Attributes:
+        classifier: the model whose output is judged; this one, unless it trains another.
+    """
+
+    @property
+    def classifier(self) -> keras.Model:
+        return self
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = "auto",
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **options: Any,
+    ) -> None:
+        """As for every Keras model, but that a classifier knows its loss.
+
+        Args:
+            optimizer: a name or an object.
+            loss: "auto" is the cross-entropy that fits the output, of labels (B,) or (B, K), see `ClassificationLoss`:
+                over a softmax, or with `classifier_activation="sigmoid"` or a single class over a sigmoid. Without a
+                head there is none.
+            loss_weights: as for Keras.
+            metrics: as for Keras.
+            weighted_metrics: as for Keras.
+            **options: of Keras' `compile`.
+
+        Raises:
+            ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
+        """
+        loss = default_loss(self.classifier) if isinstance(loss, str) and loss == "auto" else loss
+        check_compile(self.classifier, loss, metrics, weighted_metrics)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as `get_compile_config` says; where loss or metrics do not fit the output, without them.
+
+        Args:
+            config: see above.
+        """
+        arguments = keras.saving.deserialize_keras_object(config)
+        judged = ("loss", "metrics", "weighted_metrics")
+        try:
+            check_compile(self.classifier, *(arguments[name] for name in judged))
+        except ValueError as error:
+            warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
+            arguments |= dict.fromkeys((*judged, "loss_weights"))
+        self.compile(**arguments)
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+
 def _may_be_wrong(model: keras.Model, loss: Any, metrics: Any) -> bool:
     """Whether it is worth calling a model that is not functional to see what it puts out."""
     functional = [layer for layer in model.layers if getattr(layer, "outputs", None)]
@@ -160,19 +218,19 @@ def check_outermost_model(head: keras.layers.Layer) -> None:
     Raises:
         ValueError: as `check_compile`.
     """
-    model = keras_internals.outermost_model(head)
+    model = keras_private.outermost_model(head)
     if model is None or not model.compiled or not (model.train_function or model.test_function):
         return
-    compilation = keras_internals.compilation(model)
+    compilation = keras_private.compilation(model)
     if _CHECKED.get(model) is compilation:
         return
     # Noted first, since looking for the outputs calls the head again.
     _CHECKED[model] = compilation
     try:
-        check_compile(model, model.loss, *keras_internals.metrics_of(model))
+        check_compile(model, model.loss, *keras_private.compiled_metrics(model))
     except ValueError as error:
         del _CHECKED[model]
-        raise keras_internals.kept_short(error) from None
+        raise keras_private.keep_short(error) from None
 
 
 def _symbolic_outputs(model: keras.Model) -> Any:
@@ -197,7 +255,7 @@ def _activation_of(tensor: Any) -> str | None:
     """What the answer of a classifier went through last, "linear", "softmax" or "sigmoid"; None of other tensors."""
     if not isinstance(tensor, keras.KerasTensor):
         return None
-    operation, index, args, kwargs = keras_internals.producer(tensor)
+    operation, index, args, kwargs = keras_private.producer(tensor)
     if isinstance(operation, keras.layers.TimeDistributed):
         operation = operation.layer
     if isinstance(operation, ClassifierHead):

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_nest.layers.changes import layers_inside
 from keras_nest.models.base import ImageModel, preprocessing_of_input
 
 # Layers of this package that are no part of its models: images in [0, 1] are what they take.
@@ -205,17 +206,6 @@ def _is_ours(layer: Any) -> bool:
     """Whether a layer is, or is a part of, a model of this package."""
     name = str(keras.saving.get_registered_name(type(layer)))
     return (name.startswith("keras_nest>") and name not in _OTHERS) or isinstance(layer, ImageModel)
-
-
-def layers_inside(layer: Any) -> Iterator[Any]:
-    """All layers inside one, however deep, each once; wrappers and users' layers have them as attributes."""
-    seen, left = {id(layer)}, [layer]
-    while left:
-        for value in keras.tree.flatten([value for value in vars(left.pop()).values() if not isinstance(value, dict)]):
-            if isinstance(value, keras.Layer) and id(value) not in seen:
-                seen.add(id(value))
-                left.append(value)
-                yield value
 
 
 def _sentence(model: keras.Model) -> str:

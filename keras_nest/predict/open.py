@@ -1,4 +1,4 @@
-"""Opens models from files of any kind."""
+"""Predictors of models of any kind: those that `open_model` opens, SavedModels and TFLite files."""
 
 import dataclasses
 import os
@@ -8,31 +8,34 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.class_names import read_class_names
+from keras_nest.exported import find_saved_model
 from keras_nest.files import check_local
+from keras_nest.models.base import ImageModel
 from keras_nest.models.outputs import is_linear
+from keras_nest.opening import LoadedModel, open_model
 from keras_nest.predict import saved_model, tflite
 from keras_nest.predict.predictor import Images, Predictor
 from keras_nest.preprocessing import preprocessor
-from keras_nest.trained import Trained, read_class_names, read_trained
 
 _ACTIVATIONS = {"softmax": keras.ops.softmax, "sigmoid": keras.ops.sigmoid}
 
 
 def open_predictor(
     source: str | os.PathLike[str],
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
     trust: bool = False,
 ) -> Predictor:
-    """Opens a model.
+    """Opens a model to predict with.
 
     A SavedModel or TFLite file that `export` did not write gets the whole image, stretched to its size, in [0, 1], and
     what it gives is taken for logits. A SavedModel is a program: open none that you would not run.
 
     Args:
-        source: a `.keras` file, a working directory of `train_keras.py`, a directory with a SavedModel or with numbered
-            versions of one (the newest is taken), a `.tflite` file, or with `weights` the name of a model.
-        weights: a checkpoint as `create_model` takes it.
+        source: as `keras_nest.open_model` takes it; or a directory with a SavedModel or with numbered versions of one
+            (the newest is taken), or a `.tflite` file.
+        weights: a checkpoint for the name of a model, as `create_model` takes it.
         labels: file of class names, one a line; by default those that lie with the model.
         trust: also read a .keras file that carries code.
 
@@ -41,31 +44,27 @@ def open_predictor(
         ValueError: the file is no model, or one that does not classify; or there are not as many names as classes.
     """
     path = pathlib.Path(source)
-    if weights is not None:
-        return of_trained(read_trained(source, weights, labels, trust))
-    if path.suffix != ".keras":
-        check_local(source)
-    if path.suffix == ".tflite":
-        predictor = tflite.open_file(path)
-    elif directory := saved_model.find(path):
-        predictor = saved_model.open_directory(directory)
-    else:
-        return of_trained(read_trained(source, labels=labels, trust=trust))
+    is_tflite = path.suffix == ".tflite"
+    directory = None if is_tflite or weights is not None else find_saved_model(path)
+    if weights is not None or not (is_tflite or directory):
+        return build_predictor(open_model(source, weights, labels, trust))
+    check_local(source)
+    predictor = saved_model.open_directory(directory) if directory else tflite.open_file(path)
     if labels is None:
         return predictor
     return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
 
 
-def of_trained(trained: Trained) -> Predictor:
+def build_predictor(loaded: LoadedModel) -> Predictor:
     """A Keras model with its preprocessing; probabilities are its own, or those of the loss it was trained with.
 
     Raises:
-        ValueError: it has no head, or carries no preprocessing.
+        ValueError: it takes no images, has no head, or carries no preprocessing.
     """
-    model = trained.model
-    if not model.num_classes:
+    model = loaded.model
+    if not isinstance(model, ImageModel) or not model.num_classes:
         raise ValueError(f"The model {model.name!r} gives no classes; predict needs one with a head.")
-    prepare, activation = preprocessor(model), _ACTIVATIONS[trained.config.get("loss", "softmax")]
+    prepare, activation = preprocessor(model), _ACTIVATIONS[loaded.config.get("loss", "softmax")]
     puts_out_logits = is_linear(model.output)
     # Of any batch, so that it is traced once, whoever calls it first.
     inputs = tf.TensorSpec((None, *prepare.image_size, len(prepare.mean)), tf.float32)
@@ -78,4 +77,4 @@ def of_trained(trained: Trained) -> Predictor:
     def compute(images: Images) -> np.ndarray:
         return forward(prepare(list(images))).numpy()
 
-    return Predictor(compute, model.num_classes, trained.class_names, len(prepare.mean))
+    return Predictor(compute, model.num_classes, loaded.class_names, len(prepare.mean))

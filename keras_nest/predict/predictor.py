@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_nest.pixels import as_levels
 from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.specs import STRETCHED
 from keras_nest.types import Size
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -83,7 +84,7 @@ def in_its_process(function: Function) -> Function:
 
 def stretched(size: Size, channels: int = 3) -> EvalPreprocessing:
     """The whole image at a size, in [0, 1]: for models that do not say how they want it."""
-    return EvalPreprocessing(size, mean=[0.0] * channels, std=[1.0] * channels, stretch=True)
+    return EvalPreprocessing(size, **STRETCHED.pixels_only(channels))
 
 
 def softmax(logits: object) -> np.ndarray:

@@ -7,18 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.class_names import read_class_names
 from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
-from keras_nest.trained import read_class_names
 
-_GRAPH, _LABELS = "saved_model.pb", "assets/labels.txt"
-
-
-def find(path: pathlib.Path) -> pathlib.Path | None:
-    """The directory with the graph: this one, or that of the newest numbered version in it; None if there is none."""
-    if (path / _GRAPH).is_file():
-        return path
-    versions = [graph.parent for graph in path.glob(f"*/{_GRAPH}") if graph.parent.name.isdecimal()]
-    return max(versions, key=lambda version: int(version.name), default=None)
+_LABELS = "assets/labels.txt"
 
 
 def open_directory(path: pathlib.Path) -> Predictor:

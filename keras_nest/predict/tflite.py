@@ -6,10 +6,10 @@ import zipfile
 
 import numpy as np
 
+from keras_nest.class_names import check_class_names
 from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.tflite import TFLiteModel
-from keras_nest.trained import check_class_names
 
 _LABELS, _PREPROCESSING = "labels.txt", "preprocessing.json"
 

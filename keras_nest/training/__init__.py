@@ -1,4 +1,4 @@
-"""Training: optimisers and schedules as published, a train step for any number of replicas, and what a run leaves.
+"""Training: optimizers and schedules as published, a train step for any number of replicas, and what a run leaves.
 
 `keras_nest.training.main` is the whole run, behind `train_keras.py`; the parts serve an own `model.fit` as well.
 """
@@ -6,6 +6,7 @@
 from keras_nest.metrics import accuracy
 from keras_nest.models.losses import cross_entropy, sigmoid_cross_entropy
 from keras_nest.training.contrastive import ContrastiveTrainer
+from keras_nest.training.distributed_optimizer import DistributedOptimizer
 from keras_nest.training.optimizers import AdamW, Momentum, create_optimizer
 from keras_nest.training.schedules import FineTuningDecay, WarmupDecay
 from keras_nest.training.sharpness import SharpnessAware
@@ -15,6 +16,7 @@ from keras_nest.training.trainer import Trainer
 __all__ = [
     "AdamW",
     "ContrastiveTrainer",
+    "DistributedOptimizer",
     "FineTuningDecay",
     "Momentum",
     "SharpnessAware",

@@ -2,13 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 
 def averages_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """The averages that a built optimiser keeps, in the order of the weights it trains; none without `use_ema`."""
+    """The averages that a built optimizer keeps, in the order of the weights it trains; none without `use_ema`."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if not optimizer.use_ema:
         return []
     return [variable for variable in optimizer.variables if variable.path.endswith("_average")]
@@ -87,3 +89,12 @@ class Averages:
         finally:
             self.are_in_place = False
             self.swap()
+
+
+def without_swapping(callbacks: Any) -> Any:
+    """Callbacks of `fit` but for `SwapEMAWeights`, of one, of a list, or of a `CallbackList`."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.callbacks = without_swapping(callbacks.callbacks)
+        return callbacks
+    given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
+    return [one for one in given if not isinstance(one, keras.callbacks.SwapEMAWeights)]

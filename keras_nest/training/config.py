@@ -31,7 +31,7 @@ COMMON: dict[str, Any] = {
     "freeze": (),  # layers that stay as they are, by patterns of their paths such as "EncoderNDBlock_*"
     "ema_decay": 0.0,  # share that the average of the weights keeps each step; the average is what is kept
     "vocab": "",  # this and the next four are of LiT: file with the vocabulary of the text tower
-    "image_tower": "",  # .keras file or directory of a run; takes the place of LiT's own, without its head
+    "image_tower": "",  # whatever open_model reads; takes the place of LiT's own, without its head
     "lock_image": True,  # keep the image tower as it is
     "templates": ("{}",),  # captions of data sets with classes; {} stands for the text of a class
     "class_texts": (),  # texts of the classes in their order; () are their names
@@ -72,7 +72,7 @@ NEST: dict[str, Any] = {
 }
 VIT: dict[str, Any] = {
     "model_type": None,  # accepted; follows from model_name
-    "pretrained_dir": "",  # directory of published checkpoints; "" starts from new weights
+    "pretrained_dir": "",  # directory of published checkpoints, or of a training; "" starts from new weights
     "model_or_filename": None,  # of AugReg: a model such as "R_Ti_16", of which the best is taken, or a file name
     "tfds_manual_dir": None,  # accepted; TFDS prepares nothing here
     "total_steps": None,

@@ -59,7 +59,6 @@ class ContrastiveTrainer(Trainer):
         loss: Any = None,
         loss_weights: Any = None,
         metrics: Any = None,
-        weighted_metrics: Any = None,
         **options: Any,
     ) -> None:
         """As for `Trainer`; loss and metrics are there already.
@@ -69,7 +68,7 @@ class ContrastiveTrainer(Trainer):
         """
         match = keras.metrics.MeanMetricWrapper(image_to_text_accuracy, name="accuracy")
         chosen = [match] if metrics is None else metrics
-        super().compile(optimizer, loss or contrastive_loss, loss_weights, chosen, weighted_metrics, **options)
+        super().compile(optimizer, loss or contrastive_loss, loss_weights, chosen, **options)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         return super().train_step(_with_matches(data))
@@ -77,11 +76,9 @@ class ContrastiveTrainer(Trainer):
     def test_step(self, data: Any) -> dict[str, Any]:
         return super().test_step(_with_matches(data))
 
-    def build_metrics(self, batch: Any) -> None:
-        if self._compile_metrics is not None and not self._compile_metrics.built:
-            matches, similarities = keras.KerasTensor((None, None), "int32"), keras.KerasTensor((None, 2, None))
-            with self.distribute_strategy.scope():
-                self._compile_metrics.build(matches, similarities)
+    def measured(self, batch: Any, prepare: Any = None) -> tuple[Any, Any, Any]:
+        """Matches and similarities, see `contrastive_loss`."""
+        return keras.KerasTensor((None, None), "int32"), keras.KerasTensor((None, 2, None)), None
 
 
 def contrastive_loss(matches: Tensor, similarities: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """What the training of a LiT has of its own: two towers, and captions instead of labels."""
 
 import dataclasses
-import os
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,10 +9,10 @@ from keras_nest.data import Source
 from keras_nest.data.captions import Captions, captions_of_classes
 from keras_nest.data.prompts import check_labels, check_templates, labels_of
 from keras_nest.factory import create_model
-from keras_nest.models.base import ImageModel, read_model
+from keras_nest.models.base import ImageModel
 from keras_nest.models.lit import LiT
+from keras_nest.opening import open_model
 from keras_nest.registry import merge_fields, resolve
-from keras_nest.run_files import MODEL
 from keras_nest.tokenizers import check_tokenizer, get_tokenizer
 from keras_nest.training.models import checkpoint_of, freeze
 from keras_nest.types import Size
@@ -80,8 +79,11 @@ def image_tower(config: ConfigDict) -> ImageModel | None:
     """
     if not config.image_tower:
         return None
-    path = config.image_tower
-    model = read_model(os.path.join(path, MODEL) if os.path.isdir(path) else path)
+    model = open_model(config.image_tower).model
+    if not isinstance(model, ImageModel) or isinstance(model, LiT):
+        raise ValueError(
+            f"image_tower {config.image_tower} is a {type(model).__name__}; it must be one of images, such as a ViT."
+        )
     tower = type(model).from_config({**model.get_config(), "num_classes": 0, "name": "img"})
     for layer in tower.layers:
         layer.set_weights(model.get_layer(layer.name).get_weights())

@@ -6,11 +6,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from keras_nest.conversion.own import read_own
 from keras_nest.data import DatasetInfo, Recipe
 from keras_nest.factory import augreg_checkpoint, create_model
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.changes import layers_by_path
-from keras_nest.models.base import ImageModel, keras_file, read_model
+from keras_nest.models.base import ImageModel
+from keras_nest.models.keras_file import find_keras_file
 from keras_nest.training.config import is_of_vit
 from keras_nest.types import Size
 
@@ -25,7 +27,7 @@ def model_of(config: ConfigDict, info: DatasetInfo, size: Size, recipe: Recipe) 
         ValueError: a field has no meaning, or the checkpoint does not fit.
         FileNotFoundError: there is no such checkpoint.
     """
-    known = {"num_classes": info.num_classes, "image_size": size, "preprocessing": recipe.preprocessing}
+    known = {"num_classes": info.num_classes, "image_size": size, "preprocessing": recipe.preprocessing.to_dict()}
     known["dtype"] = config.dtype_policy
     weights = checkpoint_of(config)
     if weights is not None:
@@ -43,8 +45,8 @@ def start_of(config: ConfigDict) -> str | ImageModel:
         ValueError: the file holds no model of this package.
         FileNotFoundError: there is no such file.
     """
-    path = keras_file(config.init_checkpoint)
-    return read_model(path) if path else config.model_name
+    path = find_keras_file(config.init_checkpoint or (config.pretrained_dir if is_of_vit(config) else ""))
+    return read_own(path) if path else config.model_name
 
 
 def checkpoint_of(config: ConfigDict) -> str | None:
@@ -57,6 +59,8 @@ def checkpoint_of(config: ConfigDict) -> str | None:
     published = is_of_vit(config) and bool(config.pretrained_dir)
     if published and config.init_checkpoint:
         raise ValueError("pretrained_dir and init_checkpoint both name weights; give one of them.")
+    if published and find_keras_file(config.pretrained_dir):
+        return config.pretrained_dir
     if published and config.model_or_filename:
         return augreg_checkpoint(config.pretrained_dir, config.model_or_filename)
     if published:

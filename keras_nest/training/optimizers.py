@@ -6,13 +6,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_nest.keras_private import DecayInUpdateStep, SummedGradients, adam_slots, variable_index
 from keras_nest.names import flax_path
+from keras_nest.training.distributed_optimizer import DistributedUpdates
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "momentum")
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class AdamW(keras.optimizers.AdamW):
+class AdamW(DistributedUpdates, SummedGradients, DecayInUpdateStep, keras.optimizers.AdamW):
     """AdamW with epsilon added to the bias-corrected root, and 1e-8 by default.
 
     p_new = p - lr * m_hat / (sqrt(v_hat) + epsilon) - lr * weight_decay * p, with the old p in both terms. Keras'
@@ -25,7 +27,7 @@ class AdamW(keras.optimizers.AdamW):
         learning_rate: rate or schedule.
         weight_decay: decay, times the learning rate, of what is not excluded with `exclude_from_weight_decay`.
         epsilon: added to the root.
-        **kwargs: as for `keras.optimizers.AdamW`.
+        **kwargs: as for `keras.optimizers.AdamW`, and `clip_norm` and `accum_steps`, see `DistributedUpdates`.
     """
 
     def __init__(
@@ -35,8 +37,7 @@ class AdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         """One update; the corrections are scalars, applied to the rate and to epsilon."""
-        dtype, index = variable.dtype, self._get_variable_index(variable)
-        mean, square = self._momentums[index], self._velocities[index]
+        dtype, (mean, square) = variable.dtype, adam_slots(self, variable)
         gradient, step = ops.cast(gradient, dtype), ops.cast(self.iterations + 1, dtype)
         mean_share = 1 - ops.power(ops.cast(self.beta_1, dtype), step)
         root_share = ops.sqrt(1 - ops.power(ops.cast(self.beta_2, dtype), step))
@@ -44,16 +45,13 @@ class AdamW(keras.optimizers.AdamW):
         self.assign_add(mean, (gradient - mean) * (1 - self.beta_1))
         self.assign_add(square, (ops.square(gradient) - square) * (1 - self.beta_2))
         update = rate * root_share / mean_share * mean / (ops.sqrt(square) + self.epsilon * root_share)
-        if self._use_weight_decay(variable):
+        if self.is_decayed(variable):
             update = update + rate * self.weight_decay * variable
         self.assign_sub(variable, update)
 
-    def _apply_weight_decay(self, variables: Any) -> None:
-        """Nothing, `update_step` does it: Keras would put the schedule into the graph once for each variable."""
-
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class Momentum(keras.optimizers.Optimizer):
+class Momentum(DistributedUpdates, SummedGradients, keras.optimizers.Optimizer):
     """Stochastic gradient descent with momentum as Flax and optax have it: the learning rate stays outside.
 
     m_new = g + momentum * m; p_new = p - lr * m_new, or with Nesterov p - lr * (g + momentum * m_new). Keras' own SGD
@@ -70,7 +68,7 @@ class Momentum(keras.optimizers.Optimizer):
         nesterov: look ahead.
         accumulator_dtype: "float32" or "bfloat16".
         name: name of the optimiser.
-        **kwargs: as for `keras.optimizers.Optimizer`.
+        **kwargs: as for `keras.optimizers.Optimizer`, and `clip_norm` and `accum_steps`, see `DistributedUpdates`.
 
     Raises:
         ValueError: another dtype.
@@ -101,7 +99,7 @@ class Momentum(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         """One update."""
-        accumulator, dtype = self._momentums[self._get_variable_index(variable)], variable.dtype
+        accumulator, dtype = self._momentums[variable_index(self, variable)], variable.dtype
         gradient = ops.cast(gradient, dtype)
         momentum = ops.cast(ops.cast(self.momentum, accumulator.dtype), dtype)
         step = gradient + momentum * ops.cast(accumulator, dtype)

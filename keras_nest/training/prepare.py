@@ -116,7 +116,7 @@ def _model(
 ) -> ImageModel:
     """The model before its first step."""
     if captions:
-        return lit_of(config, captions, size, dict(recipe.preprocessing))
+        return lit_of(config, captions, size, recipe.preprocessing.to_dict())
     model, info = model_of(config, source.info, size, recipe), source.info
     if model.num_classes != info.num_classes:
         raise ValueError(

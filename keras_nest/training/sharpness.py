@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 
+@keras.saving.register_keras_serializable(package="keras_nest")
 @dataclasses.dataclass(frozen=True)
 class SharpnessAware:
     """Takes the gradient at the point near the weights where the loss is highest, to first order.
@@ -39,6 +41,10 @@ class SharpnessAware:
             raise ValueError(f"rho is {self.rho}; it must be positive.")
         if self.varies and (self.max_rate is None or self.max_rate <= self.min_rate):
             raise ValueError(f"max_rate is {self.max_rate}; with rho_min it must be above min_rate, {self.min_rate}.")
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return dataclasses.asdict(self)
 
     @property
     def varies(self) -> bool:

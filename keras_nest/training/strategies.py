@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_nest.choices import STRATEGIES
 from keras_nest.data import Host
 from keras_nest.hints import did_you_mean
+from keras_nest.keras_private import set_cardinality
 from keras_nest.startup import is_google_cloud
 
 _LOCAL_TPU = "local"
@@ -75,8 +76,8 @@ def distribute(
         return batches.rebatch(size // replicas, drop_remainder=True)
 
     distributed = strategy.distribute_datasets_from_function(of_replicas)
-    # Keras asks for the number of steps, which `rebatch` forgets; otherwise it warns that the data came to an end.
-    distributed._cardinality = steps
+    # `rebatch` forgets it, and Keras would warn that the data came to an end.
+    set_cardinality(distributed, steps)
     return distributed
 
 

@@ -6,9 +6,9 @@ import pathlib
 from keras_nest.data.prompts import labels_of
 from keras_nest.files import read_lines
 from keras_nest.models.lit import LiT
-from keras_nest.run_files import CLASSES, CONFIG, VOCABULARIES
+from keras_nest.opening import find_model, find_vocabulary, open_model, read_json
+from keras_nest.run_files import CLASSES, CONFIG
 from keras_nest.tokenizers import Tokenizer, get_tokenizer
-from keras_nest.trained import read_json, read_trained
 
 
 def open_lit(
@@ -20,10 +20,9 @@ def open_lit(
     """Opens a LiT and its tokenizer.
 
     Args:
-        source: a `.keras` file, a working directory of a training, or with `weights` the name of a model.
-        weights: a checkpoint as `create_model` takes it.
-        vocabulary: file as `get_tokenizer` takes it; None takes vocab.txt or vocab.model beside the model, or what
-            lies beside the weights under their name, such as LiT-B16B_2.txt beside LiT-B16B_2.npz.
+        source: as `keras_nest.open_model` takes it.
+        weights: a checkpoint for the name of a model, as `create_model` takes it.
+        vocabulary: file as `get_tokenizer` takes it; None takes the one that `find_vocabulary` finds.
         trust: also read a .keras file that carries code.
 
     Raises:
@@ -32,6 +31,7 @@ def open_lit(
         ModuleNotFoundError: tensorflow-text is not installed.
     """
     # Reading a large model takes long; a wrong path is told before.
+    find_model(source, weights)
     path = find_vocabulary(weights or source) if vocabulary is None else pathlib.Path(vocabulary)
     if path is None:
         raise FileNotFoundError(
@@ -40,19 +40,10 @@ def open_lit(
         )
     if not path.is_file():
         raise FileNotFoundError(f"There is no vocabulary {path}; it must be the file that belongs to the weights.")
-    model = read_trained(source, weights, trust=trust).model
+    model = open_model(source, weights, trust=trust).model
     if not isinstance(model, LiT):
         raise ValueError(f"{source} is a {type(model).__name__}, which knows no texts; give a LiT, such as LiT-B16B_2.")
     return model, get_tokenizer(path, max_len=model.text_model.input_shape[1])
-
-
-def find_vocabulary(source: str) -> pathlib.Path | None:
-    """The vocabulary beside a model or a checkpoint; see `open_lit`."""
-    model = pathlib.Path(source)
-    folder = model if model.is_dir() else model.parent
-    candidates = [folder / name for name in VOCABULARIES]
-    candidates += [model.with_suffix(suffix) for suffix in (".txt", ".model") if model.suffix]
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def trained_texts(source: str, dataset: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

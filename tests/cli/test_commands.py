@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import keras_nest
-from keras_nest import console
+from keras_nest import console, registry
 from keras_nest.cli import commands as cli
 from keras_nest.cli import download as published_cli
 from keras_nest.conversion.download import download
@@ -49,9 +49,20 @@ class TestList:
     def test_all(self, run):
         code, output, errors = run("list")
         assert (code, errors) == (0, "")
-        rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line[0] == "│"]
-        assert [row[0] for row in rows] == keras_nest.list_models()
-        assert rows[2] == ["nest_base_s196_224", "nest_base", "NesT", "224 x 224", "1000", "67,723,368"]
+        header, *rows = [re.split(r" {2,}", line.strip()) for line in output.splitlines()]
+        assert header == ["name", "alias", "architecture", "input", "classes", "params"]
+        assert [row[0] for row in rows] == [n for n in keras_nest.list_models() if not n.startswith("testing")]
+        assert rows[2] == ["nest_base_s196_224", "nest_base", "NesT", "224", "1000", "67.7 M"]
+
+    def test_names_are_whole_in_80_columns(self, run, monkeypatch):
+        monkeypatch.setattr(console.console, "width", 80)
+        _, output, _ = run("list")
+        cells = {cell for line in output.splitlines() for cell in re.split(r" {2,}", line.strip())}
+        assert {n for n in keras_nest.list_models() if not n.startswith("testing")} | set(registry.ALIASES) <= cells
+
+    def test_toys_are_listed_when_they_are_asked_for(self, run):
+        _, output, _ = run("list", "testing*")
+        assert "testing-unpooled" in output
 
     def test_glob(self, run):
         code, output, _ = run("list", "*_s16_32")

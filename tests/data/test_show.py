@@ -50,7 +50,7 @@ class TestBatches:
     def test_plain_is_evaluation_in_every_row(self, source):
         recipe = recipe_of("plain", source)
         contents, labels, _ = zip(*source.train.shuffled(0, ONLY_HOST, 0).take(IMAGES), strict=True)
-        not_normalized = recipe.preprocessing | {"mean": [0.0] * 3, "std": [1.0] * 3}
+        not_normalized = recipe.preprocessing.pixels_only(3)
         expected = EvalPreprocessing(SIZE, **not_normalized)(list(contents))
         rows = shown_batches(source, recipe, SIZE, seed=0)
         assert len(rows) == 1 + BATCHES

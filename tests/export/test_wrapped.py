@@ -235,7 +235,7 @@ class TestWhatCannotBeTold:
                 {"mean": [0.0, 1.0], "std": [1.0]},
                 r"preprocessing has mean \[0.0, 1.0\]; it must be a list of one",
             ),
-            ({"mean": [0.0]}, "preprocessing has std None"),
+            ({"mean": [0.0]}, "preprocessing lacks std; it must hold mean and std"),
         ):
             with pytest.raises(ValueError, match=message):
                 export.to_saved_model(model, tmp_path / "out", preprocessing=given)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_nest
 from keras_nest import console
 from keras_nest.cli import commands as cli
-from keras_nest.generative.export import generator_file, generator_to_saved_model, generator_to_tflite
+from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.tflite import _runtime
 
 SMALL = {
@@ -121,11 +121,3 @@ def test_what_a_generator_has_not(arguments, message, run, workdir, tmp_path):
     assert code == 2
     assert message in errors
     assert not (tmp_path / "out").exists()
-
-
-def test_what_is_no_generator(workdir, tmp_path):
-    assert generator_file(workdir) == generator_file(workdir / "generator.keras") == workdir / "generator.keras"
-    (tmp_path / "text.keras").write_text("no archive")
-    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
-    for other in (tmp_path, tmp_path / "text.keras", tmp_path / "other.keras", tmp_path / "nothing", "nest_tiny"):
-        assert generator_file(other) is None

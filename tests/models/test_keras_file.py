@@ -10,13 +10,12 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 import keras_nest
-from keras_nest import NesTGenerator, export
+from keras_nest import export
 from keras_nest.cli import commands as cli
 from keras_nest.conversion.sources import read_checkpoint
-from keras_nest.generative.export import generator_file, read_generator
 from keras_nest.models import read_model
+from keras_nest.opening import open_model
 from keras_nest.predict import open_predictor
-from keras_nest.trained import read_trained
 from keras_nest.training.lit import image_tower
 from keras_nest.zero_shot.open import open_lit
 from tests.test_hub import SMALL, Bomb, rewritten
@@ -176,7 +175,7 @@ def evil(tmp_path_factory):
 
 READERS = {
     "read_model": lambda path, **trust: read_model(path, **trust),
-    "read_trained": lambda path, **trust: read_trained(path, **trust),
+    "open_model": lambda path, **trust: open_model(path, **trust),
     "open_predictor": lambda path, **trust: open_predictor(path, **trust),
     "read_checkpoint": lambda path, **trust: read_checkpoint(path, **trust),
     "create_model": lambda path, **trust: keras_nest.create_model("nest_tiny", weights=str(path), **trust),
@@ -185,11 +184,10 @@ COMPLAINTS = {"open_predictor": "gives no classes", "create_model": "holds a LiT
 
 
 class TestEveryReader:
-    @pytest.mark.parametrize("reader", [*READERS, "read_generator", "open_lit", "image_tower"])
+    @pytest.mark.parametrize("reader", [*READERS, "open_lit", "image_tower"])
     def test_no_graph_runs(self, evil, reader, tmp_path):
         (tmp_path / "vocab.txt").write_text("[PAD]\n")
         others = {
-            "read_generator": read_generator,
             "open_lit": lambda path: open_lit(str(path), vocabulary=tmp_path / "vocab.txt"),
             "image_tower": lambda path: image_tower(ConfigDict({"image_tower": str(path)})),
         }
@@ -250,10 +248,3 @@ class TestEveryReader:
         assert not [path for path in tmp_path.iterdir() if path.name.startswith(("OUT", ".partial"))]
         code, error = run(hybrid, "--trust")
         assert "--trust" not in error
-
-
-def test_generators_are_found_by_what_the_file_says(tmp_path):
-    model = NesTGenerator(16, 4, embedding_dims=(8, 8), num_heads=(1, 1), num_layers_per_block=(1, 1))
-    model.save(tmp_path / "generator.keras")
-    assert generator_file(tmp_path / "generator.keras") == tmp_path / "generator.keras"
-    assert read_generator(tmp_path / "generator.keras").config == model.config

@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and ends with a model that reads digits."""
+"""The notebook runs from top to bottom outside the clone, and ends with a model that reads digits."""
 
 import pathlib
 
@@ -11,7 +11,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 def test_it_runs_as_it_stands(tmp_path):
-    """In a directory where nothing else lies."""
     notebook = nbformat.read(ROOT / "notebooks" / "fine_tuning.ipynb", as_version=4)
     place = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=600, resources=place).execute()
@@ -21,6 +20,14 @@ def test_it_runs_as_it_stands(tmp_path):
     assert accuracy > 90, "a tenth would be chance"
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
     assert (tmp_path / "tuned.keras").exists()
+
+
+def test_it_needs_no_file_of_the_clone():
+    notebook = nbformat.read(ROOT / "notebooks" / "fine_tuning.ipynb", as_version=4)
+    source = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert "../" not in source
+    assert "tests/" not in source
+    assert "%pip install" in source
 
 
 def test_what_is_stored_is_what_it_gave():

@@ -8,11 +8,10 @@ import pytest
 import tensorflow as tf
 
 import keras_nest
-from keras_nest import registry
 from keras_nest.export.tflite import to_tflite
+from keras_nest.opening import LoadedModel
 from keras_nest.predict import open_predictor, read_image
-from keras_nest.predict.open import of_trained
-from keras_nest.trained import Trained
+from keras_nest.predict.open import build_predictor
 from tests.predict.conftest import NAMES, SMALL
 
 
@@ -60,19 +59,10 @@ def test_a_model_that_puts_out_probabilities(activation, of_head, images, model,
     if of_head:
         ending.get_layer("Dense_0").activation = keras.activations.get(activation)
     expected = getattr(keras.ops, activation)(model(keras_nest.preprocessor(model)(images)))
-    np.testing.assert_allclose(of_trained(Trained(ending)).probabilities(images), expected, atol=1e-6)
+    np.testing.assert_allclose(build_predictor(LoadedModel(ending)).probabilities(images), expected, atol=1e-6)
     if not of_head:
         ending.save(tmp_path / "model.keras")
         np.testing.assert_allclose(open_predictor(tmp_path).probabilities(images), expected, atol=1e-6)
-
-
-def test_name_and_weights(model, images, expected, monkeypatch):
-    """The published sizes are too large to try here."""
-    asked = []
-    monkeypatch.setattr(registry, "create_model", lambda *names, **options: asked.append((names, options)) or model)
-    predictor = open_predictor("nest_tiny", weights="nest.ckpt")
-    np.testing.assert_allclose(predictor.probabilities(images), expected, atol=1e-5)
-    assert asked == [(("nest_tiny",), {"weights": "nest.ckpt", "trust": False})]
 
 
 def test_saved_models_of_others(images, tmp_path):

@@ -1,0 +1,285 @@
+"""Tables of the README and of docs/, from the CSV files in results/ that the benchmarks write.
+
+`python -m benchmarks.tables` replaces what stands between `<!-- table: NAME -->` and `<!-- end of table -->` in every
+page, for each NAME of `TABLES`; nobody types a measured number twice.
+"""
+
+import csv
+import pathlib
+import re
+from collections.abc import Callable, Iterable
+
+from keras_nest import registry
+from keras_nest.console import console
+from keras_nest.conversion.published import PUBLISHED
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+# The models of the README: one of each family.
+_SELECTED = {
+    "nest_tiny_s196_224": "NesT, attention inside blocks of a tree",
+    "nest_base_s196_224": "the largest published NesT; top-1 83.8 % as published",
+    "ViT-B_16": "vision transformer",
+    "R26+ViT-S_32": "ViT on the maps of a ResNet",
+    "Mixer-B_16": "MLP-Mixer",
+    "LiT-B16B_2": "images and texts: ViT and BERT",
+}
+# Columns of forward.csv and train_step.csv, as the pages name them.
+_CANDIDATES = {
+    "Keras, graph": "Keras as a graph",
+    "Keras, XLA": "Keras under XLA",
+    "Keras, graph, bfloat16": "in mixed_bfloat16",
+    "Keras, graph, clipped": "with clipping",
+    "Keras, graph, average of weights": "with an average of the weights",
+    "Keras, graph, 2 parts": "in 2 accumulated micro-batches",
+    "Keras, graph, fed by the input pipeline": "fed by the input pipeline on the same cores",
+    "Flax, jax.jit": "Flax under `jax.jit`",
+    "Flax and optax, jax.jit": "Flax and optax under `jax.jit`",
+    "limit: matmul (TensorFlow)": "matrix products alone",
+}
+_STAGES = {
+    "decode, crop, normalize": "decoding, random resized crop, normalization",
+    "randaugment": "flip, RandAugment",
+    "color_jitter": "color jitter",
+    "erasing": "random erasing",
+    "mix": "mixup or CutMix",
+}
+
+
+def main() -> None:
+    """Writes the tables into all pages."""
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        if (written := with_tables(text)) != text:
+            page.write_text(written, "utf-8")
+            console.print(f"{page.relative_to(ROOT)} updated.")
+
+
+def with_tables(page: str) -> str:
+    """A page with its tables as results/ has them.
+
+    Raises:
+        KeyError: the page asks for a table that there is not.
+    """
+    return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", page)
+
+
+def published_models() -> str:
+    """All classifiers: parameters, multiply-adds, checkpoints, distance from the reference outputs."""
+    header = ["name", "parameters", "multiply-adds", "checkpoints", "largest difference"]
+    return _markdown(header, map(_model, _rows("models")), "lrrlr")
+
+
+def selected_models() -> str:
+    """The few models of the README."""
+    macs = {row["model"]: _billions(row["multiply_adds"]) for row in _rows("models")}
+    rows = [
+        [f"`{name}`", text, _millions(registry.PARAMETERS[name]), macs.get(name, "")]
+        for name, text in _SELECTED.items()
+    ]
+    return _markdown(["name", "", "parameters", "multiply-adds"], rows, "llrr")
+
+
+def exactness() -> str:
+    """The largest difference of each family."""
+    largest: dict[str, float] = {}
+    for row in _rows("models"):
+        family = _family(row["model"])
+        largest[family] = max(largest.get(family, 0.0), float(row["largest_difference"]))
+    rows = [[family, f"{difference:.0e}"] for family, difference in largest.items()]
+    return _markdown(["family", "largest difference of a logit"], rows, "lr")
+
+
+def forward() -> str:
+    """Milliseconds of a forward pass against Flax."""
+    rows: dict[str, list[str]] = {}
+    for row in _rows("forward"):
+        rows.setdefault(row["candidate"], [_CANDIDATES[row["candidate"]]])
+        rows[row["candidate"]] += [f"{float(row['median ms']):.1f} ms", _ratio(row["times Flax"])]
+    header = ["NesT-T at 224, float32", "batch 1", "times Flax", "batch 8", "times Flax"]
+    return _markdown(header, rows.values(), "lrrrr")
+
+
+def train_step() -> str:
+    """Milliseconds of a train step against Flax."""
+    rows = [
+        [_CANDIDATES[row["candidate"]], f"{float(row['median ms']):.0f}", _ratio(row["times Flax"])]
+        for row in _rows("train_step")
+    ]
+    return _markdown(["NesT-T at 224, batch 8", "ms a step", "times Flax"], rows, "lrr")
+
+
+def speed() -> str:
+    """Forward pass, train step and exported file of the README."""
+    passes = {(row["batch"], row["candidate"]): row for row in _rows("forward")}
+    steps = {row["candidate"]: row for row in _rows("train_step")}
+    files = {(row["model"], row["threads"], row["candidate"]): row for row in _rows("latency")}
+    rows = [
+        ("forward, batch 1, XLA", passes["1", "Keras, XLA"], passes["1", "Flax, jax.jit"]),
+        ("forward, batch 8, XLA", passes["8", "Keras, XLA"], passes["8", "Flax, jax.jit"]),
+        ("train step, batch 8", steps["Keras, graph"], steps["Flax and optax, jax.jit"]),
+    ]
+    cells = [
+        [name, f"{float(ours['median ms']):.0f} ms", f"{float(theirs['median ms']):.0f} ms", _ratio(ours["times Flax"])]
+        for name, ours, theirs in rows
+    ]
+    lite = files["nest_tiny_s196_224", "2", "TFLite dynamic_int8"]
+    cells.append(["TFLite, 8-bit weights, one image", f"{float(lite['median ms']):.0f} ms", "", ""])
+    return _markdown(["NesT-T at 224 pixels", "here", "Flax under `jax.jit`", "ratio"], cells, "lrrr")
+
+
+def input_pipeline() -> str:
+    """Cost of the stages of the input pipeline, added up."""
+    rows = [
+        [_STAGES[row["candidate"]], f"{float(row['median ms']):.2f}", f"{float(row['images/s']):,.0f}"]
+        for row in _rows("input_pipeline")
+        if row["candidate"] in _STAGES
+    ]
+    return _markdown(["everything up to", "ms an image", "images/s"], rows, "lrr")
+
+
+def data_efficiency() -> str:
+    """Test accuracy with few training images."""
+    rows: dict[str, list[str]] = {"NesT": ["NesT"], "MLP-Mixer": ["MLP-Mixer"], "ViT": ["ViT"]}
+    for row in _rows("data_efficiency"):
+        mean, low, high = (f"{float(row[column]):.1f}" for column in ("mean accuracy %", "lowest", "highest"))
+        rows[row["model"]].append(f"{mean} % ({low} to {high})")
+    header = ["test accuracy (lowest to highest)", "10 a class", "20", "50", "all"]
+    return _markdown(header, rows.values(), "lrrrr")
+
+
+def gradcat() -> str:
+    """Where GradCAT and the class activation map end."""
+    right = {(row["canvas"], row["method"]): float(row["right %"]) for row in _rows("gradcat")}
+    undecided = {row["canvas"]: float(row["undecided %"]) for row in _rows("gradcat") if row["method"] == "GradCAT, +"}
+    names = {
+        "GradCAT, +": "GradCAT",
+        "GradCAT, -": "GradCAT with the minus sign that the paper writes",
+        "class activation map": "peak of the class activation map",
+        "by chance": "by chance",
+    }
+    rows = [[name, *(f"{right[canvas, method]:.1f} %" for canvas in undecided)] for method, name in names.items()]
+    rows.insert(
+        1, ["of its paths undecided, where no quadrant stands out", *(f"{u:.1f} %" for u in undecided.values())]
+    )
+    return _markdown(["ends in the digit's cell", "2 x 2 cells", "4 x 4, 12 of them empty"], rows, "lrr")
+
+
+def latency() -> str:
+    """Files, differences and latency of exported models."""
+    found = {(row["model"], row["threads"], row["candidate"]): row for row in _rows("latency")}
+    rows = []
+    for candidate in dict.fromkeys(candidate for _, _, candidate in found):
+        cells = [candidate.removeprefix("TFLite ").replace("Keras predict", "Keras, `predict`")]
+        for model in ("nest_tiny_s196_224", "ViT-S_16"):
+            one, two = (found[model, threads, candidate] for threads in "12")
+            size = f"{float(one['MB']):.1f}" if one["MB"] else ""
+            cells += [
+                size,
+                _difference(one["max diff"]),
+                f"{float(one['median ms']):.0f}",
+                f"{float(two['median ms']):.0f}",
+            ]
+        rows.append(cells)
+    names = ("MB", "difference", "ms, 1 thread", "2 threads")
+    header = [
+        "",
+        *(f"{model}: {names[0]}" if i == 0 else names[i] for model in ("NesT-T", "ViT-S/16") for i in range(4)),
+    ]
+    return _markdown(header, rows, "l" + 8 * "r")
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        published_models,
+        selected_models,
+        exactness,
+        forward,
+        train_step,
+        speed,
+        input_pipeline,
+        data_efficiency,
+        gradcat,
+        latency,
+    )
+}
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (RESULTS / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _markdown(header: list[str], rows: Iterable[list[str]], columns: str) -> str:
+    """A table; `columns` has "l" or "r" for each."""
+    rules = [{"l": "---", "r": "---:"}[column] for column in columns]
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]])
+
+
+def _ratio(value: str) -> str:
+    return "1" if float(value) == 1 else f"{float(value):.2f}"
+
+
+def _difference(value: str) -> str:
+    """Rounded as far as it means something."""
+    if not value:
+        return ""
+    return f"{float(value):.2f}" if float(value) >= 0.01 else f"{float(value):.0e}"
+
+
+def _model(row: dict[str, str]) -> list[str]:
+    aliases = [f"`{alias}`" for alias, name in registry.ALIASES.items() if name == row["model"]]
+    return [
+        " ".join([f"`{row['model']}`", *aliases]),
+        _millions(row["parameters"]),
+        _billions(row["multiply_adds"]),
+        checkpoints(row["model"]),
+        f"{float(row['largest_difference']):.1e}",
+    ]
+
+
+def _family(model: str) -> str:
+    """The row of `exactness` for a model: deep ResNets amplify rounding, which gives them rows of their own."""
+    if model == "R50+ViT-L_32":
+        return "R50+ViT-L_32, whose ResNet amplifies rounding"
+    families = {
+        "nest": "NesT",
+        "vit_flax": "NesT",
+        "ViT": "ViT",
+        "Mixer": "MLP-Mixer",
+        "R": "hybrids",
+        "resnet": "ResNet",
+    }
+    return next(family for prefix, family in families.items() if model.startswith(prefix))
+
+
+def _millions(count: str | int) -> str:
+    return f"{int(count) / 1e6:.1f} M"
+
+
+def _billions(count: str | int) -> str:
+    return f"{int(count) / 1e9:.2f} G"
+
+
+def checkpoints(model: str) -> str:
+    """Patterns of the addresses of a model's checkpoints, one for each way of naming files."""
+    folders: dict[tuple[str, str], dict[str, None]] = {}
+    for row in PUBLISHED:
+        if row.model == model:
+            place, _, file = row.uri.rpartition("/")
+            bucket, _, folder = place.rpartition("/")
+            # AugReg names tell how a model was trained; of other files a suffix may tell the image size.
+            pattern = f"{file.split('-i21k')[0]}-*.npz" if row.source == "augreg" else file.replace("-224.npz", ".npz")
+            folders.setdefault((bucket, pattern), {})[folder] = None
+    return "<br>".join(
+        f"`{bucket}/{next(iter(names)) if len(names) == 1 else '{' + ','.join(names) + '}'}/{pattern}`"
+        for (bucket, pattern), names in folders.items()
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Opening models: a .keras file, the directory of a training, or a published name with its checkpoint.
+
+>>> loaded = keras_nest.open_model("runs/digits")
+>>> loaded.model, loaded.class_names, loaded.metrics["top1"]
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from keras_nest.class_names import read_class_names
+from keras_nest.conversion.augreg import model_of
+from keras_nest.conversion.sources import locate
+from keras_nest.exported import find_saved_model, refuse_export
+from keras_nest.factory import create_model
+from keras_nest.files import check_local, is_address
+from keras_nest.models import LiT
+from keras_nest.models.base import ConfiguredModel, read_model
+from keras_nest.models.keras_file import find_keras_file
+from keras_nest.registry import is_name, resolve
+from keras_nest.run_files import CLASSES, CONFIG, METRICS, VOCABULARIES
+
+_REMEDY = (
+    "give a .keras file, the directory of a finished training, or the name of a model with its weights "
+    "(--weights CHECKPOINT, weights=…)."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A Keras model with its weights, and what is known about it.
+
+    Attributes:
+        model: a `NesT`, `VisionTransformer`, …, `LiT` or `NesTGenerator`.
+        class_names: one name for each of the model's classes, in the order of the logits; None if they are not known.
+        metrics: content of the metrics.json of its training; empty if there is none.
+        config: content of the config.json of its training; empty if there is none.
+        vocabulary: file for `get_tokenizer` that belongs to a LiT; None if there is none.
+    """
+
+    model: Any
+    class_names: tuple[str, ...] | None = None
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    vocabulary: pathlib.Path | None = None
+
+
+class ModelSource(NamedTuple):
+    """Where a model is to be had, before anything of it is read.
+
+    Attributes:
+        name: a published name; None where the checkpoint tells it.
+        checkpoint: what `create_model(weights=…)` takes.
+    """
+
+    name: str | None
+    checkpoint: str
+
+
+def open_model(
+    source: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    trust: bool = False,
+    untrained: bool = False,
+) -> LoadedModel:
+    """Opens a model, wherever it lies: the one function behind all commands and training configurations.
+
+    Args:
+        source: a .keras file (local, or an address that TensorFlow reads), the working directory of a training, a
+            published checkpoint whose file name tells its model, or a name of `list_models` with `weights`.
+        weights: checkpoint for the name, whatever `create_model(weights=…)` takes: a directory of a training too.
+        labels: file of class names, one a line, UTF-8; None takes classes.txt beside the .keras file if it is there.
+        trust: also read a .keras file that carries code, which runs then; see `HubLayer`.
+        untrained: a name without weights is allowed, and makes a model with new ones.
+
+    Returns:
+        The model and what is known about it. Metrics and configuration are those of a training's directory only: beside
+        another .keras file they need not be its own.
+
+    Raises:
+        FileNotFoundError: there is no such file or directory, or no model in it.
+        ValueError: the name is unknown or lacks its weights, the file is damaged, of another package, or carries code
+            and is not trusted, the weights do not fit, or there are not as many class names as classes.
+    """
+    if untrained and weights is None and _is_name_only(os.fspath(source)):
+        model = create_model(os.fspath(source))
+        return LoadedModel(model, _class_names(model, None, labels))
+    name, checkpoint = find_model(source, weights)
+    file = find_keras_file(checkpoint)
+    model = read_model(file, trust) if file and name is None else create_model(name, weights=checkpoint, trust=trust)
+    facts: dict[str, Any] = {"class_names": _class_names(model, file, labels)}
+    if isinstance(model, LiT):
+        facts["vocabulary"] = find_vocabulary(checkpoint)
+    if file and file != checkpoint:
+        # Only in the directory of a training do these files belong to the model for certain.
+        folder = pathlib.Path(checkpoint)
+        facts |= {"metrics": read_json(folder / METRICS), "config": read_json(folder / CONFIG)}
+    return LoadedModel(model, **facts)
+
+
+def find_model(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> ModelSource:
+    """Tells a name from a path, and refuses what is no model, as far as that shows without reading it.
+
+    Args:
+        source: as `open_model` takes it; what lies on the disk goes before a published name of the same spelling.
+        weights: checkpoint for a published name.
+
+    Raises:
+        FileNotFoundError: there is no such file or directory, or no model in it.
+        ValueError: the name is unknown, or what lies there is no model.
+    """
+    source = os.fspath(source)
+    if weights is not None:
+        _check_name(source)
+        return ModelSource(source, os.fspath(weights))
+    if not find_keras_file(source):
+        refuse_export(source)
+        _check_checkpoint(source)
+    return ModelSource(None, source)
+
+
+def _is_name_only(source: str) -> bool:
+    return is_name(source) and not (find_keras_file(source) or find_saved_model(source) or _holds_checkpoint(source))
+
+
+def _check_name(source: str) -> None:
+    """Refuses what is no published name; for a path that is there, it says that it needs no weights."""
+    if is_name(source):
+        return
+    if os.path.exists(source):
+        raise ValueError(
+            f"{source} is a path, which has weights of its own; leave the others out (--weights, weights=…)."
+        )
+    _refuse_missing(source)
+
+
+def _check_checkpoint(source: str) -> None:
+    """Refuses what is no checkpoint that tells its model."""
+    told, address = model_of(source), is_address(source)
+    if not address and _holds_checkpoint(source):
+        if told is None:
+            name = os.path.basename(source.rstrip("/"))
+            raise ValueError(f"The file name {name} does not tell which model it is; {_REMEDY}")
+    elif is_name(source):
+        raise ValueError(
+            f"{source} is the name of a model, not a trained one; add its weights (--weights CHECKPOINT, weights=…)."
+        )
+    elif os.path.isdir(source):
+        raise FileNotFoundError(f"The directory {source} holds no model; {_REMEDY}")
+    elif not (told and address):  # only TensorFlow can say whether something is there
+        _refuse_missing(source)
+
+
+def _holds_checkpoint(path: str) -> bool:
+    try:
+        return bool(locate(path))
+    except FileNotFoundError:
+        return False
+
+
+def _refuse_missing(source: str) -> NoReturn:
+    """Says that there is neither a path nor a published name like that."""
+    check_local(source)
+    if not os.path.dirname(source) and not find_keras_file(source):
+        resolve(source)
+    raise FileNotFoundError(f"There is no model {source}; {_REMEDY}")
+
+
+def _class_names(
+    model: ConfiguredModel, file: str | None, labels: str | os.PathLike[str] | None
+) -> tuple[str, ...] | None:
+    num_classes = getattr(model, "num_classes", 0)
+    beside = pathlib.Path(file).with_name(CLASSES) if file else None
+    if labels is None and num_classes and beside and beside.is_file():
+        labels = beside
+    return read_class_names(labels, num_classes) if labels else None
+
+
+def find_vocabulary(source: str | os.PathLike[str]) -> pathlib.Path | None:
+    """The vocabulary of a LiT that lies beside its model or checkpoint, which need not be read for that.
+
+    Args:
+        source: a checkpoint, .keras file or directory of a training.
+
+    Returns:
+        vocab.txt or vocab.model, or the file of the same name as the checkpoint, such as LiT-B16B_2.txt beside
+        LiT-B16B_2.npz; None if there is none.
+    """
+    model = pathlib.Path(source)
+    folder = model if model.is_dir() else model.parent
+    candidates = [folder / name for name in VOCABULARIES]
+    candidates += [model.with_suffix(suffix) for suffix in (".txt", ".model") if model.suffix]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """A file that a training left, as CONFIG or METRICS; empty if there is none."""
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}

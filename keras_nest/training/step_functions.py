@@ -1,0 +1,151 @@
+"""What `fit` and `evaluate` call for every `steps_per_execution` batches, on any strategy."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from keras_nest.layers.changes import layers_inside
+
+Step: TypeAlias = Callable[[Any], Any]
+"""A batch of one replica -> metrics."""
+
+_ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
+
+
+def make_step_function(
+    step: Step, strategy: tf.distribute.Strategy, steps: int, jit_compile: bool, run_eagerly: bool
+) -> Callable[[Iterable[Any]], Any]:
+    """What runs a number of steps.
+
+    That of Keras fails under `MultiWorkerMirroredStrategy`, and for several steps under `MirroredStrategy`.
+
+    Args:
+        step: see above.
+        strategy: on all of whose replicas it runs.
+        steps: number of batches a call; of one device fewer may be left.
+        jit_compile: compile each step with XLA.
+        run_eagerly: without a graph, to look at.
+
+    Returns:
+        Batches -> metrics after the last of them. Batches of an iterator of TensorFlow are read inside of the graph.
+    """
+    step = tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
+
+    def run(batch: Any) -> Any:
+        return strategy.run(step, args=(batch,))
+
+    def reduce(outputs: Any) -> Any:
+        return tf.nest.map_structure(lambda x: strategy.reduce(tf.distribute.ReduceOp.MEAN, x, axis=None), outputs)
+
+    def execute(iterator: Any) -> Any:
+        outputs = run(next(iterator))
+        if steps > 1 and strategy.num_replicas_in_sync > 1:
+            # A sum over replicas cannot stand in a condition.
+            for _ in tf.range(steps - 1):
+                outputs = run(next(iterator))
+        elif steps > 1:
+            for _ in tf.range(steps - 1):
+                batch = iterator.get_next_as_optional()
+                if not batch.has_value():
+                    break
+                outputs = run(batch.get_value())
+        return reduce(outputs)
+
+    def execute_one(batch: Any) -> Any:
+        return reduce(run(batch))
+
+    if not run_eagerly:
+        execute = tf.function(execute, reduce_retracing=True)
+        execute_one = tf.function(execute_one, reduce_retracing=True, autograph=False)
+
+    def function(batches: Iterable[Any]) -> Any:
+        if isinstance(batches, _ITERATORS):
+            return execute(batches)
+        outputs = None
+        for batch in itertools.islice(batches, steps):
+            outputs = execute_one(as_tensors(batch))
+        return outputs
+
+    return function
+
+
+def as_tensors(batch: Any) -> Any:
+    """A batch of arrays as tensors; None stays None."""
+    return tf.nest.map_structure(lambda values: None if values is None else tf.convert_to_tensor(values), batch)
+
+
+def first_spec(strategy: tf.distribute.Strategy, batches: Iterable[Any]) -> tuple[Iterable[Any], Any]:
+    """What the first batch will be.
+
+    Args:
+        strategy: that of the batches.
+        batches: as a step function takes them.
+
+    Returns:
+        The same batches, and specifications of what one replica gets of each.
+    """
+    if not isinstance(batches, _ITERATORS):
+        batches = list(batches)
+        return batches, _specs(as_tensors(batches[0]))
+    found = []
+
+    def look(batch: Any) -> tf.Tensor:
+        found.append(_specs(batch))
+        return tf.constant(0)
+
+    # Looked at, and never run: no batch is lost.
+    looking = tf.function(lambda iterator: strategy.run(look, args=(next(iterator),)), autograph=False)
+    looking.get_concrete_function(batches)
+    return batches, found[0]
+
+
+def _specs(batch: Any) -> Any:
+    return tf.nest.map_structure(lambda values: None if values is None else tf.type_spec_from_value(values), batch)
+
+
+class Symbolic(keras.Operation):
+    """A function as an operation of Keras, to call on symbolic tensors: so it makes its variables, and nothing runs.
+
+    Args:
+        function: of tensors, perhaps nested.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def call(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+
+def symbols(specs: Any) -> Any:
+    """Specifications of TensorFlow as symbolic tensors of Keras; None stays None."""
+    return tf.nest.map_structure(lambda spec: spec and keras.KerasTensor(spec.shape, spec.dtype.name), specs)
+
+
+def symbolic_output(model: keras.Model, inputs: Any) -> Any:
+    """The output of a model as symbolic tensors.
+
+    Args:
+        model: of any kind.
+        inputs: specifications of its input, for those that are not functional.
+    """
+    functional = bool(getattr(model, "outputs", None))
+    return model.output if functional else model.compute_output_spec(symbols(inputs), training=False)
+
+
+def share_statistics(model: keras.Model) -> None:
+    """Gives all replicas the mean of the statistics of batch normalization; for use inside a step.
+
+    Keras keeps those of each replica, evaluates with its own and stores those of the first.
+    """
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return
+    layers = (layer for layer in layers_inside(model) if isinstance(layer, keras.layers.BatchNormalization))
+    kept = [(layer.moving_mean.value, layer.moving_variance.value) for layer in layers if layer.trainable]
+    for variable in (variable for pair in kept for variable in pair):
+        context = tf.distribute.get_replica_context()
+        variable.assign(context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(variable)))

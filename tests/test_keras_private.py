@@ -1,0 +1,266 @@
+"""What is used of Keras and TensorFlow without their promise; runs with the oldest and the newest Keras that may be."""
+
+import ast
+import functools
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_nest import keras_private
+from keras_nest.training import AdamW, Momentum, Trainer, create_strategy
+from keras_nest.training.averages import averages_of
+
+ROOT = pathlib.Path(__file__).parents[1]
+IMAGES = np.zeros((2, 3), "float32")
+# Modules of others that are not private by their names, and not promised either.
+PRIVATE = re.compile(r"keras\.src|tensorflow\.python|tensorflow\.__internal__")
+
+
+def accesses(tree):
+    """Names of attributes with a leading underscore that a file uses of something else than `self` and `cls`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and re.fullmatch(r"_[a-z]\w*", node.attr):
+            owner = node.value
+            if not (isinstance(owner, ast.Name) and owner.id in ("self", "cls")):
+                yield node.attr
+
+
+def modules(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+# Our own attributes on our own objects, and methods of named tuples.
+OURS = {"_asdict", "_changes_to_make", "_config_as_built", "_fields", "_replace", "_states_as_built"}
+
+
+@pytest.mark.parametrize("package", ["keras_nest", "conversion", "export"])
+def test_it_stands_in_one_file(package):
+    for path in sorted((ROOT / package).rglob("*.py")):
+        if path.name != "keras_private.py":
+            tree = ast.parse(path.read_text())
+            assert set(accesses(tree)) <= OURS, path
+            # The schema of TFLite files, which the interpreter's package has under another name.
+            used = {name for name in modules(tree) if PRIVATE.match(name)}
+            assert used <= {"tensorflow.lite.python"}, path
+
+
+@keras.saving.register_keras_serializable(package="tests_of_safe_mode")
+class Witness(keras.layers.Layer):
+    """Keeps what was said while it was made of a file."""
+
+    seen = None
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        type(self).seen = keras_private.in_safe_mode()
+
+
+class TestInSafeMode:
+    @pytest.fixture(autouse=True)
+    def forget(self):
+        yield
+        Witness.seen = None
+
+    @pytest.mark.parametrize("mode", [True, False])
+    def test_it_is_known_while_a_file_is_loaded(self, tmp_path, mode):
+        keras.Sequential([keras.Input((2,)), Witness()]).save(tmp_path / "model.keras")
+        assert Witness.seen is None
+        keras.saving.load_model(tmp_path / "model.keras", safe_mode=mode)
+        assert Witness.seen is mode
+        assert keras_private.in_safe_mode() is None
+
+    def test_it_is_on_unless_it_is_asked_off(self):
+        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(Witness()))
+        assert Witness.seen is True
+
+
+def asking():
+    """A layer, and what it finds as its outermost model in its calls."""
+    found = []
+
+    class Asking(keras.layers.Layer):
+        def call(self, x):
+            found.append(keras_private.outermost_model(self))
+            return x
+
+    return Asking(), found
+
+
+def test_outermost_model():
+    layer, found = asking()
+    inner = keras.Sequential([layer])
+    outer = keras.Sequential([inner])
+    for called, expected in ((outer, outer), (inner, inner), (layer, None)):
+        called(IMAGES)
+        assert found[-1] is expected
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_outermost_model_in_a_step_and_its_compilation(eagerly):
+    layer, found = asking()
+    outer = keras.Sequential([keras.Sequential([layer])])
+    outer.compile("sgd", "mse", metrics=["mae"], weighted_metrics=[["mape"]], run_eagerly=eagerly)
+    assert not outer.test_function
+    outer.evaluate(IMAGES, IMAGES, verbose=0)
+    assert found[-1] is outer
+    assert outer.test_function
+    assert keras_private.compiled_metrics(outer) == (["mae"], [["mape"]])
+    compilation = keras_private.compilation(outer)
+    assert keras_private.compilation(outer) is compilation
+    outer.compile("sgd")
+    assert keras_private.compilation(outer) is not compilation
+    # Keras keeps what it is not given anew.
+    assert (outer.loss, *keras_private.compiled_metrics(outer)) == ("mse", ["mae"], [["mape"]])
+
+
+def test_producer():
+    inputs = keras.Input((3,))
+    double = keras.layers.Add()
+    operation, index, args, kwargs = keras_private.producer(double([inputs, inputs]))
+    assert (operation, index, kwargs) == (double, 0, {})
+    assert keras.tree.flatten(args) == [inputs, inputs]
+    two = keras.Model(inputs, [double([inputs, inputs]), inputs])
+    assert keras_private.producer(two(inputs)[1])[:2] == (two, 1)
+    assert type(keras_private.producer(keras.ops.softmax(inputs))[0]).__name__ == "Softmax"
+
+
+def test_unwrap():
+    function = keras.losses.sparse_categorical_crossentropy
+    for wrapped in (
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.metrics.MeanMetricWrapper(function, from_logits=True),
+    ):
+        found = keras_private.unwrap(wrapped)
+        assert (found.func, found.keywords["from_logits"]) == (function, True)
+    bound = functools.partial(function, from_logits=True)
+    assert keras_private.unwrap(bound) is bound
+    assert keras_private.unwrap(None) is None
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_an_error_arrives_as_it_was_raised(eagerly):
+    armed = []
+
+    class Raising(keras.layers.Layer):
+        def call(self, x):
+            if armed:
+                raise keras_private.keep_short(ValueError("One sentence."))
+            return x
+
+    model = keras.Sequential([keras.Input((3,)), keras.Sequential([Raising()])])
+    model.compile("sgd", "mse", run_eagerly=eagerly)
+    armed.append(True)
+    with pytest.raises(ValueError, match=r"^One sentence\.$"):
+        model.train_on_batch(IMAGES, IMAGES)
+    with pytest.raises(ValueError, match=r"^One sentence\.$"):
+        tf.function(lambda x: model(x), autograph=True)(IMAGES)
+
+
+def trained_on(strategy, optimizer):
+    """Weights after some steps of Keras' own training."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    images, targets = rng.standard_normal((16, 3)).astype("float32"), rng.standard_normal((16, 2)).astype("float32")
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.compile(optimizer(), "mse")
+    model.fit(images, targets, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    return model.get_weights()
+
+
+def test_gradients_are_summed_once():
+    """`SummedGradients`; momentum without a rate that adapts shows each factor."""
+    make = functools.partial(Momentum, 0.1, clip_norm=0.5)
+    found = trained_on(create_strategy("mirrored"), make)
+    for one, other in zip(found, trained_on(tf.distribute.get_strategy(), make), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_keras_that_sums_elsewhere_is_told(monkeypatch):
+    optimizer, variable = Momentum(0.1), keras.Variable(np.ones(2, "float32"))
+    monkeypatch.setattr(keras.optimizers.Optimizer, "_backend_update_step", lambda *arguments: None)
+    with pytest.raises(RuntimeError, match="sums gradients elsewhere than Keras 3"):
+        optimizer.apply([keras.ops.ones(2)], [variable])
+
+
+@pytest.mark.parametrize("excluded", [True, False])
+def test_weights_decay_once(excluded):
+    """`DecayInUpdateStep`."""
+    optimizer, variable = AdamW(0.1, weight_decay=0.5), keras.Variable(np.ones(2, "float32"))
+    if excluded:
+        optimizer.exclude_from_weight_decay(var_list=[variable])
+    optimizer.apply([keras.ops.zeros(2)], [variable])
+    np.testing.assert_allclose(variable, 1.0 if excluded else 1 - 0.1 * 0.5, rtol=1e-6)
+
+
+def test_slots_of_adam():
+    first, second = (keras.Variable(np.full(2, value, "float32")) for value in (1, 2))
+    optimizer = AdamW(0.1)
+    optimizer.build([first, second])
+    optimizer.apply([keras.ops.zeros(2), keras.ops.ones(2)], [first, second])
+    mean, square = keras_private.adam_slots(optimizer, second)
+    np.testing.assert_allclose(mean, 1 - optimizer.beta_1, rtol=1e-5)
+    np.testing.assert_allclose(square, 1 - optimizer.beta_2, rtol=1e-4)
+    assert [keras_private.variable_index(optimizer, variable) for variable in (first, second)] == [0, 1]
+
+
+def test_averages_stand_among_the_variables():
+    """By their paths, in the order of the weights."""
+    variables = [keras.Variable(np.full(2, value, "float32"), name=name) for value, name in ((1, "a"), (2, "b"))]
+    optimizer = AdamW(0.1, use_ema=True)
+    optimizer.build(variables)
+    optimizer.apply([keras.ops.zeros(2)] * 2, variables)
+    for average, variable in zip(averages_of(optimizer), variables, strict=True):
+        np.testing.assert_array_equal(average, variable)
+
+
+def test_the_first_metric_is_the_loss():
+    trainer = Trainer(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+    trainer.compile("sgd", "mse", metrics=["mae"])
+    assert (trainer.loss_tracker.name, type(trainer.loss_tracker)) == ("loss", keras.metrics.Mean)
+
+
+def test_numbers_of_batches_are_looked_at():
+    """`BuiltInFirstStep`."""
+    asked = []
+
+    class Model(keras_private.BuiltInFirstStep):
+        def call(self, x):
+            return x
+
+        def check_steps(self, steps_per_epoch, num_batches):
+            asked.append((steps_per_epoch, num_batches))
+
+    with create_strategy("mirrored").scope():
+        model = Model()
+        model.compile(loss="mse")
+    model.evaluate(IMAGES, IMAGES, batch_size=1, verbose=0)
+    model.evaluate(IMAGES, IMAGES, batch_size=1, steps=1, verbose=0)
+    assert asked == [(None, 2), (1, 1)]
+
+
+def test_a_data_set_around_another_one():
+    inner = tf.data.Dataset.range(4).batch(2)
+    around = keras_private.DatasetAround(inner)
+    assert [list(batch) for batch in around.as_numpy_iterator()] == [[0, 1], [2, 3]]
+    assert (int(around.cardinality()), around.element_spec) == (2, inner.element_spec)
+    assert [list(batch) for batch in around.map(lambda x: x + 1).as_numpy_iterator()] == [[1, 2], [3, 4]]
+
+
+def test_distributed_batches_are_counted():
+    strategy = create_strategy("mirrored")
+    batches = strategy.distribute_datasets_from_function(lambda context: tf.data.Dataset.range(8).batch(2).repeat())
+    keras_private.set_cardinality(batches, 3)
+    assert int(batches.cardinality) == 3
+
+
+def test_operations_of_an_interpreter_that_does_not_say():
+    assert keras_private.tflite_operations(object()) is None

@@ -1,0 +1,192 @@
+"""The code of README and docs/, run as written; stand-ins with new weights take the place of what is published."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import keras_nest
+from keras_nest import conversion
+from tests import pages
+from tests.data import photographs
+from tests.data.sources import tfds_offline
+from tests.pages import ROOT
+
+INDEX = ROOT / "tests/golden/vit/augreg/index.csv"
+# Stand-ins for the published checkpoints: model, fields, layout.
+CHECKPOINTS = {
+    "gs://gresearch/nest-checkpoints/nest-b_imagenet/ckpt-39.flax": ("nest_base", {}, "linen"),
+    "gs://gresearch/nest-checkpoints/nest-t_imagenet/ckpt-39.flax": ("nest_tiny", {}, "linen"),
+    "gs://vit_models/imagenet21k/ViT-B_16.npz": (
+        "ViT-B_16",
+        {"num_classes": 21843, "representation_size": 768},
+        "pre_linen",
+    ),
+    "gs://vit_models/augreg/R26_S_32-i21k-300ep-lr_0.001-aug_light1-wd_0.1-do_0.0-sd_0.0.npz": (
+        "R26_S_32",
+        {"num_classes": 21843},
+        "pre_linen",
+    ),
+}
+# Pages whose Python blocks are one program each, with what is run before.
+PYTHON = {
+    "README.md": "",
+    "docs/getting-started.md": "",
+    "docs/guides/checkpoints.md": "",
+    "docs/guides/fine-tuning.md": "",
+    "docs/guides/data.md": "",
+    "docs/guides/explaining.md": "",
+    "docs/guides/lit.md": "",
+    "docs/guides/export.md": "",
+    "docs/guides/tflite.md": "from keras_nest.data.sources import digits\n"
+    "train_images, test_images = (part.images[:100] / 255.0 for part in digits.load()[:2])\n"
+    "train_images, test_images, images = (x.astype('float32') for x in (train_images, test_images, test_images))\n",
+    "docs/development/add-a-family.md": "",
+    "docs/development/add-a-data-set.md": "",
+    "docs/development/add-an-export-format.md": "",
+}
+# Blocks that other tests run, by words that stand in them.
+ELSEWHERE = {
+    "training.ContrastiveTrainer(": "tests/test_snippets.py",
+    "grpc.insecure_channel": "tests/export/test_serving.py, on a stand-in for the server",
+}
+# Commands that need published data or files, a server, or all of the time.
+NOT_RUN = ("pip ", "make ", "docker", "printf", ".ci/run", "gs://", "names.txt", "S_16.npz", "LiT-B16B_2", "runs/demo")
+NOT_RUN += tuple(f"configs/{name}" for name in ("imagenet", "cifar", "vit.py", "mixer", "augreg", "inference_time"))
+# What is shorter, smaller or elsewhere than as written.
+STAND_INS = {
+    "gs://": "published/",
+    "download ViT-B_16": "download published/vit_models/imagenet21k/ViT-B_16.npz",
+    "augreg --model R26_S_32": f"augreg --model R26_S_32 --index {INDEX}",
+    "photographs.py photos": "photographs.py photos --train=8 --test=2",
+    "--config.dataset=photos": "--config.dataset=photos --config.num_epochs=1 --config.warmup_epochs=0",
+    "epochs=5, validation_data": "epochs=1, validation_data",
+    "runs/digits --config.num_epochs=4": "runs/digits --config.num_epochs=4",
+    "configs/digits_lit.py": "configs/digits_lit.py --config.num_epochs=4",
+    'create_model("LiT-B16B_2", weights="published/vit_models/lit/LiT-B16B_2.npz")': (
+        'create_model(weights="runs/digits_lit/model.keras")'
+    ),
+    "LiT-B16B_2.txt": "runs/digits_lit/vocab.txt",
+}
+
+
+def stand_in(text):
+    """What is run in the place of what is written."""
+    for written, run in STAND_INS.items():
+        text = text.replace(written, run)
+    return text
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Where pages are run: with the repository's programs, a photograph, and a data set where TFDS looks for it."""
+    images = {"train": tfds_offline.images(200, 1), "test": tfds_offline.images(20, 2)}
+    labelled = {split: (pixels, np.arange(len(pixels)) % 10) for split, pixels in images.items()}
+    tfds_offline.prepare("cifar10", tmp_path / "tensorflow_datasets", labelled)
+    (tmp_path / "images").mkdir()
+    photographs.small("rocket").save(tmp_path / "images" / "picture.png")
+    for name in ("photo.jpg", "picture.jpg"):
+        photographs.small("rocket").save(tmp_path / name)
+    for name in ("configs", "examples", "train_keras.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def write_checkpoints(directory, *words):
+    """Writes the stand-ins whose addresses have one of these words."""
+    for uri, (name, fields, layout) in CHECKPOINTS.items():
+        if any(word in uri for word in words):
+            file = directory / stand_in(uri)
+            file.parent.mkdir(parents=True)
+            conversion.write_checkpoint(keras_nest.create_model(name, **fields), file, layout=layout)
+
+
+def run(command, directory):
+    """Output of a command, which must succeed."""
+    environment = {
+        **os.environ,
+        "TFDS_DATA_DIR": str(directory / "tensorflow_datasets"),
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def run_python(page, directory, shown="''"):
+    """What the Python blocks of a page print, and `shown` at the end."""
+    blocks = [block for block in pages.blocks(page, "python") if not any(words in block for words in ELSEWHERE)]
+    program = stand_in("\n".join([PYTHON[page], *blocks, f"print({shown})"]))
+    (directory / "page.py").write_text(program, "utf-8")
+    return run([sys.executable, "page.py"], directory)
+
+
+def run_shell(page, directory):
+    """(command, output) of the shell commands of a page."""
+    lines = [line for line in pages.commands(page) if not any(words in stand_in(line) for words in NOT_RUN)]
+    assert lines
+    return {line: run(["bash", "-c", stand_in(line)], directory) for line in lines}
+
+
+@pytest.mark.slow
+def test_readme(directory):
+    write_checkpoints(directory, "nest-t")
+    run_shell("README.md", directory)
+    assert (directory / "answers" / "mosaic.png").stat().st_size > 10_000
+    assert (directory / "models" / "photos" / "1" / "saved_model.pb").exists()
+    assert "(1, 6) (None, 6)" in run_python("README.md", directory, "logits.shape, model.output_shape, sep=' '")
+
+
+@pytest.mark.slow
+def test_published_checkpoints(directory):
+    write_checkpoints(directory, "")
+    assert "(2, 1000)" in run_python("docs/getting-started.md", directory, "logits.shape")
+    shown = "embedding.output_shape, list(pyramid.output), list(blocks.output), tokens.output_shape, tuned.output_shape"
+    maps = [["P2", "P3", "P4"], [f"block_{k}" for k in (3, 6, 9, 12)]]
+    expected = " ".join(map(str, [(None, 384), *maps, (None, 197, 384), (None, 37)]))
+    assert expected in run_python("docs/guides/checkpoints.md", directory, shown)
+    # The published addresses are stand-ins here, so that these lines are run in spite of them.
+    lines = [stand_in(line) for line in pages.commands("docs/guides/checkpoints.md")]
+    outputs = [run(["bash", "-c", line], directory) for line in lines]
+    assert (directory / "checkpoints" / "ViT-B_16.npz").exists()
+    assert "R26_S_32-i21k-300ep-lr_0.001-aug_medium2" in outputs[1]
+    assert "largest difference" in outputs[2]
+    assert (directory / "nest_base.npz").exists()
+    assert "(None, 10)" in run_python("docs/guides/fine-tuning.md", directory, "model.output_shape")
+
+
+@pytest.mark.slow
+def test_digits_from_training_to_export(directory):
+    run_shell("docs/guides/fine-tuning.md", directory)
+    assert (directory / "answers" / "picture.png").exists()
+    run_shell("docs/guides/explaining.md", directory)
+    assert (directory / "answers" / "why" / "picture.png").exists()
+    outputs = run_shell("docs/guides/training.md", directory)
+    assert any("dynamic_int8" in output for output in outputs.values())
+    outputs = run_shell("docs/guides/lit.md", directory)
+    assert re.search(r"top-1 accuracy .* 9\d\.\d+", "".join(outputs.values()))
+    assert (directory / "answers" / "words" / "picture.png").exists()
+    assert "(2, 2)" in run_python("docs/guides/lit.md", directory, "probabilities.shape")
+    run_python("docs/guides/export.md", directory)
+    run(["keras-nest", "export", "runs/digits_lit", "--format", "tflite", "--output", "lit_tflite"], directory)
+    assert "dynamic_int8" in run_python("docs/guides/tflite.md", directory, "rows")
+
+
+@pytest.mark.slow
+def test_data_and_explaining(directory):
+    assert "(192, 32, 32, 3)" in run_python("docs/guides/data.md", directory, "next(iter(train))[0].shape")
+    (output,) = run_shell("docs/guides/data.md", directory).values()
+    assert "images/s" in output
+    assert (directory / "digits.png").stat().st_size > 100_000
+    assert "(2, 4)" in run_python("docs/guides/explaining.md", directory, "leaf.shape")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["add-a-family", "add-a-data-set", "add-an-export-format"])
+def test_how_to(page, directory):
+    run_python(f"docs/development/{page}.md", directory)
