@@ -28,8 +28,9 @@ from keras_nest.tokenizers import get_tokenizer
 from keras_nest.version import __version__
 from keras_nest.zero_shot import ZeroShotClassifier
 
-# Its name until 0.1.
+# Their names until 0.1.
 add_alias("keras_nest.training.gan", "keras_nest.generative")
+add_alias("keras_nest.training.main", "keras_nest.cli.train")
 
 __all__ = [
     "Bert",

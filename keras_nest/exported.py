@@ -1,9 +1,12 @@
-"""Exported models: how a SavedModel, a TFLite and an ONNX file are told from what a Keras model can be made of."""
+"""Exported models: names of their files, and how they are told from what a Keras model can be made of."""
 
 import os
 import pathlib
 
-_GRAPH = "saved_model.pb"
+# Of a SavedModel: its graph, and the folder of its assets, class names among them.
+GRAPH, ASSETS, LABELS = "saved_model.pb", "assets", "labels.txt"
+# Packed into TFLite files, beside `LABELS`: arguments of `EvalPreprocessing`, and facts on a LiT.
+PREPROCESSING, SIMILARITY = "preprocessing.json", "similarity.json"
 # Suffix -> what it is, and who reads it.
 _FILES = {
     ".tflite": ("a TFLite file", "only `keras-nest predict` reads"),
@@ -18,10 +21,19 @@ def find_saved_model(path: str | os.PathLike[str]) -> pathlib.Path | None:
         path: local.
     """
     path = pathlib.Path(path)
-    if (path / _GRAPH).is_file():
-        return path
-    versions = [graph.parent for graph in path.glob(f"*/{_GRAPH}") if graph.parent.name.isdecimal()]
-    return max(versions, key=lambda version: int(version.name), default=None)
+    candidates = (path, *reversed(numbered_versions(path)))
+    return next((directory for directory in candidates if (directory / GRAPH).is_file()), None)
+
+
+def numbered_versions(directory: pathlib.Path) -> list[pathlib.Path]:
+    """Sub-directories whose names are numbers, as TF-Serving counts versions: the newest, which is the highest, last.
+
+    Args:
+        directory: local; one that does not exist has none.
+    """
+    entries = directory.iterdir() if directory.is_dir() else ()
+    versions = [entry for entry in entries if entry.name.isdecimal() and entry.is_dir()]
+    return sorted(versions, key=lambda version: int(version.name))
 
 
 def refuse_export(path: str | os.PathLike[str]) -> None:

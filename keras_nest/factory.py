@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_nest.conversion import augreg_best, load_model
-from keras_nest.models.base import ImageModel
+from keras_nest.models.base import PublishedModel
 from keras_nest.registry import check_fields, merge_fields, resolve
 from keras_nest.types import Size
 
@@ -18,7 +18,7 @@ def create_model(
     resize_method: str = "block",
     trust: bool = False,
     **overrides: Any,
-) -> ImageModel:
+) -> PublishedModel:
     """Creates a published model, with new or loaded weights.
 
     Args:

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import os
-import pathlib
 import tarfile
 import tempfile
 from typing import Any, Self
@@ -12,6 +11,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from keras_nest.exported import ASSETS, GRAPH, find_saved_model
 from keras_nest.keras_private import in_safe_mode
 from keras_nest.models.outputs import check_outermost_model
 
@@ -20,8 +20,7 @@ _REFUSAL = (
     "know where the file comes from, load it with safe_mode=False, or call "
     "keras.config.enable_unsafe_deserialization() before."
 )
-_GRAPH = "saved_model.pb"
-_CONTENT = (_GRAPH, "assets")
+_CONTENT = (GRAPH, ASSETS)
 # Digests of the graphs that layers of this process hold: a copy of such a layer runs nothing new.
 _loaded: set[str] = set()
 
@@ -47,7 +46,7 @@ class HubLayer(keras.layers.Layer):
     Args:
         handle: directory of the SavedModel, or any path that TensorFlow reads.
         trainable: whether its trainable variables are; if not, it also stays in inference mode when the model trains,
-            and its regularisation losses are left out, as in tensorflow_hub.
+            and its regularization losses are left out, as in tensorflow_hub.
         graph: what `get_config` made of the directory; leave it out.
         **kwargs: the usual layer arguments.
 
@@ -133,8 +132,8 @@ def _pack(handle: str) -> str:
     Raises:
         FileNotFoundError: there is none.
     """
-    if not tf.io.gfile.exists(os.path.join(handle, _GRAPH)):
-        raise FileNotFoundError(f"There is no SavedModel in {handle}: it holds no {_GRAPH}.{_versions(handle)}")
+    if not tf.io.gfile.exists(os.path.join(handle, GRAPH)):
+        raise FileNotFoundError(f"There is no SavedModel in {handle}: it holds no {GRAPH}.{_versions(handle)}")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for directory, _, files in tf.io.gfile.walk(handle):
@@ -166,8 +165,8 @@ def _unpack(graph: str) -> Any:
 
 def _versions(handle: str) -> str:
     """A hint, where the directory holds numbered versions."""
-    found = sorted(pathlib.Path(handle).glob(f"*/{_GRAPH}")) if os.path.isdir(handle) else []
-    return f" {found[-1].parent} does." if found else ""
+    newest = find_saved_model(handle)
+    return f" {newest} does." if newest else ""
 
 
 def _check_dtypes(module: Any, inputs: Any) -> None:

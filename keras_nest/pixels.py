@@ -15,20 +15,20 @@ from PIL import Image, ImageOps
 from keras_nest.value_range import require, scales_of
 
 _LUMA = (0.299, 0.587, 0.114)
-"""Of red, green and blue, ITU-R BT.601: what decoders of JPEG and Pillow take for grey."""
+"""Of red, green and blue, ITU-R BT.601: what decoders of JPEG and Pillow take for gray."""
 _IMAGE_CHANNELS = (1, 3, 4)
-_WANTED = "they must be uint8 in 0..255, or floats in [0, 1] or 0..255 that are not normalised yet"
+_WANTED = "they must be uint8 in 0..255, or floats in [0, 1] or 0..255 that are not normalized yet"
 
 
 def as_images(images: Any, channels: int) -> tf.Tensor | list[tf.Tensor]:
     """What a user calls images, as tensors.
 
-    Grey images are repeated over three channels, of RGBA the transparency is dropped, as training does with files, and
-    colours become grey (BT.601) for models of one channel. Integers are levels, True is white. Images of Pillow are
+    Gray images are repeated over three channels, of RGBA the transparency is dropped, as training does with files, and
+    colors become gray (BT.601) for models of one channel. Integers are levels, True is white. Images of Pillow are
     turned as their EXIF orientation says, and of 16 bits the upper 8 are taken.
 
     Args:
-        images: (B, h, w, C), (h, w, C), grey (h, w), or a list of images, each of its own size; arrays, tensors, or
+        images: (B, h, w, C), (h, w, C), gray (h, w), or a list of images, each of its own size; arrays, tensors, or
             images of Pillow. They may be symbolic.
         channels: of the model; C is the same, or one of 1, 3, 4 where the model has 1 or 3.
 
@@ -145,9 +145,9 @@ def _hint(shape: tf.TensorShape, allowed: Sequence[int]) -> str:
     if shape.rank in (3, 4) and shape[-3] in allowed:
         return "; channels must come last: np.moveaxis(images, -3, -1)"
     if shape.rank == 3 and 1 in allowed:
-        return "; a batch of grey images must be (B, h, w, 1)"
+        return "; a batch of gray images must be (B, h, w, 1)"
     if shape.rank == 2 and 1 in allowed:
-        return "; a grey image as narrow as this must be (h, w, 1)"
+        return "; a gray image as narrow as this must be (h, w, 1)"
     return ""
 
 
@@ -170,7 +170,7 @@ def _as_uint8_or_floats(images: tf.Tensor) -> tf.Tensor:
 
 
 def _as_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
-    """Grey, RGB or RGBA as what the model takes."""
+    """Gray, RGB or RGBA as what the model takes."""
     found = images.shape[-1]
     if found == channels or channels not in (1, 3):
         return images
@@ -178,10 +178,10 @@ def _as_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
         # One channel is repeated, three stay.
         shape = tf.concat([tf.shape(images)[:-1], [3]], 0)
         return tf.ensure_shape(tf.broadcast_to(images[..., :3], shape), (*images.shape[:-1], 3))
-    grey = _luma if found else lambda x: tf.cond(tf.shape(x)[-1] == 1, lambda: x, lambda: _luma(x))
-    return tf.ensure_shape(grey(images), (*images.shape[:-1], 1))
+    gray = _luma if found else lambda x: tf.cond(tf.shape(x)[-1] == 1, lambda: x, lambda: _luma(x))
+    return tf.ensure_shape(gray(images), (*images.shape[:-1], 1))
 
 
 def _luma(images: tf.Tensor) -> tf.Tensor:
-    grey = tf.reduce_sum(tf.cast(images[..., :3], tf.float32) * tf.constant(_LUMA), -1, keepdims=True)
-    return tf.cast(tf.round(grey), tf.uint8) if images.dtype == tf.uint8 else grey
+    gray = tf.reduce_sum(tf.cast(images[..., :3], tf.float32) * tf.constant(_LUMA), -1, keepdims=True)
+    return tf.cast(tf.round(gray), tf.uint8) if images.dtype == tf.uint8 else gray

@@ -1,4 +1,4 @@
-"""The evaluation preprocessing of a model, as a Keras layer."""
+"""The evaluation preprocessing of a model as a Keras layer: what Keras Hub calls an image converter."""
 
 import dataclasses
 import logging
@@ -27,7 +27,7 @@ def preprocessor(name_or_model: str | keras.Model) -> "EvalPreprocessing":
         name_or_model: a name of `keras_nest.list_models`, or a model.
 
     Returns:
-        A layer: images of any size, uint8 or floats -> normalised float32 batch of the model's size.
+        A layer: images of any size, uint8 or floats -> normalized float32 batch of the model's size.
 
     Raises:
         ValueError: unknown name, or a model without specification.
@@ -40,7 +40,7 @@ def preprocessor(name_or_model: str | keras.Model) -> "EvalPreprocessing":
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class EvalPreprocessing(keras.layers.Layer):
-    """Resizes, crops centrally and normalises images as the evaluation of the paper does.
+    """Resizes, crops centrally and normalizes images as the evaluation of the paper does.
 
     Input: (B, h, w, C) or (h, w, C) of any size, or a list of images of different sizes. Output: float32 (B, H, W, C);
     one image gives (H, W, C). Works eagerly, inside `tf.data`, and in a Keras model, whose `Input` decides the dtype:
@@ -48,9 +48,9 @@ class EvalPreprocessing(keras.layers.Layer):
 
     Pixels are uint8 in 0..255, floats in [0, 1], or floats in 0..255, as `keras.utils.img_to_array` and
     `image_dataset_from_directory` give them. Without `value_range`, values above 1.5 show the latter, and so each call
-    decides for all of its images; the first time is logged. Images of Pillow are taken, too, and grey and RGBA images
+    decides for all of its images; the first time is logged. Images of Pillow are taken, too, and gray and RGBA images
     for models of RGB: `keras_nest.pixels.as_images` has the rules. What fits nothing of this, such as values that are
-    normalised already, is refused.
+    normalized already, is refused.
 
     The image is scaled until the crop takes `crop_ratio` of it, bilinearly and without antialiasing, and is not
     scaled at all when it has the right size already. Scaling to a short side of 256 and cropping 224 is
@@ -62,8 +62,8 @@ class EvalPreprocessing(keras.layers.Layer):
     Args:
         image_size: side or (height, width) of the output in pixels.
         mean: mean of each channel of [0, 1] images.
-        std: deviation of each channel of [0, 1] images.
-        crop_ratio: share of the short side that the central crop keeps, in (0, 1].
+        std: standard deviation of each channel of [0, 1] images.
+        crop_ratio: fraction of the short side that the central crop keeps, in (0, 1].
         interpolation: "bilinear" or "bicubic".
         stretch: resize to the size without keeping the aspect ratio, and crop nothing.
         truncate: cut the resized pixels down to whole numbers of 0..255, as LiT does; floats in [0, 1] are rounded to

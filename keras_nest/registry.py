@@ -1,6 +1,8 @@
 """Published names -> models."""
 
+import csv
 import fnmatch
+import importlib.resources
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -8,41 +10,12 @@ from typing import Any
 import keras
 
 from keras_nest.hints import did_you_mean
-from keras_nest.models import (
-    LiT,
-    MlpMixer,
-    NesT,
-    ResNet,
-    VisionTransformer,
-    ViTFlaxNesT,
-    lit,
-    mixer,
-    nest,
-    resnet,
-    vit,
-    vit_flax_nest,
-)
-from keras_nest.models.base import ImageModel
+from keras_nest.models import PublishedModel
+from keras_nest.models.families import ALIASES, MODELS
 from keras_nest.models.wrapping import preprocessing_of
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
 
-_FAMILIES: dict[str, tuple[type[ImageModel], Any]] = {
-    "NesT": (NesT, nest),
-    "ViTFlaxNesT": (ViTFlaxNesT, vit_flax_nest),
-    "VisionTransformer": (VisionTransformer, vit),
-    "MlpMixer": (MlpMixer, mixer),
-    "ResNet": (ResNet, resnet),
-    "LiT": (LiT, lit),
-}
-_MODELS: dict[str, tuple[type[ImageModel], dict[str, Any]]] = {
-    name: (architecture, fields)
-    for architecture, module in _FAMILIES.values()
-    for name, fields in module.VARIANTS.items()
-}
-ALIASES: dict[str, str] = {alias: name for _, m in _FAMILIES.values() for alias, name in m.ALIASES.items()}
-# Parameters of each model at its published size.
-PARAMETERS: dict[str, int] = {name: count for _, m in _FAMILIES.values() for name, count in m.PARAMETERS.items()}
 # Fields of LiT that hold the fields of a model.
 TOWERS = ("image_model", "text_model")
 
@@ -57,17 +30,17 @@ def list_models(pattern: str | None = None) -> list[str]:
         Full names; the aliases are in `keras_nest.registry.ALIASES`.
     """
     if pattern is None:
-        return list(_MODELS)
+        return list(MODELS)
     by_alias = {ALIASES[alias] for alias in fnmatch.filter(ALIASES, pattern)}
-    return [name for name in _MODELS if fnmatch.fnmatch(name, pattern) or name in by_alias]
+    return [name for name in MODELS if fnmatch.fnmatch(name, pattern) or name in by_alias]
 
 
 def is_name(name: str) -> bool:
     """Whether a name is one of `list_models`, or an alias."""
-    return name in _MODELS or name in ALIASES
+    return name in MODELS or name in ALIASES
 
 
-def resolve(name: str) -> tuple[str, type[ImageModel], dict[str, Any]]:
+def resolve(name: str) -> tuple[str, type[PublishedModel], dict[str, Any]]:
     """Full name, architecture and published fields of a model.
 
     Args:
@@ -77,13 +50,25 @@ def resolve(name: str) -> tuple[str, type[ImageModel], dict[str, Any]]:
         ValueError: unknown name; the nearest ones are suggested.
     """
     full_name = ALIASES.get(name, name)
-    if full_name not in _MODELS:
-        hint = did_you_mean(name, [*_MODELS, *ALIASES], "`keras-nest list` shows all.", count=3)
+    if full_name not in MODELS:
+        hint = did_you_mean(name, [*MODELS, *ALIASES], "`keras-nest list` shows all.", count=3)
         raise ValueError(f"There is no model {name!r}; {hint}")
-    return full_name, *_MODELS[full_name]
+    architecture, fields = MODELS[full_name]
+    return full_name, architecture, dict(fields)
 
 
-def model_fields(architecture: type[ImageModel]) -> list[str]:
+def read_measurements() -> list[dict[str, str]]:
+    """What `make table` and the tests measured of the published models: parameters, and of classifiers more."""
+    table = importlib.resources.files("keras_nest.models") / "published.csv"
+    return list(csv.DictReader(table.read_text("utf-8").splitlines()))
+
+
+def parameter_counts() -> dict[str, int]:
+    """Parameters of the published models at their published size."""
+    return {row["model"]: int(row["parameters"]) for row in read_measurements()}
+
+
+def model_fields(architecture: type[PublishedModel]) -> list[str]:
     """Fields of an architecture that `create_model` takes as keyword overrides."""
     return [field for field in inspect.signature(architecture.__init__).parameters if field != "self"]
 
@@ -96,12 +81,10 @@ def merge_fields(full_name: str, inferred: dict[str, Any], given: dict[str, Any]
         inferred: fields read off a checkpoint.
         given: fields that the user set.
     """
-    architecture, published = _MODELS[full_name]
+    architecture, published = MODELS[full_name]
     towers = {field: _merge_tower(published[field], given[field]) for field in TOWERS if field in given}
     merged = {"name": full_name, **published, **inferred, **given, **towers}
-    # In NesT block size and image size determine each other: one that is given replaces the other.
-    if architecture is NesT and "patch_size" in given and "image_size" not in given:
-        merged["image_size"] = None
+    merged |= undetermined(architecture, given)
     if merged.get("in_channels", 3) != 3 and "preprocessing" not in given:
         merged["preprocessing"] = (
             PreprocessingSpec.from_dict(merged["preprocessing"]).for_channels(merged["in_channels"]).to_dict()
@@ -116,7 +99,13 @@ def _merge_tower(published: dict[str, Any], given: Any) -> Any:
     return {**published, **given}
 
 
-def check_fields(architecture: type[ImageModel], given: dict[str, Any]) -> None:
+def undetermined(architecture: type[PublishedModel], given: Mapping[str, Any]) -> dict[str, None]:
+    """Fields that are left to follow from another one, which is given where they are not."""
+    pairs = architecture.DETERMINED_BY.items()
+    return {field: None for field, source in pairs if source in given and field not in given}
+
+
+def check_fields(architecture: type[PublishedModel], given: dict[str, Any]) -> None:
     """Refuses fields that an architecture does not have.
 
     Raises:

@@ -3,10 +3,10 @@
 CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
 CONFUSION, METRICS, CLASSES = "confusion.png", "metrics.json", "classes.txt"
 CHECKPOINTS, BOARD = "checkpoints", "tensorboard"
-# Of a generator: the model, pictures of samples on the way, and the last of them.
-GENERATOR, SAMPLES, LAST_SAMPLES = "generator.keras", "samples", "samples.png"
+# In the place of the model where a generator is trained.
+GENERATOR = "generator.keras"
 # Of a LiT: the vocabulary, under the suffix that says what kind it is.
 VOCABULARY, VOCABULARIES = "vocab", ("vocab.txt", "vocab.model")
 # The metrics are written last: where they lie, the run is finished.
-FILES = (CONFIG, MODEL, GENERATOR, HISTORY, CURVES, CONFUSION, LAST_SAMPLES, CLASSES, *VOCABULARIES, METRICS)
-FOLDERS = (CHECKPOINTS, BOARD, SAMPLES)
+FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, CLASSES, *VOCABULARIES, METRICS)
+FOLDERS = (CHECKPOINTS, BOARD)

@@ -34,7 +34,7 @@ class Geometry(NamedTuple):
 class PreprocessingSpec(Mapping[str, Any]):
     """Evaluation preprocessing of a model: pixels in [0, 1] are resized, cropped centrally, and normalized.
 
-    It is also a mapping, that of `to_dict`, and equals the dictionary that says the same.
+    It is also a mapping, that of `to_dict`, and equals every dictionary that says the same.
 
     Attributes:
         mean: mean of each channel of [0, 1] images, or one for all channels; any sequence becomes a tuple.
@@ -61,8 +61,12 @@ class PreprocessingSpec(Mapping[str, Any]):
         object.__setattr__(self, "mean", _numbers("mean", self.mean))
         object.__setattr__(self, "std", _numbers("std", self.std))
         object.__setattr__(self, "value_range", check_value_range(self.value_range))
-        if 0 in self.std:
-            raise ValueError(f"std is {list(self.std)}; pixels are divided by it, so it must not be 0.")
+        if not min(self.std) > 0:
+            raise ValueError(f"std is {list(self.std)}; each must be above 0.")
+        if not max(self.mean) <= 1:
+            raise ValueError(
+                f"mean is {list(self.mean)}; it must be that of pixels in [0, 1]: divide mean and std by 255."
+            )
         if len({1, len(self.mean), len(self.std)}) > 2:
             raise ValueError(
                 f"mean has {len(self.mean)} values and std {len(self.std)}; both must have one for each channel."
@@ -108,6 +112,14 @@ class PreprocessingSpec(Mapping[str, Any]):
         fields["interpolation"] = self.interpolation
         fields |= {"truncate": True} if self.truncate else {}
         return fields | ({"value_range": list(self.value_range)} if self.value_range else {})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        try:
+            return dataclasses.asdict(self) == dataclasses.asdict(self.from_dict(other))
+        except ValueError:
+            return False
 
     def __getitem__(self, name: str) -> Any:
         return self.to_dict()[name]

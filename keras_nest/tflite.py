@@ -119,9 +119,9 @@ class TFLiteModel:
             if self._process != os.getpid():
                 _LEFT_BEHIND.append(self.interpreter)
                 self._open()
-            outputs = self._signature(**{self.input_name: _quantise(batch, self._input)})
+            outputs = self._signature(**{self.input_name: _quantize(batch, self._input)})
             details = self._signature.get_output_details()
-        return {name: _dequantise(value, details[name])[: len(inputs)] for name, value in outputs.items()}
+        return {name: _dequantize(value, details[name])[: len(inputs)] for name, value in outputs.items()}
 
 
 def _as_tokens(tokens: Any) -> np.ndarray:
@@ -145,7 +145,7 @@ def _runtime() -> ModuleType:
         return importlib.import_module("tensorflow").lite
 
 
-def _quantise(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+def _quantize(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     """What a caller gives -> what the tensor holds."""
     scale, zero_point = detail["quantization"]
     if not scale:
@@ -154,7 +154,7 @@ def _quantise(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     return np.clip(np.rint(values / scale + zero_point), limits.min, limits.max).astype(detail["dtype"])
 
 
-def _dequantise(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+def _dequantize(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     """What the tensor holds -> float32."""
     if detail["dtype"] == np.float32:
         return values

@@ -12,8 +12,8 @@ LEVELS: ValueRange = (0, 255)
 
 # Resizing with bicubic or Lanczos kernels oversteps by less than half of the range.
 _LOWEST, _HIGHEST = -0.5, 1.5
-# Normalised values stay below it; an image of levels with negative ones, which resizing made, does not.
-_NORMALISED = 16.0
+# Normalized values stay below it; an image of levels with negative ones, which resizing made, does not.
+_NORMALIZED = 16.0
 _LEVELS_PER_UNIT = {UNIT: 1.0, LEVELS: 255.0}
 
 
@@ -72,14 +72,14 @@ def _scale_of(images: tf.Tensor, value_range: ValueRange | None) -> tf.Tensor:
     lowest, highest, is_finite = _extent(images)
     if value_range is None:
         are_levels = highest > _HIGHEST
-        may_be_levels = (lowest >= 0) | ((highest >= _NORMALISED) & (lowest >= _LOWEST * 255))
+        may_be_levels = (lowest >= 0) | ((highest >= _NORMALIZED) & (lowest >= _LOWEST * 255))
         fits = tf.where(are_levels, may_be_levels & (highest <= _HIGHEST * 255), lowest >= _LOWEST)
         scale = tf.where(are_levels, 255.0, 1.0)
-        wanted = "floats must lie in [0, 1] or 0..255, and not be normalised yet."
+        wanted = "floats must lie in [0, 1] or 0..255, and not be normalized yet."
     else:
         scale = tf.constant(_LEVELS_PER_UNIT[value_range])
         fits = (lowest >= _LOWEST * scale) & (highest <= _HIGHEST * scale)
-        wanted = f"floats must lie in the value_range {value_range}, and not be normalised yet."
+        wanted = f"floats must lie in the value_range {value_range}, and not be normalized yet."
     return require(is_finite & fits, ("Images have values from", lowest, "to", highest, f"; {wanted}"), scale)
 
 
@@ -95,7 +95,7 @@ def check_unit(images: tf.Tensor) -> tf.Tensor:
     """
     images = require(tf.size(images) > 0, ("The batch is empty; it must hold an image at least.",), images)
     lowest, highest, is_finite = _extent(images)
-    wanted = "; they must lie in [0, 1] (levels of 0..255 are divided by 255) and not be normalised yet."
+    wanted = "; they must lie in [0, 1] (levels of 0..255 are divided by 255) and not be normalized yet."
     fits = is_finite & (lowest >= _LOWEST) & (highest <= _HIGHEST)
     return require(fits, ("Images have values from", lowest, "to", highest, wanted), images)
 

@@ -37,3 +37,13 @@ def memory_of_large_models_is_freed(request):
     yield
     if request.node.get_closest_marker("slow"):
         gc.collect()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """Directory and metrics of a training that nothing disturbed; no test may change it."""
+    from keras_nest.cli.train import main
+    from tests.training import runs
+
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    return workdir, main(runs.CONFIG, workdir)

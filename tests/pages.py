@@ -8,6 +8,29 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Relative to the root; the pages of docs/api/ hold nothing but names.
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 
+# Pages whose Python blocks are one program each, with what is run before.
+PYTHON = {
+    "README.md": "",
+    "docs/getting-started.md": "",
+    "docs/guides/checkpoints.md": "",
+    "docs/guides/fine-tuning.md": "",
+    "docs/guides/data.md": "",
+    "docs/guides/explaining.md": "",
+    "docs/guides/lit.md": "",
+    "docs/guides/export.md": "",
+    "docs/guides/tflite.md": "from keras_nest.data.sources import digits\n"
+    "train_images, test_images = (part.images[:100] / 255.0 for part in digits.load()[:2])\n"
+    "train_images, test_images, images = (x.astype('float32') for x in (train_images, test_images, test_images))\n",
+    "docs/development/add-a-family.md": "",
+    "docs/development/add-a-data-set.md": "",
+    "docs/development/add-an-export-format.md": "",
+}
+# Blocks that other tests run, by words that stand in them.
+ELSEWHERE = {
+    "training.ContrastiveTrainer(": "tests/test_snippets.py",
+    "grpc.insecure_channel": "tests/export/test_serving.py, on a stand-in for the server",
+}
+
 
 @functools.cache
 def read(page):

@@ -9,8 +9,9 @@ from benchmarks import train_step
 from keras_nest import conversion, export
 from keras_nest.class_names import read_class_names
 from keras_nest.cli import commands as cli
+from keras_nest.cli import train as training
 from keras_nest.conversion.download import download
-from keras_nest.data.pairs import read_pairs
+from keras_nest.data.sources.pairs import read_pairs
 from keras_nest.figures import picture_file
 from keras_nest.files import atomic_output, check_local, local_path, read_lines
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
@@ -18,7 +19,6 @@ from keras_nest.opening import open_model
 from keras_nest.predict import open_predictor
 from keras_nest.tflite import TFLiteModel
 from keras_nest.tokenizers import get_tokenizer
-from keras_nest.training import main as training
 
 ADDRESSES = [
     *("gs://bucket/x", "s3://bucket/x", "hdfs://host/x", "file:///tmp/x", "ram://x", "http://host/x", "https://host/x"),

@@ -29,7 +29,7 @@ def test_importing_loads_nothing_heavy():
     """Beyond what Keras loads itself; converting and exporting need none of it either."""
     script = (
         "import sys, keras\nbefore = set(sys.modules)\n"
-        "import keras_nest, keras_nest.cli, keras_nest.training.main, keras_nest.conversion, keras_nest.export\n"
+        "import keras_nest, keras_nest.cli, keras_nest.cli.train, keras_nest.conversion, keras_nest.export\n"
         f"print(*(name for name in {HEAVY} if name in sys.modules and name not in before))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)

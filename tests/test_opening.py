@@ -288,14 +288,19 @@ class TestOneSentence:
         assert run(command, source) == (2, "", f"error: {sentence}")
 
 
+_NO_CLASSES = "gives no classes; it must be a classifier of images, with a head."
 # What is no classifier, and what a command says that has no use for it.
 OTHERS = {
     "convert": {"gan": "is no checkpoint", "text.keras": "is no checkpoint", "lit": None},
     "convert --to-flax": {"gan": "is no checkpoint", "text.keras": "is no checkpoint", "lit": None},
     "info": {"gan": None, "text.keras": None, "lit": None},
     "export": {"text.keras": "is a TextTransformer, which takes no images; export its LiT."},
-    "predict": dict.fromkeys(("gan", "text.keras", "lit"), "gives no classes; predict needs one with a head."),
-    "explain": dict.fromkeys(("gan", "text.keras", "lit"), "gives no classes; predict needs one with a head."),
+    "predict": dict.fromkeys(
+        ("gan", "text.keras", "lit"), "gives no classes; it must be a classifier of images, with a head."
+    ),
+    "explain": dict.fromkeys(
+        ("gan", "text.keras", "lit"), "gives no classes; it must be a classifier of images, with a head."
+    ),
     "zero-shot": {
         "run": "run is a VisionTransformer, which knows no texts; give a LiT",
         "gan": "gan is a NesTGenerator, which knows no texts; give a LiT",

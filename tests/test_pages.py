@@ -1,6 +1,8 @@
 """README and docs/: commands are understood, numbers are those that were measured, and all code is run somewhere."""
 
 import ast
+import importlib
+import inspect
 import re
 import shlex
 import tomllib
@@ -9,11 +11,12 @@ import pytest
 
 from benchmarks import model_table, tables
 from keras_nest import registry
-from keras_nest.choices import STRATEGIES
-from keras_nest.cli import commands as cli
-from keras_nest.training import command_line
-from keras_nest.training.config import resolve
-from tests import pages, test_pages_run
+from keras_nest.cli import train_arguments
+from keras_nest.cli.parser import build_parser
+from keras_nest.cli.train import FIELDS, TASKS
+from keras_nest.training.strategies import STRATEGIES
+from keras_nest.training.tasks import task_name
+from tests import pages
 from tests.pages import PAGES, ROOT, read
 
 COMMANDS = [(page, line) for page in PAGES for line in pages.commands(page)]
@@ -45,8 +48,8 @@ def test_links_to_files_lead_somewhere(page):
 def test_all_python_is_run_by_some_test(page):
     for block in pages.blocks(page, "python"):
         ast.parse(block)
-        elsewhere = [words for words in test_pages_run.ELSEWHERE if words in block]
-        assert page in test_pages_run.PYTHON or elsewhere, block
+        elsewhere = [words for words in pages.ELSEWHERE if words in block]
+        assert page in pages.PYTHON or elsewhere, block
 
 
 # ml_collections loads configuration files with it.
@@ -56,7 +59,7 @@ def test_command_is_understood(page, line, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = shlex.split(line)
     if words[0] == "keras-nest":
-        cli.parse(words[1:])
+        build_parser().parse_args(words[1:])
     elif words[:2] == ["python", "train_keras.py"]:
         _check_training(words[1:])
     elif words[0] == "python":
@@ -72,9 +75,10 @@ def test_command_is_understood(page, line, monkeypatch):
 
 def _check_training(words):
     """The configuration is complete, and its model known."""
-    parsed = command_line.parse(words)
+    parsed = train_arguments.parse(words, FIELDS)
     assert parsed.strategy in STRATEGIES
-    name, architecture, _ = registry.resolve(resolve(parsed.config).model_name)
+    config = TASKS[task_name(parsed.config)].resolve(parsed.config)
+    name, architecture, _ = registry.resolve(config.model_name)
     registry.check_fields(architecture, dict(parsed.config.get("model") or {}))
     assert name in registry.list_models()
 
@@ -83,6 +87,19 @@ def test_all_configurations_are_listed():
     shared = {"__init__", "nest", "fine_tuning"}
     files = {path.name for path in (ROOT / "configs").glob("*.py") if path.stem not in shared}
     assert {file for file in files if f"`{file}" in read("docs/guides/training.md")} == files
+
+
+PACKAGES = ["layers", "data", "training", "predict", "zero_shot", "explain", "conversion", "export", "generative"]
+
+
+@pytest.mark.parametrize("package", ["keras_nest", *(f"keras_nest.{name}" for name in PACKAGES)])
+def test_public_names_are_in_the_reference(package):
+    """A name that two packages have may stand there under either."""
+    documented = {name for page in PAGES for name in re.findall(r"^::: ([\w.]+)$", read(page), re.MULTILINE)}
+    last = {name.rpartition(".")[2] for name in documented}
+    public = importlib.import_module(package).__all__
+    modules = [name for name in public if inspect.ismodule(getattr(importlib.import_module(package), name))]
+    assert set(public) - last - set(modules) - {"__version__"} == set()
 
 
 def test_the_site_has_all_pages():

@@ -32,28 +32,6 @@ CHECKPOINTS = {
         "pre_linen",
     ),
 }
-# Pages whose Python blocks are one program each, with what is run before.
-PYTHON = {
-    "README.md": "",
-    "docs/getting-started.md": "",
-    "docs/guides/checkpoints.md": "",
-    "docs/guides/fine-tuning.md": "",
-    "docs/guides/data.md": "",
-    "docs/guides/explaining.md": "",
-    "docs/guides/lit.md": "",
-    "docs/guides/export.md": "",
-    "docs/guides/tflite.md": "from keras_nest.data.sources import digits\n"
-    "train_images, test_images = (part.images[:100] / 255.0 for part in digits.load()[:2])\n"
-    "train_images, test_images, images = (x.astype('float32') for x in (train_images, test_images, test_images))\n",
-    "docs/development/add-a-family.md": "",
-    "docs/development/add-a-data-set.md": "",
-    "docs/development/add-an-export-format.md": "",
-}
-# Blocks that other tests run, by words that stand in them.
-ELSEWHERE = {
-    "training.ContrastiveTrainer(": "tests/test_snippets.py",
-    "grpc.insecure_channel": "tests/export/test_serving.py, on a stand-in for the server",
-}
 # Commands that need published data or files, a server, or all of the time.
 NOT_RUN = ("pip ", "make ", "docker", "printf", ".ci/run", "gs://", "names.txt", "S_16.npz", "LiT-B16B_2", "runs/demo")
 NOT_RUN += tuple(f"configs/{name}" for name in ("imagenet", "cifar", "vit.py", "mixer", "augreg", "inference_time"))
@@ -65,7 +43,6 @@ STAND_INS = {
     "photographs.py photos": "photographs.py photos --train=8 --test=2",
     "--config.dataset=photos": "--config.dataset=photos --config.num_epochs=1 --config.warmup_epochs=0",
     "epochs=5, validation_data": "epochs=1, validation_data",
-    "runs/digits --config.num_epochs=4": "runs/digits --config.num_epochs=4",
     "configs/digits_lit.py": "configs/digits_lit.py --config.num_epochs=4",
     'create_model("LiT-B16B_2", weights="published/vit_models/lit/LiT-B16B_2.npz")': (
         'create_model(weights="runs/digits_lit/model.keras")'
@@ -120,8 +97,8 @@ def run(command, directory):
 
 def run_python(page, directory, shown="''"):
     """What the Python blocks of a page print, and `shown` at the end."""
-    blocks = [block for block in pages.blocks(page, "python") if not any(words in block for words in ELSEWHERE)]
-    program = stand_in("\n".join([PYTHON[page], *blocks, f"print({shown})"]))
+    blocks = [block for block in pages.blocks(page, "python") if not any(words in block for words in pages.ELSEWHERE)]
+    program = stand_in("\n".join([pages.PYTHON[page], *blocks, f"print({shown})"]))
     (directory / "page.py").write_text(program, "utf-8")
     return run([sys.executable, "page.py"], directory)
 

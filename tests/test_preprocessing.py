@@ -179,8 +179,8 @@ class TestInsideTfData:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            (lambda x: x / 127.5 - 1, "and not be normalised yet"),
-            (lambda x: x * 257, "and not be normalised yet"),
+            (lambda x: x / 127.5 - 1, "and not be normalized yet"),
+            (lambda x: x * 257, "and not be normalized yet"),
             (lambda x: x * np.nan, "values from"),
             (lambda x: x.astype(np.int32) - 9, "they must lie in 0..255"),
         ],

@@ -69,6 +69,7 @@ def test_fine_tuning_in_the_readme(toy, pictures):
     assert accuracy(keras.saving.load_model("tuned.keras"), test) > LEARNED
 
 
+@pytest.mark.slow
 def test_fine_tuning_in_its_guide(toy, pictures):
     """The same, on arrays."""
     train, test = pictures
@@ -81,13 +82,17 @@ def test_fine_tuning_in_its_guide(toy, pictures):
 
 
 @pytest.mark.slow
-def test_trainer_in_the_fine_tuning_guide(toy, pictures):
-    snippet = block("docs/guides/fine-tuning.md", "training.Trainer(", "trainer.fit(")
+def test_replicas_in_the_fine_tuning_guide(toy, pictures):
+    """With `fit` alone, and with the trainer."""
+    _, test = pictures
+    snippet = block("docs/guides/fine-tuning.md", "training.AdamW(", "model.fit(")
+    snippet += block("docs/guides/fine-tuning.md", "training.Trainer(", "trainer.fit(")
     snippet = snippet.replace('"cifar10", recipe="nest"', '"digits", recipe="shift"')
     snippet = snippet.replace("image_size=32, batch_size=32", "image_size=16, batch_size=48")
-    snippet = snippet.replace("epochs=1", "epochs=5")
-    names = {"keras_nest": keras_nest, "data": data}
+    snippet = snippet.replace("epochs=1", "epochs=8")
+    names = {"keras_nest": keras_nest}
     exec(snippet, names)
+    assert accuracy(names["model"], test) > LEARNED
     history = names["trainer"].history.history
     assert max(history["accuracy"][-1], history["val_accuracy"][-1]) > LEARNED
     assert keras.saving.load_model("classifier.keras").count_params() == names["classifier"].count_params()

@@ -57,6 +57,9 @@ class TestDictionaries:
     def test_is_a_mapping_like_its_dictionary(self):
         assert DICTIONARIES["nest_tiny"] == specs.IMAGENET
         assert specs.IMAGENET != specs.CIFAR10
+        assert specs.CIFAR10.to_dict().keys() - {"crop_ratio", "interpolation"} == {"mean", "std"}
+        assert {"mean": specs.CIFAR10.mean, "std": specs.CIFAR10.std} == specs.CIFAR10
+        assert {"mean": specs.CIFAR10.mean} != specs.CIFAR10
         assert specs.IMAGENET["mean"] == [0.485, 0.456, 0.406]
         assert {**specs.IMAGENET, "crop_ratio": 1.0}["crop_ratio"] == 1.0
         assert "truncate" not in specs.IMAGENET
@@ -77,7 +80,8 @@ class TestWhatIsRefused:
         ("change", "message"),
         [
             ({"crop_ration": 1.0}, "preprocessing has no field 'crop_ration'; did you mean crop_ratio?"),
-            ({"std": [0.5, 0.0, 0.5]}, r"std is \[0.5, 0.0, 0.5\]; pixels are divided by it, so it must not be 0."),
+            ({"std": [0.5, 0.0, 0.5]}, r"std is \[0.5, 0.0, 0.5\]; each must be above 0."),
+            ({"mean": [124, 116, 104]}, r"must be that of pixels in \[0, 1\]: divide mean and std by 255."),
             ({"std": [0.5, 0.5]}, "mean has 3 values and std 2; both must have one for each channel."),
             ({"mean": 0.5}, "mean is 0.5; it must be a list of one number for each channel."),
             ({"mean": "0.5"}, "mean is '0.5'; it must be a list"),

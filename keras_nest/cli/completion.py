@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from keras_nest.config_files import list_configs
+from keras_nest.cli.config_files import list_configs
 from keras_nest.optional import import_optional
 
 

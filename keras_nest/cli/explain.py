@@ -4,8 +4,8 @@ import argparse
 
 import numpy as np
 
+from keras_nest.cli.answers import Broken, StreamedTable, longest, picture_files
 from keras_nest.cli.explain_methods import METHODS
-from keras_nest.cli.predict import Broken, StreamedTable, longest, picture_files
 from keras_nest.console import print_json, printable
 from keras_nest.explain.evidence import check_head
 from keras_nest.explain.view import view_of

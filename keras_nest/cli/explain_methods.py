@@ -13,7 +13,6 @@ from keras_nest.explain.activation import class_activation_map
 from keras_nest.explain.attention import attention_maps, attention_rollout
 from keras_nest.explain.tree import MARGIN, gradcat
 from keras_nest.explain.view import View
-from keras_nest.models import VisionTransformer
 from keras_nest.models.base import ImageModel
 
 if TYPE_CHECKING:
@@ -77,10 +76,10 @@ def find_attention(model: ImageModel) -> Method:
     """What is attended to: in the levels of a NesT, on average over their layers, or rolled out through a ViT."""
 
     def explain(x: tf.Tensor, view: View, index: int) -> Finding:
-        if isinstance(model, VisionTransformer):
-            levels = [attention_rollout(model, x).numpy()[None]]
-        else:
+        if model.block_inputs:
             levels = [level.maps.numpy().mean(0) for level in attention_maps(model, x)]
+        else:
+            levels = [attention_rollout(model, x).numpy()[None]]
 
         def draw(title: str, answers: picture.Answers) -> Figure:
             return picture.draw_attention(view, levels, title, answers)

@@ -5,22 +5,23 @@ import pathlib
 import time
 from typing import Any
 
+import keras
 import numpy as np
 from rich.table import Table
 
 from keras_nest.console import console, print_facts
 from keras_nest.data.sources import ONLY_HOST, Examples, open_source
-from keras_nest.data.sources.examples import decode
+from keras_nest.data.sources.base import decode
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.decoding import unit_preprocessing
+from keras_nest.export.exporters import exporter_for
 from keras_nest.export.module import output_name
 from keras_nest.export.saved_model import read_signatures
 from keras_nest.export.versions import publish, version_directory
 from keras_nest.files import check_local
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.generative.generator import NesTGenerator
-from keras_nest.models import LiT
-from keras_nest.models.base import ImageModel
+from keras_nest.models import PublishedModel
 from keras_nest.opening import LoadedModel, open_model
 
 # Options that not all formats have; they are None unless they are given.
@@ -31,8 +32,6 @@ _OPTIONS = {
 }
 # Of these a generator has none.
 _NOT_OF_GENERATORS = ("labels", "head", "activation", "archive", "no_warm_up", "representative", "vocab")
-# Options that only one kind of model has; likewise.
-_CLASSIFIER_OPTIONS, _LIT_OPTIONS = ("head", "activation", "representative"), ("vocab",)
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
 
 
@@ -51,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
     loaded = open_model(args.model, args.weights, args.labels, args.trust)
     if isinstance(loaded.model, NesTGenerator):
         return _generator(loaded.model, args)
-    _check_kind(loaded, args)
+    _check_kind(loaded.model, args)
     if args.vocab is None:
         args.vocab = loaded.vocabulary
     return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[args.format](loaded, args)
@@ -79,15 +78,14 @@ def _precisions(args: argparse.Namespace) -> list[str]:
     return [precision.strip() for given in args.precision for precision in given.split(",")]
 
 
-def _check_kind(loaded: LoadedModel, args: argparse.Namespace) -> None:
+def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
     """Refuses models that are no whole ones, and options that mean nothing to the model."""
-    is_lit = isinstance(loaded.model, LiT)
-    if not is_lit and not isinstance(loaded.model, ImageModel):
-        raise ValueError(f"{args.model} is a {type(loaded.model).__name__}, which takes no images; export its LiT.")
-    for option in _CLASSIFIER_OPTIONS if is_lit else _LIT_OPTIONS:
+    if not isinstance(model, PublishedModel):
+        raise ValueError(f"{args.model} is a {type(model).__name__}, which takes no images; export its LiT.")
+    exporter = exporter_for(model)
+    for option in exporter.FOREIGN_OPTIONS:
         if getattr(args, option) is not None:
-            kind = "a LiT model" if is_lit else "a model without texts"
-            raise ValueError(f"--{option} has no meaning for {kind}; leave it out.")
+            raise ValueError(f"--{option.replace('_', '-')} has no meaning for {exporter.KIND}; leave it out.")
 
 
 def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
@@ -124,8 +122,8 @@ def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
     from keras_nest.export.tflite import to_tflite
 
     # A client takes logits for those of a softmax.
-    is_sigmoid = loaded.config.get("loss") == "sigmoid" and output_name(loaded.model) == "logits"
-    trained_with = "sigmoid" if is_sigmoid and not isinstance(loaded.model, LiT) else None
+    gives_logits = loaded.model.num_classes and output_name(loaded.model) == "logits"
+    trained_with = "sigmoid" if loaded.config.get("loss") == "sigmoid" and gives_logits else None
     options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with}
     options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
     if args.precision:

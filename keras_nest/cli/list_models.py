@@ -29,12 +29,13 @@ def _list(args: argparse.Namespace) -> int:
     table = Table("name", "alias", "architecture", "input", "classes", "params", box=None, pad_edge=False)
     for column in table.columns[3:]:
         column.justify = "right"
+    counts = registry.parameter_counts()
     for column in table.columns[:2]:
         column.no_wrap = True
     for name in names:
         _, architecture, fields = registry.resolve(name)
         size, classes = str(fields["image_size"]), str(fields.get("num_classes", ""))
-        parameters = f"{registry.PARAMETERS[name] / 1e6:.1f} M"
+        parameters = f"{counts[name] / 1e6:.1f} M" if name in counts else ""
         table.add_row(name, aliases.get(name, ""), architecture.__name__, size, classes, parameters)
     console.print(table)
     return 0

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from keras_nest import choices
 from keras_nest.cli.completion import PrintCompletion
-from keras_nest.config_files import list_configs
+from keras_nest.cli.config_files import list_configs
 from keras_nest.console import add_trust_argument
 from keras_nest.version import __version__
 
@@ -259,7 +259,7 @@ def _add_images_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> N
 
 
 def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares what `keras_nest.cli.predict.answer` reads, but for the images."""
+    """Declares what `keras_nest.cli.answers.print_predictions` reads, but for the images."""
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown an image (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)")
     parser.add_argument("--save", metavar="DIR", help="write a picture of each image beside its classes, DIR/NAME.png")
@@ -319,7 +319,7 @@ COMMANDS = {
         "facts, augmented images and speed of a data set and a recipe",
     ),
     "train": Command(
-        "keras_nest.training.main",
+        "keras_nest.cli.train",
         add_train_arguments,
         "train, fine-tune, evaluate: --config=NAME --workdir=DIR",
         "Trains, fine-tunes or evaluates a model. The same command goes on with a training that was broken off.",

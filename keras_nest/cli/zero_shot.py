@@ -12,19 +12,17 @@ from rich.progress import track
 from rich.table import Table
 
 from keras_nest.class_names import check_class_names
-from keras_nest.cli.predict import answer, check_counts
+from keras_nest.cli.answers import check_counts, print_predictions
 from keras_nest.console import console, print_facts
-from keras_nest.data.pairs import read_pairs
-from keras_nest.data.prompts import PHOTO, PLAIN, check_labels, labels_of, read_templates
+from keras_nest.data.prompts import PHOTO, PLAIN, Progress, check_labels, labels_of, read_templates
 from keras_nest.data.sources.folder import check_images
+from keras_nest.data.sources.pairs import read_pairs
 from keras_nest.files import read_lines
 from keras_nest.predict.predictor import Predictor
-from keras_nest.zero_shot.captions import embed_pairs
-from keras_nest.zero_shot.classifier import ZeroShotClassifier
-from keras_nest.zero_shot.embedder import Embedder, Progress
+from keras_nest.zero_shot.classifier import Embedder, ZeroShotClassifier
 from keras_nest.zero_shot.evaluation import Evaluation, evaluate, open_test_images
 from keras_nest.zero_shot.open import open_lit, trained_texts
-from keras_nest.zero_shot.retrieval import retrieval_recalls
+from keras_nest.zero_shot.retrieval import embed_pairs, retrieval_recalls
 
 # More classes than that nobody reads; then those that do worst are shown.
 _CLASSES_SHOWN = 20
@@ -48,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
         _print_recalls(args)
     else:
         labels, templates = _texts(args)
-        return answer(args, lambda: _predictor(_classifier(args, labels, templates)))
+        return print_predictions(args, lambda: _predictor(_classifier(args, labels, templates)))
     return 0
 
 

@@ -18,7 +18,7 @@ from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, 
 from keras_nest.conversion.own import check_name, read_own, rebuild
 from keras_nest.conversion.sources import Progress, locate, read_checkpoint, read_image_size
 from keras_nest.exported import refuse_export
-from keras_nest.models.base import ImageModel
+from keras_nest.models.base import PublishedModel
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.types import Size
 
@@ -79,7 +79,7 @@ def load_model(
     resize_method: str = "block",
     progress: Progress | None = None,
     trust: bool = False,
-) -> tuple[ImageModel, LoadReport]:
+) -> tuple[PublishedModel, LoadReport]:
     """Builds the model that fits a checkpoint, and loads it.
 
     Args:
@@ -121,7 +121,7 @@ def load_model(
 
 def _load_own(
     path: str, name: str | None, given: dict[str, Any], reinit_head: bool, resize_method: str, trust: bool
-) -> tuple[ImageModel, LoadReport]:
+) -> tuple[PublishedModel, LoadReport]:
     """The model of a .keras file of this package, or one like it with other fields; see `load_model`."""
     source = read_own(path, trust)
     if name is not None:
@@ -140,7 +140,7 @@ def _load_own(
 
 
 def load_weights(
-    model: ImageModel,
+    model: PublishedModel,
     tree: Tree,
     reinit_head: bool = False,
     resize_method: str = "block",
@@ -167,18 +167,18 @@ def load_weights(
     variables = checkpoint_variables(model)
     if reinit_head and not model.HEAD:
         raise ValueError(f"a {type(model).__name__} has no head to start anew; leave reinit_head out.")
-    head, neck = (model.HEAD, model.NECK) if reinit_head else ((), ())
+    head, pre_head = (model.HEAD, model.PRE_HEAD) if reinit_head else ((), ())
     new_head = {path for path in variables if belongs_to(path, head)}
-    new_neck = {path for path in variables if belongs_to(path, neck) and path not in tree}
+    new_pre_head = {path for path in variables if belongs_to(path, pre_head) and path not in tree}
     skipped = [name for name in sorted(model.omitted) if any(belongs_to(path, [name]) for path in tree)]
     wanted = {path: tree[path] for path in variables if path in tree and path not in new_head}
     fitted = fit(model, variables, wanted, resize_method, source_size, drop_class_token="cls" in skipped)
     left = [path for path in tree if path not in variables and not belongs_to(path, (*skipped, *head))]
-    _check(model, variables, fitted, left, new_head | new_neck)
-    _check_neck(model, tree, skipped, reinit_head)
+    _check(model, variables, fitted, left, new_head | new_pre_head)
+    _check_pre_head(model, tree, skipped, reinit_head)
     _warn_of_nan(fitted.values)
     _assign(variables, fitted.values, zeros=new_head)
-    new = [f"{plain(path)} is not in the checkpoint and starts with random values." for path in sorted(new_neck)]
+    new = [f"{plain(path)} is not in the checkpoint and starts with random values." for path in sorted(new_pre_head)]
     return LoadReport(
         tensors=len(fitted.values),
         parameters=sum(math.prod(variable.shape) for variable in variables.values()),
@@ -197,7 +197,7 @@ def _assign(variables: dict[str, keras.Variable], values: Tree, zeros: set[str])
 
 
 def _check(
-    model: ImageModel, variables: dict[str, keras.Variable], fitted: Fitted, extra: list[str], new: set[str]
+    model: PublishedModel, variables: dict[str, keras.Variable], fitted: Fitted, extra: list[str], new: set[str]
 ) -> None:
     """Raises unless every variable has a tensor of its shape and no tensor is left over."""
     values, refused = fitted.values, fitted.refused
@@ -227,20 +227,20 @@ def _check(
     raise ValueError(f"{len(problems)} tensors differ: {'; '.join(parts)}. {hint}")
 
 
-def _check_neck(model: ImageModel, tree: Tree, skipped: list[str], reinit_head: bool) -> None:
+def _check_pre_head(model: PublishedModel, tree: Tree, skipped: list[str], reinit_head: bool) -> None:
     """Refuses a head without the layer that it was trained on."""
     if reinit_head or not model.num_classes:
         return
-    necks = [name for name in model.NECK if name in skipped]
-    if necks:
-        width = tree[f"params/{necks[0]}/kernel"].shape[-1]
-        raise ValueError(
-            f"its head was trained on the layer {necks[0]}, which the model lacks; pass reinit_head=True "
-            f"(--reinit-head) for a new head of zeros, or representation_size={width} to keep both."
-        )
+    for name, field in model.PRE_HEAD.items():
+        if name in skipped:
+            width = tree[f"params/{name}/kernel"].shape[-1]
+            raise ValueError(
+                f"its head was trained on the layer {name}, which the model lacks; pass reinit_head=True "
+                f"(--reinit-head) for a new head of zeros, or {field}={width} to keep both."
+            )
 
 
-def _head_sentence(model: ImageModel, tree: Tree) -> str:
+def _head_sentence(model: PublishedModel, tree: Tree) -> str:
     kernel = tree.get(f"params/{model.HEAD[-1]}/kernel")
     there = f"a head of {kernel.shape[-1]} classes" if kernel is not None else "no head"
     return (

@@ -1,4 +1,4 @@
-"""Labelled images by name, and what happens to them before a model sees them.
+"""Labeled images by name, and what happens to them before a model sees them.
 
 >>> train, test, info = keras_nest.data.load("cifar10", recipe="nest", image_size=32, batch_size=192)
 >>> model.compile("adamw")
@@ -15,12 +15,12 @@ from keras_nest.data.color_jitter import random_color_jitter
 from keras_nest.data.configuration import recipe_of
 from keras_nest.data.crops import normalize, pad_and_crop, random_flip, random_resized_crop
 from keras_nest.data.erasing import random_erasing
-from keras_nest.data.info import DatasetInfo, Split
 from keras_nest.data.mixing import cutmix, mixup, random_mix
 from keras_nest.data.pipeline import TrainBatches, Transfer, eval_batches, train_batches, without_filling
 from keras_nest.data.randaugment import RandAugment
 from keras_nest.data.recipes import RECIPES, Recipe, create_recipe
 from keras_nest.data.sources import ONLY_HOST, Host, Source, open_source
+from keras_nest.data.sources.base import DatasetInfo, Split
 from keras_nest.types import Size, as_size
 
 __all__ = [

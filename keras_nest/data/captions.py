@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from keras_nest.data.pipeline import TrainBatches, train_batches
 from keras_nest.data.recipes import Recipe
-from keras_nest.data.sources.examples import ONLY_HOST, Example, Host
-from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.base import ONLY_HOST, Example, Host, Source
 from keras_nest.tokenizers import Tokenizer
 from keras_nest.types import Size
 

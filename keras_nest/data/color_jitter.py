@@ -1,4 +1,4 @@
-"""Colour jitter of SimCLR v2: brightness, contrast, saturation and hue in a random order, and sometimes grey.
+"""Color jitter of SimCLR v2: brightness, contrast, saturation and hue in a random order, and sometimes gray.
 
 Source: Ting Chen et al., "Big Self-Supervised Models are Strong Semi-Supervised Learners", 2020, arXiv:2006.10029,
 appendix, as in `augment/color_util.py` of the code of NesT.
@@ -13,7 +13,7 @@ from keras_nest.data.crops import random_flip
 from keras_nest.data.operations import check_image
 
 _MAX_STRENGTH = 1.25
-_JITTERED, _GREY = 0.8, 0.2  # probabilities
+_JITTERED, _GRAY = 0.8, 0.2  # probabilities
 
 
 class JitterFactors(NamedTuple):
@@ -41,16 +41,16 @@ def color_jitter(
     factors: JitterFactors,
     order: tf.Tensor | Sequence[int],
     jittered: bool | tf.Tensor = True,
-    grey: bool | tf.Tensor = False,
+    gray: bool | tf.Tensor = False,
 ) -> tf.Tensor:
-    """Changes colours as given; values stay in [0, 1] after each step and are cut off at the end.
+    """Changes colors as given; values stay in [0, 1] after each step and are cut off at the end.
 
     Args:
         image: uint8 (H, W, 3).
         factors: of the steps.
         order: integer (4,), indices into `STEPS`, the first one first.
         jittered: whether the steps are taken.
-        grey: whether the result loses its colours.
+        gray: whether the result loses its colors.
 
     Returns:
         uint8 (H, W, 3).
@@ -61,18 +61,18 @@ def color_jitter(
     image = check_image(image)
     pixels = tf.image.convert_image_dtype(image, tf.float32)
     pixels = tf.cond(tf.convert_to_tensor(jittered), lambda: _take_steps(pixels, factors, order), lambda: pixels)
-    pixels = tf.cond(tf.convert_to_tensor(grey), lambda: _without_colors(pixels), lambda: pixels)
+    pixels = tf.cond(tf.convert_to_tensor(gray), lambda: _without_colors(pixels), lambda: pixels)
     return tf.ensure_shape(tf.cast(pixels * 255.0, tf.uint8), image.shape)
 
 
 def random_color_jitter(image: tf.Tensor, key: tf.Tensor, strength: float = 0.3, flip: bool = False) -> tf.Tensor:
-    """Changes the colours of most images, and makes a fifth of them grey.
+    """Changes the colors of most images, and makes a fifth of them gray.
 
     The four steps are taken together, in 80 % of the images. Brightness, contrast and saturation draw their factors
     from 1 ± 0.8 strength, the hue turns by up to 0.2 strength either way, all uniformly.
 
     The original draws from a global state, so that it does not repeat. Here the key is split in two: the flip, and ten
-    uniform numbers, for whether the steps are taken, whether the image becomes grey, the order (by sorting four of
+    uniform numbers, for whether the steps are taken, whether the image becomes gray, the order (by sorting four of
     them), and the four factors.
 
     Args:
@@ -99,7 +99,7 @@ def random_color_jitter(image: tf.Tensor, key: tf.Tensor, strength: float = 0.3,
         _factors(factors, strength),
         tf.argsort(order),
         jittered=chances[0] < _JITTERED,
-        grey=chances[1] < _GREY,
+        gray=chances[1] < _GRAY,
     )
 
 

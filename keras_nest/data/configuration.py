@@ -12,10 +12,10 @@ from typing import Any
 from keras_nest.data.color_jitter import random_color_jitter
 from keras_nest.data.crops import pad_and_crop
 from keras_nest.data.erasing import random_erasing
-from keras_nest.data.info import DatasetInfo
 from keras_nest.data.mixing import random_mix
 from keras_nest.data.randaugment import RandAugment
 from keras_nest.data.recipes import Mix, Recipe, Stage, create_recipe
+from keras_nest.data.sources.base import DatasetInfo
 from keras_nest.hints import did_you_mean
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size

@@ -1,4 +1,4 @@
-"""Random crops and flips of training images, and their normalisation.
+"""Random crops and flips of training images, and their normalization.
 
 Every draw has a key of its own; what is drawn depends on the key alone.
 """
@@ -59,7 +59,7 @@ def decode_random_crop(
 ) -> tf.Tensor:
     """Decodes a random part of an image file and resizes it.
 
-    Of an upright JPEG file only the box is decoded, which may change a few pixels by a few levels where the colour
+    Of an upright JPEG file only the box is decoded, which may change a few pixels by a few levels where the color
     changes sharply. Every other file is decoded whole by `decode_upright` and then cropped, so that a data set may mix
     formats; the reference accepts JPEG only.
 
@@ -151,13 +151,13 @@ def normalize(images: tf.Tensor, mean: Sequence[float], std: Sequence[float]) ->
     Args:
         images: (…, C), uint8 in 0..255 or float in [0, 1].
         mean: mean of each channel of [0, 1] images.
-        std: deviation of each channel of [0, 1] images.
+        std: standard deviation of each channel of [0, 1] images.
 
     Returns:
         float32 (…, C).
 
     Raises:
-        ValueError: another dtype, floats of 0..255, a mean of 0..255, or a deviation that is not positive.
+        ValueError: another dtype, floats of 0..255, a mean of 0..255, or a standard deviation that is not positive.
     """
     if min(std) <= 0:
         raise ValueError(f"std is {tuple(std)}; every deviation must be above 0.")

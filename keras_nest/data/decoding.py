@@ -11,7 +11,7 @@ _HEAD = 32  # bytes in which the size stands, but for JPEG
 def decode_upright(encoded: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
     """All pixels of an image file, upright.
 
-    Grey images are repeated over three channels, CMYK is converted, of 16 bits the upper 8 are taken, transparency is
+    Gray images are repeated over three channels, CMYK is converted, of 16 bits the upper 8 are taken, transparency is
     dropped, and of an animation the first frame is taken.
 
     Args:

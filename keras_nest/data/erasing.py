@@ -22,18 +22,18 @@ def random_erasing(
     area_range: Range = (0.02, 1 / 3),
     aspect_range: Range = (0.3, 1 / 0.3),
 ) -> tf.Tensor:
-    """Replaces a rectangle by noise of mean 0 and deviation 1, one number a pixel and channel.
+    """Replaces a rectangle by noise of mean 0 and standard deviation 1, one number a pixel and channel.
 
-    The area is uniform, the aspect ratio is uniform in its logarithm, and so is the centre within the image. What of
+    The area is uniform, the aspect ratio is uniform in its logarithm, and so is the center within the image. What of
     the rectangle lies outside the image is lost, not drawn again, so that it covers 13.5 % of an image on average and
     not the 17.6 % that the areas promise. Noise is drawn only where it is needed.
 
-    The key is split in six: one not used, area, aspect ratio, centre (split in three: one not used, row, column),
+    The key is split in six: one not used, area, aspect ratio, center (split in three: one not used, row, column),
     noise, and whether the image is changed.
 
     Args:
-        image: float32 (H, W, C), normalised to about mean 0 and deviation 1; in a batch (B, H, W, C) every image is
-            drawn for by itself.
+        image: float32 (H, W, C), normalized to about mean 0 and standard deviation 1; in a batch (B, H, W, C) every
+            image is drawn for by itself.
         key: integer (2,).
         probability: of an image to be changed.
         area_range: smallest and largest share of the image, in (0, 1].
@@ -50,18 +50,18 @@ def random_erasing(
     check_range("aspect_range", aspect_range)
     image = tf.convert_to_tensor(image)
     if image.dtype != tf.float32:
-        raise ValueError(f"The image is {image.dtype.name}; it must be float32 and normalised, as the noise is.")
-    _, area_key, aspect_key, centre_key, noise_key, change_key = tf.unstack(tf.random.split(key, 6))
+        raise ValueError(f"The image is {image.dtype.name}; it must be float32 and normalized, as the noise is.")
+    _, area_key, aspect_key, center_key, noise_key, change_key = tf.unstack(tf.random.split(key, 6))
     draw = functools.partial(tf.random.stateless_uniform, tf.shape(image)[:-3])
     changed = draw(change_key) <= probability
 
     def erased() -> tf.Tensor:
-        _, row_key, column_key = tf.unstack(tf.random.split(centre_key, 3))
+        _, row_key, column_key = tf.unstack(tf.random.split(center_key, 3))
         height, width = tf.unstack(tf.shape(image)[-3:-1])
         mask = erasing_mask(
             height,
             width,
-            centre=(draw(row_key), draw(column_key)),
+            center=(draw(row_key), draw(column_key)),
             area=draw(area_key, *area_range),
             aspect=tf.exp(draw(aspect_key, *map(math.log, aspect_range))),
         )
@@ -76,7 +76,7 @@ def random_erasing(
 def erasing_mask(
     height: int | tf.Tensor,
     width: int | tf.Tensor,
-    centre: tuple[float | tf.Tensor, float | tf.Tensor],
+    center: tuple[float | tf.Tensor, float | tf.Tensor],
     area: float | tf.Tensor,
     aspect: float | tf.Tensor,
 ) -> tf.Tensor:
@@ -85,7 +85,7 @@ def erasing_mask(
     Args:
         height: of the image in pixels.
         width: of the image in pixels.
-        centre: of the rectangle, (row, column) as shares of height and width; scalars, or for a batch (B,).
+        center: of the rectangle, (row, column) as shares of height and width; scalars, or for a batch (B,).
         area: of the whole rectangle, as a share of the image; likewise.
         aspect: height / width of the rectangle, each as a share of the image's own; likewise.
 
@@ -95,15 +95,15 @@ def erasing_mask(
     share = tf.sqrt(tf.stack([area * aspect, area / aspect]))
     rows, columns = (
         _inside(side, tf.convert_to_tensor(place), part)
-        for side, place, part in zip((height, width), centre, tf.unstack(share), strict=True)
+        for side, place, part in zip((height, width), center, tf.unstack(share), strict=True)
     )
     return rows[..., None] & columns[..., None, :]
 
 
-def _inside(side: int | tf.Tensor, centre: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+def _inside(side: int | tf.Tensor, center: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
     """Booleans (…, side): the pixels of one axis that are strictly inside."""
     length = tf.cast(side, tf.float32)
-    return tf.abs(tf.range(length) - centre[..., None] * length) < length * share[..., None] / 2
+    return tf.abs(tf.range(length) - center[..., None] * length) < length * share[..., None] / 2
 
 
 def _replace_box(image: tf.Tensor, mask: tf.Tensor, noise_key: tf.Tensor) -> tf.Tensor:

@@ -136,7 +136,7 @@ def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
     Args:
         image: uint8 (H, W, 3).
-        factor: 0 gives the grey image, 1 the image itself, above 1 stronger colours.
+        factor: 0 gives the gray image, 1 the image itself, above 1 stronger colors.
     """
     return _blend(tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image)), image, factor)
 
@@ -182,7 +182,7 @@ def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 @_operation
 def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
-    """Rotates about the centre, counter-clockwise.
+    """Rotates about the center, counter-clockwise.
 
     Args:
         image: uint8 (H, W, 3).
@@ -238,19 +238,6 @@ def translate_y(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
         pixels: how far; half pixels round away from 0.
     """
     return _move(image, 0, pixels)
-
-
-@_operation
-def cutout(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Makes a rectangle grey.
-
-    Args:
-        image: uint8 (H, W, 3).
-        box: integer (4,), the top row, the left column, and the first row and column behind the rectangle; it may
-            reach beyond the image.
-    """
-    top, left, bottom, right = tf.unstack(tf.cast(box, tf.int32))
-    return tf.where(_box(image, top, left, bottom, right), tf.constant(GREY, tf.uint8), image)
 
 
 def _cut(pixels: tf.Tensor) -> tf.Tensor:

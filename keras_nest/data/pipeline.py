@@ -9,8 +9,7 @@ from keras_nest.data.checks import check_whole_number
 from keras_nest.data.keys import Stream, key_of
 from keras_nest.data.mixing import check_labels
 from keras_nest.data.recipes import Recipe, as_uint8
-from keras_nest.data.sources.examples import ONLY_HOST, Example, Host
-from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.base import ONLY_HOST, Example, Host, Source
 from keras_nest.keras_private import DatasetAround
 from keras_nest.types import Size
 
@@ -124,7 +123,7 @@ def eval_batches(
 
     Args:
         source: the data set.
-        recipe: how test images are resized, cropped and normalised.
+        recipe: how test images are resized, cropped and normalized.
         image_size: (height, width) in pixels.
         batch_size: images a step, of all hosts together.
         host: which of the processes that evaluate together this is.

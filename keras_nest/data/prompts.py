@@ -1,11 +1,20 @@
-"""Class names and the sentences that they are put into."""
+"""Prompts of zero-shot classification: class names, the sentences that they are put into, and their embeddings."""
 
 import collections
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
 
 from keras_nest.files import read_lines
+
+Progress: TypeAlias = Callable[[range, str], Iterable[int]]
+"""Steps and what they do -> the same steps, while something is shown."""
+
+TEXTS = 256
+"""How many texts are embedded at a time."""
 
 PLAIN = ("{}",)
 """Labels as they are."""
@@ -66,6 +75,43 @@ def labels_of(class_names: Sequence[str]) -> tuple[str, ...]:
             "in the same order (--labels-file, or class_texts of a training)."
         )
     return tuple(name.replace("_", " ") for name in class_names)
+
+
+def silent(steps: range, what: str) -> Iterable[int]:
+    """A `Progress` that shows nothing."""
+    return steps
+
+
+def embed_classes(
+    embed: Callable[[range], np.ndarray], class_of: Sequence[int] | np.ndarray, progress: Progress = silent
+) -> np.ndarray:
+    """Embeddings of classes: the L2-normalized average of the embeddings of each class's texts.
+
+    Sources: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (CLIP), section
+    3.1.4; LiT reference, `lit.ipynb`.
+
+    Args:
+        embed: numbers of texts, `TEXTS` at most -> their embeddings, float32 (n, C), L2-normalized.
+        class_of: integers (T,), the class of each text; each class has one or more.
+        progress: is shown meanwhile.
+
+    Returns:
+        float32 (K, C).
+
+    Raises:
+        ValueError: there are no texts.
+    """
+    class_of = np.asarray(class_of, np.int64)
+    counts = np.bincount(class_of).astype(np.float32)
+    means: np.ndarray | None = None
+    for start in progress(range(0, len(class_of), TEXTS), "embedding labels"):
+        numbers = range(start, min(start + TEXTS, len(class_of)))
+        found, classes = embed(numbers), class_of[numbers.start : numbers.stop]
+        means = np.zeros((len(counts), found.shape[1])) if means is None else means
+        np.add.at(means, classes, found / counts[classes, None])
+    if means is None:
+        raise ValueError("There are no texts; each class must have one at least.")
+    return (means / (np.linalg.norm(means, axis=1, keepdims=True) + 1e-8)).astype(np.float32)
 
 
 def _texts(texts: Sequence[str], what: str) -> tuple[str, ...]:

@@ -14,10 +14,9 @@ import tensorflow as tf
 from keras_nest.data.color_jitter import random_color_jitter
 from keras_nest.data.crops import decode_random_crop, normalize, pad_and_crop, random_flip, random_resized_crop
 from keras_nest.data.erasing import random_erasing
-from keras_nest.data.info import DatasetInfo
 from keras_nest.data.mixing import Batch, random_mix
 from keras_nest.data.randaugment import RandAugment
-from keras_nest.data.sources.examples import Example, decode
+from keras_nest.data.sources.base import DatasetInfo, Example, decode
 from keras_nest.hints import did_you_mean
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.specs import CIFAR10, CIFAR100, IMAGENET, STRETCHED, PreprocessingSpec
@@ -38,7 +37,7 @@ class Recipe:
     """The stages of training and evaluation, in the order in which an image meets them.
 
     The key of a training image is split in four: crop and flip (split in three: one not used, crop, flip), RandAugment,
-    erasing, colour jitter.
+    erasing, color jitter.
 
     Attributes:
         preprocessing: how test images are resized and cropped, and how all are normalized; a dictionary becomes a
@@ -49,8 +48,8 @@ class Recipe:
         flip: mirrors the image.
         randaugment: on uint8.
         color_jitter: on uint8.
-        erasing: on the normalised image.
-        mix: of a batch, on normalised images; makes probabilities of labels.
+        erasing: on the normalized image.
+        mix: of a batch, on normalized images; makes probabilities of labels.
 
     Raises:
         ValueError: `preprocessing` is no specification.
@@ -69,7 +68,7 @@ class Recipe:
         object.__setattr__(self, "preprocessing", PreprocessingSpec.from_dict(self.preprocessing))
 
     def pixels(self, example: Example, key: tf.Tensor, size: Size) -> tf.Tensor:
-        """A training image before it is normalised.
+        """A training image before it is normalized.
 
         Args:
             example: image and label.
@@ -100,7 +99,7 @@ class Recipe:
             size: (height, width) in pixels.
 
         Returns:
-            float32 (height, width, 3), normalised.
+            float32 (height, width, 3), normalized.
         """
         image = self.normalize(self.pixels(example, key, size))
         return image if self.erasing is None else self.erasing(image, tf.random.split(key, 4)[2])
@@ -113,12 +112,12 @@ class Recipe:
             size: (height, width) in pixels.
 
         Returns:
-            float32 (height, width, 3), normalised.
+            float32 (height, width, 3), normalized.
         """
         return EvalPreprocessing(size, **self.preprocessing)(decode(example))
 
     def normalize(self, images: tf.Tensor) -> tf.Tensor:
-        """Images of mean 0 and deviation 1, over a large data set.
+        """Images of mean 0 and standard deviation 1, over a large data set.
 
         Args:
             images: (…, 3), uint8 in 0..255 or float in [0, 1].
@@ -129,7 +128,7 @@ class Recipe:
         return normalize(images, self.preprocessing.mean, self.preprocessing.std)
 
     def finish(self, images: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor, classes: int) -> Batch:
-        """What is left to do with a batch that travelled as uint8: normalise, erase, mix.
+        """What is left to do with a batch that traveled as uint8: normalize, erase, mix.
 
         Inside a train step it runs on the accelerator. The draws are not those that the input pipeline makes, and with
         XLA again others; they depend on the keys alone.
@@ -170,24 +169,22 @@ def crop_resized(example: Example, key: tf.Tensor, size: Size) -> tf.Tensor:
     return random_resized_crop(example.content, key, size)
 
 
-def crop_enlarged(example: Example, key: tf.Tensor, size: Size, reencode: bool = False) -> tf.Tensor:
+def crop_enlarged(example: Example, key: tf.Tensor, size: Size) -> tf.Tensor:
     """A random part of a small image that was enlarged to 256/224 of the size, as on CIFAR at other sizes than 32.
 
-    The reference writes the enlarged image as JPEG before it takes a part, which no published model was trained with;
-    `reencode` does so too.
+    The reference writes the enlarged image as JPEG before it takes a part, which no published model was trained with,
+    and which is left out here.
 
     Returns:
         float32 (height, width, 3) in [0, 1].
     """
     enlarged = [int(side * (256 / 224)) for side in size]
     image = tf.saturate_cast(tf.image.resize(decode(example), enlarged), tf.uint8)
-    if not reencode:
-        return random_resized_crop(image, key, size)
-    return decode_random_crop(tf.io.encode_jpeg(image, quality=95), key, size)
+    return random_resized_crop(image, key, size)
 
 
 def nest_imagenet(info: DatasetInfo, size: Size) -> Recipe:
-    """Training of NesT on ImageNet: random resized crop, flip, RandAugment, colour jitter, erasing, mixing.
+    """Training of NesT on ImageNet: random resized crop, flip, RandAugment, color jitter, erasing, mixing.
 
     Source: reference `configs/imagenet_nest.py`.
     """

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from keras_nest.data.pipeline import train_batches
 from keras_nest.data.recipes import Recipe
-from keras_nest.data.sources.examples import ONLY_HOST, Examples, Host
-from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.base import ONLY_HOST, Examples, Host, Source
 from keras_nest.figures import new_figure
 from keras_nest.types import Size
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 IMAGES, BATCHES = 8, 4
 """How many training images are shown, and how many times what the recipe makes of them."""
 _CELL = 1.9  # inches: 224 pixels are shown one to one
-# A line of a label has 22 characters of one width at most, so that neighbours do not meet.
+# A line of a label has 22 characters of one width at most, so that neighbors do not meet.
 _NAME_LENGTH = 15
 _FONT: dict[str, Any] = {"family": "monospace", "fontsize": 9, "parse_math": False}
 
@@ -40,7 +39,7 @@ def draw_recipe(source: Source, recipe: Recipe, image_size: Size, seed: int = 0,
         title: above the picture.
 
     Returns:
-        Rows of axes, first that of evaluation; pixels as they were before normalisation, and labels above them.
+        Rows of axes, first that of evaluation; pixels as they were before normalization, and labels above them.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -90,8 +89,8 @@ def as_pixels(images: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Inverse of `Recipe.normalize`, for the eye.
 
     Args:
-        images: float32 (…, 3), normalised.
-        recipe: whose mean and deviation they have.
+        images: float32 (…, 3), normalized.
+        recipe: whose mean and standard deviation they have.
 
     Returns:
         float (…, 3) in [0, 1]; what is darker than black or brighter than white is cut off.

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from keras_nest.data.pipeline import train_batches
 from keras_nest.data.recipes import Recipe
-from keras_nest.data.sources.examples import ONLY_HOST
-from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.base import ONLY_HOST, Source
 from keras_nest.types import Size
 
 STAGES = ("crop", "shift", "flip", "randaugment", "color_jitter", "erasing", "mix")
@@ -49,7 +48,7 @@ def stage_times(
         threads: cores to use; None is all.
 
     Returns:
-        What takes the time when asked for the next row: reading first; then decoding and cropping with normalisation,
+        What takes the time when asked for the next row: reading first; then decoding and cropping with normalization,
         and every stage of the recipe.
 
     Raises:

@@ -5,7 +5,6 @@ from typing import Any
 import tensorflow as tf
 
 from keras_nest.explain.evidence import as_batch, evidence
-from keras_nest.models import VisionTransformer
 from keras_nest.models.base import ImageModel
 
 
@@ -21,7 +20,7 @@ def class_activation_map(model: ImageModel, images: Any, class_index: Any = None
     map); Draelos, Carin, "Use HiResCAM instead of Grad-CAM", 2020 (the product without averaging the gradient).
 
     Args:
-        model: NesT, ViT, hybrid, MLP-Mixer or ResNet, with a head.
+        model: of any architecture, with a head.
         images: normalised floats, (B, H, W, C) or one image (H, W, C).
         class_index: a class, (B,) classes, or None for the predicted ones.
 
@@ -32,18 +31,9 @@ def class_activation_map(model: ImageModel, images: Any, class_index: Any = None
         ValueError: the model has no head, or one for every token, the images do not fit it, or there is no such class.
     """
     images, single = as_batch(model, images)
-    name = _endpoint(model)
+    name = model.evidence_endpoint
     found = evidence(model, images, class_index, [name]).maps[name]
     if found.shape.rank == 2:  # tokens, the class token in front
         height, width = model.endpoints["features"].shape[1:3]
         found = tf.reshape(found[:, -height * width :], (-1, height, width))
     return found[0] if single else found
-
-
-def _endpoint(model: ImageModel) -> str:
-    if not isinstance(model, VisionTransformer):
-        return "features"
-    # A ViT makes its `features` of these tokens, beside the pooling.
-    if model.config["classifier"] != "token":
-        return "tokens"
-    return f"Transformer/encoderblock_{model.config['num_layers'] - 1}/LayerNorm_0"

@@ -8,8 +8,6 @@ import tensorflow as tf
 
 from keras_nest.explain.evidence import as_batch, endpoints
 from keras_nest.layers.image_blocks import unblock_images
-from keras_nest.layers.tokens import has_class_token
-from keras_nest.models import NesT, VisionTransformer, ViTFlaxNesT
 from keras_nest.models.base import ImageModel
 
 
@@ -31,14 +29,14 @@ def attention_maps(model: ImageModel, images: Any) -> tuple[LevelAttention, ...]
     """Attention probabilities of every level, finest first, as the model computes them. Works under `tf.function`.
 
     Args:
-        model: a NesT of either kind; a head is not needed.
+        model: with attention inside the blocks of a hierarchy, a NesT of either kind; a head is not needed.
         images: normalised floats, (B, H, W, C) or one image (H, W, C).
 
     Raises:
-        ValueError: the model is no NesT, or the images do not fit it.
+        ValueError: the model has no such attention, or the images do not fit it.
     """
     images, single = as_batch(model, images)
-    levels = _nest_layers(model)
+    levels = _local_attention(model)
     inputs = endpoints(model, images, {level: list(layers) for level, layers in levels.items()})
     result = []
     for level, layers in levels.items():
@@ -48,7 +46,7 @@ def attention_maps(model: ImageModel, images: Any) -> tuple[LevelAttention, ...]
     return tf.nest.map_structure(lambda x: x[0], tuple(result)) if single else tuple(result)
 
 
-def attention_rollout(model: VisionTransformer, images: Any) -> tf.Tensor:
+def attention_rollout(model: ImageModel, images: Any) -> tf.Tensor:
     """How much of each patch reaches the head of a ViT, if attention alone moves it. Works under `tf.function`.
 
     In every encoder layer the probabilities, averaged over the heads, count half and the residual connection half; the
@@ -57,61 +55,53 @@ def attention_rollout(model: VisionTransformer, images: Any) -> tf.Tensor:
     Source: Abnar, Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020, section 3.
 
     Args:
-        model: a ViT or a hybrid; a head is not needed.
+        model: with attention between all tokens, a ViT or a hybrid; a head is not needed.
         images: normalised floats, (B, H, W, C) or one image (H, W, C).
 
     Returns:
         (B, h, w) over the patches, or (h, w) of one image; with the share of a class token they add up to 1.
 
     Raises:
-        ValueError: the model is no ViT or has no encoder, or the images do not fit it.
+        ValueError: the model has no such attention, or the images do not fit it.
     """
     images, single = as_batch(model, images)
-    layers = _vit_layers(model)
+    layers = _global_attention(model)
     inputs = endpoints(model, images, {"tokens": list(layers)})["tokens"]
     steps = [_with_residual(_probabilities(layer, x)) for layer, x in zip(layers.values(), inputs, strict=True)]
     rolled = functools.reduce(lambda below, step: tf.matmul(step, below), steps)
-    classifier = model.config["classifier"]
-    shares = rolled[:, 0] if classifier == "token" else tf.reduce_mean(rolled, axis=1)
+    shares = rolled[:, 0] if model.pools_class_token else tf.reduce_mean(rolled, axis=1)
     height, width = model.endpoints["stem"].shape[1:3]
-    maps = tf.reshape(shares[:, int(has_class_token(classifier)) :], (-1, height, width))
+    maps = tf.reshape(shares[:, -height * width :], (-1, height, width))  # without a class token, which is in front
     return maps[0] if single else maps
 
 
-def _nest_layers(model: ImageModel) -> dict[str, dict[str, keras.layers.Layer]]:
-    """Of each level, the attention layers by the endpoints that are their inputs."""
-    if isinstance(model, NesT):
-        depths, levels, first = model.config["num_layers_per_block"], {}, 0
-        for level, depth in enumerate(depths, 1):
-            encoders = [model.get_layer(f"EncoderNDBlock_{i}") for i in range(first, first + depth)]
-            levels[f"level_{level}"] = {f"{x.name}/{x.norms[0].name}": x.attention for x in encoders}
-            first += depth
-        return levels
-    if isinstance(model, ViTFlaxNesT):
-        transformers = [model.get_layer(f"Transformer_{level}") for level in range(model.config["num_hierarchies"])]
-        return {
-            f"level_{level}": {
-                f"{x.name}/{norm.name}/LayerNorm_0": branch
-                for norm, branch in zip(x.norms[::2], x.branches[::2], strict=True)
-            }
-            for level, x in enumerate(transformers, 1)
-        }
-    hint = "attention_rollout is for it" if isinstance(model, VisionTransformer) else "class_activation_map is for it"
-    raise ValueError(f"attention_maps is for NesT, whose attention is local, not for a {type(model).__name__}; {hint}.")
-
-
-def _vit_layers(model: ImageModel) -> dict[str, keras.layers.Layer]:
-    """The attention layers by the endpoints that are their inputs."""
-    if not isinstance(model, VisionTransformer):
-        nests = isinstance(model, (NesT, ViTFlaxNesT))
-        hint = "attention_maps is for it" if nests else "class_activation_map is for it"
-        raise ValueError(f"attention_rollout is for ViT, not for a {type(model).__name__}; {hint}.")
-    if model.config["num_layers"] is None:
+def _local_attention(model: ImageModel) -> dict[str, dict[str, keras.layers.Layer]]:
+    """Of each level of a hierarchy of blocks, the attention layers by the endpoints that are their inputs."""
+    layers = model.attention_layers()
+    if not (layers and model.block_inputs):
+        hint = "attention_rollout is for it" if layers else "class_activation_map is for it"
         raise ValueError(
-            f"The model {model.name!r} has no encoder, so nothing attends; class_activation_map is for it."
+            f"attention_maps is for attention inside blocks, as in NesT, which a {type(model).__name__} does not have; "
+            f"{hint}."
         )
-    encoder = model.get_layer("Transformer")
-    return {f"{encoder.name}/{block.name}/{block.norms[0].name}": block.attention for block in encoder.blocks}
+    return layers
+
+
+def _global_attention(model: ImageModel) -> dict[str, keras.layers.Layer]:
+    """The attention layers that see all tokens, by the endpoints that are their inputs."""
+    layers = model.attention_layers()
+    if layers and model.block_inputs:
+        raise ValueError(
+            f"attention_rollout is for attention between all tokens, as in ViT, which a {type(model).__name__} does "
+            "not have; attention_maps is for it."
+        )
+    if not layers:
+        raise ValueError(
+            f"The model {model.name!r}, a {type(model).__name__}, has no encoder in which tokens attend to each other; "
+            "class_activation_map is for it."
+        )
+    (only,) = layers.values()
+    return only
 
 
 def _probabilities(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:

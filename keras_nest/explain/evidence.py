@@ -71,8 +71,10 @@ def as_batch(model: ImageModel, images: Any) -> tuple[tf.Tensor, bool]:
     Raises:
         ValueError: they have another size or type, or cannot have been normalised for this model.
     """
-    if not isinstance(model, ImageModel) or not isinstance(model.input, keras.KerasTensor):
-        raise ValueError(f"The model {model.name!r} is no image model; it must be a NesT, ViT, MLP-Mixer or ResNet.")
+    if not isinstance(model, ImageModel):
+        raise ValueError(
+            f"The model {model.name!r} is no image model of keras_nest; it must be a classifier such as NesT or ViT."
+        )
     images = tf.convert_to_tensor(images)
     shape = (*model.image_size, model.input.shape[-1])
     hint = "keras_nest.preprocessor(model) makes such images"

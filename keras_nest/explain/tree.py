@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_nest.explain.evidence import as_batch, evidence
-from keras_nest.layers.image_blocks import block_images
-from keras_nest.models import NesT, ViTFlaxNesT
 from keras_nest.models.base import ImageModel
 from keras_nest.types import Size
 
@@ -67,13 +65,13 @@ def gradcat(model: ImageModel, images: Any, class_index: Any = None, sign: float
     others, the plus sign finds its block and the minus sign avoids it, see `benchmarks/gradcat.py`.
 
     Args:
-        model: a NesT of either kind, with a head.
+        model: with a hierarchy of blocks and a head, a NesT of either kind.
         images: normalised floats, (B, H, W, C) or one image (H, W, C).
         class_index: a class, (B,) classes, or None for the predicted ones.
         sign: 1 descends to what speaks for the class, -1 to what speaks against it.
 
     Raises:
-        ValueError: the model is no NesT or has no head, the images do not fit it, there is no such class, or its
+        ValueError: the model has no such hierarchy or no head, the images do not fit it, there is no such class, or its
             blocks have no quadrants.
     """
     images, single = as_batch(model, images)
@@ -94,19 +92,15 @@ def gradcat(model: ImageModel, images: Any, class_index: Any = None, sign: float
 
 def _inputs(model: ImageModel) -> list[str]:
     """The endpoints that enter the levels, from the top down."""
-    if isinstance(model, NesT):
-        names = [f"PositionEmbedding_{level}" for level in range(len(model.config["num_layers_per_block"]))]
-    elif isinstance(model, ViTFlaxNesT):
-        names = ["stem", *(f"Aggregate_{level}" for level in range(model.config["num_hierarchies"] - 1))]
-    else:
+    if not model.block_inputs:
         raise ValueError(
             f"GradCAT descends NesT's tree of blocks, which a {type(model).__name__} does not have; "
             "class_activation_map (--method cam) explains every model."
         )
     height, width = _block_size(model)
-    if len(names) > 1 and min(height, width) < 2:
+    if len(model.block_inputs) > 1 and min(height, width) < 2:
         raise ValueError(f"Blocks of {height} x {width} tokens have no quadrants; GradCAT needs 2 x 2 or more.")
-    return names[::-1]
+    return list(model.block_inputs[::-1])
 
 
 def _block_size(model: ImageModel) -> Size:
@@ -116,12 +110,7 @@ def _block_size(model: ImageModel) -> Size:
 
 
 def _visit(model: ImageModel, level_map: tf.Tensor, node: tf.Tensor, side: int) -> Node:
-    """What is known about one block, node (B, 2), of a level with side x side blocks.
-
-    The level's map is (B, T, N) of a `NesT`, which keeps it in blocks, and (B, H, W) of a `ViTFlaxNesT`.
-    """
-    if isinstance(model, ViTFlaxNesT):
-        level_map = block_images(level_map[..., None], (side, side))[..., 0]
+    """What is known about one block, node (B, 2), of a level map (B, T, N) with T = side x side blocks."""
     block = tf.gather(level_map, node[:, 0] * side + node[:, 1], batch_dims=1)
     block = tf.reshape(block, (-1, *_block_size(model)))
     pixels = tf.constant([length // side for length in model.image_size])

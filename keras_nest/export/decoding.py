@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from keras_nest.data.decoding import decode_upright, header_size
-from keras_nest.data.exif import orientation_in_graph
 from keras_nest.data.image_files import MAX_PIXELS
+from keras_nest.data.orientation import orientation_in_graph
 from keras_nest.export.module import image_shape
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.registry import preprocessing_spec
@@ -18,7 +18,7 @@ _PNG_HEADER_BYTES = 33
 
 
 def unit_preprocessing(model: keras.Model) -> EvalPreprocessing:
-    """The evaluation preprocessing of a model without its normalisation, which exported models have inside.
+    """The evaluation preprocessing of a model without its normalization, which exported models have inside.
 
     Returns:
         A layer: uint8 or [0, 1] images of any size -> float32 batch of the model's size, in [0, 1].
@@ -33,7 +33,7 @@ def unit_preprocessing(model: keras.Model) -> EvalPreprocessing:
 def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function that makes a model's input of files: strings (B,) -> float32 (B, H, W, channels) in [0, 1].
 
-    The strings are JPEG or PNG files of any size; they are decoded as `keras_nest.data` does (grey images are repeated
+    The strings are JPEG or PNG files of any size; they are decoded as `keras_nest.data` does (gray images are repeated
     over the channels, CMYK is converted, transparency is dropped, of 16 bits the upper 8 are taken) and then prepared
     as `keras_nest.preprocessor` does. They are turned as their EXIF orientation says.
 

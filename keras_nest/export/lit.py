@@ -1,20 +1,112 @@
 """What exported LiT models hold and answer: two encoders, strings as texts, zero-shot classification."""
 
+import dataclasses
+import json
 import os
-from collections.abc import Callable
-from typing import Any
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_nest.export import inference
+from keras_nest.export.activations import ACTIVATIONS
+from keras_nest.export.exporter import HEADS, Exporter, Served, Signatures, check_option
 from keras_nest.export.module import reusable_object
 from keras_nest.export.signatures import Outputs, image_inputs, signature
+from keras_nest.export.tflite_files import Source
+from keras_nest.export.tflite_report import SAMPLE_TEXTS
+from keras_nest.export.tflite_sources import image_source
+from keras_nest.exported import SIMILARITY
 from keras_nest.models import LiT
 from keras_nest.tokenizers import Tokenizer, check_tokenizer, get_tokenizer
 
 # Added to the names of signatures, by the input through which images come.
 _SUFFIXES = {"images": "", "image_bytes": "_bytes"}
+
+_USE_TEXTS = """import tensorflow as tf
+import tensorflow_text  # registers the operations of the tokenizer: pip install tensorflow-text
+
+module = tf.saved_model.load(DIRECTORY)
+texts = tf.constant(["a photo of a dog", "a photo of a cat"])
+{name} = {value}
+answers = module.signatures["{signature}"]({name}={name}, texts=texts)
+embeddings = module.signatures["encode_text"](texts=texts)["embedding"]
+"""
+_TEXTS = (
+    'Texts are plain strings; the tokenizer is inside. A sentence does better than a word: "a photo of a dog" rather '
+    'than "dog". The first {max_len} tokens of a text count. Whatever loads this needs the operations of TensorFlow '
+    "Text; in Python `import tensorflow_text` registers them.\n\n"
+    "Probabilities are shares among the texts of one request. Logits are {temperature:.6g} x the cosine of the angle "
+    "between image and text: who asks about the same texts often keeps their embeddings and multiplies."
+)
+
+
+class LiTExporter(Exporter):
+    """How LiT models are exported: two encoders and the tokenizer; see `Exporter`."""
+
+    KIND: ClassVar[str] = "a LiT model"
+    FOREIGN_OPTIONS: ClassVar[tuple[str, ...]] = ("head", "activation", "representative")
+    TFLITE_FOLDERS: ClassVar[tuple[str, ...]] = ("image", "text")
+
+    def serve(
+        self,
+        head: str = "classifier",
+        activation: str | None = None,
+        class_names: Sequence[str] | None = None,
+        vocab: str | os.PathLike[str] | None = None,
+    ) -> Served:
+        """See `two_tower_object`."""
+        check_option("head", head, HEADS)
+        check_option("activation", activation or "softmax", ACTIVATIONS)
+        if head != "classifier" or activation not in (None, "softmax"):
+            raise ValueError("head and activation are for classifiers; a LiT model has embeddings, so leave them out.")
+        return two_tower_object(self.model, open_tokenizer(self.model, vocab))
+
+    def labels(self, class_names: Sequence[str] | None, head: str = "classifier") -> tuple[str, ...] | None:
+        """None: the model has no classes."""
+        return None
+
+    def check_tflite(self, precisions: Sequence[str], activation: str | None) -> None:
+        """See `Exporter.check_tflite`; full int8 is calibrated on images, which the other tower does not take."""
+        if activation is not None:
+            raise ValueError(f"activation is {activation!r}; for classifiers, not for a LiT")
+        if "int8" in precisions:
+            raise ValueError("int8 is not for LiT models, whose other tower reads texts; take dynamic_int8.")
+
+    def tflite_sources(
+        self,
+        batch_size: int,
+        images: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+        activation: str | None = None,
+        vocab: str | os.PathLike[str] | None = None,
+    ) -> list[Source]:
+        """Both towers, each up to the embedding."""
+        return _tower_sources(self.model, open_tokenizer(self.model, vocab), batch_size, images)
+
+    def check_onnx(self) -> None:
+        """Refuses: such a file has no strings and no tokenizer."""
+        raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
+
+    def describe(self, head: str = "classifier") -> str:
+        """See `Exporter.describe`."""
+        return "encoder of images and texts"
+
+    def usage(self, signatures: Signatures) -> str:
+        """See `Exporter.usage`."""
+        if "zero_shot_bytes" in signatures:
+            value = 'tf.constant([open("photo.jpg", "rb").read()])'
+            return _USE_TEXTS.format(signature="zero_shot_bytes", name="image_bytes", value=value)
+        value = f"tf.zeros({(1, *self.model.image_model.input_shape[1:])})  # in [0, 1]"
+        return _USE_TEXTS.format(signature="zero_shot", name="images", value=value)
+
+    def notes(self) -> dict[str, str]:
+        """What texts the model takes."""
+        length = self.model.text_model.input_shape[1]
+        return {"Texts": _TEXTS.format(max_len=length, temperature=temperature(self.model))}
 
 
 def encoders(model: LiT) -> tuple[keras.Model, keras.Model]:
@@ -42,16 +134,6 @@ def temperature(model: LiT) -> float:
     return float(tf.exp(_log_temperature(model))[0])
 
 
-def check_reads_texts(model: keras.Model, vocab: Any) -> None:
-    """Refuses a vocabulary for models other than LiT.
-
-    Raises:
-        ValueError: one is given.
-    """
-    if vocab is not None:
-        raise ValueError(f"A vocabulary is for LiT models; {model.name!r} reads no texts, so leave it out.")
-
-
 def open_tokenizer(model: LiT, vocab: str | os.PathLike[str] | None) -> Tokenizer:
     """The tokenizer of a text tower.
 
@@ -73,6 +155,46 @@ def open_tokenizer(model: LiT, vocab: str | os.PathLike[str] | None) -> Tokenize
     tokenizer = get_tokenizer(vocab, tower.input_shape[1])
     check_tokenizer(tokenizer, tower)
     return tokenizer
+
+
+def _tower_sources(model: LiT, tokenizer: Tokenizer, batch_size: int, images: np.ndarray | None = None) -> list[Source]:
+    """Both towers of a LiT, each up to the embedding of length one, in the order of `LiTExporter.TFLITE_FOLDERS`.
+
+    Args:
+        model: with its weights.
+        tokenizer: of its text tower.
+        batch_size: images, or texts, at a time.
+        images: as `image_source` takes them.
+
+    Raises:
+        ValueError: as `image_source`.
+    """
+    image, text = encoders(in_float32(model))
+    facts = {"temperature": temperature(model)}
+    sources = image_source(image, batch_size, images), _text_source(text, tokenizer, batch_size)
+    return [
+        dataclasses.replace(
+            source,
+            files={**source.files, SIMILARITY: json.dumps(facts)},
+            facts={"tower": tower, **facts},
+        )
+        for tower, source in zip(LiTExporter.TFLITE_FOLDERS, sources, strict=True)
+    ]
+
+
+def _text_source(model: keras.Model, tokenizer: Tokenizer, batch_size: int) -> Source:
+    module = tf.train.Checkpoint()
+    module.variables = [variable.value for variable in model.variables]
+    spec = tf.TensorSpec((batch_size, tokenizer.max_len), tf.int32, name="tokens")
+    vocabulary = pathlib.Path(tokenizer.path)
+    return Source(
+        model.name,
+        module,
+        lambda tokens: {"embedding": model(tokens, training=False)},
+        spec,
+        samples=tokenizer(SAMPLE_TEXTS).numpy(),
+        beside={f"vocab{vocabulary.suffix}": vocabulary},
+    )
 
 
 def two_tower_object(model: LiT, tokenizer: Tokenizer) -> tuple[tf.train.Checkpoint, dict[str, Callable[..., Outputs]]]:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.models.base import ImageModel, logits_model
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.value_range import check_unit
 
 _ACTIVATIONS = (keras.activations.softmax, keras.activations.sigmoid)
@@ -92,16 +93,11 @@ def _normalisation(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     Raises:
         ValueError: the values are for another number of channels.
     """
-    spec, channels = config_of(model).get("preprocessing"), image_shape(model)[-1]
-    if not spec:
+    fields = config_of(model).get("preprocessing")
+    if not fields:
         return lambda images: images
-    mean, std = (np.asarray(spec[name], np.float32) for name in ("mean", "std"))
-    for name, values in (("mean", mean), ("std", std)):
-        if values.size not in (1, channels):
-            raise ValueError(
-                f"The preprocessing of {model.name!r} has {name} {values.tolist()} for images of {channels} channels; "
-                "it must have one value a channel."
-            )
+    spec = PreprocessingSpec.from_dict(fields).broadcast(image_shape(model)[-1])
+    mean, std = (np.asarray(values, np.float32) for values in (spec.mean, spec.std))
     # The same two operations as `keras_nest.EvalPreprocessing`, so that the results are the same to the last bit.
     return lambda images: (images - mean) / std
 

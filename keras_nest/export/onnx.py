@@ -7,11 +7,9 @@ from types import ModuleType
 import keras
 import tensorflow as tf
 
-from keras_nest.export.inference import inference
-from keras_nest.export.module import image_shape
-from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
+from keras_nest.export.exporters import exporter_for
+from keras_nest.export.wrapped import AUTO, Preprocessing
 from keras_nest.files import atomic_output, check_local
-from keras_nest.models import LiT
 from keras_nest.optional import import_optional
 
 # The newest version of the operations that the converter writes.
@@ -46,13 +44,13 @@ def to_onnx(
         ModuleNotFoundError: tf2onnx is not installed.
     """
     check_local(path)
-    if isinstance(model, LiT):
-        raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
-    model, converter, path = as_exported(model, preprocessing), _tf2onnx(), pathlib.Path(path)
+    exporter = exporter_for(model, preprocessing)
+    exporter.check_onnx()
+    converter, path = _tf2onnx(), pathlib.Path(path)
     with atomic_output(path, overwrite) as partial:
-        images = tf.TensorSpec((None, *image_shape(model)), name="images")
-        call = tf.function(inference(model)[1], input_signature=[images], autograph=False)
-        proto, _ = converter.convert.from_function(call, [images], opset=_OPSET)
+        compute, inputs = exporter.onnx_function()
+        call = tf.function(compute, input_signature=inputs, autograph=False)
+        proto, _ = converter.convert.from_function(call, inputs, opset=_OPSET)
         for tensor in (*proto.graph.input, *proto.graph.output):
             tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
         partial.write_bytes(proto.SerializeToString())

@@ -3,7 +3,7 @@
 import os
 import pathlib
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,18 +11,11 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from keras_nest.choices import HEADS
-from keras_nest.class_names import check_class_names
-from keras_nest.export.activations import ACTIVATIONS
-from keras_nest.export.lit import check_reads_texts, open_tokenizer, two_tower_object
-from keras_nest.export.module import activation_of, is_classifier, reusable_object
-from keras_nest.export.signatures import create_signatures
-from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
+from keras_nest.export.exporter import Signatures
+from keras_nest.export.exporters import exporter_for
+from keras_nest.export.wrapped import AUTO, Preprocessing
+from keras_nest.exported import GRAPH, LABELS
 from keras_nest.files import atomic_output, check_local
-from keras_nest.models import LiT
-
-# Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature.
-Signatures = dict[str, tuple[dict[str, str], dict[str, str]]]
 
 
 def to_saved_model(
@@ -79,24 +72,16 @@ def to_saved_model(
         ModuleNotFoundError: tensorflow-serving-api is missing, or for LiT tensorflow-text.
     """
     check_local(path)
-    _check_option("head", head, HEADS)
-    _check_option("activation", activation_of(model, activation), ACTIVATIONS)
-    _check_kind(model, head, activation, vocab)
-    model = model if isinstance(model, LiT) else as_exported(model, preprocessing)
-    has_classes = head == "classifier" and is_classifier(model)
-    names = check_class_names(class_names, model.output.shape[-1]) if class_names and has_classes else None
+    exporter = exporter_for(model, preprocessing)
+    names = exporter.labels(class_names, head)
     with atomic_output(path, overwrite) as partial, _labels_asset(names) as labels:
-        if isinstance(model, LiT):
-            module, signatures = two_tower_object(model, open_tokenizer(model, vocab))
-        else:
-            module = reusable_object(model, head)
-            signatures = create_signatures(module, model, head, activation, names)
+        module, signatures = exporter.serve(head, activation, names, vocab)
         if labels is not None:
             module.labels = labels
         if warm_up:
             from keras_nest.export.warm_up import write_requests
 
-            write_requests(partial, model, signatures)
+            write_requests(partial, exporter.model, signatures)
         tf.saved_model.save(module, partial, signatures=signatures)
     return pathlib.Path(path)
 
@@ -107,7 +92,7 @@ def read_signatures(path: str | pathlib.Path) -> Signatures:
     Returns:
         Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature.
     """
-    content = saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes())
+    content = saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / GRAPH).read_bytes())
     definitions = content.meta_graphs[0].signature_def
     return {
         name: (_describe(definitions[name].inputs), _describe(definitions[name].outputs))
@@ -131,19 +116,6 @@ def _labels_asset(class_names: Sequence[str] | None) -> Iterator[tf.saved_model.
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        file = pathlib.Path(folder, "labels.txt")
+        file = pathlib.Path(folder, LABELS)
         file.write_text("".join(f"{name}\n" for name in class_names), "utf-8")
         yield tf.saved_model.Asset(str(file))
-
-
-def _check_option(field: str, value: str, known: Collection[str]) -> None:
-    if value not in known:
-        raise ValueError(f"{field} is {value!r}; it must be one of {', '.join(map(repr, known))}.")
-
-
-def _check_kind(model: keras.Model, head: str, activation: str | None, vocab: Any) -> None:
-    """Refuses options of classifiers for a LiT, and the vocabulary for others."""
-    if not isinstance(model, LiT):
-        check_reads_texts(model, vocab)
-    elif head != "classifier" or activation not in (None, "softmax"):
-        raise ValueError("head and activation are for classifiers; a LiT model has embeddings, so leave them out.")

@@ -1,6 +1,5 @@
 """What a SavedModel answers to: its signatures."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +9,6 @@ import tensorflow as tf
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.decoding import image_decoder
 from keras_nest.export.module import activation_of, config_of, image_shape, is_classifier, on_unit_images, output_name
-from keras_nest.models import MlpMixer, VisionTransformer
-from keras_nest.models.base import ImageModel, feature_pyramid
 from keras_nest.value_range import check_unit
 
 TOP = 5
@@ -128,8 +125,7 @@ def _labels(class_names: Sequence[str] | None) -> Callable[[Outputs], Outputs]:
 
 def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], Outputs]]:
     """The signatures that give intermediates; they share one graph."""
-    maps = feature_maps(model) if isinstance(model, ImageModel) else {}
-    outputs = {"embed": _embedding(model), "features": maps}
+    outputs = {"embed": _embedding(model), "features": _feature_maps(model)}
     outputs = {signature: parts for signature, parts in outputs.items() if parts}
     if not outputs:
         return {}
@@ -146,16 +142,7 @@ def _embedding(model: keras.Model) -> dict[str, keras.KerasTensor]:
     return {"embedding": endpoints["pre_logits"]} if "pre_logits" in endpoints else {}
 
 
-def feature_maps(model: ImageModel) -> dict[str, keras.KerasTensor]:
-    """The maps (B, H, W, C) that `features_only` gives, under the same names, and `features` where it is there."""
-    if isinstance(model.output, Mapping):
-        return dict(model.output)
-    if isinstance(model, (VisionTransformer, MlpMixer)):
-        # Several maps have one stride there, and are named after their layers; a stage of a hybrid is "block1".
-        levels = [x for name, x in model.endpoints.items() if name.startswith("level_")]
-        layers = keras.Model(model.input, levels).output_names if levels else []
-        names = [re.sub(r"^block(?=\d)", "stage_", layer) for layer in layers]
-        maps = dict(zip(names, levels, strict=True))
-    else:
-        maps = feature_pyramid(model.inputs[0], model.endpoints)
-    return {**maps, **{name: x for name, x in model.endpoints.items() if name == "features"}}
+def _feature_maps(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """The maps of `features_only`, and the last one, normalised, of a model that goes on from there."""
+    maps, endpoints = dict(getattr(model, "feature_maps", {})), getattr(model, "endpoints", {})
+    return maps | ({"features": endpoints["features"]} if "features" in endpoints else {})

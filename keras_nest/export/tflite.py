@@ -8,13 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_nest.export.activations import ACTIVATIONS
-from keras_nest.export.lit import check_reads_texts, open_tokenizer
+from keras_nest.export.exporters import exporter_for
 from keras_nest.export.tflite_files import PRECISIONS, check_targets, write_files
-from keras_nest.export.tflite_sources import TOWERS, calibration_batches, image_source, tower_sources
-from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
+from keras_nest.export.tflite_sources import calibration_batches
+from keras_nest.export.wrapped import AUTO, Preprocessing
 from keras_nest.hints import did_you_mean
-from keras_nest.models import LiT
 
 
 def to_tflite(
@@ -78,26 +76,18 @@ def to_tflite(
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: tensorflow-text, which the tokenizer of a LiT needs, is missing.
     """
-    if activation is not None and (isinstance(model, LiT) or activation not in ACTIVATIONS):
-        known = "for classifiers, not for a LiT" if isinstance(model, LiT) else did_you_mean(activation, ACTIVATIONS)
-        raise ValueError(f"activation is {activation!r}; {known}")
-    if isinstance(model, LiT):
-        _check_float(precisions)
+    exporter = exporter_for(model, preprocessing)
+    exporter.check_tflite(precisions, activation)
     chosen = _check_precisions(precisions, representative)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-    folders = [pathlib.Path(directory, part) for part in (TOWERS if isinstance(model, LiT) else ("",))]
+    folders = [pathlib.Path(directory, part) for part in exporter.TFLITE_FOLDERS]
     for folder in folders:
         check_targets(folder, chosen, overwrite)
+    sources = exporter.tflite_sources(batch_size, images, class_names, activation, vocab)
     calibration: list[np.ndarray] = []
-    if isinstance(model, LiT):
-        sources = tower_sources(model, open_tokenizer(model, vocab), batch_size, images)
-    else:
-        check_reads_texts(model, vocab)
-        wrapped = as_exported(model, preprocessing)
-        sources = [image_source(wrapped, batch_size, images, class_names, activation)]
-        if "int8" in chosen and representative is not None:
-            calibration = calibration_batches(representative, sources[0].spec.shape)
+    if "int8" in chosen and representative is not None:
+        calibration = calibration_batches(representative, sources[0].spec.shape)
     written = zip(sources, folders, strict=True)
     return [row for part in written for row in write_files(*part, chosen, calibration, overwrite)]
 
@@ -112,9 +102,3 @@ def _check_precisions(precisions: Sequence[str], representative: Any) -> list[st
     if "int8" in precisions and representative is None:
         raise ValueError("Full int8 needs representative images; give representative=…, or ask for dynamic_int8.")
     return [precision for precision in PRECISIONS if precision in precisions]
-
-
-def _check_float(precisions: Sequence[str]) -> None:
-    """Refuses full int8, which is calibrated on images, for a LiT."""
-    if "int8" in precisions:
-        raise ValueError("int8 is not for LiT models, whose other tower reads texts; take dynamic_int8.")

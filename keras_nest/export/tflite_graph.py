@@ -6,6 +6,8 @@ import tensorflow as tf
 from tensorflow.core.framework import function_pb2, node_def_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
+from keras_nest.exported import GRAPH
+
 
 def replace_negation(folder: str) -> None:
     """Turns every -x of a SavedModel into x * -1, which is the same number.
@@ -16,7 +18,7 @@ def replace_negation(folder: str) -> None:
     Args:
         folder: the SavedModel, which is changed.
     """
-    file = pathlib.Path(folder, "saved_model.pb")
+    file = pathlib.Path(folder, GRAPH)
     model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     for function in model.meta_graphs[0].graph_def.library.function:
         for node in list(function.node_def):

@@ -17,7 +17,8 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-LABELS = "labels.txt"
+from keras_nest.exported import LABELS
+
 # Outputs that are scores of classes.
 SCORES = ("logits", "probabilities")
 _MEANINGS = {

@@ -1,8 +1,6 @@
 """What models give to TFLite files: their functions, inputs to compare on, and what belongs to them."""
 
-import dataclasses
 import json
-import pathlib
 from collections.abc import Iterable, Sequence
 
 import keras
@@ -11,17 +9,12 @@ import tensorflow as tf
 
 from keras_nest.class_names import check_class_names
 from keras_nest.export.inference import inference
-from keras_nest.export.lit import encoders, in_float32, temperature
 from keras_nest.export.module import config_of, image_shape, output_name
 from keras_nest.export.tflite_files import Source
-from keras_nest.export.tflite_metadata import LABELS
-from keras_nest.export.tflite_report import SAMPLE_TEXTS, sample_images
-from keras_nest.models import LiT
+from keras_nest.export.tflite_report import sample_images
+from keras_nest.exported import LABELS, PREPROCESSING
 from keras_nest.specs import PreprocessingSpec
-from keras_nest.tokenizers import Tokenizer
 
-TOWERS = ("image", "text")
-PREPROCESSING, SIMILARITY = "preprocessing.json", "similarity.json"
 _ROUNDING = 1e-3
 
 
@@ -48,46 +41,6 @@ def image_source(
     samples = sample_images(shape) if images is None else _checked(images, "images", shape)
     spec = tf.TensorSpec((batch_size, *shape), name="images")
     return Source(model.name, *inference(model, activation), spec, samples, files)
-
-
-def tower_sources(model: LiT, tokenizer: Tokenizer, batch_size: int, images: np.ndarray | None = None) -> list[Source]:
-    """Both towers of a LiT, each up to the embedding of length one, in the order of `TOWERS`.
-
-    Args:
-        model: with its weights.
-        tokenizer: of its text tower.
-        batch_size: images, or texts, at a time.
-        images: as `image_source` takes them.
-
-    Raises:
-        ValueError: as `image_source`.
-    """
-    image, text = encoders(in_float32(model))
-    facts = {"temperature": temperature(model)}
-    sources = image_source(image, batch_size, images), _text_source(text, tokenizer, batch_size)
-    return [
-        dataclasses.replace(
-            source,
-            files={**source.files, SIMILARITY: json.dumps(facts)},
-            facts={"tower": tower, **facts},
-        )
-        for tower, source in zip(TOWERS, sources, strict=True)
-    ]
-
-
-def _text_source(model: keras.Model, tokenizer: Tokenizer, batch_size: int) -> Source:
-    module = tf.train.Checkpoint()
-    module.variables = [variable.value for variable in model.variables]
-    spec = tf.TensorSpec((batch_size, tokenizer.max_len), tf.int32, name="tokens")
-    vocabulary = pathlib.Path(tokenizer.path)
-    return Source(
-        model.name,
-        module,
-        lambda tokens: {"embedding": model(tokens, training=False)},
-        spec,
-        samples=tokenizer(SAMPLE_TEXTS).numpy(),
-        beside={f"vocab{vocabulary.suffix}": vocabulary},
-    )
 
 
 def _files(model: keras.Model, class_names: Sequence[str] | None) -> dict[str, str]:

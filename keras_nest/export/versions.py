@@ -11,12 +11,13 @@ import keras
 from keras_nest.export.card import model_card
 from keras_nest.export.saved_model import read_signatures, to_saved_model
 from keras_nest.export.warm_up import can_write_requests
+from keras_nest.exported import numbered_versions
 from keras_nest.files import atomic_output, check_local
-from keras_nest.models.base import ImageModel
+from keras_nest.models.base import PublishedModel
 
 
 def publish(
-    model: ImageModel,
+    model: PublishedModel,
     directory: str | pathlib.Path,
     overwrite: bool = False,
     *,
@@ -58,7 +59,7 @@ def publish(
         ModuleNotFoundError: as `to_saved_model`.
     """
     path = version_directory(pathlib.Path(directory), overwrite)
-    if isinstance(model, keras.Model) and not isinstance(model, ImageModel):
+    if isinstance(model, keras.Model) and not isinstance(model, PublishedModel):
         raise ValueError(f"The model {model.name!r} is none of keras_nest; to_saved_model writes it, without a card.")
     packed = path.with_name(f"{path.name}.tar.gz")
     warm_up = can_write_requests() if warm_up is None else warm_up
@@ -87,8 +88,7 @@ def version_directory(directory: pathlib.Path, overwrite: bool) -> pathlib.Path:
     check_local(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; the output must be a directory.")
-    entries = directory.iterdir() if directory.exists() else ()
-    newest = max((int(entry.name) for entry in entries if entry.name.isdecimal() and entry.is_dir()), default=0)
+    newest = max((int(version.name) for version in numbered_versions(directory)), default=0)
     return directory / str(max(newest, 1) if overwrite else newest + 1)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 from keras_nest.export.module import image_shape
-from keras_nest.models.base import ImageModel
 from keras_nest.models.wrapping import Graph, Inside, holds_ours, insides, preprocessing_of, trace
 from keras_nest.registry import preprocessing_spec
 from keras_nest.specs import PreprocessingSpec
@@ -34,7 +33,7 @@ def as_exported(model: keras.Model, preprocessing: Preprocessing = AUTO) -> kera
         ValueError: models of this package are inside, and what images they get cannot be told; or `preprocessing` is
             no specification for the model.
     """
-    if isinstance(model, ImageModel) or hasattr(model, "config"):
+    if hasattr(model, "config"):
         if preprocessing != AUTO:
             raise ValueError(f"The model {model.name!r} carries its preprocessing; leave preprocessing out.")
         return model

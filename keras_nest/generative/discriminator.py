@@ -1,6 +1,6 @@
 """The network that tells real images from generated ones, given their class.
 
-None of Keras' own networks fits: those of `keras.applications` normalise over the batch, which mixes real and
+None of Keras' own networks fits: those of `keras.applications` normalize over the batch, which mixes real and
 generated images and spoils the gradient penalty, and they take images of 32 pixels and more down by 32.
 """
 
@@ -11,7 +11,8 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
-from keras_nest.models.base import ConfiguredModel, check_image_size, check_num_classes
+from keras_nest.models.configured import ConfiguredModel
+from keras_nest.models.fields import check_image_size, check_num_classes, constructor_arguments
 from keras_nest.types import Shape, Size, as_size
 
 
@@ -77,7 +78,7 @@ class Discriminator(ConfiguredModel):
 
     With classes the input is a pair: images, and integers (B,). A convolution embeds the images; every width after the
     first belongs to a residual block that halves the map, and one more block sees the deviation over the batch. There
-    is no normalisation.
+    is no normalization.
 
     Args:
         image_size: side or (height, width) in pixels.
@@ -100,7 +101,7 @@ class Discriminator(ConfiguredModel):
         stem_stride: int = 1,
         name: str | None = "discriminator",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        config = constructor_arguments(Discriminator, locals())
         config |= {"image_size": as_size(image_size), "widths": tuple(widths)}
         _check_fields(config)
         images = keras.Input((*config["image_size"], in_channels), name="images")

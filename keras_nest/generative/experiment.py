@@ -1,9 +1,7 @@
 """The training of a generator from its configuration to its results."""
 
 import dataclasses
-import functools
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -13,19 +11,57 @@ from ml_collections import ConfigDict
 
 from keras_nest import data, run_files
 from keras_nest.files import atomic_output
+from keras_nest.generative.callbacks import COLUMNS, GanLoop
 from keras_nest.generative.discriminator import Discriminator
 from keras_nest.generative.generator import NesTGenerator, create_generator
-from keras_nest.generative.loop import COLUMNS, GanLoop, saves_at
 from keras_nest.generative.samples import grid, write_picture
 from keras_nest.generative.trainer import GanTrainer
 from keras_nest.registry import check_fields
+from keras_nest.run_files import GENERATOR
 from keras_nest.specs import PreprocessingSpec
-from keras_nest.training import run_directory
+from keras_nest.training import workdir as directories
 from keras_nest.training.checkpoints import Checkpoints
-from keras_nest.training.config import resolve
+from keras_nest.training.config import (
+    Config,
+    as_dict,
+    check_ema_decay,
+    check_required,
+    check_seed,
+    check_values,
+    complete,
+)
 from keras_nest.training.history import History
+from keras_nest.training.plan import is_due
 from keras_nest.training.strategies import create_strategy
+from keras_nest.training.tasks import Task
 
+DEFAULTS: dict[str, Any] = {
+    "trainer": "gan",
+    "model_name": "nest_generator_64",  # as keras_nest.generative.generator.create_generator takes it
+    "model": {},  # further fields of the generator
+    "discriminator": {},  # fields of keras_nest.generative.Discriminator
+    "dataset": None,  # as keras_nest.data.load takes it
+    "tfds_data_dir": None,
+    "total_steps": None,  # updates of each of the two
+    "batch": 64,
+    "learning_rate": 3e-4,  # of the generator, constant
+    "discriminator_learning_rate": 1e-3,  # likewise
+    "beta_1": 0.0,  # of Adam
+    "beta_2": 0.99,
+    "r1_gamma": 0.1,  # weight of the penalty on the discriminator's gradient at real images
+    "r1_every": 8,  # steps from one penalty to the next, which counts so many times
+    "max_shift": 0,  # pixels by which all that the discriminator sees is moved at random
+    "ema_decay": 0.999,  # of the moving average of the generator's weights, which is what is kept
+    "progress_every": 100,  # steps from one row of the history to the next
+    "sample_every": 500,  # steps from one picture of samples to the next
+    "checkpoint_every": 500,
+    "dtype_policy": "float32",
+    "jit_compile": "auto",
+    "seed": 0,  # of initial weights, order, noise and shifts
+}
+# Pictures of samples on the way, and the last of them.
+SAMPLES, LAST_SAMPLES = "samples", "samples.png"
+_POSITIVE = ("batch", "total_steps", "r1_every", "sample_every")
 # Pixels in [-1, 1], the whole image.
 _PREPROCESSING = PreprocessingSpec((0.5,) * 3, (0.5,) * 3)
 _ROWS, _COLUMNS = 10, 10
@@ -37,19 +73,26 @@ class GanExperiment:
 
     Attributes:
         config: complete configuration.
-        stated: what config.json says.
+        config_json: content of config.json.
         workdir: where the results go.
+        strategy: where it runs.
         info: the data set.
         trainer: compiled.
         batches: endless training batches.
     """
 
     config: ConfigDict
-    stated: dict[str, Any]
+    config_json: dict[str, Any]
     workdir: pathlib.Path
+    strategy: tf.distribute.Strategy
     info: data.DatasetInfo
     trainer: GanTrainer
     batches: data.TrainBatches
+
+    @property
+    def model(self) -> NesTGenerator:
+        """The average of the generator, which is what is kept."""
+        return self.trainer.average
 
     @property
     def description(self) -> str:
@@ -60,6 +103,14 @@ class GanExperiment:
             f"{discriminator.count_params():,} on {self.config.dataset}: {self.config.total_steps:,} steps of "
             f"{self.config.batch} images."
         )
+
+    def results(self) -> dict[str, Any] | None:
+        """The content of metrics.json if this run is finished, else None."""
+        return directories.results(self.workdir, GENERATOR)
+
+    def report(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The content of metrics.json, as it is."""
+        return metrics
 
     def execute(self) -> dict[str, Any]:
         """Trains and writes; returns the content of metrics.json.
@@ -72,7 +123,7 @@ class GanExperiment:
             FileExistsError: another run has claimed it meanwhile.
             OSError: the disk takes no more; a checkpoint that was written is left as it was.
         """
-        with run_directory.at_work(self.workdir, self.stated):
+        with directories.at_work(self.workdir, self.config_json):
             return self._execute()
 
     def _execute(self) -> dict[str, Any]:
@@ -93,7 +144,7 @@ class GanExperiment:
     def _show(self, step: int, history: History) -> None:
         """A picture of samples for the directory and for TensorBoard."""
         picture = self._samples()
-        write_picture(self.workdir / run_files.SAMPLES / f"step_{step:06d}.png", picture)
+        write_picture(self.workdir / SAMPLES / f"step_{step:06d}.png", picture)
         history.show("samples", picture, step)
 
     def _samples(self) -> np.ndarray:
@@ -104,11 +155,11 @@ class GanExperiment:
         return grid(self.trainer.average.sample(count, seed=0, class_index=classes), columns)
 
     def _write(self, history: History) -> dict[str, Any]:
-        generator = self.trainer.average
-        with atomic_output(self.workdir / run_files.GENERATOR, overwrite=True) as partial:
+        generator = self.model
+        with atomic_output(self.workdir / GENERATOR, overwrite=True) as partial:
             generator.save(partial)
-        write_picture(self.workdir / run_files.LAST_SAMPLES, self._samples())
-        run_directory.write_text(self.workdir / run_files.CLASSES, "\n".join(self.info.class_names) + "\n")
+        write_picture(self.workdir / LAST_SAMPLES, self._samples())
+        directories.write_text(self.workdir / run_files.CLASSES, "\n".join(self.info.class_names) + "\n")
         last = history.rows[-1] if history.rows else {}
         metrics = {
             "parameters": generator.count_params(),
@@ -118,12 +169,12 @@ class GanExperiment:
             "seed": self.config.seed,
             **{name: value for name, value in last.items() if name.endswith(("loss", "score", "penalty"))},
         }
-        run_directory.write_json(self.workdir / run_files.METRICS, metrics)
+        directories.write_json(self.workdir / run_files.METRICS, metrics)
         return metrics
 
 
-def prepare_gan(
-    config: ConfigDict | Mapping[str, Any],
+def prepare(
+    config: ConfigDict,
     workdir: str | pathlib.Path,
     overwrite: bool = False,
     strategy: str | tf.distribute.Strategy = "auto",
@@ -132,35 +183,55 @@ def prepare_gan(
     """Everything before the first step; whatever is wrong with the request is found here.
 
     Args:
-        config: fields of `keras_nest.training.config.GAN`.
-        workdir: directory of the run; from now on it belongs to this one.
-        overwrite: start anew, and replace the results of an earlier run in it.
+        config: as `resolve` gives it.
+        workdir: directory of the run; nothing is written yet.
+        overwrite: the results of an earlier run in it may be replaced.
         strategy: a name for `create_strategy`, or a strategy; of one device.
         tpu: as for `create_strategy`.
 
     Raises:
         ValueError: a field has no meaning, or there are several devices.
         FileExistsError: the directory holds the results of another run.
-        InUseError: another training is at work there.
         FileNotFoundError: data, or checkpoints that were written, are not there.
-        PermissionError: the directory cannot be written to.
         ModuleNotFoundError: the package with the data is not installed.
     """
-    fields, directory = resolve(config), pathlib.Path(workdir)
+    directory, config_json = pathlib.Path(workdir), directories.as_json(config)
     strategy = create_strategy(strategy, tpu) if isinstance(strategy, str) else strategy
     if strategy.num_replicas_in_sync > 1:
         raise ValueError("A generator is trained on one device; choose --strategy=one_device.")
-    source = data.open_source(fields.dataset, data_dir=fields.tfds_data_dir)
-    stated = run_directory.as_json(fields)
-    run_directory.check(directory, stated, overwrite)
+    source = data.open_source(config.dataset, data_dir=config.tfds_data_dir)
+    directories.check(directory, config_json, overwrite, GENERATOR)
     if not overwrite:
-        run_directory.check_progress(directory, fields.total_steps, functools.partial(saves_at, fields))
+        total, every = config.total_steps, config.checkpoint_every
+        directories.check_progress(directory, total, lambda step: is_due(step, every, total), GENERATOR)
     with strategy.scope():
-        trainer = _trainer(fields, source.info)
+        trainer = _trainer(config, source.info)
     size = trainer.generator.config["image_size"]
-    batches = data.train_batches(source, data.Recipe(_PREPROCESSING), size, fields.batch, fields.seed)
-    run_directory.claim(directory, stated, overwrite)
-    return GanExperiment(fields, stated, directory, source.info, trainer, batches)
+    batches = data.train_batches(source, data.Recipe(_PREPROCESSING), size, config.batch, config.seed)
+    return GanExperiment(config, config_json, directory, strategy, source.info, trainer, batches)
+
+
+def resolve(config: Config) -> ConfigDict:
+    """The complete configuration: what is given, and `DEFAULTS` for the rest; a locked copy.
+
+    Raises:
+        ValueError: an unknown field, a missing one, or a value that the field cannot have.
+    """
+    resolved = complete(as_dict(config), DEFAULTS)
+    check_required(resolved, ("model_name", "dataset", "total_steps"))
+    check_values(resolved, _POSITIVE)
+    check_seed(resolved["seed"])
+    check_ema_decay(resolved["ema_decay"])
+    return ConfigDict(resolved).lock()
+
+
+TASK = Task(
+    resolve,
+    prepare,
+    {"Fields of those that train a generator": DEFAULTS},
+    files=(GENERATOR, LAST_SAMPLES),
+    folders=(SAMPLES,),
+)
 
 
 def _trainer(config: ConfigDict, info: data.DatasetInfo) -> GanTrainer:

@@ -16,7 +16,14 @@ from keras_nest.layers import BlockDeaggregation, EncoderNDBlock, PositionEmbedd
 from keras_nest.layers.encoder import ATTENTIONS
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
-from keras_nest.models.base import ConfiguredModel, check_heads, check_image_size, check_num_classes, resolve_policy
+from keras_nest.models.configured import ConfiguredModel
+from keras_nest.models.fields import (
+    check_heads,
+    check_image_size,
+    check_num_classes,
+    constructor_arguments,
+    resolve_policy,
+)
 from keras_nest.types import Size, as_size
 
 # The number in the name is the size of the images. The first is what `NesTGenerator()` makes.
@@ -88,7 +95,7 @@ class NesTGenerator(ConfiguredModel):
         dtype: Any = None,
         name: str | None = "nest_generator",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        config = constructor_arguments(NesTGenerator, locals())
         policy = resolve_policy(dtype)
         config |= {field: tuple(config[field]) for field in _OF_LEVELS}
         config |= {"image_size": as_size(image_size), "dtype": policy.name}

@@ -69,7 +69,7 @@ class GanTrainer(keras.Model):
         beta_2: float = 0.99,
         jit_compile: bool | str = "auto",
     ) -> None:
-        """Makes the two optimisers, Adam.
+        """Makes the two optimizers, Adam.
 
         Args:
             learning_rate: of the generator.

@@ -11,14 +11,18 @@ import keras
 
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.two_tower import L2Normalize, Temperature
-from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, resolve_policy
+from keras_nest.models.base import (
+    STRETCHED_PREPROCESSING,
+    ImageModel,
+    Paper,
+    PublishedModel,
+    preprocessing_of_input,
+)
+from keras_nest.models.configured import ConfiguredModel
+from keras_nest.models.families import ARCHITECTURES, register_family
+from keras_nest.models.fields import resolve_policy
 from keras_nest.models.inputs import check_tokens
-from keras_nest.models.mixer import MlpMixer
-from keras_nest.models.nest import NesT
-from keras_nest.models.resnet import ResNet
-from keras_nest.models.text import Bert, TextTransformer
-from keras_nest.models.vit import VisionTransformer
-from keras_nest.models.vit_flax_nest import ViTFlaxNesT
+from keras_nest.models.text import TextModel
 from keras_nest.types import Size
 
 _BERT_BASE = {"class_name": "Bert", "hidden_size": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
@@ -48,24 +52,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "LiT-L16S": _variant("L", 0, _SMALL, 1024),
     "LiT-L16Ti": _variant("L", 0, _TINY, 1024),
 }
-# For tables; a test counts them.
-PARAMETERS = {
-    "LiT-B16B": 195_871_489,
-    "LiT-B16B_2": 195_280_897,
-    "LiT-L16L": 638_443_521,
-    "LiT-L16S": 331_140_353,
-    "LiT-L16Ti": 311_913_089,
-}
-ALIASES: dict[str, str] = {}
-
-# What a dictionary of fields can describe, by class name.
-_CLASSES: dict[str, Any] = {
-    tower.__name__: tower for tower in (VisionTransformer, MlpMixer, NesT, ViTFlaxNesT, ResNet, Bert, TextTransformer)
-}
 
 
-@keras.saving.register_keras_serializable(package="keras_nest")
-class LiT(ImageModel):
+@register_family(VARIANTS)
+class LiT(PublishedModel):
     """Two towers: {"images": (B, H, W, in_channels), "tokens": (B', max_len)} -> embeddings that can be compared.
 
     The outputs are `zimg` (B, C) and `ztxt` (B', C), of length one, and the temperature `t` (1,). The similarity of
@@ -87,7 +77,9 @@ class LiT(ImageModel):
         ValueError: the towers' outputs are no vectors of one size, or temperature_init is not above 0.
     """
 
-    HEAD: ClassVar[tuple[str, ...]] = ()
+    PAPER: ClassVar[Paper | None] = Paper(
+        "LiT: Zero-Shot Transfer with Locked-image text Tuning, CVPR 2022", "https://arxiv.org/abs/2111.07991"
+    )
 
     def __init__(
         self,
@@ -117,7 +109,8 @@ class LiT(ImageModel):
         outputs = {name: endpoints[name] for name in ("zimg", "ztxt", "t")}
         omitted = [f"img/{module}" for module in getattr(image, "omitted", ())]
         self._tower_names = image.name, text.name
-        super().__init__(inputs, endpoints, config, outputs, omitted, name)
+        super().__init__(inputs, outputs, endpoints, config, omitted, name)
+        preprocessing_of_input[inputs["images"]] = self.config["preprocessing"]
         self.input_spec = None  # One of the inputs may be missing; the towers check theirs.
 
     @property
@@ -145,7 +138,7 @@ class LiT(ImageModel):
         return outputs
 
     def check_inputs(self, inputs: Any) -> None:
-        """Refuses images that are no floats and tokens that are no integers; see `ImageModel.check_inputs`.
+        """Refuses images that are no floats and tokens that are no integers; see `PublishedModel.check_inputs`.
 
         Raises:
             ValueError: they are not.
@@ -187,7 +180,7 @@ class LiT(ImageModel):
     def infer_fields(
         cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], new_head: bool = False
     ) -> dict[str, Any]:
-        """See `ImageModel.infer_fields`: the image size, where it shows."""
+        """See `PublishedModel.infer_fields`: the image size, where it shows."""
         tower = fields["image_model"]
         if isinstance(tower, keras.Model):
             return {}
@@ -202,6 +195,20 @@ class LiT(ImageModel):
         kept = {field: config[field] for field in fields if field in config}
         towers = {"image_model": self.image_model, "text_model": self.text_model}
         return kept | {field: keras.saving.serialize_keras_object(tower) for field, tower in towers.items()}
+
+    def with_fields(self, **fields: Any) -> Self:
+        """See `ConfiguredModel.with_fields`: `dtype` and `image_size` are those of the towers.
+
+        Of `image_model` and `text_model`, a dictionary sets some fields of the tower; a model replaces it.
+        """
+        common = {"dtype": fields.pop("dtype")} if "dtype" in fields else {}
+        size = {"image_size": fields.pop("image_size")} if "image_size" in fields else {}
+        towers = {
+            "image_model": _changed_tower(self.image_model, fields.pop("image_model", {}), common | size),
+            "text_model": _changed_tower(self.text_model, fields.pop("text_model", {}), common),
+        }
+        serialized = {field: keras.saving.serialize_keras_object(tower) for field, tower in towers.items()}
+        return super().with_fields(**fields, **serialized)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
@@ -237,9 +244,21 @@ def _tower(tower: Any, options: dict[str, Any]) -> keras.Model:
 
 def _tower_class(fields: Mapping[str, Any]) -> Any:
     name = str(fields.get("class_name"))
-    if name not in _CLASSES:
-        raise ValueError(f"The class_name of a tower is {name!r}; {did_you_mean(name, list(_CLASSES))}")
-    return _CLASSES[name]
+    known = {each: tower for each, tower in ARCHITECTURES.items() if issubclass(tower, (ImageModel, TextModel))}
+    if name not in known:
+        raise ValueError(f"The class_name of a tower is {name!r}; {did_you_mean(name, list(known))}")
+    return known[name]
+
+
+def _changed_tower(tower: keras.Model, given: Any, more: dict[str, Any]) -> keras.Model:
+    """A tower with some fields changed, or another one that is given."""
+    if not isinstance(given, Mapping):
+        return given
+    if not {**more, **given}.keys() - {"class_name"}:
+        return tower
+    if not isinstance(tower, ConfiguredModel) or given.get("class_name", type(tower).__name__) != type(tower).__name__:
+        raise ValueError(f"The tower {tower.name!r} is a {type(tower).__name__}, which cannot get fields of another.")
+    return tower.with_fields(**{**more, **{field: value for field, value in given.items() if field != "class_name"}})
 
 
 def _check_towers(image: keras.Model, text: keras.Model) -> None:

@@ -14,15 +14,16 @@ from keras_nest.layers import MlpBlock
 from keras_nest.layers.base import Layer
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.tokens import MapToTokens, TokensToMap
-from keras_nest.models.base import (
-    STRETCHED_PREPROCESSING,
-    ImageModel,
+from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, Paper
+from keras_nest.models.families import register_family
+from keras_nest.models.fields import (
     check_feature_blocks,
     check_num_classes,
-    classifier_endpoints,
+    constructor_arguments,
     resolve_policy,
     square_side,
 )
+from keras_nest.models.heads import classifier_endpoints
 from keras_nest.types import Shape, Size, as_size
 
 _COMMON = {"image_size": 224, "num_classes": 1000, "preprocessing": STRETCHED_PREPROCESSING}
@@ -35,9 +36,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "Mixer-B_32": {**_BASE, "patch_size": 32},
     "Mixer-L_16": {**_LARGE, "patch_size": 16},
 }
-# For tables; a test counts them.
-PARAMETERS = {"Mixer-B_16": 59_880_472, "Mixer-B_32": 60_293_428, "Mixer-L_16": 208_196_168}
-ALIASES: dict[str, str] = {}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -90,7 +88,7 @@ class MixerBlock(Layer):
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
 
 
-@keras.saving.register_keras_serializable(package="keras_nest")
+@register_family(VARIANTS)
 class MlpMixer(ImageModel):
     """MLP-Mixer image classifier: (B, H, W, in_channels) float images in [-1, 1] -> logits (B, num_classes).
 
@@ -119,6 +117,9 @@ class MlpMixer(ImageModel):
         ValueError: a field has no meaning.
     """
 
+    PAPER: ClassVar[Paper | None] = Paper(
+        "MLP-Mixer: An all-MLP Architecture for Vision, NeurIPS 2021", "https://arxiv.org/abs/2105.01601"
+    )
     HEAD: ClassVar[tuple[str, ...]] = ("head",)
     FIXED_BY_IMAGE_SIZE: ClassVar[tuple[str, ...]] = ("token_mixing",)
 
@@ -139,7 +140,7 @@ class MlpMixer(ImageModel):
         dtype: Any = None,
         name: str | None = "mixer",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        config = constructor_arguments(MlpMixer, locals())
         policy = resolve_policy(dtype)
         check_num_classes(num_classes)
         feature_blocks = check_feature_blocks(feature_blocks, num_blocks)
@@ -164,7 +165,7 @@ class MlpMixer(ImageModel):
         features = TokensToMap(grid, name="features", dtype=policy)(tokens)
         head = {"name": "head", "kernel_initializer": "zeros"}
         endpoints |= classifier_endpoints(features, num_classes, policy, classifier_activation, **head)
-        super().__init__(inputs, endpoints, config, omitted=omitted, name=name)
+        super().__init__(inputs, endpoints, config, maps, omitted, name)
 
     @classmethod
     def infer_fields(

@@ -5,7 +5,7 @@ Interpretable Visual Understanding", AAAI 2022. Reference: google-research/neste
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -21,19 +21,18 @@ from keras_nest.layers import (
 from keras_nest.layers.encoder import ATTENTIONS
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
-from keras_nest.models.base import (
-    CIFAR10_PREPROCESSING,
-    IMAGENET_PREPROCESSING,
-    ImageModel,
+from keras_nest.models.base import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING, ImageModel, Paper
+from keras_nest.models.families import register_family
+from keras_nest.models.fields import (
     check_heads,
     check_image_size,
     check_num_classes,
     check_rates,
-    classifier_endpoints,
-    feature_pyramid,
+    constructor_arguments,
     resolve_policy,
     square_side,
 )
+from keras_nest.models.heads import classifier_endpoints
 from keras_nest.types import Size, as_size
 
 _IMAGENET = {
@@ -82,15 +81,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nest_small_s16_32": {**_CIFAR, "embedding_dim": 384, "num_heads": 6},
     "nest_base_s16_32": {**_CIFAR, "embedding_dim": 768, "num_heads": 12},
 }
-# For tables; a test counts them.
-PARAMETERS = {
-    "nest_tiny_s196_224": 17_057_608,
-    "nest_small_s196_224": 38_351_176,
-    "nest_base_s196_224": 67_723_368,
-    "nest_tiny_s16_32": 6_006_730,
-    "nest_small_s16_32": 22_849_930,
-    "nest_base_s16_32": 89_050_378,
-}
 ALIASES = {
     "nest_tiny": "nest_tiny_s196_224",
     "nest_small": "nest_small_s196_224",
@@ -98,7 +88,7 @@ ALIASES = {
 }
 
 
-@keras.saving.register_keras_serializable(package="keras_nest")
+@register_family(VARIANTS, ALIASES)
 class NesT(ImageModel):
     """NesT image classifier: (B, H, W, in_channels) float images, normalised -> logits (B, num_classes).
 
@@ -135,6 +125,12 @@ class NesT(ImageModel):
         ValueError: a field has no meaning, or the image size does not divide into the blocks.
     """
 
+    PAPER: ClassVar[Paper | None] = Paper(
+        "Nested Hierarchical Transformer, AAAI 2022", "https://arxiv.org/abs/2105.12723"
+    )
+    # Block size and image size determine each other.
+    DETERMINED_BY: ClassVar[Mapping[str, str]] = {"image_size": "patch_size"}
+
     def __init__(
         self,
         num_classes: int = 1000,
@@ -159,7 +155,8 @@ class NesT(ImageModel):
         dtype: Any = None,
         name: str | None = "nest",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name", "patch_size")}
+        config = constructor_arguments(NesT, locals())
+        del config["patch_size"]  # image_size says it
         policy = resolve_policy(dtype)
         config["num_layers_per_block"] = tuple(num_layers_per_block)
         _check_fields(config)
@@ -176,9 +173,22 @@ class NesT(ImageModel):
             features = UnblockImages((1, 1), _last_block(stem, levels), name="features", dtype=policy)(blocks)
             head = {"name": "Dense_0", "kernel_initializer": kernel_initializer()}
             endpoints |= classifier_endpoints(features, num_classes, policy, classifier_activation, **head)
-        pyramid = feature_pyramid(inputs, endpoints) if features_only else None
         omitted = [norm(norm_type).name] if features_only else []
-        super().__init__(inputs, endpoints, config, pyramid, omitted, name)
+        super().__init__(inputs, endpoints, config, omitted=omitted, name=name)
+
+    @property
+    def block_inputs(self) -> tuple[str, ...]:
+        """See `ImageModel.block_inputs`."""
+        return tuple(f"PositionEmbedding_{level}" for level in range(len(self.config["num_layers_per_block"])))
+
+    def attention_layers(self) -> dict[str, dict[str, keras.layers.Layer]]:
+        """See `ImageModel.attention_layers`."""
+        levels, first = {}, 0
+        for level, depth in enumerate(self.config["num_layers_per_block"], 1):
+            encoders = [self.get_layer(f"EncoderNDBlock_{i}") for i in range(first, first + depth)]
+            levels[f"level_{level}"] = {f"{x.name}/{x.norms[0].name}": x.attention for x in encoders}
+            first += depth
+        return levels
 
     @classmethod
     def infer_fields(

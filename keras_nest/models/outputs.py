@@ -127,8 +127,9 @@ class ClassifierCompile(keras.Model):
         classifier: the model whose output is judged; this one, unless it trains another.
     """
 
-    @property
+    # No property: Keras looks for what it saves in all attributes, and would find the model in itself without end.
     def classifier(self) -> keras.Model:
+        """The model whose output is judged."""
         return self
 
     def compile(
@@ -155,8 +156,8 @@ class ClassifierCompile(keras.Model):
         Raises:
             ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
         """
-        loss = default_loss(self.classifier) if isinstance(loss, str) and loss == "auto" else loss
-        check_compile(self.classifier, loss, metrics, weighted_metrics)
+        loss = default_loss(self.classifier()) if isinstance(loss, str) and loss == "auto" else loss
+        check_compile(self.classifier(), loss, metrics, weighted_metrics)
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -168,7 +169,7 @@ class ClassifierCompile(keras.Model):
         arguments = keras.saving.deserialize_keras_object(config)
         judged = ("loss", "metrics", "weighted_metrics")
         try:
-            check_compile(self.classifier, *(arguments[name] for name in judged))
+            check_compile(self.classifier(), *(arguments[name] for name in judged))
         except ValueError as error:
             warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
             arguments |= dict.fromkeys((*judged, "loss_weights"))

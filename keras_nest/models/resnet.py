@@ -16,15 +16,10 @@ import keras
 from keras_nest.layers.base import Layer
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.resnet import ResidualUnit
-from keras_nest.models.base import (
-    CIFAR10_PREPROCESSING,
-    IMAGENET_PREPROCESSING,
-    ImageModel,
-    check_num_classes,
-    classifier_endpoints,
-    feature_pyramid,
-    resolve_policy,
-)
+from keras_nest.models.base import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING, ImageModel, Paper
+from keras_nest.models.families import register_family
+from keras_nest.models.fields import check_num_classes, constructor_arguments, resolve_policy
+from keras_nest.models.heads import classifier_endpoints
 from keras_nest.types import Shape, Size, as_size
 
 # Without the augmentations of NesT, which the ResNets do without, the reference leaves pixels in [0, 1].
@@ -42,17 +37,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "resnet200": {**_IMAGENET, "stage_sizes": (3, 24, 36, 3)},
     "resnet18_cifar": {**_CIFAR, "stage_sizes": (2, 2, 2, 2), "bottleneck": False, "small_input": True},
 }
-# For tables; a test counts them.
-PARAMETERS = {
-    "resnet18": 11_689_512,
-    "resnet34": 21_797_672,
-    "resnet50": 25_557_032,
-    "resnet101": 44_549_160,
-    "resnet152": 60_192_808,
-    "resnet200": 64_673_832,
-    "resnet18_cifar": 11_173_962,
-}
-ALIASES: dict[str, str] = {}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -144,7 +128,7 @@ class ResNetBlocks(Layer):
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
 
 
-@keras.saving.register_keras_serializable(package="keras_nest")
+@register_family(VARIANTS)
 class ResNet(ImageModel):
     """ResNet image classifier: (B, H, W, in_channels) float images in [0, 1] -> logits (B, num_classes).
 
@@ -171,6 +155,9 @@ class ResNet(ImageModel):
         ValueError: a field has no meaning.
     """
 
+    PAPER: ClassVar[Paper | None] = Paper(
+        "Deep Residual Learning for Image Recognition, CVPR 2016", "https://arxiv.org/abs/1512.03385"
+    )
     HEAD: ClassVar[tuple[str, ...]] = ("head",)
 
     def __init__(
@@ -188,7 +175,7 @@ class ResNet(ImageModel):
         dtype: Any = None,
         name: str | None = "resnet",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        config = constructor_arguments(ResNet, locals())
         policy = resolve_policy(dtype)
         config |= {"image_size": as_size(image_size), "stage_sizes": tuple(stage_sizes), "dtype": policy.name}
         _check_fields(config)
@@ -196,12 +183,10 @@ class ResNet(ImageModel):
         inputs = keras.Input((*config["image_size"], in_channels), dtype=policy.variable_dtype, name="images")
         endpoints = _root(inputs, config, policy)
         endpoints |= _stages(endpoints["stem"], config, policy)
-        if features_only:
-            super().__init__(inputs, endpoints, config, feature_pyramid(inputs, endpoints), name=name)
-            return
-        features = endpoints[f"level_{len(stage_sizes)}"]
-        head = {"name": "head", "kernel_initializer": "zeros"}
-        endpoints |= classifier_endpoints(features, num_classes, policy, classifier_activation, **head)
+        if not features_only:
+            features = endpoints[f"level_{len(stage_sizes)}"]
+            head = {"name": "head", "kernel_initializer": "zeros"}
+            endpoints |= classifier_endpoints(features, num_classes, policy, classifier_activation, **head)
         super().__init__(inputs, endpoints, config, name=name)
 
 

@@ -13,7 +13,9 @@ from keras_nest.layers.bert import BertEncoder
 from keras_nest.layers.encoder_1d import Encoder
 from keras_nest.layers.text import TextPositions, TokenEmbedding
 from keras_nest.layers.tokens import PoolTokens
-from keras_nest.models.base import ConfiguredModel, check_heads, check_rates, resolve_policy
+from keras_nest.models.configured import ConfiguredModel
+from keras_nest.models.families import register_family
+from keras_nest.models.fields import check_heads, check_rates, constructor_arguments, resolve_policy
 from keras_nest.models.inputs import check_tokens
 
 
@@ -64,7 +66,7 @@ class TextModel(ConfiguredModel):
         return self.config["max_len"]
 
 
-@keras.saving.register_keras_serializable(package="keras_nest")
+@register_family()
 class Bert(TextModel):
     """BERT's encoder as a text tower: what it makes of the first token, [CLS], goes through the head.
 
@@ -101,7 +103,7 @@ class Bert(TextModel):
         dtype: Any = None,
         name: str | None = "bert",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        config = constructor_arguments(Bert, locals())
         policy = resolve_policy(dtype)
         config["dtype"] = policy.name
         _check_sizes(config)
@@ -117,7 +119,7 @@ class Bert(TextModel):
         super().__init__(tokens, endpoints, config, policy, name, kernel_initializer="lecun_normal")
 
 
-@keras.saving.register_keras_serializable(package="keras_nest")
+@register_family()
 class TextTransformer(TextModel):
     """ViT's encoder on tokens of a text: what it makes of the last one goes through the head.
 
@@ -154,7 +156,7 @@ class TextTransformer(TextModel):
         dtype: Any = None,
         name: str | None = "text_transformer",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        config = constructor_arguments(TextTransformer, locals())
         policy = resolve_policy(dtype)
         config["dtype"] = policy.name
         _check_sizes(config)

@@ -15,17 +15,18 @@ from keras_nest.layers.encoder_1d import Encoder
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.resnet import ResNetStage, StdConv
 from keras_nest.layers.tokens import CLASSIFIERS, ClassToken, MapToTokens, PoolTokens, TokensToMap, has_class_token
-from keras_nest.models.base import (
-    STRETCHED_PREPROCESSING,
-    ImageModel,
+from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, Paper
+from keras_nest.models.families import register_family
+from keras_nest.models.fields import (
     check_feature_blocks,
     check_heads,
     check_num_classes,
     check_rates,
-    head_endpoints,
+    constructor_arguments,
     resolve_policy,
     square_side,
 )
+from keras_nest.models.heads import head_endpoints
 from keras_nest.types import Size, as_size
 
 # Width, depth, heads and MLP width; "testing" models are for tests of one's own.
@@ -69,34 +70,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "testing": _variant("testing", 16, dropout_rate=0.1),
     "testing-unpooled": _variant("testing", 16, classifier="unpooled", dropout_rate=0.1),
 }
-# For tables; a test counts them.
-PARAMETERS = {
-    "ViT-Ti_16": 5_717_416,
-    "ViT-S_16": 22_050_664,
-    "ViT-S_32": 22_878_952,
-    "ViT-B_8": 86_576_872,
-    "ViT-B_16": 86_567_656,
-    "ViT-B_32": 88_224_232,
-    "ViT-L_16": 304_326_632,
-    "ViT-L_32": 306_535_400,
-    "ViT-H_14": 632_045_800,
-    "ViT-S_16-gap-norep": 22_049_896,
-    "ViT-S_32-gap-norep": 22_878_184,
-    "ViT-B_16-gap-norep": 86_566_120,
-    "ViT-B_32-gap-norep": 88_222_696,
-    "R+ViT-Ti_16": 6_337_704,
-    "R26+ViT-S_32": 36_431_912,
-    "R26+ViT-B_32": 101_383_976,
-    "R50+ViT-B_16": 98_659_112,
-    "R50+ViT-L_32": 328_994_856,
-    "testing": 21_390,
-    "testing-unpooled": 21_370,
-}
 # The names that AugReg files begin with: "B_16", "R26_S_32", …
 ALIASES = {name.replace("ViT-", "").replace("+", "_"): name for name in VARIANTS if "ViT-" in name}
 
 
-@keras.saving.register_keras_serializable(package="keras_nest")
+@register_family(VARIANTS, ALIASES)
 class VisionTransformer(ImageModel):
     """ViT image classifier: (B, H, W, in_channels) float images in [-1, 1] -> logits (B, num_classes).
 
@@ -134,8 +112,11 @@ class VisionTransformer(ImageModel):
         ValueError: a field has no meaning, or the image is smaller than a patch.
     """
 
+    PAPER: ClassVar[Paper | None] = Paper(
+        "An Image is Worth 16x16 Words, ICLR 2021", "https://arxiv.org/abs/2010.11929"
+    )
     HEAD: ClassVar[tuple[str, ...]] = ("head",)
-    NECK: ClassVar[tuple[str, ...]] = ("pre_logits",)
+    PRE_HEAD: ClassVar[Mapping[str, str]] = {"pre_logits": "representation_size"}
 
     def __init__(
         self,
@@ -161,7 +142,7 @@ class VisionTransformer(ImageModel):
         dtype: Any = None,
         name: str | None = "vit",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        config = constructor_arguments(VisionTransformer, locals())
         policy = resolve_policy(dtype)
         config |= {"image_size": as_size(image_size), "dtype": policy.name}
         config |= {k: tuple(config[k]) for k in ("resnet_num_layers", "feature_blocks") if config[k] is not None}
@@ -180,7 +161,27 @@ class VisionTransformer(ImageModel):
         endpoints |= parts | {f"level_{i + 1}": level for i, level in enumerate(maps.values())}
         if not features_only:
             endpoints |= _classifier(tokens, endpoints["embedding"].shape[1:3], config, policy)
-        super().__init__(inputs, endpoints, config, maps if features_only else None, _omitted(config), name)
+        super().__init__(inputs, endpoints, config, maps, _omitted(config), name)
+
+    @property
+    def pools_class_token(self) -> bool:
+        """See `ImageModel.pools_class_token`."""
+        return self.config["classifier"] == "token"
+
+    @property
+    def evidence_endpoint(self) -> str:
+        """See `ImageModel.evidence_endpoint`; of a class token what it sees the patches through."""
+        # `features` is made of the tokens, beside the pooling.
+        if not self.pools_class_token:
+            return "tokens"
+        return f"Transformer/encoderblock_{self.config['num_layers'] - 1}/LayerNorm_0"
+
+    def attention_layers(self) -> dict[str, dict[str, keras.layers.Layer]]:
+        """See `ImageModel.attention_layers`."""
+        if self.config["num_layers"] is None:
+            return {}
+        encoder = self.get_layer("Transformer")
+        return {"tokens": {f"{encoder.name}/{x.name}/{x.norms[0].name}": x.attention for x in encoder.blocks}}
 
     @classmethod
     def infer_fields(

@@ -5,7 +5,7 @@ layers below.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -17,15 +17,10 @@ from keras_nest.layers.base import Layer
 from keras_nest.layers.embeddings import Scale, resize_maps, source_block
 from keras_nest.layers.encoder import gelu
 from keras_nest.layers.image_blocks import block_images
-from keras_nest.models.base import (
-    IMAGENET_PREPROCESSING,
-    ImageModel,
-    check_image_size,
-    classifier_endpoints,
-    feature_pyramid,
-    resolve_policy,
-    square_side,
-)
+from keras_nest.models.base import IMAGENET_PREPROCESSING, ImageModel, Paper
+from keras_nest.models.families import register_family
+from keras_nest.models.fields import check_image_size, constructor_arguments, resolve_policy, square_side
+from keras_nest.models.heads import classifier_endpoints
 from keras_nest.types import Shape, Size, as_size, pair
 
 # The configuration in the reference's README; no checkpoint of it was published.
@@ -41,8 +36,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "preprocessing": IMAGENET_PREPROCESSING,
     }
 }
-PARAMETERS = {"vit_flax_nest": 16_498_516}
-ALIASES: dict[str, str] = {}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -275,7 +268,7 @@ class Aggregate(ConvPool):
         return batch, height // 2, width // 2, self.output_dim
 
 
-@keras.saving.register_keras_serializable(package="keras_nest")
+@register_family(VARIANTS)
 class ViTFlaxNesT(ImageModel):
     """NesT as in vit-flax: (B, H, W, in_channels) float images, normalised -> logits (B, num_classes).
 
@@ -303,6 +296,10 @@ class ViTFlaxNesT(ImageModel):
         ValueError: the number of `block_repeats` differs from `num_hierarchies`, or the image size does not divide.
     """
 
+    PAPER: ClassVar[Paper | None] = Paper(
+        "Nested Hierarchical Transformer, AAAI 2022", "https://arxiv.org/abs/2105.12723"
+    )
+
     def __init__(
         self,
         image_size: int | Size = 224,
@@ -321,7 +318,7 @@ class ViTFlaxNesT(ImageModel):
         dtype: Any = None,
         name: str | None = "vit_flax_nest",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__", "name")}
+        config = constructor_arguments(ViTFlaxNesT, locals())
         policy = resolve_policy(dtype)
         repeats = (block_repeats,) * num_hierarchies if isinstance(block_repeats, int) else tuple(block_repeats)
         if len(repeats) != num_hierarchies:
@@ -342,9 +339,24 @@ class ViTFlaxNesT(ImageModel):
             endpoints["LayerNorm_0"] = features
             head = {"name": "Dense_0", "kernel_initializer": "lecun_normal"}
             endpoints |= classifier_endpoints(features, num_classes, policy, classifier_activation, **head)
-        pyramid = feature_pyramid(inputs, endpoints) if features_only else None
         omitted = ["LayerNorm_0"] if features_only else []
-        super().__init__(inputs, endpoints, config, pyramid, omitted, name)
+        super().__init__(inputs, endpoints, config, omitted=omitted, name=name)
+
+    @property
+    def block_inputs(self) -> tuple[str, ...]:
+        """See `ImageModel.block_inputs`."""
+        return tuple(f"blocks_{level}" for level in range(self.config["num_hierarchies"]))
+
+    def attention_layers(self) -> dict[str, dict[str, keras.layers.Layer]]:
+        """See `ImageModel.attention_layers`."""
+        transformers = [self.get_layer(f"Transformer_{level}") for level in range(self.config["num_hierarchies"])]
+        return {
+            f"level_{level}": {
+                f"{x.name}/{norm.name}/LayerNorm_0": branch
+                for norm, branch in zip(x.norms[::2], x.branches[::2], strict=True)
+            }
+            for level, x in enumerate(transformers, 1)
+        }
 
     @classmethod
     def infer_fields(
@@ -378,7 +390,9 @@ def _levels(
             name=f"Transformer_{level}",
             dtype=policy,
         )
-        x, parts = transformer(BlockImages((side, side), name=f"blocks_{level}", dtype=policy)(x))
+        blocks = BlockImages((side, side), name=f"blocks_{level}", dtype=policy)(x)
+        x, parts = transformer(blocks)
+        endpoints[f"blocks_{level}"] = blocks
         endpoints |= {transformer.name: x} | {f"{transformer.name}/{part}": y for part, y in parts.items()}
         x = UnblockImages((side, side), block, name=f"level_{level + 1}", dtype=policy)(x)
         endpoints[f"level_{level + 1}"] = x

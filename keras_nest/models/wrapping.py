@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_nest.layers.changes import layers_inside
-from keras_nest.models.base import ImageModel, preprocessing_of_input
+from keras_nest.models.base import PublishedModel, preprocessing_of_input
 
 # Layers of this package that are no part of its models: images in [0, 1] are what they take.
 _PREPROCESSING, _OTHERS = "keras_nest>EvalPreprocessing", {"keras_nest>EvalPreprocessing", "keras_nest>HubLayer"}
@@ -67,7 +67,7 @@ def preprocessing_of(model: keras.Model) -> dict[str, Any] | None:
     Raises:
         ValueError: a model of this package is inside, and what it is given cannot be told.
     """
-    if isinstance(model, ImageModel):
+    if isinstance(model, PublishedModel):
         return model.config.get("preprocessing")
     if not holds_ours(model):
         return None
@@ -133,7 +133,7 @@ def _insides(model: keras.Model, graph: Graph) -> Iterator[Inside]:
             continue
         # Keras allows no model whose output is its input itself.
         before = _unchanged if symbol is graph.inputs else _inference(keras.Model(graph.inputs, symbol))
-        if isinstance(layer, ImageModel):
+        if isinstance(layer, PublishedModel):
             yield Inside(layer, layer.config.get("preprocessing"), before, symbol)
         elif isinstance(layer, keras.Model) and _inputs(layer) and layer.inputs[0] in preprocessing_of_input:
             yield Inside(layer, preprocessing_of_input[layer.inputs[0]], before)
@@ -205,7 +205,7 @@ def _range(spec: dict[str, Any] | None) -> Any:
 def _is_ours(layer: Any) -> bool:
     """Whether a layer is, or is a part of, a model of this package."""
     name = str(keras.saving.get_registered_name(type(layer)))
-    return (name.startswith("keras_nest>") and name not in _OTHERS) or isinstance(layer, ImageModel)
+    return (name.startswith("keras_nest>") and name not in _OTHERS) or isinstance(layer, PublishedModel)
 
 
 def _sentence(model: keras.Model) -> str:

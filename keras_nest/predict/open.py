@@ -14,7 +14,7 @@ from keras_nest.files import check_local
 from keras_nest.models.base import ImageModel
 from keras_nest.models.outputs import is_linear
 from keras_nest.opening import LoadedModel, open_model
-from keras_nest.predict import saved_model, tflite
+from keras_nest.predict.exports import open_saved_model, open_tflite
 from keras_nest.predict.predictor import Images, Predictor
 from keras_nest.preprocessing import preprocessor
 
@@ -49,7 +49,7 @@ def open_predictor(
     if weights is not None or not (is_tflite or directory):
         return build_predictor(open_model(source, weights, labels, trust))
     check_local(source)
-    predictor = saved_model.open_directory(directory) if directory else tflite.open_file(path)
+    predictor = open_saved_model(directory) if directory else open_tflite(path)
     if labels is None:
         return predictor
     return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
@@ -63,7 +63,7 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     """
     model = loaded.model
     if not isinstance(model, ImageModel) or not model.num_classes:
-        raise ValueError(f"The model {model.name!r} gives no classes; predict needs one with a head.")
+        raise ValueError(f"The model {model.name!r} gives no classes; it must be a classifier of images, with a head.")
     prepare, activation = preprocessor(model), _ACTIVATIONS[loaded.config.get("loss", "softmax")]
     puts_out_logits = is_linear(model.output)
     # Of any batch, so that it is traced once, whoever calls it first.

@@ -46,7 +46,7 @@ class Predictor:
 
         Args:
             images: a list of images of any sizes, or a batch, as `keras_nest.pixels.as_images` takes them: uint8,
-                floats in [0, 1] or 0..255, grey, RGBA. Floats are rounded to 256 levels, as a file has them.
+                floats in [0, 1] or 0..255, gray, RGBA. Floats are rounded to 256 levels, as a file has them.
 
         Returns:
             float32 (B, K).

@@ -1,6 +1,6 @@
 """Training: optimizers and schedules as published, a train step for any number of replicas, and what a run leaves.
 
-`keras_nest.training.main` is the whole run, behind `train_keras.py`; the parts serve an own `model.fit` as well.
+`keras_nest.cli.train` is the whole run, behind `train_keras.py`; the parts serve an own `model.fit` as well.
 """
 
 from keras_nest.metrics import accuracy

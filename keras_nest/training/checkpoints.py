@@ -1,14 +1,15 @@
-"""The state of a training on disk, from which it goes on as if nothing had happened."""
+"""Resumable checkpoints: weights, statistics, optimizer state and random states; complete or absent."""
 
+import contextlib
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterator
 from typing import Protocol
 
 import tensorflow as tf
 
 from keras_nest import files
-from keras_nest.training import disk
 
 KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
@@ -39,6 +40,24 @@ def saved_steps(directory: pathlib.Path) -> list[int]:
     return _steps(directory, "index")
 
 
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Tells in a sentence what cannot be written, and why.
+
+    Args:
+        what: is written in the block.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        # TensorFlow says an operation and a path before what is wrong, and the operation again after it.
+        reason = getattr(error, "strerror", None) or re.sub(r"^.*; | \[Op:.*$", "", str(error).splitlines()[0])
+        raise OSError(f"{what} cannot be written: {reason}.") from error
+
+
 class Stateful(Protocol):
     """What can be saved and restored."""
 
@@ -48,7 +67,7 @@ class Stateful(Protocol):
 
 
 class Checkpoints:
-    """Checkpoints of a trainer: weights, statistics, random states, and all that the optimiser remembers.
+    """Checkpoints of a trainer: weights, statistics, random states, and all that the optimizer remembers.
 
     Keras' own files leave out the random states, and its callback repeats data. What lies in the directory counts, and
     no list of it; a checkpoint is written beside, and is on the disk before its index is renamed into place and an
@@ -126,7 +145,7 @@ class Checkpoints:
         """Writes a checkpoint beside; its files are renamed into place, that without which it is none at last."""
         partial = self._directory / f".partial-ckpt-{step}"
         try:
-            with disk.writing(f"The checkpoint of step {step} in {self._directory}"):
+            with writing(f"The checkpoint of step {step} in {self._directory}"):
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._checkpoint.write(str(partial))
                 written = sorted(self._directory.glob(f"{partial.name}.*"), key=lambda path: path.suffix == ".index")

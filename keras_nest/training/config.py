@@ -5,31 +5,34 @@ ViT, Mixer and AugReg count in steps and give the whole batch and its rate. A fi
 makes a configuration one of the second kind.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
 from keras_nest.hints import did_you_mean
 
+Config: TypeAlias = ConfigDict | Mapping[str, Any]
+"""Fields of a configuration, complete or not."""
+
 COMMON: dict[str, Any] = {
-    "trainer": "train",  # or "inference_time" or "gan", which have the fields of INFERENCE_TIME and GAN
+    "trainer": "train",  # a classifier or, if it is one, a LiT; "inference_time" and "gan" have fields of their own
     "model_name": None,  # as keras_nest.create_model takes it
     "model": {},  # further fields of the model
     "dataset": None,  # as keras_nest.data.load takes it: "digits", a directory, or a data set of TFDS
     "tfds_data_dir": None,
-    "augment": {"type": "none"},  # these four, and `pp` of ViT: see keras_nest.data.configuration
+    "augment": {"type": "none"},  # these four, and `pp` of ViT: see keras_nest.data.recipe_of
     "randerasing": {},
     "mix": {},
     "colorjitter": {},
     "pp": {},
-    "transfer": "float32",  # "uint8": a quarter of the bytes to the device, which then normalises, erases and mixes
+    "transfer": "float32",  # "uint8": a quarter of the bytes to the device, which then normalizes, erases and mixes
     "loss": "softmax",  # or "sigmoid", each class for itself
     "init_checkpoint": "",  # weights to start from: whatever create_model(weights=…) reads
     "resize_posembed": None,  # accepted; position embeddings are resized to the image size in any case
     "reinit_head": None,  # "zero_all": start with a head of zeros instead of the checkpoint's
     "freeze": (),  # layers that stay as they are, by patterns of their paths such as "EncoderNDBlock_*"
-    "ema_decay": 0.0,  # share that the average of the weights keeps each step; the average is what is kept
+    "ema_decay": 0.0,  # of the moving average of the weights, which is what is kept
     "vocab": "",  # this and the next four are of LiT: file with the vocabulary of the text tower
     "image_tower": "",  # whatever open_model reads; takes the place of LiT's own, without its head
     "lock_image": True,  # keep the image tower as it is
@@ -93,44 +96,6 @@ VIT: dict[str, Any] = {
     "eval_every": 100,
     "checkpoint_every": 1000,  # 0: none
 }
-INFERENCE_TIME: dict[str, Any] = {
-    "trainer": "inference_time",
-    "train": "inference_time",  # the reference's name of the field before
-    "model_name": None,
-    "model": {},
-    "dtype_policy": "float32",
-    "jit_compile": "auto",
-    "log_dir": ".",  # accepted; the results lie in --workdir
-    "steps": 30,
-    "initial_steps": 10,  # steps before those that are measured
-    "batch": 0,
-    "num_classes": 0,
-    "image_size": 0,
-}
-GAN: dict[str, Any] = {
-    "trainer": "gan",
-    "model_name": "nest_generator_64",  # as keras_nest.generative.generator.create_generator takes it
-    "model": {},  # further fields of the generator
-    "discriminator": {},  # fields of keras_nest.generative.Discriminator
-    "dataset": None,  # as for COMMON
-    "tfds_data_dir": None,
-    "total_steps": None,  # updates of each of the two
-    "batch": 64,
-    "learning_rate": 3e-4,  # of the generator, constant
-    "discriminator_learning_rate": 1e-3,  # likewise
-    "beta_1": 0.0,  # of Adam
-    "beta_2": 0.99,
-    "r1_gamma": 0.1,  # weight of the penalty on the discriminator's gradient at real images
-    "r1_every": 8,  # steps from one penalty to the next, which counts so many times
-    "max_shift": 0,  # pixels by which all that the discriminator sees is moved at random
-    "ema_decay": 0.999,  # share that the average of the generator's weights keeps each step; the average is kept
-    "progress_every": 100,  # steps from one row of the history to the next
-    "sample_every": 500,  # steps from one picture of samples to the next
-    "checkpoint_every": 500,
-    "dtype_policy": "float32",
-    "jit_compile": "auto",
-    "seed": 0,  # of initial weights, order, noise and shifts
-}
 _ONLY_VIT = set(VIT) - set(NEST)
 _POSITIVE = (
     "num_epochs",
@@ -140,28 +105,24 @@ _POSITIVE = (
     "total_steps",
     "accum_steps",
     "eval_per_epochs",
-    "r1_every",
-    "sample_every",
 )
 _PP = ("train", "test", "crop", "resize")  # the last is accepted; the reference does not use it
-_POSITIVE_OF_TIMES = ("steps", "batch", "num_classes", "image_size")
 _CHOICES = {
-    "trainer": ("train", "inference_time", "gan"),
+    "trainer": ("train", "classify", "lit"),
     "loss": ("softmax", "sigmoid"),
     "transfer": ("float32", "uint8"),
     "reinit_head": (None, "", "zero_all"),
     "num_eval_steps": (-1,),
     "eval_pad_last_batch": (True,),
-    "jit_compile": ("auto", True, False),
 }
 
 
-def resolve(config: ConfigDict | Mapping[str, Any]) -> ConfigDict:
-    """The complete configuration: what is given, and defaults for the rest.
+def resolve(config: Config) -> ConfigDict:
+    """The complete configuration of a classifier or a LiT: what is given, and defaults for the rest.
 
     Args:
-        config: fields of `COMMON` and of either `NEST` or `VIT`, or those of `INFERENCE_TIME` or `GAN`. Required are
-            model_name, dataset, and num_epochs or total_steps.
+        config: fields of `COMMON` and of either `NEST` or `VIT`. Required are model_name, dataset, and num_epochs or
+            total_steps.
 
     Returns:
         A locked copy.
@@ -169,67 +130,89 @@ def resolve(config: ConfigDict | Mapping[str, Any]) -> ConfigDict:
     Raises:
         ValueError: an unknown field, a missing one, or a value that the field cannot have.
     """
-    given = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
-    defaults = _defaults(given)
-    for field in given:
-        if field not in defaults:
-            raise ValueError(f"The configuration has an unknown field {field!r}; {_hint(field, given, defaults)}")
-    resolved = {**defaults, **given}
-    # The papers' own configurations say None where a group has no fields.
-    resolved |= {field: {} for field, default in defaults.items() if resolved[field] is None and default == {}}
-    if resolved.get("model_or_filename"):
-        resolved["model_name"] = resolved["model_name"] or resolved["model_or_filename"].split("-")[0]
-    _check(resolved)
-    return ConfigDict(resolved).lock()
+    given = as_dict(config)
+    defaults = {**COMMON, **(VIT if counts_steps(given) else NEST)}
+    if counts_steps(given) and (field := next((name for name in given if name in NEST and name not in defaults), None)):
+        own = next(name for name in given if name in _ONLY_VIT)
+        raise ValueError(
+            f"The configuration has an unknown field {field!r}; it belongs to configurations that count in epochs, and "
+            f"{own!r} makes this one count in steps."
+        )
+    resolved = complete(given, defaults)
+    resolved["model_name"] = model_name(resolved)
+    check_required(resolved, ("model_name", "dataset", "num_epochs", "total_steps"))
+    check_values(resolved, _POSITIVE, _CHOICES)
+    check_seed(resolved["seed"])
+    check_ema_decay(resolved["ema_decay"])
+    _check_groups(resolved["pp"], tuple(resolved["profile_steps"]))
+    # The model says whether it is a classifier or a LiT; config.json has this word for both.
+    return ConfigDict({**resolved, "trainer": COMMON["trainer"]}).lock()
 
 
-def is_of_vit(config: Mapping[str, Any] | ConfigDict) -> bool:
-    """Whether a configuration counts in steps, as those of ViT, Mixer and AugReg do."""
+def counts_steps(config: Config) -> bool:
+    """Whether a configuration counts in steps, as those of ViT, Mixer and AugReg do, and not in epochs."""
     return any(field in _ONLY_VIT for field in config)
 
 
-def times_inference(config: Mapping[str, Any] | ConfigDict) -> bool:
-    """Whether a configuration measures the speed of a model instead of training it."""
-    return "inference_time" in (config.get("trainer"), config.get("train"))
+def model_name(config: Config) -> str | None:
+    """Name of the model; where only a checkpoint of AugReg is named, that of its model. None if nothing says it."""
+    checkpoint = config.get("model_or_filename")
+    return config.get("model_name") or (checkpoint.split("-")[0] if checkpoint else None)
 
 
-def plays_gan(config: Mapping[str, Any] | ConfigDict) -> bool:
-    """Whether a configuration trains a generator against a discriminator."""
-    return config.get("trainer") == "gan"
+def as_dict(config: Config) -> dict[str, Any]:
+    """The fields of a configuration, references replaced by their values."""
+    return config.to_dict() if isinstance(config, ConfigDict) else dict(config)
 
 
-def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    if times_inference(given):
-        return INFERENCE_TIME
-    if plays_gan(given):
-        return GAN
-    return {**COMMON, **(VIT if is_of_vit(given) else NEST)}
+def complete(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Given fields, and defaults for the rest.
+
+    Raises:
+        ValueError: a field is unknown.
+    """
+    for field in given:
+        if field not in defaults:
+            hint = did_you_mean(field, defaults, "its fields are {}.")
+            raise ValueError(f"The configuration has an unknown field {field!r}; {hint}")
+    completed = {**defaults, **given}
+    for field, default in defaults.items():
+        # The papers' own configurations say None where a group has no fields.
+        if default == {} and completed[field] is None:
+            completed[field] = {}
+    return completed
 
 
-def _hint(field: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    if field in NEST and "total_steps" in defaults:
-        own = next(name for name in given if name in _ONLY_VIT)
-        return f"it belongs to configurations that count in epochs, and {own!r} makes this one count in steps."
-    return did_you_mean(field, defaults, "its fields are {}.")
+def check_required(config: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """Refuses a configuration that leaves one of some fields open, where it has that field at all.
 
-
-def _check(config: Mapping[str, Any]) -> None:
-    times = times_inference(config)
-    for field in config.get("pp", {}):
-        if field not in _PP:
-            raise ValueError(f"There is no field pp.{field}; {did_you_mean(field, _PP)}")
-    for field in ("model_name", "dataset", "num_epochs", "total_steps"):
+    Raises:
+        ValueError: names the field.
+    """
+    for field in fields:
         if field in config and config[field] in (None, ""):
             raise ValueError(f"The configuration does not say {field}; it must.")
-    for field in _POSITIVE_OF_TIMES if times else _POSITIVE:
+
+
+def check_values(
+    config: Mapping[str, Any], positive: Sequence[str], choices: Mapping[str, tuple[Any, ...]] | None = None
+) -> None:
+    """Refuses values that a field cannot have.
+
+    Args:
+        config: complete.
+        positive: fields that are positive whole numbers, where the configuration has them.
+        choices: field -> its values; beside these, jit_compile and dtype_policy are checked in every configuration.
+
+    Raises:
+        ValueError: names field, value and what would be right.
+    """
+    for field in positive:
         if field in config and not (type(config[field]) is int and config[field] > 0):
             raise ValueError(f"{field} is {config[field]!r}; it must be a positive whole number.")
-    for field, choices in _CHOICES.items():
-        if field in config and config[field] not in choices:
-            known = " or ".join(map(repr, choices))
-            raise ValueError(f"{field} is {config[field]!r}; it must be {known}.")
-    if not times:
-        _check_ranges(config["seed"], config["ema_decay"], tuple(config.get("profile_steps", ())))
+    for field, known in {**(choices or {}), "jit_compile": ("auto", True, False)}.items():
+        if field in config and config[field] not in known:
+            raise ValueError(f"{field} is {config[field]!r}; it must be {' or '.join(map(repr, known))}.")
     if config["dtype_policy"] not in ("float32", "mixed_bfloat16"):
         raise ValueError(
             f"dtype_policy is {config['dtype_policy']!r}; it must be 'float32' or 'mixed_bfloat16', since the loss "
@@ -237,10 +220,29 @@ def _check(config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_ranges(seed: Any, ema_decay: Any, profile_steps: tuple[Any, ...]) -> None:
+def check_seed(seed: Any) -> None:
+    """Refuses what is no seed.
+
+    Raises:
+        ValueError: says the value.
+    """
     if not (type(seed) is int and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to 2**32 - 1.")
+
+
+def check_ema_decay(ema_decay: Any) -> None:
+    """Refuses what is no decay of an average.
+
+    Raises:
+        ValueError: says the value.
+    """
     if not 0 <= ema_decay < 1:
         raise ValueError(f"ema_decay is {ema_decay!r}; it must be at least 0 and below 1.")
+
+
+def _check_groups(pp: Mapping[str, Any], profile_steps: tuple[Any, ...]) -> None:
+    for field in pp:
+        if field not in _PP:
+            raise ValueError(f"There is no field pp.{field}; {did_you_mean(field, _PP)}")
     if profile_steps and not (len(profile_steps) == 2 and 0 < profile_steps[0] <= profile_steps[1]):
         raise ValueError(f"profile_steps is {profile_steps}; it must be the first and the last step, such as (10, 20).")

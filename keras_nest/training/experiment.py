@@ -15,14 +15,14 @@ from keras_nest import run_files
 from keras_nest.data import DatasetInfo, Host, TrainBatches
 from keras_nest.files import atomic_output
 from keras_nest.models.base import ImageModel
-from keras_nest.training import pictures, run_directory
+from keras_nest.training import pictures
+from keras_nest.training import workdir as directories
 from keras_nest.training.averages import copy_averages
+from keras_nest.training.callbacks import Loop, Profiler
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.evaluation import Evaluator, metrics_of
 from keras_nest.training.history import History
-from keras_nest.training.loop import Loop
 from keras_nest.training.plan import Plan
-from keras_nest.training.profiler import Profiler
 from keras_nest.training.progress import ProgressBar
 from keras_nest.training.strategies import describe, distribute, is_chief
 from keras_nest.training.trainer import Trainer
@@ -34,7 +34,7 @@ class Experiment:
 
     Attributes:
         config: complete configuration.
-        stated: what config.json says.
+        config_json: content of config.json.
         workdir: where the results go.
         strategy: where it runs.
         plan: steps and batches.
@@ -47,7 +47,7 @@ class Experiment:
     """
 
     config: ConfigDict
-    stated: dict[str, Any]
+    config_json: dict[str, Any]
     workdir: pathlib.Path
     strategy: tf.distribute.Strategy
     plan: Plan
@@ -71,6 +71,22 @@ class Experiment:
             f"{describe(self.strategy)}."
         )
 
+    def results(self) -> dict[str, Any] | None:
+        """The content of metrics.json if this run is finished, else None."""
+        return directories.results(self.workdir)
+
+    def report(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The content of metrics.json in words."""
+        trained = f"{metrics['train_seconds']:.0f} s for {metrics['steps']:,} steps"
+        return {
+            "top-1 accuracy": f"{metrics['top1']:.2%} of {metrics['examples']:,} images",
+            "top-5 accuracy": f"{metrics['top5']:.2%}",
+            "test loss": f"{metrics['loss']:.4f}",
+            "evaluation": f"{metrics['eval_images_per_second']:,.0f} images/s",
+            "parameters": metrics["parameters"],
+            **({"training time": trained} if metrics["steps"] else {}),
+        }
+
     def execute(self) -> dict[str, Any]:
         """Trains, evaluates, writes; returns the content of metrics.json.
 
@@ -83,7 +99,7 @@ class Experiment:
             OSError: the disk takes no more; a checkpoint that was written is left as it was.
         """
         chief = is_chief(self.strategy)
-        with run_directory.at_work(self.workdir, self.stated) if chief else contextlib.nullcontext():
+        with directories.at_work(self.workdir, self.config_json) if chief else contextlib.nullcontext():
             return self._execute(chief)
 
     def _execute(self, chief: bool) -> dict[str, Any]:
@@ -144,12 +160,12 @@ class Experiment:
             self._write_names()
         if confusion is not None and not self.info.has_captions:
             pictures.write_confusion(self.workdir / run_files.CONFUSION, confusion, self.info.class_names)
-        run_directory.write_json(self.workdir / run_files.METRICS, metrics)
+        directories.write_json(self.workdir / run_files.METRICS, metrics)
 
     def _write_names(self) -> None:
         """What a user of the model needs to name its answers, or to ask it in words."""
         if not self.info.has_captions:
-            run_directory.write_text(self.workdir / run_files.CLASSES, "\n".join(self.info.class_names) + "\n")
+            directories.write_text(self.workdir / run_files.CLASSES, "\n".join(self.info.class_names) + "\n")
         if self.config.vocab:
             vocabulary = pathlib.Path(self.config.vocab)
             copy = self.workdir / f"{run_files.VOCABULARY}{vocabulary.suffix}"

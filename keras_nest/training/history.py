@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.files import atomic_output
-from keras_nest.training import disk
+from keras_nest.training.checkpoints import writing
 
 Row: TypeAlias = dict[str, float]
 COLUMNS = (
@@ -60,7 +60,7 @@ class History:
         if self._path is not None:
             write_history(self._path, self.rows, self._columns)
         if self._writer is not None:
-            with disk.writing("The file for TensorBoard"), self._writer.as_default(int(row["step"])):
+            with writing("The file for TensorBoard"), self._writer.as_default(int(row["step"])):
                 for name, value in row.items():
                     if name not in ("step", "seconds"):
                         tf.summary.scalar(_board_name(name), value)
@@ -69,7 +69,7 @@ class History:
     def show(self, name: str, picture: np.ndarray, step: int) -> None:
         """Shows a picture, uint8 (H, W, C), in TensorBoard."""
         if self._writer is not None:
-            with disk.writing("The file for TensorBoard"), self._writer.as_default(step):
+            with writing("The file for TensorBoard"), self._writer.as_default(step):
                 tf.summary.image(name, picture[None])
                 self._writer.flush()
 

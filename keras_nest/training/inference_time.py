@@ -1,8 +1,8 @@
 """How many images a second a model takes."""
 
+import dataclasses
 import pathlib
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,43 +11,65 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest.factory import create_model
+from keras_nest.models.base import ImageModel
 from keras_nest.profiling import count_macs, count_parameters
-from keras_nest.training import run_directory
-from keras_nest.training.config import resolve
+from keras_nest.training import workdir as directories
+from keras_nest.training.config import Config, as_dict, check_required, check_values, complete
+from keras_nest.training.tasks import Task
 
+DEFAULTS: dict[str, Any] = {
+    "trainer": "inference_time",
+    "train": "inference_time",  # the reference's name of the field before
+    "model_name": None,
+    "model": {},
+    "dtype_policy": "float32",
+    "jit_compile": "auto",
+    "log_dir": ".",  # accepted; the results lie in --workdir
+    "steps": 30,
+    "initial_steps": 10,  # steps before those that are measured
+    "batch": 0,
+    "num_classes": 0,
+    "image_size": 0,
+}
 RESULTS = "inference_time.json"
 
 
+@dataclasses.dataclass(frozen=True)
 class InferenceTime:
     """Measures the speed of a model in inference, on one device.
 
     Source: reference `vit_jax/inference_time.py`; here each of the `steps` is measured, and the middle is their median.
 
-    Args:
-        config: fields of `keras_nest.training.config.INFERENCE_TIME`.
-        workdir: directory for the results; from now on it belongs to this configuration.
-        overwrite: replace the results of another one in it.
-
-    Raises:
-        ValueError: a field has no meaning.
-        FileExistsError: the directory holds the results of another run.
-        PermissionError: the directory cannot be written to.
+    Attributes:
+        config: complete; fields of `DEFAULTS`.
+        config_json: content of config.json.
+        workdir: directory for the results.
+        model: with new weights.
+        strategy: that of one device.
     """
 
-    def __init__(
-        self, config: ConfigDict | Mapping[str, Any], workdir: str | pathlib.Path, overwrite: bool = False
-    ) -> None:
-        self.config, self.workdir = resolve(config), pathlib.Path(workdir)
-        fields, stated = self.config, run_directory.as_json(self.config)
-        run_directory.check(self.workdir, stated, overwrite)
-        usual = {"num_classes": fields.num_classes, "image_size": fields.image_size, "dtype": fields.dtype_policy}
-        self.model = create_model(fields.model_name, **{**usual, **fields.model.to_dict()})
-        run_directory.claim(self.workdir, stated, overwrite)
+    config: ConfigDict
+    config_json: dict[str, Any]
+    workdir: pathlib.Path
+    model: ImageModel
+    strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
+
+    @property
+    def description(self) -> str:
+        """What will be measured, in one sentence."""
+        fields = self.config
+        return f"Measuring {fields.model_name} on batches of {fields.batch} images of {fields.image_size} pixels."
+
+    def results(self) -> None:
+        """None: what was measured once is measured again."""
+
+    def report(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The content of inference_time.json, as it is."""
+        return metrics
 
     def execute(self) -> dict[str, Any]:
         """Measures and writes; returns images_per_second of the slowest, the middle and the fastest step, and sizes."""
-        seconds = self._seconds()
-        speeds = self.config.batch / np.asarray(seconds)
+        speeds = self.config.batch / np.asarray(self.measure_seconds())
         results = {
             "model": self.config.model_name,
             "parameters": count_parameters(self.model),
@@ -57,10 +79,10 @@ class InferenceTime:
             "images_per_second_median": round(float(np.median(speeds)), 2),
             "images_per_second_max": round(float(np.max(speeds)), 2),
         }
-        run_directory.write_json(self.workdir / RESULTS, results)
+        directories.write_json(self.workdir / RESULTS, results)
         return results
 
-    def _seconds(self) -> list[float]:
+    def measure_seconds(self) -> list[float]:
         """Duration of each measured step."""
         compiled = {"jit_compile": True} if self.config.jit_compile is True else {}
         forward = tf.function(lambda images: self.model(images, training=False), autograph=False, **compiled)
@@ -73,3 +95,38 @@ class InferenceTime:
             if step >= self.config.initial_steps:
                 seconds.append(time.perf_counter() - start)
         return seconds
+
+
+def prepare(config: ConfigDict, workdir: str | pathlib.Path, overwrite: bool = False, *where: Any) -> InferenceTime:
+    """Creates the model and looks whether the directory can be written to.
+
+    Args:
+        config: as `resolve` gives it.
+        workdir: directory for the results; nothing is written yet.
+        overwrite: replace the results of another run in it.
+        *where: strategy and TPU of the other tasks, without effect.
+
+    Raises:
+        ValueError: a field has no meaning.
+        FileExistsError: the directory holds the results of another run.
+    """
+    directory, config_json = pathlib.Path(workdir), directories.as_json(config)
+    directories.check(directory, config_json, overwrite)
+    usual = {"num_classes": config.num_classes, "image_size": config.image_size, "dtype": config.dtype_policy}
+    model = create_model(config.model_name, **{**usual, **config.model.to_dict()})
+    return InferenceTime(config, config_json, directory, model)
+
+
+def resolve(config: Config) -> ConfigDict:
+    """The complete configuration: what is given, and `DEFAULTS` for the rest; a locked copy.
+
+    Raises:
+        ValueError: an unknown field, a missing one, or a value that the field cannot have.
+    """
+    resolved = complete(as_dict(config), DEFAULTS)
+    check_required(resolved, ("model_name",))
+    check_values(resolved, ("steps", "batch", "num_classes", "image_size"))
+    return ConfigDict(resolved).lock()
+
+
+TASK = Task(resolve, prepare, {"Fields of those that measure the speed of a model": DEFAULTS}, files=(RESULTS,))

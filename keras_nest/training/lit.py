@@ -1,10 +1,14 @@
-"""What the training of a LiT has of its own: two towers, and captions instead of labels."""
+"""Contrastive tuning of a LiT: a text tower learns what an image tower sees."""
 
 import dataclasses
+import functools
+import pathlib
 from typing import Any
 
+import tensorflow as tf
 from ml_collections import ConfigDict
 
+from keras_nest import data
 from keras_nest.data import Source
 from keras_nest.data.captions import Captions, captions_of_classes
 from keras_nest.data.prompts import check_labels, check_templates, labels_of
@@ -12,34 +16,71 @@ from keras_nest.factory import create_model
 from keras_nest.models.base import ImageModel
 from keras_nest.models.lit import LiT
 from keras_nest.opening import open_model
-from keras_nest.registry import merge_fields, resolve
+from keras_nest.registry import merge_fields, preprocessing_spec
+from keras_nest.registry import resolve as resolve_name
 from keras_nest.tokenizers import check_tokenizer, get_tokenizer
-from keras_nest.training.models import checkpoint_of, freeze
+from keras_nest.training import config as fields
+from keras_nest.training.classify import FIELDS
+from keras_nest.training.config import Config
+from keras_nest.training.contrastive import ContrastiveTrainer
+from keras_nest.training.experiment import Experiment
+from keras_nest.training.setup import Setup, freeze, get_start, get_weights, set_up
+from keras_nest.training.tasks import Task
+from keras_nest.training.zero_shot import ZeroShotEvaluator
 from keras_nest.types import Size
 
-_OWN_FIELDS = ("vocab", "image_tower", "class_texts")
 
-
-def is_lit(config: ConfigDict) -> bool:
-    """Whether a configuration trains a LiT."""
-    return issubclass(resolve(config.model_name)[1], LiT)
-
-
-def captions_of(config: ConfigDict, source: Source) -> Captions | None:
-    """What the images of a data set are called; None if the model is no LiT.
+def resolve(config: Config) -> ConfigDict:
+    """The complete configuration; `keras_nest.training.config.resolve` with the checks of a LiT.
 
     Raises:
-        ValueError: a field has no meaning, or the data set has captions that the model cannot read.
+        ValueError: a field has no meaning for a LiT.
+    """
+    resolved = fields.resolve(config)
+    _check(resolved)
+    return resolved
+
+
+def prepare(
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    overwrite: bool = False,
+    strategy: str | tf.distribute.Strategy = "auto",
+    tpu: str | None = None,
+) -> Experiment:
+    """Everything before the first step of a LiT; arguments and errors are those of a classifier.
+
+    Raises:
+        ValueError: a field has no meaning, or the towers or the vocabulary do not fit.
+        ModuleNotFoundError: tensorflow-text is not installed, or the package with the data.
+    """
+    setup = set_up(config, workdir, overwrite, strategy, tpu)
+    captions = get_captions(config, setup.source)
+    setup = dataclasses.replace(setup, source=with_class_texts(config, setup.source))
+    start = None if config.image_tower else get_start(config)
+    with setup.scope():
+        tower = image_tower(config)
+        recipe, size = setup.build_recipe(*preprocessing_spec(start or tower))
+        model = build_lit(config, tower, captions, size, recipe.preprocessing.to_dict())
+        trainer = _compile(model, setup)
+        kept = setup.get_kept(model)
+        texts = captions.of_test(setup.source)
+        evaluator = ZeroShotEvaluator(kept, captions.tokenizer, texts, config.jit_compile)
+    batches = functools.partial(data.captioned_batches, captions=captions)
+    return setup.build_experiment(trainer, kept, evaluator, recipe, size, batches)
+
+
+TASK = Task(resolve, prepare, FIELDS)
+
+
+def get_captions(config: ConfigDict, source: Source) -> Captions:
+    """What the images of a data set are called.
+
+    Raises:
+        ValueError: a field has no meaning, or there are no templates.
         FileNotFoundError: there is no vocabulary.
         ModuleNotFoundError: tensorflow-text is not installed.
     """
-    if not is_lit(config):
-        if given := [field for field in _OWN_FIELDS if config[field]]:
-            raise ValueError(f"{given[0]} is a field of LiT; {config.model_name} has no text tower.")
-        if source.info.has_captions:
-            raise ValueError(f"{source.info.name} has captions and no classes; train a LiT on it.")
-        return None
-    _check(config)
     tokenizer = get_tokenizer(config.vocab, _text_fields(config).get("max_len", 16))
     if source.info.has_captions:
         return Captions(tokenizer)
@@ -90,26 +131,44 @@ def image_tower(config: ConfigDict) -> ImageModel | None:
     return tower
 
 
-def lit_of(config: ConfigDict, captions: Captions, size: Size, preprocessing: dict[str, Any]) -> LiT:
+def build_lit(
+    config: ConfigDict, tower: ImageModel | None, captions: Captions, size: Size, preprocessing: dict[str, Any]
+) -> LiT:
     """Creates the model, its image tower locked if the configuration says so.
+
+    Args:
+        config: complete.
+        tower: takes the place of the model's own image tower.
+        captions: what the text tower reads.
+        size: of the images.
+        preprocessing: of the images.
 
     Raises:
         ValueError: a field has no meaning, the towers or the vocabulary do not fit, or nothing is left to train.
         FileNotFoundError: there is no such checkpoint.
     """
     fields = {**config.model.to_dict(), "preprocessing": preprocessing}
-    if tower := image_tower(config):
+    if tower is not None:
         given = config.model.get("text_model", {})
         text = {**_text_fields(config), "out_dim": given.get("out_dim", tower.output_shape[-1])}
         fields |= {"image_model": tower, "text_model": text}
         model = LiT(dtype=config.dtype_policy, **{"name": config.model_name, **fields})
     else:
         fields |= {"image_size": size, "dtype": config.dtype_policy}
-        model = create_model(config.model_name, weights=checkpoint_of(config), **fields)
+        model = create_model(config.model_name, weights=get_weights(config), **fields)
     check_tokenizer(captions.tokenizer, model.text_model)
     model.image_model.trainable = not config.lock_image
     freeze(model, config.freeze)
     return model
+
+
+def _compile(model: LiT, setup: Setup) -> ContrastiveTrainer:
+    """The train step of the configuration."""
+    optimizer, sharpness = setup.build_optimizer(model)
+    trainer = ContrastiveTrainer(model, setup.plan.clip_norm, sharpness)
+    trainer.compile(optimizer, jit_compile=setup.config.jit_compile)
+    trainer.log_every_step = False
+    return trainer
 
 
 def _check(config: ConfigDict) -> None:
@@ -132,4 +191,4 @@ def _check(config: ConfigDict) -> None:
 def _text_fields(config: ConfigDict) -> dict[str, Any]:
     """Fields of the text tower."""
     given = config.model.to_dict().get("text_model", {})
-    return merge_fields(resolve(config.model_name)[0], {}, {"text_model": given})["text_model"]
+    return merge_fields(resolve_name(config.model_name)[0], {}, {"text_model": given})["text_model"]

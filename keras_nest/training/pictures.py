@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_nest.files import atomic_output
+from keras_nest.figures import new_figure, picture_file
 from keras_nest.training.history import Row
 
 _LOGGER = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ _COUNTS_SHOWN = 20
 
 def write_curves(path: pathlib.Path, rows: list[Row]) -> None:
     """Draws loss and accuracy over the epochs; without matplotlib the picture is left out, which is logged."""
-    figure = _figure(path, (9, 3.6))
+    figure = _figure(path, 9, 3.6)
     if figure is not None:
         draw_curves(figure.subplots(1, 2), rows)
         _write(figure, path)
@@ -32,7 +32,7 @@ def write_confusion(path: pathlib.Path, counts: np.ndarray, class_names: Sequenc
         class_names: K names.
     """
     side = 2.5 + 0.42 * len(counts) if len(counts) <= _COUNTS_SHOWN else 2.5 + 0.16 * len(counts)
-    figure = _figure(path, (max(4.5, side), max(4.0, side - 0.4)))
+    figure = _figure(path, max(4.5, side), max(4.0, side - 0.4))
     if figure is not None:
         draw_confusion(figure.subplots(), counts, class_names)
         _write(figure, path)
@@ -63,7 +63,7 @@ def draw_curves(axes: Any, rows: list[Row]) -> None:
 
 
 def draw_confusion(axis: Any, counts: np.ndarray, class_names: Sequence[str]) -> None:
-    """Draws a confusion matrix; colours are shares of the true class.
+    """Draws a confusion matrix; colors are fractions of the true class.
 
     Args:
         axis: matplotlib axes.
@@ -84,15 +84,14 @@ def draw_confusion(axis: Any, counts: np.ndarray, class_names: Sequence[str]) ->
             axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=8)
 
 
-def _figure(path: pathlib.Path, inches: tuple[float, float]) -> Any:
+def _figure(path: pathlib.Path, width: float, height: float) -> Any:
     try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        _LOGGER.warning("%s is left out: matplotlib is not installed (pip install matplotlib).", path.name)
+        return new_figure(width, height)
+    except ModuleNotFoundError as error:
+        _LOGGER.warning("%s is left out. %s", path.name, error)
         return None
-    return Figure(figsize=inches, layout="constrained")
 
 
 def _write(figure: Any, path: pathlib.Path) -> None:
-    with atomic_output(path, overwrite=True) as partial:
-        figure.savefig(partial, dpi=120)
+    with picture_file(path, overwrite=True) as partial:
+        figure.savefig(partial)

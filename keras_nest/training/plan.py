@@ -2,17 +2,18 @@
 
 import dataclasses
 import math
+from typing import Any
 
-import tensorflow as tf
 from ml_collections import ConfigDict
 
-from keras_nest.training.config import is_of_vit
+from keras_nest.training.config import counts_steps
 from keras_nest.training.schedules import FineTuningDecay, WarmupDecay
+from keras_nest.types import Size, as_size
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The numbers of a training, whichever way its configuration counts.
+    """The one form that configurations of both papers take: steps, whole batches, learning rates.
 
     Attributes:
         batch_size: images a step, of all replicas together.
@@ -23,6 +24,11 @@ class Plan:
         log_every: steps from one row of the history to the next.
         eval_every: steps from one evaluation to the next.
         checkpoint_every: steps from one checkpoint to the next; 0 for none but that of the end.
+        rates: the highest learning rate and the lowest, whose difference decides the radius of GSAM.
+        clip_norm: largest norm of the gradient; 0 or None for any.
+        momentum: of the optimizers that have one.
+        new_head: whether a checkpoint's classifier head is replaced by zeros.
+        image_size: (height, width) as configured; None for the published one of the model.
     """
 
     batch_size: int
@@ -33,67 +39,100 @@ class Plan:
     log_every: int
     eval_every: int
     checkpoint_every: int
+    rates: tuple[float, float] = (0.0, 0.0)
+    clip_norm: float | None = None
+    momentum: float = 0.9
+    new_head: bool = False
+    image_size: Size | None = None
 
     def logs_at(self, step: int) -> bool:
         """Whether a row of the history ends with this step; each evaluation and checkpoint has one."""
-        return self._is_due(step, self.log_every) or self.evaluates_at(step) or self.saves_at(step)
+        return is_due(step, self.log_every, self.total_steps) or self.evaluates_at(step) or self.saves_at(step)
 
     def evaluates_at(self, step: int) -> bool:
         """Whether the model is evaluated after this step."""
-        return self._is_due(step, self.eval_every)
+        return is_due(step, self.eval_every, self.total_steps)
 
     def saves_at(self, step: int) -> bool:
         """Whether a checkpoint is written after this step."""
-        return self._is_due(step, self.checkpoint_every)
-
-    def _is_due(self, step: int, every: int) -> bool:
-        return step == self.total_steps or (every > 0 and step % every == 0)
+        return is_due(step, self.checkpoint_every, self.total_steps)
 
 
-def plan_of(config: ConfigDict, images: int, strategy: tf.distribute.Strategy) -> Plan:
-    """The plan of a resolved configuration.
+def is_due(step: int, every: int, total_steps: int) -> bool:
+    """Whether something that happens every so many steps happens after this one.
+
+    Args:
+        step: counted from 1.
+        every: steps from one time to the next; 0 for the last step alone.
+        total_steps: of the training; everything happens after the last.
+    """
+    return step == total_steps or (every > 0 and step % every == 0)
+
+
+def build_plan(config: ConfigDict, images: int, replicas: int) -> Plan:
+    """The plan of a configuration, whichever paper's fields it has.
+
+    NesT counts epochs and gives the batch of one device and the learning rate of a batch of 256; ViT, Mixer and AugReg
+    count steps and give the whole batch and its rate.
 
     Args:
         config: as `keras_nest.training.config.resolve` gives it.
         images: number of training images.
-        strategy: where it runs.
+        replicas: number of devices that train together.
 
     Raises:
         ValueError: a batch cannot be filled, or not be divided among the replicas or into parts; a schedule without
             steps.
     """
-    replicas = strategy.num_replicas_in_sync
-    batch = config.batch if is_of_vit(config) else config.per_device_batch_size * replicas
+    return (_plan_steps if counts_steps(config) else _plan_epochs)(config, images, replicas)
+
+
+def source_options(config: ConfigDict) -> dict[str, Any]:
+    """Arguments of `keras_nest.data.open_source`: which images, from where, and how they are shuffled."""
+    return {
+        "train_split": config.pp.get("train", "train"),
+        "test_split": config.pp.get("test"),
+        "data_dir": config.tfds_data_dir,
+        "shuffle_buffer": config.shuffle_buffer if counts_steps(config) else config.shuffle_buffer_size,
+    }
+
+
+def _plan_epochs(config: ConfigDict, images: int, replicas: int) -> Plan:
+    batch = config.per_device_batch_size * replicas
     _check_batch(batch, images, replicas, config.accum_steps)
-    return (_of_vit if is_of_vit(config) else _of_nest)(config, images, batch, replicas)
-
-
-def _of_nest(config: ConfigDict, images: int, batch: int, replicas: int) -> Plan:
     given = config.num_train_steps
     # An epoch has whole steps, as in the reference; the images that are left begin the next one.
     per_epoch = images // batch if given == -1 else given // config.num_epochs
     by_epochs = config.eval_every_steps == -1
     eval_every = per_epoch * config.eval_per_epochs if by_epochs else config.eval_every_steps
+    highest, lowest = (rate * batch / 256 for rate in (config.learning_rate, config.min_learning_rate))
     return Plan(
         batch_size=batch,
         eval_batch_size=batch,
         total_steps=per_epoch * config.num_epochs if given == -1 else given,
         steps_per_epoch=per_epoch,
         schedule=WarmupDecay(
-            learning_rate=config.learning_rate * batch / 256,
+            learning_rate=highest,
             steps_per_epoch=per_epoch,
             num_epochs=config.num_epochs,
             schedule=config.learning_rate_schedule,
             warmup_epochs=config.warmup_epochs,
-            min_learning_rate=config.min_learning_rate * batch / 256,
+            min_learning_rate=lowest,
         ),
         log_every=config.log_loss_every_steps,
         eval_every=eval_every,
         checkpoint_every=config.checkpoint_every_steps or eval_every,
+        rates=(highest, lowest),
+        clip_norm=config.grad_clip_max_norm,
+        momentum=config.sgd_momentum,
+        new_head=bool(config.reinit_head),
+        image_size=_image_size(config.model.get("image_size") or config.input_size or config.pp.get("crop")),
     )
 
 
-def _of_vit(config: ConfigDict, images: int, batch: int, replicas: int) -> Plan:
+def _plan_steps(config: ConfigDict, images: int, replicas: int) -> Plan:
+    batch = config.batch
+    _check_batch(batch, images, replicas, config.accum_steps)
     return Plan(
         batch_size=batch,
         # Test batches are filled up, so that any size can be made divisible.
@@ -104,7 +143,16 @@ def _of_vit(config: ConfigDict, images: int, batch: int, replicas: int) -> Plan:
         log_every=config.progress_every,
         eval_every=config.eval_every,
         checkpoint_every=config.checkpoint_every,
+        rates=(config.base_lr, 0.0),
+        clip_norm=config.grad_norm_clip,
+        # The reference starts with a new head, whatever the classes of the checkpoint; evaluation needs the old one.
+        new_head=bool(config.reinit_head) or not config.eval_only,
+        image_size=_image_size(config.model.get("image_size") or config.pp.get("crop")),
     )
+
+
+def _image_size(given: int | Size | None) -> Size | None:
+    return as_size(given) if given else None
 
 
 def _check_batch(batch: int, images: int, replicas: int, accum_steps: int) -> None:

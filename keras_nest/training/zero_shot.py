@@ -8,13 +8,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_nest.data.prompts import TEXTS, embed_classes
 from keras_nest.layers.base import Layer
 from keras_nest.models.lit import LiT
 from keras_nest.tokenizers import Tokenizer
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.types import Shape
-
-_TEXTS = 256  # that are embedded at a time
 
 
 class ZeroShotEvaluator(Evaluator):
@@ -45,17 +44,14 @@ class ZeroShotEvaluator(Evaluator):
 
     def __call__(self, batches: tf.data.Dataset | tf.distribute.DistributedDataset) -> dict[str, float]:
         """Quality on test batches, as `Evaluator`; labels are indices into the captions."""
-        self._similarities.embeddings.assign(self._embed())
+        self._similarities.embeddings.assign(embed_classes(self._embed, self._class_of))
         return super().__call__(batches)
 
-    def _embed(self) -> np.ndarray:
-        """Embeddings (K, C) of the classes, of length one."""
-        filled = -len(self._tokens) % _TEXTS
-        parts = np.split(np.pad(self._tokens, ((0, filled), (0, 0))), (len(self._tokens) + filled) // _TEXTS)
-        texts = np.concatenate([self._encode(part).numpy() for part in parts])[: len(self._tokens)]
-        sums = np.zeros((self._class_of[-1] + 1, texts.shape[1]))
-        np.add.at(sums, self._class_of, texts)
-        return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    def _embed(self, numbers: range) -> np.ndarray:
+        """Embeddings (n, C) of texts; batches are of one size, so that one program computes them all."""
+        tokens = self._tokens[numbers.start : numbers.stop]
+        filled = np.pad(tokens, ((0, TEXTS - len(tokens)), (0, 0)))
+        return self._encode(filled).numpy()[: len(tokens)]
 
     def _on_replicas(self, model: LiT) -> Any:
         """Encodes texts where the weights are; every replica does the same."""

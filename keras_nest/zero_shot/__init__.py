@@ -6,8 +6,7 @@
 >>> probabilities = classifier.probabilities([image])  # float32 (1, 2)
 """
 
-from keras_nest.zero_shot.classifier import ZeroShotClassifier
-from keras_nest.zero_shot.embedder import Embedder
+from keras_nest.zero_shot.classifier import Embedder, ZeroShotClassifier
 from keras_nest.zero_shot.retrieval import Recalls, retrieval_recalls
 
 __all__ = ["Embedder", "Recalls", "ZeroShotClassifier", "retrieval_recalls"]

@@ -1,32 +1,95 @@
-"""A classifier whose classes are texts."""
+"""Zero-shot classification: a LiT compares images with classes that are given as texts."""
 
 import logging
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.data.prompts import PLAIN, check_labels, check_templates
+from keras_nest.data.prompts import PLAIN, TEXTS, Progress, check_labels, check_templates, embed_classes, silent
 from keras_nest.models.lit import LiT
-from keras_nest.tokenizers import Tokenizer
-from keras_nest.zero_shot.embedder import TEXTS, Embedder, Images, Progress, silent
+from keras_nest.pixels import as_levels
+from keras_nest.predict.predictor import in_its_process
+from keras_nest.preprocessing import preprocessor
+from keras_nest.tokenizers import Tokenizer, as_texts, check_tokenizer
 
 _LOGGER = logging.getLogger(__name__)
+
+Images: TypeAlias = Sequence[np.ndarray] | np.ndarray | tf.Tensor
+"""(h, w, 3) each, of any sizes, or one batch (B, h, w, 3), as `keras_nest.pixels.as_images` takes them."""
+
+
+class Embedder:
+    """A LiT with its preprocessing and its tokenizer.
+
+    May be called from any number of threads, but not in a process that was forked from the one that made it.
+
+    Attributes:
+        preprocess: evaluation preprocessing of the model, `keras_nest.preprocessor`.
+        size: channels C of an embedding.
+        temperature: t, the factor of similarities.
+
+    Args:
+        model: with its weights.
+        tokenizer: of its text tower.
+
+    Raises:
+        ValueError: the model is no LiT or carries no preprocessing, or the tokenizer is not of its text tower.
+    """
+
+    def __init__(self, model: LiT, tokenizer: Tokenizer) -> None:
+        if not isinstance(model, LiT):
+            raise ValueError(
+                f"The model is a {type(model).__name__}, which does not compare images with texts; it must be a LiT, "
+                "such as LiT-B16B_2."
+            )
+        check_tokenizer(tokenizer, model.text_model)
+        self.preprocess = preprocessor(model)
+        self.size = model.text_model.output_shape[-1]
+        # The layer gives the same whatever it sees.
+        self.temperature = float(model.get_layer("t")(tf.zeros([1]))[0])
+        # Of any batch, so that each is traced once, whoever calls it first.
+        images = tf.TensorSpec((None, *self.preprocess.image_size, len(self.preprocess.mean)), tf.float32)
+        texts = tf.TensorSpec((None,), tf.string)
+        self._encode_image = in_its_process(tf.function(model.encode_image, input_signature=[images]))
+        self._encode_text = in_its_process(
+            tf.function(lambda texts: model.encode_text(tokenizer(texts)), input_signature=[texts])
+        )
+
+    def images(self, images: Images) -> np.ndarray:
+        """Embeds images: -> float32 (B, C), L2-normalized.
+
+        Raises:
+            ValueError: none, one that is not in a list, or what is no image.
+        """
+        return self.prepared(self.preprocess(as_levels(images, len(self.preprocess.mean))))
+
+    def prepared(self, images: Any) -> np.ndarray:
+        """The same for images (B, H, W, 3) that went through `preprocess`."""
+        return self._encode_image(images).numpy()
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds texts of any length, of which the first tokens count: -> float32 (B, C), L2-normalized.
+
+        Raises:
+            ValueError: not texts.
+        """
+        return self._encode_text(as_texts(texts)).numpy()
 
 
 class ZeroShotClassifier:
     """Probabilities of classes that are given as texts: softmax(t * zimg · z), where z is the embedding of a class.
 
-    Each template makes a text of each label. The embeddings of the texts of a class, of length one, are averaged, and
-    the average is brought to length one. They are computed once, from the weights that the model has then.
+    Each template makes a text of each label, and `embed_classes` averages the embeddings of the texts of a class. They
+    are computed once, from the weights that the model has then.
 
-    Sources: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (CLIP), section
-    3.1.4; LiT reference, `lit.ipynb`.
+    Source: LiT reference, `lit.ipynb`.
 
     Attributes:
         labels: one a class.
         embedder: what embeds images.
-        embeddings: float32 (K, C), a row z for each label, of length one.
+        embeddings: float32 (K, C), a row z for each label, L2-normalized.
 
     Args:
         model: a LiT with its weights.
@@ -97,10 +160,9 @@ def _tell_of_tokens(tokenizer: Tokenizer, labels: tuple[str, ...], template: str
 
 def _embed(embedder: Embedder, labels: tuple[str, ...], templates: tuple[str, ...], progress: Progress) -> np.ndarray:
     """Embeddings (K, C) of classes; no more than a batch of prompts is in memory."""
-    count = len(labels) * len(templates)
-    means = np.zeros((len(labels), embedder.size))
-    for start in progress(range(0, count, TEXTS), "embedding labels"):
-        classes, numbers = np.divmod(np.arange(start, min(start + TEXTS, count)), len(templates))
-        prompts = [templates[n].replace("{}", labels[k]) for k, n in zip(classes, numbers, strict=True)]
-        np.add.at(means, classes, embedder.texts(prompts) / len(templates))
-    return (means / (np.linalg.norm(means, axis=1, keepdims=True) + 1e-8)).astype(np.float32)
+    count = len(templates)
+
+    def embed(numbers: range) -> np.ndarray:
+        return embedder.texts([templates[n % count].replace("{}", labels[n // count]) for n in numbers])
+
+    return embed_classes(embed, np.repeat(np.arange(len(labels)), count), progress)

@@ -1,4 +1,4 @@
-"""How many images of a data set get the right label."""
+"""Zero-shot accuracy on a data set: top-1, top-5, and of each class."""
 
 import dataclasses
 import os
@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from keras_nest.data.checks import check_whole_number
 from keras_nest.data.mixing import check_labels
+from keras_nest.data.prompts import Progress, silent
 from keras_nest.data.sources import ONLY_HOST, Example, Examples, Source, open_source
-from keras_nest.data.sources.examples import decode
+from keras_nest.data.sources.base import decode
 from keras_nest.data.sources.folder import TEST_SPLITS
 from keras_nest.metrics import accuracy, top5
 from keras_nest.zero_shot.classifier import ZeroShotClassifier
-from keras_nest.zero_shot.embedder import Progress, silent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,14 @@
-"""How many images are found by their captions, and captions by their images."""
+"""Image-text retrieval: recall@k of images by their captions, and of captions by their images."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from keras_nest.data.prompts import TEXTS, Progress, silent
+from keras_nest.data.sources.pairs import Pairs
+from keras_nest.predict.images import read_image
+from keras_nest.zero_shot.classifier import Embedder
 
 _QUERIES = 256  # compared at a time
 
@@ -29,7 +34,7 @@ def retrieval_recalls(
     the same find nothing, nor do captions that several images have word for word.
 
     Args:
-        zimg: (I, C), embeddings of images, each image once; of length one, since products are compared.
+        zimg: (I, C), embeddings of images, each image once; L2-normalized, since products are compared.
         ztxt: (T, C), embeddings of captions.
         image_of_text: integers (T,), the row of the image that each caption belongs to; each image has one or more.
         ks: numbers of answers that are looked at.
@@ -41,6 +46,37 @@ def retrieval_recalls(
     _check(zimg, ztxt, owners, ks)
     images = np.arange(len(zimg))
     return Recalls(_recalls(zimg, images, ztxt, owners, ks), _recalls(ztxt, owners, zimg, images, ks))
+
+
+def embed_pairs(
+    embedder: Embedder, pairs: Pairs, batch_size: int = 32, progress: Progress = silent
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Embeddings of images and captions, as `retrieval_recalls` takes them.
+
+    Args:
+        embedder: of a LiT.
+        pairs: images and captions.
+        batch_size: images at a time.
+        progress: is shown meanwhile.
+
+    Returns:
+        zimg (I, C), ztxt (T, C), image_of_text (T,); the I different images are in the order of the list.
+
+    Raises:
+        ValueError: a file is broken or no image.
+        OSError: it cannot be read.
+    """
+    rows = {file: row for row, file in enumerate(dict.fromkeys(pairs.images))}
+    files = list(rows)
+    zimg = [
+        embedder.images([read_image(file) for file in files[start : start + batch_size]])
+        for start in progress(range(0, len(files), batch_size), "embedding images")
+    ]
+    ztxt = [
+        embedder.texts(pairs.texts[start : start + TEXTS])
+        for start in progress(range(0, len(pairs.texts), TEXTS), "embedding captions")
+    ]
+    return np.concatenate(zimg), np.concatenate(ztxt), np.array([rows[file] for file in pairs.images])
 
 
 def _recalls(

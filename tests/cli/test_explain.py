@@ -117,7 +117,7 @@ def test_pictures_differ_with_the_method(capsys, files, tmp_path, monkeypatch, m
             [],
             "GradCAT descends NesT's tree of blocks, which a VisionTransformer does not have; class_activation",
         ),
-        ("headless", [], "has no head"),
+        ("headless", [], "gives no classes; it must be a classifier of images, with a head"),
         ("nest", ["--class", "4"], "There is no class 4; the model's classes are 0 to 3."),
         ("nest", ["--class", "owls"], "There is no class 'owls'; did you mean owl?"),
         ("nest", ["--model", "nest_tiny"], "nest_tiny is the name of a model, not a trained one"),

@@ -88,7 +88,7 @@ def test_options_are_handed_on(run, published, workdir, tmp_path, monkeypatch, a
     monkeypatch.chdir(tmp_path)
     pathlib.Path("names.txt").write_text("\n".join("abcdefg"))
     assert run(workdir, "--format", "saved_model", "--output", "out", *arguments.split())[0] == 0
-    defaults = {"head": "classifier", "activation": "sigmoid", "warm_up": True, "archive": False, "overwrite": False}
+    defaults = {"head": "classifier", "activation": "sigmoid", "warm_up": None, "archive": False, "overwrite": False}
     defaults["vocab"] = None
     metrics = {"dataset": "digits", "top1": 0.75, "examples": 360}
     assert given == {**defaults, "class_names": toys.CLASS_NAMES, "metrics": metrics, **expected}

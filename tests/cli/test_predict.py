@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_nest.cli import answers as answers_module
 from keras_nest.cli import commands as cli
 from keras_nest.cli import predict as command
 from keras_nest.predict import Predictor, find_images
@@ -147,7 +148,7 @@ class TestFaultsOfTheModel:
 
     def test_large_images_come_in_small_batches(self, capsys, photos, answers, monkeypatch):
         sizes = answers(lambda height: [0.25, 0.75])
-        monkeypatch.setattr(command, "MAX_PIXELS", 2 * 48 * 36)
+        monkeypatch.setattr(answers_module, "MAX_PIXELS", 2 * 48 * 36)
         assert predict(capsys, photos, "--model", "any")[0] == 0
         assert sizes == [2, 1], "1,000, 1,728 and 256 pixels"
 
@@ -216,7 +217,7 @@ class TestNames:
         def fail(path, *_):
             raise PermissionError(f"{path.name} cannot be written to")
 
-        monkeypatch.setattr(command, "save_picture", fail)
+        monkeypatch.setattr(answers_module, "save_picture", fail)
         code, out, err = predict(capsys, photos, "--model", files["run"], "--save", tmp_path, "--json")
         assert (code, len(out.splitlines()), len(err.splitlines())) == (1, 3, 3)
 

@@ -272,7 +272,7 @@ class TestOpening:
         assert open_lit(str(tmp_path / "tiny.keras"))[1].path == str(tmp_path / "tiny.txt")
         asked = []
         monkeypatch.setattr(
-            "keras_nest.trained.create_model", lambda *args, **kw: asked.append((args, kw)) or random_lit
+            "keras_nest.opening.create_model", lambda *args, **kw: asked.append((args, kw)) or random_lit
         )
         assert open_lit("LiT-B16B_2", str(tmp_path / "tiny.npz"))[1].path == str(tmp_path / "tiny.txt")
         assert asked == [(("LiT-B16B_2",), {"weights": str(tmp_path / "tiny.npz"), "trust": False})]

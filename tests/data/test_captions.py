@@ -9,8 +9,8 @@ import tensorflow_datasets as tfds
 
 from keras_nest import data
 from keras_nest.data.captions import captions_of_classes
-from keras_nest.data.sources.captions import open_captions
-from keras_nest.data.sources.examples import ONLY_HOST
+from keras_nest.data.sources.base import ONLY_HOST
+from keras_nest.data.sources.pairs import open_captions
 from keras_nest.tokenizers import get_tokenizer
 from tests.data.sources import tfds_offline
 

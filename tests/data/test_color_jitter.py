@@ -29,7 +29,7 @@ def test_reference(name):
         JitterFactors(*(fact[step] for step in STEPS)),
         [STEPS.index(step) for step in fact["order"]],
         jittered=fact["jitter_applied"],
-        grey=fact["to_grayscale"],
+        gray=fact["to_grayscale"],
     )
     np.testing.assert_array_equal(result, augment_loading.array(f"colorjitter/a64/{name}"))
 
@@ -51,7 +51,7 @@ class TestDraws:
         @tf.function
         def draw(n):
             *factors, order, flags = random_color_jitter(IMAGE, tf.stack([3, n]))
-            return tf.stack(factors), order, tf.stack([flags["jittered"], flags["grey"]])
+            return tf.stack(factors), order, tf.stack([flags["jittered"], flags["gray"]])
 
         factors, order, flags = (np.array(part) for part in zip(*map(draw, tf.range(3000)), strict=True))
         # Deviations of the shares are .0073.
@@ -70,11 +70,11 @@ class TestDraws:
         assert abs(flipped.mean() - 0.5) < 4 * 0.0177
         assert not np.any(many(SIDES, 50, strength=0.0)[:, 0, 0, 0] > 100)
 
-    def test_share_of_grey_images(self):
+    def test_share_of_gray_images(self):
         red = np.zeros((1, 1, 3), np.uint8)
         red[..., 0] = 200
-        grey = np.ptp(many(red, 1000)[:, 0, 0], axis=-1) == 0
-        assert abs(grey.mean() - 0.2) < 4 * 0.0126
+        gray = np.ptp(many(red, 1000)[:, 0, 0], axis=-1) == 0
+        assert abs(gray.mean() - 0.2) < 4 * 0.0126
 
 
 def test_same_key_same_bytes():
@@ -97,13 +97,13 @@ def test_no_strength_leaves_colours():
     image = IMAGE[:8, :8]
     results = {result.tobytes() for result in many(image, 40, strength=0.0)}
     assert image.tobytes() in results
-    # The other result is the grey one; a step that does nothing may lose the last level.
+    # The other result is the gray one; a step that does nothing may lose the last level.
     for result in results:
         colours = np.frombuffer(result, np.uint8).reshape(image.shape)
         assert np.all(np.ptp(colours, -1) == 0) or np.abs(colours.astype(int) - image).max() <= 1
 
 
-def test_grey_images_stay_grey():
+def test_gray_images_stay_gray():
     image = np.repeat(IMAGE[:8, :8, :1], 3, axis=-1)
     assert np.all(np.ptp(many(image, 40), axis=-1) <= 1)
 

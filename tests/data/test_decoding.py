@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from keras_nest.data.crops import decode_random_crop, random_resized_crop
 from keras_nest.data.decoding import decode_upright, turn_upright
-from keras_nest.data.sources.examples import Example, decode
+from keras_nest.data.sources.base import Example, decode
 from tests.data.photographs import encoded, full_size, small
 
 ORIENTATIONS = range(1, 9)

@@ -105,7 +105,7 @@ def test_unknown_sizes_in_a_graph():
             {"aspect_range": (0, 2)},
             r"aspect_range is \(0, 2\); it must be \(low, high\) with 0 < low <= high\.$",
         ),
-        (augment_loading.array("img/a64"), {}, "is uint8; it must be float32 and normalised"),
+        (augment_loading.array("img/a64"), {}, "is uint8; it must be float32 and normalized"),
     ],
 )
 def test_wrong_input(image, options, message):

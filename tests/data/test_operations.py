@@ -115,19 +115,6 @@ def test_directions():
     assert bright(operations.shear_y(image, 0.5)) == [(1, 6)]
 
 
-@pytest.mark.parametrize("name", ["seed11_scale0.5", "seed12_scale0.5", "seed13_scale0.25"])
-def test_cutout_equals_the_original(name, photo):
-    facts = augment_loading.facts()[f"cutout/a64/{name}"]
-    row, column, half = int(facts["h_loc"]), int(facts["w_loc"]), int(64 * facts["scale"]) // 2
-    box = [row - half, column - half, row + half, column + half]
-    np.testing.assert_array_equal(operations.cutout(photo, box), augment_loading.array(f"cutout/a64/{name}"))
-
-
-def test_cutout_of_nothing_and_of_everything(photo):
-    np.testing.assert_array_equal(operations.cutout(photo, [5, 5, 5, 9]), photo)
-    assert np.all(operations.cutout(photo, [-9, -9, 99, 99]) == operations.GREY)
-
-
 @pytest.mark.parametrize("operation", [operations.identity, operations.invert, operations.equalize])
 def test_other_images_are_refused(operation, photo):
     with pytest.raises(ValueError, match=r"^The image is float32; it must be uint8, with levels from 0 to 255\.$"):

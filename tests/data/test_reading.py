@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_nest.data import Host, create_recipe, eval_batches, load, open_source, train_batches
-from keras_nest.data.sources.examples import Example
+from keras_nest.data.sources.base import Example
 from tests.data import photographs
 from tests.data.sources import tfds_offline
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from keras_nest.data import DatasetInfo, randaugment
 from keras_nest.data.crops import pad_and_crop, random_flip
-from keras_nest.data.recipes import RECIPES, Recipe, as_uint8, create_recipe, crop_enlarged, crop_resized
-from keras_nest.data.sources.examples import Example
+from keras_nest.data.recipes import RECIPES, Recipe, as_uint8, create_recipe, crop_resized
+from keras_nest.data.sources.base import Example
 from keras_nest.models.base import STRETCHED_PREPROCESSING
 from tests.golden import augment_loading
 
@@ -160,12 +160,6 @@ class TestStages:
     def test_cutting_to_levels_keeps_all_of_them(self):
         levels = tf.range(256)[:, None, None] * tf.ones([1, 1, 3], tf.int32)
         np.testing.assert_array_equal(as_uint8(tf.cast(levels, tf.float32) / 255.0), levels)
-
-    def test_an_enlarged_image_may_be_written_as_jpeg_first(self, png):
-        key = tf.constant([1, 2])
-        plain, jpeg = (crop_enlarged(png, key, (64, 64), reencode=flag).numpy() for flag in (False, True))
-        assert plain.shape == jpeg.shape == (64, 64, 3)
-        assert 0 < np.abs(plain - jpeg).mean() < 0.05
 
 
 class TestFinish:

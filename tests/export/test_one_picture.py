@@ -136,7 +136,7 @@ def test_arrays_of_every_kind(model, predictor):
     for images, words in (
         ([], "list of images is empty"),
         (PIXELS, "a single image must be in a list"),
-        ([PIXELS / 127.5 - 1], "not be normalised yet"),
+        ([PIXELS / 127.5 - 1], "not be normalized yet"),
         ([PIXELS * np.nan], "values from nan"),
         ([np.moveaxis(PIXELS, -1, 0)], "channels must come last"),
     ):

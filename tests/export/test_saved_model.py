@@ -207,7 +207,7 @@ def test_models_that_are_no_image_models_are_refused(build, message, tmp_path):
 
 
 def test_normalisation_must_fit_the_channels(small_nest, tmp_path):
-    with pytest.raises(ValueError, match=r"mean .* for images of 1 channels; it must have one value a channel"):
+    with pytest.raises(ValueError, match=r"mean \[0.5, .*\]; it must be .* one for each of 1 channels"):
         export.to_saved_model(small_nest(in_channels=1), tmp_path / "saved")
     assert not list(tmp_path.iterdir())
 

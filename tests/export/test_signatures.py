@@ -179,7 +179,7 @@ UNIT = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
     ("images", "message"),
     [
         (255 * UNIT, r"\[Images have values from\] \[0\..*\] \[to\] \[25.*\] \[; they must lie in \[0, 1\]"),
-        (2 * UNIT - 1, "not be normalised yet"),
+        (2 * UNIT - 1, "not be normalized yet"),
         (UNIT * np.nan, r"they must lie in \[0, 1\]"),
         (UNIT[:0], "The batch is empty; it must hold an image at least"),
     ],

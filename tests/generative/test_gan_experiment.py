@@ -13,11 +13,11 @@ import pytest
 import tensorflow as tf
 
 from keras_nest import NesTGenerator
+from keras_nest.cli.train import main, prepare, run
 from keras_nest.generative.samples import grid
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import InUseError, locked
-from keras_nest.training.main import main, run
 
 # ml_collections loads configuration files with it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
@@ -160,6 +160,20 @@ def test_a_directory_in_use_is_refused(finished, tmp_path):
     with locked(workdir), pytest.raises(InUseError, match="is in use"):
         main(CONFIG, workdir, overwrite=True)
     assert (workdir / "generator.keras").exists()
+
+
+def test_a_directory_without_its_configuration_is_refused(finished, tmp_path):
+    shutil.copy(finished[0] / "generator.keras", tmp_path)
+    with pytest.raises(FileExistsError, match=r"holds generator.keras already, without config.json; choose another"):
+        main(CONFIG, tmp_path)
+
+
+def test_another_task_that_overwrites_it_leaves_nothing_of_it(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "notes.txt").touch()
+    speed = {"trainer": "inference_time", "model_name": "ViT-Ti_16", "model": {"num_layers": 1}}
+    prepare({**speed, "batch": 1, "num_classes": 2, "image_size": 16}, workdir, overwrite=True)
+    assert {path.name for path in workdir.iterdir()} == {"config.json", "notes.txt"}
 
 
 @pytest.mark.parametrize(

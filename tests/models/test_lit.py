@@ -87,7 +87,7 @@ def test_published_models(name):
     assert {path: value.shape for path, value in conversion.model_tree(model).items()} == {
         f"params/{path}": shape for path, shape in lit_loading.shapes_of(name).items()
     }
-    assert profiling.count_parameters(model) == registry.PARAMETERS[name]
+    assert profiling.count_parameters(model) == registry.parameter_counts()[name]
     conversion.load_weights(model, lit_models.tree(case.params))
     outputs = model({"images": case.images, "tokens": case.tokens})
     for key in ("zimg", "ztxt", "t"):
@@ -127,7 +127,7 @@ def assert_intermediates(tower, case):
 def test_published_configurations_are_the_references(name):
     _, architecture, fields = registry.resolve(name)
     assert architecture is keras_nest.LiT
-    assert registry.PARAMETERS[name] == lit_loading.parameter_count(name)
+    assert registry.parameter_counts()[name] == lit_loading.parameter_count(name)
     defaults = {"Bert": {"vocab_size": 30522, "max_length": 512, "num_segments": 2}, "TextTransformer": {}}
     for tower, stored in lit_loading.config(lit_loading.FACTS["configs"][name]).items():
         ours = {"max_len": 16, "vocab_size": 16000, "representation_size": None, "classifier": "token"}

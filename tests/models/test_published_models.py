@@ -78,5 +78,5 @@ def test_resnet(name):
 
 def record(name, model, difference):
     parameters = profiling.count_parameters(model)
-    assert parameters == registry.PARAMETERS[name]
+    assert parameters == registry.parameter_counts()[name]
     model_table.record(name, parameters, difference)

@@ -96,7 +96,7 @@ def test_every_published_configuration_is_the_references():
         stored = {**entry["config"], "stage_sizes": tuple(entry["config"]["stage_sizes"])}
         assert {field: fields[field] for field in stored} == stored, name
         assert fields["image_size"] == entry["image_size"]
-        assert registry.PARAMETERS[name] == entry["parameters"]
+        assert registry.parameter_counts()[name] == entry["parameters"]
 
 
 def test_parameters_of_resnet50():

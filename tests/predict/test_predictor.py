@@ -93,7 +93,7 @@ def test_saved_models_that_are_no_classifiers(tmp_path, shape):
 def test_models_without_classes(tmp_path):
     model = keras_nest.create_model("nest_tiny", **{**SMALL, "num_classes": 0})
     model.save(tmp_path / "model.keras")
-    with pytest.raises(ValueError, match="gives no classes; predict needs one with a head"):
+    with pytest.raises(ValueError, match="gives no classes; it must be a classifier of images, with a head"):
         open_predictor(tmp_path / "model.keras")
     to_tflite(model, tmp_path, ["float32"])
     with pytest.raises(ValueError, match=r"float32\.tflite gives embedding; predict needs a file that gives logits"):

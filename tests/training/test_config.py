@@ -5,33 +5,20 @@ import importlib
 import pytest
 from ml_collections import ConfigDict, config_dict
 
-from keras_nest.training.config import COMMON, INFERENCE_TIME, NEST, VIT, is_of_vit, resolve, times_inference
+from keras_nest.training.config import COMMON, NEST, VIT, counts_steps, resolve
 
 OF_NEST = {"model_name": "nest_tiny_s16_32", "dataset": "digits", "num_epochs": 3}
 OF_VIT = {"model_name": "ViT-Ti_16", "dataset": "digits", "total_steps": 30, "base_lr": 0.01}
-OF_TIMES = {"trainer": "inference_time", "model_name": "ViT-Ti_16", "batch": 8, "num_classes": 10, "image_size": 32}
-KINDS = {"NesT": OF_NEST, "ViT": OF_VIT, "inference_time": OF_TIMES}
+KINDS = {"NesT": OF_NEST, "ViT": OF_VIT}
 
 
-@pytest.mark.parametrize(
-    ("kind", "defaults"), [("NesT", {**COMMON, **NEST}), ("ViT", {**COMMON, **VIT}), ("inference_time", INFERENCE_TIME)]
-)
+@pytest.mark.parametrize(("kind", "defaults"), [("NesT", {**COMMON, **NEST}), ("ViT", {**COMMON, **VIT})])
 def test_defaults_fill_what_is_not_given(kind, defaults):
     given = KINDS[kind]
     assert resolve(given).to_dict() == {**defaults, **given}
     assert resolve(ConfigDict(given)).to_dict() == {**defaults, **given}
-    assert is_of_vit(resolve(OF_VIT))
-    assert not is_of_vit(resolve(OF_NEST))
-
-
-@pytest.mark.parametrize("field", ["trainer", "train"])
-def test_a_configuration_that_measures_speed(field):
-    given = {name: value for name, value in OF_TIMES.items() if name != "trainer"}
-    config = resolve({**given, field: "inference_time"})
-    assert times_inference(config)
-    assert (config.steps, config.initial_steps, config.batch) == (30, 10, 8)
-    assert not times_inference(resolve(OF_NEST))
-    assert not times_inference(resolve(OF_VIT))
+    assert counts_steps(resolve(OF_VIT))
+    assert not counts_steps(resolve(OF_NEST))
 
 
 def test_neither_the_argument_nor_the_defaults_change():
@@ -78,7 +65,7 @@ OF_ALL = [
 ]
 OF_TRAININGS = [
     ({"sed": 3}, "unknown field 'sed'; did you mean seed"),
-    ({"trainer": "test"}, "trainer is 'test'; it must be 'train' or 'inference_time'"),
+    ({"trainer": "test"}, "trainer is 'test'; it must be 'train' or 'classify' or 'lit'"),
     ({"dataset": None}, "does not say dataset"),
     ({"dataset": ""}, "does not say dataset"),
     ({"accum_steps": 0}, "accum_steps is 0; it must be a positive whole number"),
@@ -106,11 +93,6 @@ REFUSED = [
     ("ViT", {"batch_eval": 2.0}, "batch_eval is 2.0"),
     ("ViT", {"learning_rate": 1e-3}, "unknown field 'learning_rate'; .* count in epochs, and 'total_steps' makes"),
     ("ViT", {"num_epochs": 3}, "unknown field 'num_epochs'; it belongs to configurations that count in epochs"),
-    ("inference_time", {"num_epochs": 3}, "unknown field 'num_epochs'; its fields are trainer, "),
-    ("inference_time", {"seed": 3}, "unknown field 'seed'; its fields are trainer, "),
-    ("inference_time", {"batch": None}, "batch is None; it must be a positive whole number"),
-    ("inference_time", {"image_size": 0}, "image_size is 0; it must be a positive whole number"),
-    ("inference_time", {"steps": -1}, "steps is -1; it must be a positive whole number"),
 ]
 
 

@@ -1,5 +1,6 @@
 """Speed of a model, through `main` and through the command line."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -7,9 +8,9 @@ import keras
 import pytest
 
 import keras_nest
+from keras_nest.cli.train import main, prepare, run
 from keras_nest.profiling import count_macs, count_parameters
-from keras_nest.training.inference_time import InferenceTime
-from keras_nest.training.main import main, run
+from keras_nest.training.inference_time import InferenceTime, resolve
 
 # ml_collections loads configuration files with it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
@@ -43,35 +44,65 @@ def test_sizes_and_speeds(tmp_path):
 
 
 def test_speeds_are_images_by_the_time_of_a_step(tmp_path, monkeypatch):
-    timing = InferenceTime(CONFIG, tmp_path)
-    assert len(timing._seconds()) == 3, "those before them are not measured"
-    monkeypatch.setattr(timing, "_seconds", lambda: [1, 3, 2])
+    timing = prepare(CONFIG, tmp_path)
+    assert len(timing.measure_seconds()) == 3, "those before them are not measured"
+    monkeypatch.setattr(InferenceTime, "measure_seconds", lambda self: [1, 3, 2])
     results = timing.execute()
     assert [results[name] for name in SPEEDS] == [2, 3, 6]
 
 
 @pytest.mark.parametrize(("policy", "dtype"), [("float32", "float32"), ("mixed_bfloat16", "bfloat16")])
 def test_precision(policy, dtype, tmp_path):
-    timing = InferenceTime({**CONFIG, "dtype_policy": policy}, tmp_path)
+    timing = prepare({**CONFIG, "dtype_policy": policy}, tmp_path)
     assert timing.model.get_layer("embedding").compute_dtype == dtype
     assert keras.config.dtype_policy().name == "float32"
 
 
 def test_images_have_the_size_that_was_asked_for(tmp_path):
-    timing = InferenceTime(CONFIG, tmp_path)
+    timing = prepare(CONFIG, tmp_path)
+    assert timing.model.output_shape == (None, 7)
     shapes = []
-    model, timing.model = timing.model, lambda images, training: shapes.append((images.shape, training)) or images
-    timing._seconds()
+    dataclasses.replace(
+        timing, model=lambda images, training: shapes.append((images.shape, training)) or images
+    ).measure_seconds()
     assert shapes == [((6, 24, 24, 3), False)], "traced once"
-    assert model.output_shape == (None, 7)
 
 
 def test_the_directory_of_another_run_is_not_touched(tmp_path):
-    InferenceTime(CONFIG, tmp_path)
-    InferenceTime(CONFIG, tmp_path)
+    prepare(CONFIG, tmp_path)
+    prepare(CONFIG, tmp_path)
     with pytest.raises(FileExistsError, match="batch is 6 there and 8 here"):
-        InferenceTime({**CONFIG, "batch": 8}, tmp_path)
-    assert InferenceTime({**CONFIG, "batch": 8}, tmp_path, overwrite=True).config.batch == 8
+        prepare({**CONFIG, "batch": 8}, tmp_path)
+    assert prepare({**CONFIG, "batch": 8}, tmp_path, overwrite=True).config.batch == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_epochs": 3}, "unknown field 'num_epochs'; its fields are trainer, "),
+        ({"seed": 3}, "unknown field 'seed'; its fields are trainer, "),
+        ({"model_name": None}, "does not say model_name; it must"),
+        ({"jit_compile": "yes"}, "jit_compile is 'yes'; it must be 'auto' or True or False"),
+        (
+            {"dtype_policy": "float16"},
+            "dtype_policy is 'float16'; .* loss scaling that float16 needs is broken under a",
+        ),
+        ({"batch": None}, "batch is None; it must be a positive whole number"),
+        ({"image_size": 0}, "image_size is 0; it must be a positive whole number"),
+        ({"steps": -1}, "steps is -1; it must be a positive whole number"),
+    ],
+)
+def test_refused(change, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        resolve({**CONFIG, **change})
+    assert "\n" not in str(refused.value)
+
+
+def test_defaults_fill_what_is_not_given():
+    config = resolve(
+        {"train": "inference_time", "model_name": "ViT-B_32", "batch": 8, "num_classes": 10, "image_size": 32}
+    )
+    assert (config.steps, config.initial_steps, config.batch, config.trainer) == (30, 10, 8, "inference_time")
 
 
 @pytest.fixture

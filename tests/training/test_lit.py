@@ -10,8 +10,10 @@ import tensorflow as tf
 
 import keras_nest
 from keras_nest import data
+from keras_nest.cli.train import main
+from keras_nest.opening import open_model
 from keras_nest.training import create_strategy, distribute
-from keras_nest.training.main import main
+from keras_nest.training import lit as lit_task
 from keras_nest.training.zero_shot import ZeroShotEvaluator
 from keras_nest.zero_shot import ZeroShotClassifier
 from tests.training import runs
@@ -84,10 +86,12 @@ class TestClasses:
         assert np.mean(found.argmax(axis=1) == test.labels) == pytest.approx(metrics["top1"], abs=1e-6)
         assert -np.mean(np.log(found[np.arange(360), test.labels])) == pytest.approx(metrics["loss"], abs=1e-4)
 
-    def test_a_trained_tower_without_its_head_stays_bit_for_bit(self, finished, tmp_path):
-        """That of `test_readme.py` names more than 90 % of the digits rightly."""
-        model = {"text_model": TEXT, "temperature_init": 10.0}
+    def test_a_trained_tower_without_its_head_stays_bit_for_bit(self, finished, tmp_path, monkeypatch):
+        """It is opened once."""
+        model, opened = {"text_model": TEXT, "temperature_init": 10.0}, []
+        monkeypatch.setattr(lit_task, "open_model", lambda path: opened.append(path) or open_model(path))
         main({**CONFIG, "model": model, "image_tower": str(finished[0])}, tmp_path / "run")
+        assert opened == [str(finished[0])]
         trained = keras.models.load_model(finished[0] / "model.keras")
         tuned = keras.models.load_model(tmp_path / "run" / "model.keras")
         locked, new = tuned.image_model, keras.models.clone_model(tuned.text_model)
@@ -118,6 +122,15 @@ class TestCaptions:
         outputs = model({"images": images, "tokens": tokenizer([f"a photo of {name}" for name in DIGITS])})
         best = np.argmax(np.asarray(outputs["zimg"]) @ np.transpose(outputs["ztxt"]), axis=1)
         assert measured["accuracy"] == pytest.approx(np.mean(best == np.arange(10)))
+
+
+def test_evaluation_is_zero_shot_classification():
+    """What a training measures and what `ZeroShotClassifier` answers are one thing."""
+    model, tokenizer = lit(), keras_nest.get_tokenizer(VOCABULARY, max_len=6)
+    evaluator = ZeroShotEvaluator(model, tokenizer, data.captions.captions_of_classes(DIGITS, TEMPLATES))
+    evaluator(tf.data.Dataset.from_tensors((np.zeros((1, 16, 16, 3), np.float32), [0], [1.0])))
+    expected = keras_nest.ZeroShotClassifier(model, tokenizer, DIGITS, TEMPLATES).embeddings
+    np.testing.assert_allclose(evaluator._similarities.embeddings, expected, atol=1e-6)
 
 
 def test_evaluation_on_two_replicas():

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
+from keras_nest.cli.train import main, run
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.lock import InUseError, locked
-from keras_nest.training.main import main, run
 from tests.training import runs
 
 # ml_collections loads configuration files with it.

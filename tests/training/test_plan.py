@@ -1,12 +1,11 @@
 """Steps, batches and rates of both kinds of configuration."""
 
 import dataclasses
-import types
 
 import pytest
 
 from keras_nest.training.config import resolve
-from keras_nest.training.plan import Plan, plan_of
+from keras_nest.training.plan import Plan, build_plan, source_options
 
 OF_NEST = {"model_name": "nest_tiny", "dataset": "digits", "num_epochs": 4, "per_device_batch_size": 64}
 OF_VIT = {"model_name": "ViT-Ti_16", "dataset": "digits", "total_steps": 30, "warmup_steps": 3, "batch": 96}
@@ -14,8 +13,7 @@ IMAGES = 1437
 
 
 def plan(config, replicas=1, images=IMAGES, **change):
-    """The plan on so many replicas; nothing else of a strategy matters."""
-    return plan_of(resolve({**config, **change}), images, types.SimpleNamespace(num_replicas_in_sync=replicas))
+    return build_plan(resolve({**config, **change}), images, replicas)
 
 
 def test_nest_counts_in_epochs_and_devices():
@@ -75,6 +73,47 @@ def test_vit_counts_in_steps_and_the_whole_batch():
 @pytest.mark.parametrize(("replicas", "size"), [(1, 33), (2, 34), (8, 40), (11, 33)])
 def test_test_batches_of_vit_are_filled_up_until_they_divide(replicas, size):
     assert plan(OF_VIT, replicas, batch=replicas * 8, accum_steps=1, batch_eval=33).eval_batch_size == size
+
+
+NEST_FIELDS = {"learning_rate": 0.02, "min_learning_rate": 0.004, "grad_clip_max_norm": 0.5, "sgd_momentum": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "expected"),
+    [
+        (OF_NEST, {}, ((1e-3 / 4, 0.0), 0, 0.9, False)),
+        (OF_NEST, NEST_FIELDS, ((0.02 / 4, 0.004 / 4), 0.5, 0.8, False)),
+        (OF_NEST, {"reinit_head": "zero_all"}, ((1e-3 / 4, 0.0), 0, 0.9, True)),
+        (OF_VIT, {}, ((0.03, 0.0), 1.0, 0.9, True)),
+        (OF_VIT, {"base_lr": 0.01, "grad_norm_clip": 2.0}, ((0.01, 0.0), 2.0, 0.9, True)),
+        (OF_VIT, {"eval_only": True}, ((0.03, 0.0), 1.0, 0.9, False)),
+        (OF_VIT, {"eval_only": True, "reinit_head": "zero_all"}, ((0.03, 0.0), 1.0, 0.9, True)),
+    ],
+)
+def test_both_papers_name_the_same_things_otherwise(config, change, expected):
+    planned = plan(config, **change)
+    assert (planned.rates, planned.clip_norm, planned.momentum, planned.new_head) == expected
+
+
+def test_images():
+    pp = {"train": "train[:98%]", "test": "validation", "crop": 24}
+    of_vit = resolve({**OF_VIT, "pp": pp, "shuffle_buffer": 7, "tfds_data_dir": "data"})
+    assert source_options(of_vit) == {
+        "train_split": "train[:98%]",
+        "test_split": "validation",
+        "data_dir": "data",
+        "shuffle_buffer": 7,
+    }
+    of_nest = resolve({**OF_NEST, "shuffle_buffer_size": 9, "input_size": 40})
+    assert source_options(of_nest) == {
+        "train_split": "train",
+        "test_split": None,
+        "data_dir": None,
+        "shuffle_buffer": 9,
+    }
+    sizes = [plan(config).image_size for config in (of_vit, of_nest, OF_NEST)]
+    assert sizes == [(24, 24), (40, 40), None]
+    assert plan(OF_VIT, pp=pp, model={"image_size": (16, 32)}).image_size == (16, 32)
 
 
 def test_what_happens_at_a_step():

@@ -2,8 +2,8 @@
 
 import pytest
 
+from keras_nest.cli.train import main
 from keras_nest.training.config import resolve
-from keras_nest.training.main import main
 from tests.training import runs
 
 

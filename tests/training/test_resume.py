@@ -8,9 +8,9 @@ import keras
 import pytest
 import tensorflow as tf
 
+from keras_nest.cli.train import main
 from keras_nest.models import NesT
-from keras_nest.training import checkpoints, loop, run_directory
-from keras_nest.training.main import main
+from keras_nest.training import callbacks, checkpoints, workdir
 from tests.training import runs
 
 
@@ -61,9 +61,9 @@ def always(*_):
 MOMENTS = {
     "between a row and its checkpoint": (checkpoints.Checkpoints, "save", is_save_of(8), always, None),
     "while a checkpoint is written": (checkpoints.Checkpoints, "save", is_save_of(16), write_half, 8),
-    "after a step": (loop.Loop, "on_train_batch_end", at_step(27), always, 24),
+    "after a step": (callbacks.Loop, "on_train_batch_end", at_step(27), always, 24),
     "before the model is written": (NesT, "save", always, always, 44),
-    "before the metrics are written": (run_directory, "write_json", is_of_metrics, always, 44),
+    "before the metrics are written": (workdir, "write_json", is_of_metrics, always, 44),
 }
 
 
@@ -101,7 +101,7 @@ def test_the_states_that_matter_are_really_there(finished):
 def test_on_two_replicas(tmp_path):
     config = {**runs.CONFIG, "per_device_batch_size": 32}
     main(config, tmp_path / "undisturbed", strategy="mirrored")
-    with broken_off(loop.Loop, "on_train_batch_end", at_step(29)), pytest.raises(BrokenOffError):
+    with broken_off(callbacks.Loop, "on_train_batch_end", at_step(29)), pytest.raises(BrokenOffError):
         main(config, tmp_path / "run", strategy="mirrored")
     metrics = main(config, tmp_path / "run", strategy="mirrored")
     assert metrics["steps"] == 44

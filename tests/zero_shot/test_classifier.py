@@ -7,7 +7,7 @@ import pytest
 
 import keras_nest
 from keras_nest import ZeroShotClassifier
-from keras_nest.zero_shot import classifier as module
+from keras_nest.data import prompts
 from tests.zero_shot.conftest import VOCABULARIES, VOCABULARY
 
 LABELS = ["a cat", "red dogs, running", "", "the small house " * 50]
@@ -84,7 +84,7 @@ class TestProbabilities:
         given = (colours, tokenizer, ["red", "tree", "red tree", "tree house"], ["{}", "red {}", "{}, {} house"])
         want = ZeroShotClassifier(*given).embeddings
         steps = []
-        monkeypatch.setattr(module, "TEXTS", 5)
+        monkeypatch.setattr(prompts, "TEXTS", 5)
         found = ZeroShotClassifier(*given, progress=lambda s, _: steps.extend(s) or s).embeddings
         np.testing.assert_allclose(found, want, atol=1e-6)
         assert steps == [0, 5, 10]
@@ -108,7 +108,7 @@ class TestImages:
         [
             ([], "list of images is empty"),
             (IMAGES[0], r"shape \(16, 16, 3\); a single image must be in a list"),
-            ([IMAGES[0] / 127.5 - 1], "and not be normalised yet"),
+            ([IMAGES[0] / 127.5 - 1], "and not be normalized yet"),
             ([IMAGES[0][..., :2]], r"must be \(h, w, 3\)"),
         ],
         ids=["none", "one", "normalised", "two channels"],

@@ -12,6 +12,7 @@ import flax.linen as nn
 
 from keras_nest.conversion.flax_reference.lit import Bert, LiT, TextTransformer
 from keras_nest.conversion.flax_reference.mixer import MlpMixer
+from keras_nest.conversion.flax_reference.modules import MODULES, register_module
 from keras_nest.conversion.flax_reference.nest import NesT
 from keras_nest.conversion.flax_reference.resnet_v1 import ResNet
 from keras_nest.conversion.flax_reference.vit import VisionTransformer
@@ -27,19 +28,15 @@ __all__ = [
     "ViTFlaxNesT",
     "VisionTransformer",
     "for_config",
+    "register_module",
 ]
-
-_MODULES: dict[str, type[nn.Module]] = {
-    module.__name__: module
-    for module in (NesT, ViTFlaxNesT, VisionTransformer, MlpMixer, ResNet, Bert, TextTransformer)
-}
 
 
 def for_config(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     """Makes the module that a configuration describes.
 
     Args:
-        architecture: name of one of these modules.
+        architecture: name of one of these modules, or of another one that was registered.
         config: fields under the names that the module documents; entries that are no field of the module are ignored.
             Of "LiT", `image_model` and `text_model`: such fields, and the tower's architecture as "class_name".
 
@@ -52,9 +49,9 @@ def for_config(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     if architecture == "LiT":
         towers = (config[tower] for tower in ("image_model", "text_model"))
         return LiT(*(for_config(tower["class_name"], tower) for tower in towers))
-    if architecture not in _MODULES:
-        raise ValueError(f"The architecture {architecture!r} is unknown; known are {', '.join([*_MODULES, 'LiT'])}.")
-    module = _MODULES[architecture]
+    if architecture not in MODULES:
+        raise ValueError(f"The architecture {architecture!r} is unknown; known are {', '.join([*MODULES, 'LiT'])}.")
+    module = MODULES[architecture]
     # Every Flax module also has the fields `parent` and `name`; a model's name in `config` is not meant for them.
     known = {field.name for field in dataclasses.fields(module)} - {"parent", "name"}
     fields = {name: value for name, value in config.items() if name in known}

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from keras_nest.conversion.flax_reference.modules import register_module
 from keras_nest.conversion.flax_reference.vit import Encoder
 
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-12, name="layer_norm")
@@ -50,6 +51,7 @@ def normalize(x: jax.Array) -> jax.Array:
     return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-8)
 
 
+@register_module
 class Bert(nn.Module):
     """BERT as a text tower.
 
@@ -222,6 +224,7 @@ class Mlp(nn.Module):
         return nn.gelu(Dense(self.mlp_dim, name="dense_layer")(x), approximate=True)
 
 
+@register_module
 class TextTransformer(nn.Module):
     """ViT's encoder as a text tower; padding is attended.
 

@@ -13,9 +13,12 @@ import functools
 import flax.linen as nn
 import jax
 
+from keras_nest.conversion.flax_reference.modules import register_module
+
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-6)
 
 
+@register_module
 class MlpMixer(nn.Module):
     """MLP-Mixer.
 

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from keras_nest.conversion.flax_reference.modules import register_module
+
 AttentionType = Literal["local_multi_head", "local_multi_query"]
 NormType = Literal["LN", "BN", "GN"]
 
@@ -48,6 +50,7 @@ def draw_keep_mask(key: jax.Array, keep: float, batch: int) -> jax.Array:
     return jax.random.bernoulli(key, keep, (batch, 1, 1, 1))
 
 
+@register_module
 class NesT(nn.Module):
     """Nested Hierarchical Transformer.
 

@@ -11,7 +11,10 @@ on the right. Everything is float32 unless the caller passes another dtype.
 import flax.linen as nn
 import jax
 
+from keras_nest.conversion.flax_reference.modules import register_module
 
+
+@register_module
 class ResNet(nn.Module):
     """ResNet with bottlenecks or basic blocks.
 

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from keras_nest.conversion.flax_reference.modules import register_module
 from keras_nest.conversion.flax_reference.resnet import backbone
 
 Classifier = Literal["token", "gap", "unpooled", "token_unpooled"]
@@ -23,6 +24,7 @@ Classifier = Literal["token", "gap", "unpooled", "token_unpooled"]
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-6)
 
 
+@register_module
 class VisionTransformer(nn.Module):
     """Vision Transformer, on patches of the image or on the map of a ResNet.
 

@@ -17,6 +17,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from keras_nest.conversion.flax_reference.modules import register_module
+
 PointwiseConv = functools.partial(nn.Conv, kernel_size=(1, 1))
 
 
@@ -34,6 +36,7 @@ def from_blocks(x: jax.Array, grid: int) -> jax.Array:
     return x.reshape(-1, grid * rows, grid * columns, channels)
 
 
+@register_module
 class ViTFlaxNesT(nn.Module):
     """Nested Hierarchical Transformer as vit-flax writes it.
 

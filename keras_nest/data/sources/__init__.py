@@ -1,13 +1,12 @@
-"""Where labelled images come from: TFDS, class folders, and the digits inside scikit-learn."""
+"""Where labeled images come from: TFDS, class folders, and the digits inside scikit-learn."""
 
 import logging
 import os
 
 from keras_nest.data.sources import digits
-from keras_nest.data.sources.captions import has_captions, open_captions
-from keras_nest.data.sources.examples import ONLY_HOST, Example, Examples, Host, IndexedExamples
+from keras_nest.data.sources.base import ONLY_HOST, Example, Examples, Host, IndexedExamples, Source
 from keras_nest.data.sources.folder import check_broken, open_folder
-from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.pairs import has_captions, open_captions
 from keras_nest.data.sources.tfds import open_tfds
 
 __all__ = ["ONLY_HOST", "Example", "Examples", "Host", "IndexedExamples", "Source", "open_source"]

@@ -5,9 +5,7 @@ from types import ModuleType
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.data.info import DatasetInfo, Split
-from keras_nest.data.sources.examples import IndexedExamples
-from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.base import DatasetInfo, IndexedExamples, Source, Split
 from keras_nest.optional import import_optional
 from keras_nest.types import Size, as_size
 

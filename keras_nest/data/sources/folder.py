@@ -21,10 +21,8 @@ from keras_nest.data.image_files import (
     read_encoded,
     read_in_graph,
 )
-from keras_nest.data.info import DatasetInfo
 from keras_nest.data.orientation import UPRIGHT, orientation_of
-from keras_nest.data.sources.examples import IndexedExamples
-from keras_nest.data.sources.source import Source
+from keras_nest.data.sources.base import DatasetInfo, IndexedExamples, Source
 
 TEST_SPLITS = ("test", "val", "validation")
 _LAYOUT = "SPLIT/CLASS/image.jpg"

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.keys import Stream, key_of
-from keras_nest.data.sources.examples import ONLY_HOST, Example, Examples, Host, IndexedExamples
+from keras_nest.data.sources.base import ONLY_HOST, Example, Examples, Host, IndexedExamples
 
 # How many files are read in turns, and how many records at a turn.
 _CYCLE_LENGTH = 16
@@ -58,10 +58,18 @@ class StreamedExamples(Examples):
         return _count(self._shards)
 
     def in_order(self, host: Host) -> tf.data.Dataset:
+        """Every record of a host's part once, the files in turns; see `Examples.in_order`."""
         shards = self._part(host)
         return self._parsed(_read(shards, tf.range(len(shards))))
 
     def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
+        """Endless records of a host's part, shuffled as the class says; see `Examples.shuffled`.
+
+        What is left out before `first` is read in its last epoch, but not decoded.
+
+        Raises:
+            ValueError: there are fewer images than hosts.
+        """
         shards = self._part(host)
         if not shards:
             raise ValueError(f"{len(self)} images are too few for {host.count} hosts; each needs one at least.")
@@ -98,9 +106,11 @@ class CachedExamples(Examples):
         return len(self._examples)
 
     def in_order(self, host: Host) -> tf.data.Dataset:
+        """Every image of a host's part once, see `Examples.in_order`."""
         return self._in_memory.in_order(host)
 
     def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
+        """Endless images, each epoch a permutation of all of them; see `Examples.shuffled`."""
         return self._in_memory.shuffled(seed, host, first)
 
     @functools.cached_property

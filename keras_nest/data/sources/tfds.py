@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.data.info import DatasetInfo
 from keras_nest.data.orientation import UPRIGHT
-from keras_nest.data.sources.examples import Example, Examples
+from keras_nest.data.sources.base import DatasetInfo, Example, Examples, Source
 from keras_nest.data.sources.records import CachedExamples, Shard, StreamedExamples
-from keras_nest.data.sources.source import Source
 from keras_nest.hints import did_you_mean
 from keras_nest.optional import import_optional
 
@@ -144,14 +142,14 @@ def _parser(info: tfds.core.DatasetInfo, image: str, label: str) -> Callable[[tf
     """What takes encoded image, and label or captions, out of a serialized example."""
     tfds = _tfds()
     wanted = tfds.features.FeaturesDict({key: info.features[key] for key in (image, label)})
-    unlabelled = f"{info.name} has an image without label in this split; choose another split"
+    unlabeled = f"{info.name} has an image without label in this split; choose another split"
 
     def parse(record: tf.Tensor) -> Example:
         example = wanted.deserialize_example(record, decoders={image: tfds.decode.SkipDecoding()})
         if not isinstance(info.features[label], tfds.features.ClassLabel):
             return Example(example[image], _one_a_line(example[label]), tf.constant(UPRIGHT))
         class_index = tf.cast(example[label], tf.int32)
-        tf.debugging.assert_non_negative(class_index, unlabelled)
+        tf.debugging.assert_non_negative(class_index, unlabeled)
         return Example(example[image], class_index, tf.constant(UPRIGHT))
 
     return parse

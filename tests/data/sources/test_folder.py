@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nest.data.info import DatasetInfo
-from keras_nest.data.sources.examples import Example, Host, IndexedExamples, decode
+from keras_nest.data.sources.base import DatasetInfo, Example, Host, IndexedExamples, decode
 from keras_nest.data.sources.folder import open_folder
 from tests.data.photographs import CLASSES, encoded, full_size, noisy, small, write_folder
 from tests.data.test_decoding import ORIENTATIONS, jpeg_upright, pillow

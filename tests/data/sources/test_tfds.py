@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources import records
-from keras_nest.data.sources.examples import ONLY_HOST, Host, decode
+from keras_nest.data.sources.base import ONLY_HOST, Host, decode
 from keras_nest.data.sources.tfds import open_tfds
 from tests.data.sources import tfds_offline
 

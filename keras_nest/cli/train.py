@@ -1,0 +1,179 @@
+"""`keras-nest train` and `train_keras.py`: a training from its configuration to its results."""
+
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_nest import console
+from keras_nest.cli import train_arguments
+from keras_nest.files import check_local
+from keras_nest.generative import experiment as gan
+from keras_nest.profiling import count_macs, count_parameters
+from keras_nest.training import classify, inference_time, lit
+from keras_nest.training import workdir as directories
+from keras_nest.training.callbacks import NotFiniteError
+from keras_nest.training.checkpoints import OtherModelError, UnreadableError
+from keras_nest.training.config import Config
+from keras_nest.training.lock import InUseError
+from keras_nest.training.strategies import is_chief, wait_for_all
+from keras_nest.training.tasks import Run, Task, task_name
+
+TASKS: dict[str, Task] = {
+    "classify": classify.TASK,
+    "lit": lit.TASK,
+    "inference_time": inference_time.TASK,
+    "gan": gan.TASK,
+}
+"""What a configuration can ask for with `trainer`; "train" is one of the first two, see `task_name`."""
+
+FIELDS = {heading: fields for task in TASKS.values() for heading, fields in task.fields.items()}
+"""Heading -> fields of configurations with their defaults."""
+
+_INTERRUPTED = 130
+
+
+def main(
+    config: Config,
+    workdir: str | pathlib.Path,
+    overwrite: bool = False,
+    strategy: str | tf.distribute.Strategy = "auto",
+    tpu: str | None = None,
+) -> dict[str, Any]:
+    """Trains a model and writes DIR/model.keras, history.csv, curves.png, confusion.png, metrics.json and config.json.
+
+    A training that was broken off goes on from its last checkpoint; one that is finished is not repeated. The model is
+    that of the last step; none is chosen by its test accuracy. With `trainer` "inference_time" the speed of a model is
+    measured instead, see `InferenceTime`; with "gan" a generator is trained, see `GanExperiment`.
+
+    Args:
+        config: what to train, on what, how; the fields of a task, see `FIELDS`.
+        workdir: directory of the run.
+        overwrite: start anew, and replace the results of an earlier run in it.
+        strategy: a name for `create_strategy`, or a strategy.
+        tpu: as for `create_strategy`.
+
+    Returns:
+        The content of metrics.json: top1, top5 (fractions), loss, examples, eval_images_per_second, parameters,
+        train_seconds, steps, epochs, seed; or those of a generator, or that of inference_time.json.
+
+    Raises:
+        ValueError: a field has no meaning, or `workdir` is an address such as gs://….
+        FileExistsError: the directory holds the results of another run.
+        InUseError: another training is at work there.
+        FileNotFoundError: data, weights, or checkpoints that were written are not there.
+        PermissionError: the directory cannot be written to.
+        ModuleNotFoundError: the package with the data is not installed.
+        ConnectionError: no TPU answers.
+        NotFiniteError: the loss became infinite or not a number.
+        UnreadableError: all checkpoints are damaged.
+        OtherModelError: they are of another model.
+        OSError: the disk takes no more.
+    """
+    ready = prepare(config, workdir, overwrite, strategy, tpu)
+    return ready.results() or ready.execute()
+
+
+def prepare(
+    config: Config,
+    workdir: str | pathlib.Path,
+    overwrite: bool = False,
+    strategy: str | tf.distribute.Strategy = "auto",
+    tpu: str | None = None,
+) -> Run:
+    """Everything before the first step, whatever the task; from then on the directory belongs to this run.
+
+    Arguments and errors are those of `main`, but for what goes wrong in the training itself.
+    """
+    check_local(workdir)
+    name = task_name(config)
+    if name not in TASKS:
+        known = " or ".join(map(repr, ("train", *TASKS)))
+        raise ValueError(f"trainer is {name!r}; it must be {known}.")
+    task = TASKS[name]
+    ready = task.prepare(task.resolve(config), workdir, overwrite, strategy, tpu)
+    if is_chief(ready.strategy):
+        files = [file for other in TASKS.values() for file in other.files]
+        folders = [folder for other in TASKS.values() for folder in other.folders]
+        directories.claim(ready.workdir, ready.config_json, overwrite, files, folders)
+    # Before it was claimed, the directory may hold checkpoints of a run that is replaced.
+    wait_for_all(ready.strategy)
+    return ready
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """The command line; ends the process with code 2 and one sentence when it is used wrongly.
+
+    Args:
+        argv: program name and arguments; None takes those of the process.
+    """
+    ready: list[Run] = []
+
+    def get_ready() -> None:
+        *request, trust = train_arguments.parse(sys.argv if argv is None else argv, FIELDS)
+        if trust:
+            keras.config.enable_unsafe_deserialization()
+        ready.append(prepare(*request))
+
+    if code := console.run(get_ready):
+        raise SystemExit(code)
+    _run(*ready)
+
+
+def _run(ready: Run) -> None:
+    """What goes wrong here is no wrong use, and keeps its traceback, but for what one sentence can say."""
+    chief, profile = is_chief(ready.strategy), int(ready.config.get("log_model_profile", 0))
+    if chief and profile:
+        console.print_facts(ready.model.name, profile_model(ready.model))
+    if profile > 1:
+        return
+    metrics = ready.results()
+    if chief:
+        finished = f"{ready.workdir} holds this run, finished; --overwrite starts it anew."
+        print(finished if metrics else ready.description, flush=True)
+    metrics = metrics or _execute(ready)
+    if chief:
+        console.print_facts(f"Results in {ready.workdir}", ready.report(metrics))
+
+
+def _execute(ready: Run) -> dict[str, Any]:
+    """The results; ends the process if it is interrupted, or if something went wrong that one sentence can say."""
+    try:
+        return ready.execute()
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
+        raise SystemExit(_INTERRUPTED) from None
+    except (InUseError, FileExistsError) as error:
+        raise _exit(2, error) from None
+    except (NotFiniteError, UnreadableError, OtherModelError) as error:
+        raise _exit(1, error) from None
+    except OSError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise _exit(1, f"{reason}. Put that right, and the same command goes on from the last checkpoint.") from None
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
+        if ready.strategy.num_replicas_in_sync == 1:
+            raise
+        raise _exit(1, _lost_worker(error)) from None
+
+
+def _exit(code: int, sentence: object) -> SystemExit:
+    print(f"error: {sentence}", file=sys.stderr)
+    return SystemExit(code)
+
+
+def profile_model(model: keras.Model) -> dict[str, int]:
+    """Size and cost of a model, as `log_model_profile` prints it."""
+    return {"parameters": count_parameters(model), "multiply-adds": count_macs(model)}
+
+
+def _lost_worker(error: tf.errors.OpError) -> str:
+    # TensorFlow puts the name of an operation before its words.
+    reason = re.sub(r"^{{.*?}} *", "", str(error.message)).splitlines()[0].rstrip(".:")
+    return (
+        f"A machine of this training was lost ({reason}); start the same command again on all of them, and it goes on "
+        "from the last checkpoint."
+    )

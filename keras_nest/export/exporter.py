@@ -1,0 +1,160 @@
+"""What the formats ask of a model: functions to write, what goes with them, and words for the model card."""
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_nest.choices import HEADS
+from keras_nest.class_names import check_class_names
+from keras_nest.export.activations import ACTIVATIONS
+from keras_nest.export.inference import inference
+from keras_nest.export.module import activation_of, image_shape, is_classifier, reusable_object
+from keras_nest.export.signatures import Outputs, create_signatures
+from keras_nest.export.tflite_files import Source
+from keras_nest.export.tflite_sources import image_source
+from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
+from keras_nest.hints import did_you_mean
+
+Served: TypeAlias = tuple[tf.train.Checkpoint, dict[str, Callable[..., Outputs]]]
+"""The object of a SavedModel, and its signatures."""
+Signatures: TypeAlias = dict[str, tuple[dict[str, str], dict[str, str]]]
+"""Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature."""
+
+_USE = """import tensorflow as tf
+
+module = tf.saved_model.load(DIRECTORY)  # or hub.load; only TensorFlow is needed
+{outputs} = module(images)  # float32 (B, {size}) in [0, 1]
+answers = module.signatures["serving_default"](images=images)
+"""
+
+
+class Exporter:
+    """How models of images are exported, those of this package and those of users around one.
+
+    Other kinds of models have a subclass, see `keras_nest.export.exporters`.
+
+    Attributes:
+        model: what is exported: a user's model has got the preprocessing of the one inside, see `as_exported`.
+        KIND: what a model of this kind is called in messages.
+        FOREIGN_OPTIONS: options of the command line without meaning for it.
+        TFLITE_FOLDERS: where its TFLite files lie, one folder for each of its `tflite_sources`.
+
+    Args:
+        model: a built model.
+        preprocessing: of a user's model, where it cannot be told, see `keras_nest.export.wrapped.Preprocessing`.
+
+    Raises:
+        ValueError: the model says itself what it takes, or it cannot be told.
+    """
+
+    KIND: ClassVar[str] = "a model without texts"
+    FOREIGN_OPTIONS: ClassVar[tuple[str, ...]] = ("vocab",)
+    TFLITE_FOLDERS: ClassVar[tuple[str, ...]] = ("",)
+
+    def __init__(self, model: keras.Model, preprocessing: Preprocessing = AUTO) -> None:
+        self.model: Any = as_exported(model, preprocessing)
+
+    def serve(
+        self,
+        head: str = "classifier",
+        activation: str | None = None,
+        class_names: Sequence[str] | None = None,
+        vocab: str | os.PathLike[str] | None = None,
+    ) -> Served:
+        """What a SavedModel holds, and its signatures.
+
+        Args:
+            head: one of `keras_nest.choices.HEADS`.
+            activation: from logits to probabilities; None takes the model's, or else a softmax.
+            class_names: as `labels` gives them.
+            vocab: vocabulary file of a text tower.
+
+        Raises:
+            ValueError: an option is unknown, or means nothing to the model; or it cannot be exported.
+        """
+        check_option("head", head, HEADS)
+        check_option("activation", activation_of(self.model, activation), ACTIVATIONS)
+        self._check_vocab(vocab)
+        module = reusable_object(self.model, head)
+        return module, create_signatures(module, self.model, head, activation, class_names)
+
+    def labels(self, class_names: Sequence[str] | None, head: str = "classifier") -> tuple[str, ...] | None:
+        """Class names that belong into the file: none without scores of classes.
+
+        Raises:
+            ValueError: there are not as many as classes.
+        """
+        if not class_names or head != "classifier" or not is_classifier(self.model):
+            return None
+        return check_class_names(class_names, self.model.output.shape[-1])
+
+    def check_tflite(self, precisions: Sequence[str], activation: str | None) -> None:
+        """Refuses what TFLite files of this kind of model cannot be.
+
+        Raises:
+            ValueError: says what.
+        """
+        if activation is not None and activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}; {did_you_mean(activation, ACTIVATIONS)}")
+
+    def tflite_sources(
+        self,
+        batch_size: int,
+        images: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+        activation: str | None = None,
+        vocab: str | os.PathLike[str] | None = None,
+    ) -> list[Source]:
+        """What TFLite files are made of, one for each of `TFLITE_FOLDERS`; arguments as `to_tflite` takes them.
+
+        Raises:
+            ValueError: images of another shape or range, not as many names as logits, or a model that cannot be
+                exported.
+        """
+        self._check_vocab(vocab)
+        return [image_source(self.model, batch_size, images, class_names, activation)]
+
+    def check_onnx(self) -> None:
+        """Refuses models that no ONNX file can hold.
+
+        Raises:
+            ValueError: says what to do instead.
+        """
+
+    def onnx_function(self) -> tuple[Callable[..., Mapping[str, tf.Tensor]], list[tf.TensorSpec]]:
+        """What an ONNX file computes, and its inputs with an open batch."""
+        images = tf.TensorSpec((None, *image_shape(self.model)), name="images")
+        return inference(self.model)[1], [images]
+
+    def describe(self, head: str = "classifier") -> str:
+        """What the exported model is, for the card."""
+        has_head = head == "classifier" and bool(getattr(self.model, "num_classes", 0))
+        return "image classifier" if has_head else "image feature vector"
+
+    def usage(self, signatures: Signatures) -> str:
+        """Lines of Python that use the exported model, for the card."""
+        outputs = list(signatures["serving_default"][1])
+        name = "logits" if "logits" in outputs else outputs[0] if len(outputs) == 1 else "maps"
+        return _USE.format(outputs=name, size=", ".join(map(str, self.model.input_shape[1:])))
+
+    def notes(self) -> dict[str, str]:
+        """Further sections of the card, by title."""
+        return {}
+
+    def _check_vocab(self, vocab: Any) -> None:
+        if vocab is not None:
+            raise ValueError(f"A vocabulary is for LiT models; {self.model.name!r} reads no texts, so leave it out.")
+
+
+def check_option(field: str, value: str, known: Collection[str]) -> None:
+    """Refuses values that an option does not have.
+
+    Raises:
+        ValueError: names those that it has.
+    """
+    if value not in known:
+        raise ValueError(f"{field} is {value!r}; it must be one of {', '.join(map(repr, known))}.")

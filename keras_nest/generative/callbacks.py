@@ -1,0 +1,78 @@
+"""What happens at the steps of an adversarial training: rows, pictures, checkpoints."""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+from ml_collections import ConfigDict
+
+from keras_nest.console import console
+from keras_nest.generative.trainer import METRICS
+from keras_nest.training.callbacks import NotFiniteError, StepCallback
+from keras_nest.training.checkpoints import Checkpoints
+from keras_nest.training.history import History
+from keras_nest.training.plan import is_due
+
+COLUMNS = ("step", "epoch", *METRICS, "images_per_second", "seconds")
+
+
+class GanLoop(StepCallback):
+    """Follows `GanTrainer.fit` step by step.
+
+    Each picture and each checkpoint has a row of its step, written before it.
+
+    Args:
+        config: total_steps, batch, and how often what happens.
+        history: takes the rows.
+        checkpoints: takes the states.
+        show: (step, history) -> writes a picture of samples.
+        first_step: updates before this start.
+        images: in the data set.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        history: History,
+        checkpoints: Checkpoints,
+        show: Callable[[int, History], None],
+        first_step: int,
+        images: int,
+    ) -> None:
+        super().__init__(history, config.batch, Fraction(images, config.batch), first_step)
+        self._config, self._checkpoints, self._show = config, checkpoints, show
+
+    def logs_at(self, step: int) -> bool:
+        fields = ("progress_every", "sample_every", "checkpoint_every")
+        return any(self._is_due(step, field) for field in fields)
+
+    def end_step(self, step: int) -> None:
+        if self.logs_at(step):
+            self._end_row()
+        if self._is_due(step, "sample_every"):
+            self._show(step, self._history)
+        if self._is_due(step, "checkpoint_every"):
+            self._checkpoints.save(step)
+
+    def _is_due(self, step: int, field: str) -> bool:
+        return is_due(step, self._config[field], self._config.total_steps)
+
+    def _end_row(self) -> None:
+        """Writes what was measured since the last row.
+
+        Raises:
+            NotFiniteError: something is infinite or not a number.
+        """
+        measured = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        if not all(map(math.isfinite, measured.values())):
+            raise NotFiniteError(
+                f"Up to step {self._step} a loss became infinite or not a number; a lower learning rate or a larger "
+                "r1_gamma may help."
+            )
+        row = self._write_row({**measured, "images_per_second": self._speed()})
+        console.print(
+            f"step {self._step:,} of {self._config.total_steps:,}  generator {row['generator_loss']:.3f}  "
+            f"discriminator {row['discriminator_loss']:.3f}  {row['images_per_second']:,.0f} images/s",
+            highlight=False,
+        )
+        self._begin_row()

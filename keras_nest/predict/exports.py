@@ -1,0 +1,107 @@
+"""Exported models that classify, as predictors: SavedModels and TFLite files, those of `export` and others."""
+
+import dataclasses
+import json
+import pathlib
+import zipfile
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_nest.class_names import check_class_names, read_class_names
+from keras_nest.exported import ASSETS, LABELS, PREPROCESSING
+from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
+from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.tflite import TFLiteModel
+
+
+def open_saved_model(path: pathlib.Path) -> Predictor:
+    """Opens a SavedModel; what `export` did not write needs one input of images and one output of logits.
+
+    Raises:
+        ValueError: it is no classifier of images.
+    """
+    signatures = tf.saved_model.load(str(path)).signatures
+    files = signatures.get("serving_bytes")
+    is_ours = files is not None and "probabilities" in files.structured_outputs
+    predictor = _of_files(files) if is_ours else _of_pixels(path, signatures.get("serving_default"))
+    labels = path / ASSETS / LABELS
+    if not labels.is_file():
+        return predictor
+    return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
+
+
+def _of_files(serve: Any) -> Predictor:
+    """The module prepares images itself, as the evaluation of its model does."""
+
+    def probabilities(images: Images) -> np.ndarray:
+        # PNG keeps every pixel.
+        files = tf.stack([tf.io.encode_png(image) for image in images])
+        try:
+            return serve(image_bytes=files)["probabilities"].numpy()
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"The SavedModel refuses an image: {error.message.splitlines()[0]}") from None
+
+    return Predictor(probabilities, serve.structured_outputs["probabilities"].shape[-1])
+
+
+def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
+    """The default signature, if it has one input of images and one output of logits."""
+    inputs = serve.structured_input_signature[1] if serve else {}
+    outputs = serve.structured_outputs if serve else {}
+    output = "logits" if "logits" in outputs else next(iter(outputs), "")
+    images = [spec.shape for spec in inputs.values() if spec.shape.rank == 4 and None not in spec.shape[1:]]
+    if len(inputs) != 1 or not images or outputs[output].shape.rank != 2 or output == "embedding":
+        raise ValueError(
+            f"{path} is no SavedModel of a classifier: serving_default must take images (B, H, W, 3) of a fixed size "
+            "and give logits (B, K)."
+        )
+    (name,), (_, height, width, channels) = inputs, images[0]
+    if channels not in (1, 3):
+        raise ValueError(
+            f"{path} takes images of {channels} channels and does not say how; predict needs its .keras file."
+        )
+    prepare = stretched((height, width), channels)
+
+    def compute(images: Images) -> np.ndarray:
+        return softmax(serve(**{name: prepare(list(images))})[output])
+
+    return Predictor(compute, outputs[output].shape[-1], channels=channels)
+
+
+def open_tflite(path: pathlib.Path) -> Predictor:
+    """Opens a TFLite file with `images` in and `logits` or `probabilities` out.
+
+    Labels and preprocessing are the files that are packed into it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no model that classifies.
+    """
+    model = TFLiteModel(path)
+    outputs = model(np.zeros((1, *model.input_shape), np.float32))
+    scores = next((name for name in ("probabilities", "logits") if name in outputs), None)
+    if scores is None:
+        raise ValueError(f"{path} gives {', '.join(outputs)}; predict needs a file that gives logits or probabilities.")
+    height, width, channels = model.input_shape
+    inside, num_classes = _files_inside(path), outputs[scores].shape[-1]
+    prepare, names = stretched((height, width), channels), None
+    if PREPROCESSING in inside:
+        prepare = EvalPreprocessing(**json.loads(inside[PREPROCESSING]))
+    if LABELS in inside:
+        names = check_class_names(inside[LABELS].rstrip("\n").split("\n"), num_classes, f"{path} has")
+
+    def probabilities(images: Images) -> np.ndarray:
+        given = model(prepare(list(images)).numpy())[scores]
+        return given if scores == "probabilities" else softmax(given)
+
+    return Predictor(probabilities, num_classes, names, channels)
+
+
+def _files_inside(path: pathlib.Path) -> dict[str, str]:
+    """Name -> text of what is packed behind the model."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}

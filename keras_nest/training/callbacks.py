@@ -1,0 +1,193 @@
+"""What happens at the steps of a training: rows, evaluations, checkpoints, a profile."""
+
+import math
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+
+import keras
+import tensorflow as tf
+
+from keras_nest.training.checkpoints import Checkpoints
+from keras_nest.training.history import History, Row
+from keras_nest.training.plan import Plan
+from keras_nest.training.progress import ProgressBar
+
+# The bar reads the metrics that often in a run; each time the host waits for the device.
+_LOOKS = 1000
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss or its gradient became infinite or not a number."""
+
+
+class StepCallback(keras.callbacks.Callback):
+    """Counts the steps of a `fit` whose one epoch is the whole training, and times and writes the rows of its history.
+
+    Args:
+        history: takes the rows.
+        batch_size: images a step.
+        steps_per_epoch: updates in which each training image comes up once; may be fractional.
+        first_step: updates before this start.
+    """
+
+    def __init__(
+        self, history: History, batch_size: int, steps_per_epoch: float | Fraction, first_step: int = 0
+    ) -> None:
+        super().__init__()
+        self._history, self._batch_size, self._steps_per_epoch = history, batch_size, steps_per_epoch
+        self._step = self._row_start = self._timed_from = first_step
+        self._is_first = True
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._run_start = time.perf_counter() - self._history.seconds
+        self._row_time = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._step += 1
+        if self._is_first and not self.logs_at(self._step):
+            # The first step was compiled too; the speed is that of the others.
+            self._timed_from, self._row_time = self._step, time.perf_counter()
+        self._is_first = False
+        self.end_step(self._step)
+
+    def logs_at(self, step: int) -> bool:
+        """Whether a row of the history ends with a step."""
+        raise NotImplementedError
+
+    def end_step(self, step: int) -> None:
+        """Does what is due after a step."""
+        raise NotImplementedError
+
+    def _speed(self) -> float:
+        """Images a second since the last row."""
+        return (self._step - self._timed_from) * self._batch_size / (time.perf_counter() - self._row_time)
+
+    def _write_row(self, measured: Mapping[str, float]) -> Row:
+        """Adds what was measured to the history, with step, epoch and time."""
+        row: Row = {"step": self._step, "epoch": float(self._step / self._steps_per_epoch), **measured}
+        row["seconds"] = time.perf_counter() - self._run_start
+        self._history.append(row)
+        return row
+
+    def _begin_row(self) -> None:
+        """Measures from now on."""
+        self.model.reset_metrics()
+        self._row_start = self._timed_from = self._step
+        self._row_time = time.perf_counter()
+
+
+class Loop(StepCallback):
+    """Follows `Trainer.fit` step by step.
+
+    A row is written before the checkpoint of its step, and both lie before the next row begins: a training that goes on
+    from a checkpoint has every row up to it, and measures the next one whole.
+
+    Args:
+        plan: what happens when.
+        history: takes the rows.
+        bar: shows them.
+        checkpoints: takes the states.
+        evaluate: measures the model as it is: loss, accuracy, top5.
+        first_step: updates before this start.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        history: History,
+        bar: ProgressBar,
+        checkpoints: Checkpoints,
+        evaluate: Callable[[], dict[str, float]],
+        first_step: int = 0,
+    ) -> None:
+        super().__init__(history, plan.batch_size, plan.steps_per_epoch, first_step)
+        self._plan, self._bar = plan, bar
+        self._checkpoints, self._evaluate = checkpoints, evaluate
+        self._look_every = max(1, plan.total_steps // _LOOKS)
+
+    def logs_at(self, step: int) -> bool:
+        return self._plan.logs_at(step)
+
+    def end_step(self, step: int) -> None:
+        self._bar.advance(step)
+        if self.logs_at(step):
+            self._end_row()
+        elif step % self._look_every == 0 and step > self._timed_from:
+            self._measure()
+
+    def _measure(self) -> dict[str, float]:
+        """What was measured since the last row; the bar shows it.
+
+        Raises:
+            NotFiniteError: something is infinite or not a number.
+        """
+        measured = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        grad_norm = self.model.watch.norm
+        if not (math.isfinite(measured["loss"]) and math.isfinite(grad_norm)):
+            raise NotFiniteError(self._not_finite(self._row_start + self.model.watch.finite_steps + 1))
+        speed = self._speed()
+        self._bar.tell(measured["loss"], measured["accuracy"], speed)
+        return {**measured, "grad_norm": grad_norm, "images_per_second": speed}
+
+    def _end_row(self) -> None:
+        measured = self._measure()
+        if self._plan.saves_at(self._step) and not _are_finite(self.model.trainable_variables):
+            raise NotFiniteError(self._not_finite(self._step))
+        measured["learning_rate"] = float(self._plan.schedule.at(self._step))
+        if self._plan.evaluates_at(self._step):
+            measured |= {f"eval_{name}": value for name, value in self._evaluate().items() if name != "seconds"}
+        self._bar.note(self._write_row(measured))
+        if self._plan.saves_at(self._step):
+            self._checkpoints.save(self._step)
+        self._begin_row()
+
+    def _not_finite(self, step: int) -> str:
+        newest = self._checkpoints.newest
+        good = f"The last good checkpoint is {newest}" if newest else "There is no checkpoint before it"
+        return (
+            f"At step {step} the loss, its gradient or a weight was infinite or not a number. {good}; a lower learning "
+            "rate, a longer warm-up or clipping may help."
+        )
+
+
+class Profiler(keras.callbacks.Callback):
+    """Records what host and devices do from one step to another; TensorBoard's profile plugin shows it.
+
+    `keras.callbacks.TensorBoard(profile_batch=…)` records the same, but also writes scalars of its own for each epoch,
+    under a run "train" beside ours, and only logs what goes wrong.
+
+    Args:
+        directory: where TensorBoard looks.
+        steps: first and last step, counted from 1.
+        first_step: updates before this start.
+    """
+
+    def __init__(self, directory: pathlib.Path, steps: Sequence[int], first_step: int = 0) -> None:
+        super().__init__()
+        self._directory, (self._first, self._last) = str(directory), steps
+        self._step, self._records = first_step, False
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._step += 1
+        if self._step == self._first:
+            tf.profiler.experimental.start(self._directory)
+            self._records = True
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if self._step == self._last:
+            self._stop()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._records:
+            tf.profiler.experimental.stop()
+            self._records = False
+
+
+def _are_finite(variables: list[keras.Variable]) -> bool:
+    """Whether weights are; a finite gradient can still carry them too far."""
+    return bool(tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable.value)) for variable in variables]))

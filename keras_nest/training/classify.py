@@ -1,0 +1,144 @@
+"""Training, fine-tuning or evaluation of a classifier: an image -> one of the classes of a data set."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from keras_nest import data
+from keras_nest.factory import create_model
+from keras_nest.metrics import accuracy
+from keras_nest.models.base import ImageModel
+from keras_nest.models.losses import LOSSES
+from keras_nest.registry import preprocessing_spec
+from keras_nest.training.config import COMMON, NEST, VIT, resolve
+from keras_nest.training.evaluation import Evaluator
+from keras_nest.training.experiment import Experiment
+from keras_nest.training.plan import Plan
+from keras_nest.training.setup import Setup, freeze, get_start, get_weights, set_up
+from keras_nest.training.tasks import Task
+from keras_nest.training.trainer import Prepare, Trainer
+from keras_nest.types import Size
+
+FIELDS = {
+    "Fields of configurations that count in epochs (NesT)": NEST,
+    "Fields of those that count in steps (ViT, Mixer, AugReg)": VIT,
+    "Fields of both": COMMON,
+}
+_OF_LIT = ("vocab", "image_tower", "class_texts")
+
+
+def prepare(
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    overwrite: bool = False,
+    strategy: str | tf.distribute.Strategy = "auto",
+    tpu: str | None = None,
+) -> Experiment:
+    """Everything before the first step of a classifier; whatever is wrong with the request is found here.
+
+    Args:
+        config: as `keras_nest.training.config.resolve` gives it.
+        workdir: directory of the run; nothing is written yet.
+        overwrite: the results of an earlier run in it may be replaced.
+        strategy: a name for `create_strategy`, or a strategy.
+        tpu: as for `create_strategy`.
+
+    Raises:
+        ValueError: a field has no meaning.
+        FileExistsError: the directory holds the results of another run.
+        FileNotFoundError: data, weights, or checkpoints that were written are not there.
+        ModuleNotFoundError: the package with the data is not installed.
+        ConnectionError: no TPU answers.
+    """
+    setup = set_up(config, workdir, overwrite, strategy, tpu)
+    info = setup.source.info
+    _check_labels(config, info)
+    recipe, size = setup.build_recipe(*preprocessing_spec(get_start(config)))
+    with setup.scope():
+        model = build_classifier(config, setup.plan, info, size, recipe)
+        _check_classes(model, info)
+        trainer = _compile(model, setup, recipe)
+        kept = setup.get_kept(model)
+        evaluator = Evaluator(kept, config.loss, info.num_classes, config.jit_compile)
+    batches = functools.partial(data.train_batches, transfer=config.transfer)
+    return setup.build_experiment(trainer, kept, evaluator, recipe, size, batches)
+
+
+TASK = Task(resolve, prepare, FIELDS)
+
+
+def build_classifier(
+    config: ConfigDict, plan: Plan, info: data.DatasetInfo, size: Size, recipe: data.Recipe
+) -> ImageModel:
+    """Creates the model: the fields of the configuration, the classes and the size of the data.
+
+    Raises:
+        ValueError: a field has no meaning, or the checkpoint does not fit.
+        FileNotFoundError: there is no such checkpoint.
+    """
+    known = {"num_classes": info.num_classes, "image_size": size, "preprocessing": recipe.preprocessing.to_dict()}
+    known["dtype"] = config.dtype_policy
+    weights = get_weights(config)
+    if weights is not None:
+        known |= {"weights": weights, "reinit_head": plan.new_head}
+    model = create_model(config.model_name, **{**known, **config.model.to_dict()})
+    freeze(model, config.freeze)
+    return model
+
+
+def _compile(model: ImageModel, setup: Setup, recipe: data.Recipe) -> Trainer:
+    """The train step of the configuration."""
+    config, plan = setup.config, setup.plan
+    optimizer, sharpness = setup.build_optimizer(model)
+    trainer = Trainer(model, plan.clip_norm, config.accum_steps, sharpness, _finish(setup, recipe))
+    trainer.compile(optimizer, _loss(model, config), metrics=[accuracy], jit_compile=config.jit_compile)
+    trainer.log_every_step = False
+    return trainer
+
+
+def _finish(setup: Setup, recipe: data.Recipe) -> Prepare | None:
+    """What the train step does with images that travel as uint8."""
+    if setup.config.transfer == "float32":
+        return None
+    classes = setup.source.info.num_classes
+
+    def finish(sent: tuple[tf.Tensor, tf.Tensor], labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images, keys = sent
+        return recipe.finish(images, labels, keys, classes)
+
+    return finish
+
+
+def _loss(model: ImageModel, config: ConfigDict) -> Callable[..., Any]:
+    """The loss of a configuration, for the model's logits or probabilities.
+
+    Raises:
+        ValueError: the model's probabilities are not those of the loss.
+    """
+    loss, activation = LOSSES[config.loss], model.classifier_activation
+    if activation not in (None, config.loss):
+        raise ValueError(
+            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}; they must be the same, or "
+            "leave classifier_activation out."
+        )
+    return functools.partial(loss, from_logits=False) if activation else loss
+
+
+def _check_labels(config: ConfigDict, info: data.DatasetInfo) -> None:
+    """Refuses captions, which only a LiT reads."""
+    if given := [field for field in _OF_LIT if config[field]]:
+        raise ValueError(f"{given[0]} is a field of LiT; {config.model_name} has no text tower.")
+    if info.has_captions:
+        raise ValueError(f"{info.name} has captions and no classes; train a LiT on it.")
+
+
+def _check_classes(model: ImageModel, info: data.DatasetInfo) -> None:
+    """Labels beyond the last class would have no loss, and answers beyond it would be left out of the accuracy."""
+    if model.num_classes != info.num_classes:
+        raise ValueError(
+            f"The model has {model.num_classes} classes, {info.name} {info.num_classes}; leave model.num_classes out."
+        )

@@ -1,0 +1,219 @@
+"""What the trainings of classifiers and of LiTs have in common before their first step."""
+
+import contextlib
+import dataclasses
+import fnmatch
+import functools
+import pathlib
+import posixpath
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from keras_nest import data
+from keras_nest.conversion.own import read_own
+from keras_nest.factory import augreg_checkpoint
+from keras_nest.hints import did_you_mean
+from keras_nest.layers.changes import layers_by_path
+from keras_nest.models.base import ImageModel
+from keras_nest.models.keras_file import find_keras_file
+from keras_nest.specs import PreprocessingSpec
+from keras_nest.training import workdir as directories
+from keras_nest.training.evaluation import Evaluator
+from keras_nest.training.experiment import Experiment
+from keras_nest.training.optimizers import create_optimizer
+from keras_nest.training.plan import Plan, build_plan, source_options
+from keras_nest.training.sharpness import SharpnessAware
+from keras_nest.training.strategies import create_strategy
+from keras_nest.training.trainer import Trainer
+from keras_nest.types import Size
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A configuration, and what follows from it before there is a model.
+
+    Attributes:
+        config: complete.
+        config_json: content of config.json.
+        workdir: directory of the run; nothing forbids writing there.
+        strategy: where it runs.
+        plan: steps and batches.
+        source: the data set.
+    """
+
+    config: ConfigDict
+    config_json: dict[str, Any]
+    workdir: pathlib.Path
+    strategy: tf.distribute.Strategy
+    plan: Plan
+    source: data.Source
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """The scope in which the model is made, from the seed of the configuration."""
+        with self.strategy.scope():
+            keras.utils.set_random_seed(self.config.seed)
+            yield
+
+    def build_recipe(self, published: PreprocessingSpec, usual_size: Size) -> tuple[data.Recipe, Size]:
+        """What happens to the images, and their size: as configured, else as published for the model.
+
+        Raises:
+            ValueError: a field has no meaning.
+        """
+        size = self.plan.image_size or usual_size
+        return data.recipe_of(self.config.to_dict(), self.source.info, size, published), size
+
+    def build_optimizer(self, model: keras.Model) -> tuple[keras.optimizers.Optimizer, SharpnessAware | None]:
+        """The optimizer of the configuration, and sharpness-aware minimization; None without.
+
+        Raises:
+            ValueError: a field has no meaning.
+        """
+        config, plan = self.config, self.plan
+        optimizer = create_optimizer(
+            model,
+            config.optim,
+            plan.schedule,
+            config.weight_decay,
+            config.optim_wd_ignore,
+            plan.momentum,
+            config.optim_dtype,
+            config.ema_decay,
+        )
+        if not config.sam_rho:
+            return optimizer, None
+        return optimizer, SharpnessAware(config.sam_rho, config.gsam_rho_min, config.gsam_alpha, *plan.rates)
+
+    def get_kept(self, model: ImageModel) -> ImageModel:
+        """The model that is kept: that which is trained, or one of its own for the average of the weights."""
+        averages = self.config.ema_decay and not self.config.eval_only
+        return type(model).from_config(model.get_config()) if averages else model
+
+    def build_experiment(
+        self,
+        trainer: Trainer,
+        kept: ImageModel,
+        evaluator: Evaluator,
+        recipe: data.Recipe,
+        size: Size,
+        batches: Callable[..., data.TrainBatches],
+    ) -> Experiment:
+        """The training that can start; nothing of it is written yet.
+
+        Args:
+            trainer: compiled.
+            kept: as `get_kept` gives it.
+            evaluator: measures it.
+            recipe: what happens to the images.
+            size: of the images.
+            batches: (source, recipe, size, batch size, seed, host) -> endless training batches.
+        """
+        source, plan = self.source, self.plan
+        train = functools.partial(batches, source, recipe, size, plan.batch_size, self.config.seed)
+        test = functools.partial(data.eval_batches, source, recipe, size, plan.eval_batch_size)
+        return Experiment(
+            self.config,
+            self.config_json,
+            self.workdir,
+            self.strategy,
+            plan,
+            source.info,
+            trainer,
+            evaluator,
+            kept,
+            train,
+            test,
+        )
+
+
+def set_up(
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    overwrite: bool,
+    strategy: str | tf.distribute.Strategy,
+    tpu: str | None,
+) -> Setup:
+    """Opens the data, counts the steps, and looks whether the directory can be written to.
+
+    Args:
+        config: complete.
+        workdir: directory of the run.
+        overwrite: the results of an earlier run in it may be replaced.
+        strategy: a name for `create_strategy`, or a strategy.
+        tpu: as for `create_strategy`.
+
+    Raises:
+        ValueError: a field has no meaning.
+        FileExistsError: the directory holds the results of another run.
+        FileNotFoundError: data, or checkpoints that were written are not there.
+        ModuleNotFoundError: the package with the data is not installed.
+        ConnectionError: no TPU answers.
+    """
+    # Before anything else touches TensorFlow: several machines find each other only then.
+    strategy = create_strategy(strategy, tpu) if isinstance(strategy, str) else strategy
+    source = data.open_source(config.dataset, **source_options(config))
+    plan = build_plan(config, source.info.num_train, strategy.num_replicas_in_sync)
+    directory = pathlib.Path(workdir)
+    config_json = directories.as_json(config) | {"global_batch_size": plan.batch_size}
+    directories.check(directory, config_json, overwrite)
+    if not (overwrite or config.eval_only):
+        directories.check_progress(directory, plan.total_steps, plan.saves_at)
+    return Setup(config, config_json, directory, strategy, plan, source)
+
+
+def get_start(config: ConfigDict) -> str | ImageModel:
+    """What tells the preprocessing and the usual size: the .keras file that training starts from, or the model's name.
+
+    Raises:
+        ValueError: the file holds no model of this package.
+        FileNotFoundError: there is no such file.
+    """
+    path = find_keras_file(config.init_checkpoint or config.get("pretrained_dir") or "")
+    return read_own(path) if path else config.model_name
+
+
+def get_weights(config: ConfigDict) -> str | None:
+    """Where the weights lie that a configuration starts from; None for new ones.
+
+    Raises:
+        ValueError: weights are needed, or named twice.
+        FileNotFoundError: the index of AugReg is not where it should be.
+    """
+    if published := config.get("pretrained_dir"):
+        if config.init_checkpoint:
+            raise ValueError("pretrained_dir and init_checkpoint both name weights; give one of them.")
+        if find_keras_file(published):
+            return published
+        if config.model_or_filename:
+            return augreg_checkpoint(published, config.model_or_filename)
+        return posixpath.join(published, f"{config.model_name}.npz")
+    if config.eval_only and not config.init_checkpoint:
+        raise ValueError("eval_only needs weights; name them with init_checkpoint.")
+    return config.init_checkpoint or None
+
+
+def freeze(model: ImageModel, patterns: Any) -> None:
+    """Keeps layers from being trained.
+
+    Args:
+        model: changed in place.
+        patterns: globs; a layer is frozen, with all that is in it, when one matches its path, such as
+            "EncoderNDBlock_0" or "Transformer/encoderblock_*".
+
+    Raises:
+        ValueError: a pattern matches no layer, or nothing is left to train.
+    """
+    paths = layers_by_path(model)
+    for pattern in (patterns,) if isinstance(patterns, str) else patterns:
+        found = fnmatch.filter(paths, pattern)
+        if not found:
+            raise ValueError(f"freeze names {pattern!r}, which no layer has; {did_you_mean(pattern, paths, count=3)}")
+        for path in found:
+            paths[path].trainable = False
+    if not model.trainable_variables:
+        raise ValueError("freeze leaves nothing to train; name fewer layers.")

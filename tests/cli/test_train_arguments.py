@@ -1,0 +1,149 @@
+"""What the command line understands, and what it answers to wrong use."""
+
+import functools
+import pathlib
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from keras_nest.cli import train_arguments
+from keras_nest.cli.train import FIELDS, run
+from keras_nest.training.experiment import Experiment
+from tests.training import runs
+
+CONFIG = f"--config={pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'digits_nest.py'}"
+
+parse = functools.partial(train_arguments.parse, fields=FIELDS)
+
+# ml_collections loads configuration files with it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+
+WRONG = {
+    "nothing": ([], "--config is missing; give one, such as --config=digits_nest."),
+    "no workdir": ([CONFIG], "--workdir is missing; give one, such as --workdir=runs/digits."),
+    "no such file": (["--config=nope.py", "--workdir=run"], "There is no configuration 'nope.py', neither"),
+    "refused argument": (
+        ["--config=vit:b16,photos", "--workdir=run"],
+        "no settings for the data set 'photos'; there are",
+    ),
+    "no argument": (["--config=vit", "--workdir=run"], "missing 1 required positional argument: 'model_dataset'; the"),
+    "no configuration": (["--config=digit_nest", "--workdir=run"], "did you mean digits_nest or"),
+    "unknown flag": ([CONFIG, "--workdir=run", "--wrkdir=x"], "Unknown command line flag 'wrkdir'"),
+    "stray word": ([CONFIG, "--workdir=run", "fast"], "The argument 'fast' has no meaning"),
+    "unknown field": ([CONFIG, "--workdir=run", "--config.sed=3"], "unknown field 'sed'; did you mean seed?"),
+    "unknown model field": ([CONFIG, "--workdir=run", "--config.model.dim=3"], "NesT has no field 'dim'"),
+    "other kind": ([CONFIG, "--workdir=run", "--config.base_lr=0.1"], "'base_lr' makes this one count in steps."),
+    "not a number": ([CONFIG, "--workdir=run", "--config.seed=abc"], "--config.seed=abc"),
+    "unknown data": (
+        [CONFIG, "--workdir=run", "--config.dataset=digit"],
+        "no data set 'digit'; did you mean",
+    ),
+    "half precision": ([CONFIG, "--workdir=run", "--config.dtype_policy=float16"], "dtype_policy is 'float16'; it"),
+    "unknown layer": ([CONFIG, "--workdir=run", "--config.freeze=('Dens_0',)"], "no layer has; did you mean Dense_0"),
+    "no checkpoint": ([CONFIG, "--workdir=run", "--config.init_checkpoint=nope.npz"], "nope.npz"),
+    "unknown strategy": ([CONFIG, "--workdir=run", "--strategy=tpus"], "no strategy 'tpus'; did you mean tpu?"),
+    "no TPU": ([CONFIG, "--workdir=run", "--tpu=grpc://127.0.0.1:1"], "No TPU answers at grpc://127.0.0.1:1"),
+    "unwritable": ([CONFIG, "--workdir=/proc/run"], "/proc/run cannot be written to"),
+    "not a directory": ([CONFIG, f"--workdir={__file__}"], "is a file; the working directory must be a directory."),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_ends_with_one_sentence(case, tmp_path, monkeypatch, capsys):
+    arguments, message = WRONG[case]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        run(["train_keras.py", *arguments])
+    assert stopped.value.code == 2
+    output, errors = capsys.readouterr()
+    assert message in errors
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1, "one sentence, one line"
+    assert output == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_overrides():
+    arguments = parse(
+        [
+            "train_keras.py",
+            CONFIG,
+            "--workdir=run",
+            "--strategy=mirrored",
+            "--tpu=local",
+            "--config.seed=3",
+            "--config.learning_rate=0.5",
+            "--config.model.num_layers_per_block=(1, 2)",
+            "--config.model.qkv_bias=False",
+            "--config.min_learning_rate=1e-5",
+        ]
+    )
+    config = arguments.config
+    assert (arguments.workdir, arguments.overwrite) == ("run", False)
+    assert (arguments.strategy, arguments.tpu) == ("mirrored", "local")
+    assert (config.seed, config.learning_rate, config.model.num_layers_per_block) == (3, 0.5, (1, 2))
+    # Fields that the file does not list.
+    assert (config.model.qkv_bias, config.min_learning_rate) == (False, 1e-5)
+
+
+def test_command_lines_do_not_remember_each_other():
+    first = parse(["train_keras.py", CONFIG, "--workdir=a", "--config.seed=3", "--overwrite", "--trust"])
+    second = parse(["train_keras.py", CONFIG, "--workdir=b"])
+    assert (first.config.seed, first.workdir, first.overwrite) == (3, "a", True)
+    assert (second.config.seed, second.workdir, second.overwrite) == (0, "b", False)
+    assert (second.strategy, second.tpu) == ("auto", None)
+    assert (first.trust, second.trust) == (True, False)
+
+
+def test_an_argument_of_the_configuration_file(tmp_path):
+    file = tmp_path / "config.py"
+    lines = ("import ml_collections as ml", "def get_config(name):", "    return ml.ConfigDict({'model_name': name})")
+    file.write_text("\n".join(lines))
+    arguments = parse(["train_keras.py", f"--config={file}:B_16", "--workdir=run"])
+    assert arguments.config.model_name == "B_16"
+
+
+def test_help_lists_flags_and_fields(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(["train_keras.py", "--help"])
+    assert stopped.value.code == 0
+    output = capsys.readouterr().out
+    for word in ("--workdir", "--strategy", "multi_worker", "optim_wd_ignore", "base_lr", "ema_decay", "initial_steps"):
+        assert word in output
+    assert max(map(len, output.splitlines())) <= 120
+
+
+def start(tmp_path, monkeypatch, error):
+    """Runs the command line with a training that ends with an error; returns the exit code."""
+
+    def execute(self):
+        raise error
+
+    monkeypatch.setattr(Experiment, "execute", execute)
+    flag = runs.write_config(tmp_path / "config.py", {**runs.CONFIG, "ema_decay": 0.0})
+    with pytest.raises(SystemExit) as stopped:
+        run(["train_keras.py", flag, f"--workdir={tmp_path / 'run'}"])
+    return stopped.value.code
+
+
+def test_interruption_says_what_to_do(tmp_path, monkeypatch, capsys):
+    assert start(tmp_path, monkeypatch, KeyboardInterrupt()) == 130
+    assert "Interrupted; the same command goes on from the last checkpoint." in capsys.readouterr().out
+
+
+def test_what_is_no_wrong_use_keeps_its_traceback(tmp_path, monkeypatch):
+    error = tf.errors.InternalError(None, None, "a defect")
+    with pytest.raises(tf.errors.InternalError, match="a defect"):
+        start(tmp_path, monkeypatch, error)
+
+
+def test_a_finished_training_is_told_and_shown_again(finished, tmp_path, monkeypatch, capsys):
+    workdir, metrics = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    monkeypatch.setattr(Experiment, "execute", None)
+    run(["train_keras.py", runs.write_config(tmp_path / "config.py", runs.CONFIG), f"--workdir={tmp_path / 'run'}"])
+    output, errors = capsys.readouterr()
+    assert output.startswith(f"{tmp_path / 'run'} holds this run, finished; --overwrite starts it anew.\n")
+    assert f"{metrics['top1']:.2%} of 360 images" in output
+    assert errors == ""
