@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighbouring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow test-tf219 tpu-check tpu-check-full lint format bench data-efficiency table docs clean
+.PHONY: env demo test test-slow test-tf219 tpu-check tpu-check-full lint format dist-check bench data-efficiency table docs clean
 
 env: .venv/.complete
 
@@ -64,6 +64,10 @@ lint: env
 format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Builds the distributions, and uses the wheel in an environment of its own, away from this directory.
+dist-check: env
+	$(BIN)/python .ci/dist_check.py
 
 bench: env
 	$(BIN)/python -m benchmarks.forward
