@@ -102,7 +102,7 @@ class BertEmbedder(Layer):
 class BertSelfAttention(Layer):
     """Masked self-attention without output projection: (B, N, C) and a bias (B, 1, N, N) -> (B, N, C).
 
-    The kernels are matrices (C, h * d), heads outermost.
+    Without a bias every token attends to all. The kernels are matrices (C, h * d), heads outermost.
 
     Args:
         num_heads: heads h; they divide C.
@@ -119,7 +119,7 @@ class BertSelfAttention(Layer):
             _dense(channels, name, self.dtype_policy, channels) for name in ("query", "key", "value")
         )
 
-    def call(self, x: Any, bias: Any) -> Any:
+    def call(self, x: Any, bias: Any = None) -> Any:
         query = self.query(x) * ops.cast((x.shape[-1] // self.num_heads) ** -0.5, x.dtype)
         query, key, value = (split_heads(part, self.num_heads) for part in (query, self.key(x), self.value(x)))
         return merge_heads(ops.matmul(attention_probabilities(query, key, bias), value))
@@ -132,7 +132,7 @@ class BertSelfAttention(Layer):
 class BertLayer(Layer):
     """Post-norm encoder layer: y = norm(x + attention(x)), then norm(y + mlp(y)).
 
-    Input: (B, N, C) and the attention's bias (B, 1, N, N). Output: (B, N, C).
+    Input: (B, N, C) and the attention's bias (B, 1, N, N), or none. Output: (B, N, C).
 
     Args:
         num_heads: attention heads.
@@ -158,7 +158,7 @@ class BertLayer(Layer):
             self.mlp_output = _dense(channels, "dense_layer", policy, self.mlp_dim)
             self.mlp_norm = _norm(channels, policy)
 
-    def call(self, x: Any, bias: Any) -> Any:
+    def call(self, x: Any, bias: Any = None) -> Any:
         x = self.attention_norm(x + self.attention_output(self.attention(x, bias)))
         return self.mlp_norm(x + self.mlp_output(gelu(self.mlp(x))))
 

@@ -54,8 +54,9 @@ class Temperature(Layer):
     def call(self, x: Any) -> Any:
         return ops.exp(self.t)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (1,)
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        """Float32 under mixed precision too."""
+        return keras.KerasTensor((1,), dtype=self.variable_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "initial": self.initial}

@@ -19,8 +19,10 @@ from tests.golden import loading, synthetic
 from tests.golden.loading import Case
 
 pytestmark = pytest.mark.slow
-FULL_SIZE = [*loading.VARIANTS, *loading.AT_384, "vit_flax_readme"]
-ALL_SHAPES = [*loading.SMALL, *loading.VARIANTS, loading.AT_384[0], *loading.VIT_FLAX, "vit_flax_readme"]
+# One of each kind: the Keras models reproduce all stored outputs, and agree with these modules at random sizes.
+SMALL = ["small_mq_scale2", "small_mh_bn", "small_mh_gn", loading.VIT_FLAX[0]]
+FULL_SIZE = ["nest_tiny_s16_32", "vit_flax_readme"]
+ALL_SHAPES = ["small_mh_scale2_nobias", "small_mq_nobias_mlp2", *FULL_SIZE]
 FINAL_NORM = {"LN": "LayerNorm_0", "BN": "BatchNorm_0", "GN": "GroupNorm_0"}
 ZERO_GRADIENT_NOISE = 1e-6
 # Small programs run once: optimising them takes most of the time, and the newer fusions most of the rest.
@@ -116,7 +118,7 @@ def shapes_of(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, dict[
 # What the reference computed
 
 
-@pytest.mark.parametrize("name", [*loading.SMALL, *loading.VIT_FLAX])
+@pytest.mark.parametrize("name", SMALL)
 def test_small_model_outputs(name):
     case, actual = loading.case(name), evaluate(name)
     np.testing.assert_allclose(actual.loss, case.expected["loss"], 0, 2e-5)
@@ -132,7 +134,7 @@ def test_small_model_outputs(name):
         np.testing.assert_allclose(actual.intermediates[f"{module}/__call__"], expected, 0, 2e-5, err_msg=module)
 
 
-@pytest.mark.parametrize("name", [*loading.SMALL, *loading.VIT_FLAX])
+@pytest.mark.parametrize("name", SMALL)
 def test_small_model_gradients(name):
     case = loading.case(name)
     assert_gradients(case, evaluate(name).gradients, loading.below(case.expected, "grad"), train=False)
@@ -167,7 +169,7 @@ def test_drop_path_with_recorded_masks(monkeypatch):
     assert_level_maps(case, intermediates, 2e-5)
 
 
-@pytest.mark.parametrize("name", ["epsilon_probe", "vit_flax_epsilon_probe", *loading.CHECKPOINTS])
+@pytest.mark.parametrize("name", ["epsilon_probe", "vit_flax_epsilon_probe", loading.CHECKPOINTS[0]])
 def test_logits(name):
     case = loading.case(name)
     np.testing.assert_allclose(predict(case)[0], case.expected["logits"], 0, 2e-5)
@@ -365,8 +367,9 @@ def imported_modules(source: str) -> set[str]:
     return plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
-@pytest.mark.parametrize("path", sorted(Path(nest.__file__).parent.glob("*.py")), ids=lambda path: path.name)
-def test_depends_on_nothing_that_it_is_compared_with(path):
+def test_depends_on_nothing_that_it_is_compared_with():
     allowed = {*sys.stdlib_module_names, "flax", "jax", "numpy"}
-    for module in imported_modules(path.read_text(encoding="utf-8")):
-        assert module.split(".")[0] in allowed or module.startswith("keras_nest.conversion.flax_reference."), module
+    for path in Path(nest.__file__).parent.glob("*.py"):
+        for module in imported_modules(path.read_text(encoding="utf-8")):
+            ours = module.startswith("keras_nest.conversion.flax_reference.")
+            assert module.split(".")[0] in allowed or ours, (path.name, module)

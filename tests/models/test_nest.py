@@ -232,37 +232,6 @@ def test_bad_fields(field, value, words):
 
 
 class TestKerasModel:
-    @pytest.mark.parametrize("fields", [{}, {"norm_type": "BN"}, {"features_only": True}, {"num_classes": 0}])
-    def test_saves_and_loads(self, tmp_path, fields):
-        model = keras_nest.create_model("nest_tiny", **{"num_classes": 5, **SMALL_FIELDS, **fields})
-        model.get_layer("EncoderNDBlock_0").trainable = False
-        images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
-        model.save(tmp_path / "model.keras")
-        loaded = keras.saving.load_model(tmp_path / "model.keras")
-        assert type(loaded) is keras_nest.NesT
-        assert loaded.get_config() == model.get_config()
-        assert not loaded.get_layer("EncoderNDBlock_0").trainable
-        for a, b in zip(tf.nest.flatten(model(images)), tf.nest.flatten(loaded(images)), strict=True):
-            np.testing.assert_array_equal(a, b)
-        model.save_weights(tmp_path / "model.weights.h5")
-        for variable in loaded.variables:
-            variable.assign(keras.ops.zeros_like(variable))
-        loaded.load_weights(tmp_path / "model.weights.h5")
-        for a, b in zip(model.weights, loaded.weights, strict=True):
-            np.testing.assert_array_equal(a, b)
-
-    def test_configuration_round_trip(self, small_model):
-        copy = keras_nest.NesT.from_config(small_model.get_config())
-        assert copy.get_config() == small_model.get_config()
-        assert [v.path for v in copy.variables] == [v.path for v in small_model.variables]
-
-    def test_clone_keeps_paths_and_outputs(self, small_model):
-        clone = keras.models.clone_model(small_model)
-        assert [v.path for v in clone.variables] == [v.path for v in small_model.variables]
-        clone.set_weights(small_model.get_weights())
-        images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
-        np.testing.assert_array_equal(clone(images), small_model(images))
-
     def test_mixed_bfloat16(self, small_case):
         model = keras_models.load(small_case, dtype="mixed_bfloat16")
         assert {v.dtype for v in model.weights} == {"float32"}
@@ -273,6 +242,7 @@ class TestKerasModel:
         assert model.endpoints["level_1"].dtype == "bfloat16"
         assert keras_nest.NesT.from_config(model.get_config()).endpoints["level_1"].dtype == "bfloat16"
 
+    @pytest.mark.slow
     def test_fits(self):
         fields = {**SMALL_FIELDS, "image_size": 16, "num_layers_per_block": (1, 1)}
         model = keras_nest.create_model("nest_tiny", num_classes=5, **fields)

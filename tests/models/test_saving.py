@@ -53,8 +53,14 @@ def own_head(model):
     return keras.Model(model.input, layer(output))
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
+# One of every architecture; their other forms go the same way, and are long.
+FORMS = {"NesT, multi-query, BatchNorm", "ViT, gap", "ViT, unpooled", "ViT, token_unpooled", "ViT, features"}
+FORMS |= {"Bert", "TextTransformer"}  # towers of LiT
+FAMILIES = [pytest.param(name, marks=[pytest.mark.slow] * (name in FORMS)) for name in families.FAMILIES]
+
+
 class TestEveryFamily:
+    @pytest.mark.parametrize("family", FAMILIES)
     def test_changes_of_inner_layers_are_kept(self, tmp_path, family):
         model = families.FAMILIES[family]()
         inside = layers_by_path(model)
@@ -77,6 +83,7 @@ class TestEveryFamily:
         clone = keras.models.clone_model(mine)
         assert [v.trainable for v in clone.variables] == [v.trainable for v in mine.variables]
 
+    @pytest.mark.parametrize("family", families.FAMILIES)
     def test_layers_by_path_finds_what_keras_finds(self, family):
         model = families.FAMILIES[family]()
         found = layers_by_path(model)
@@ -149,6 +156,11 @@ class TestEveryKindOfChange:
         assert_same(again, model)
         assert again.trainable == model.trainable
         assert again.get_config() == model.get_config()
+
+    def test_copies_keep_it_too(self):
+        model = families.vit()
+        freeze_biases(model)
+        lora_on_all(model)
         assert_same(pickle.loads(pickle.dumps(model)), model)
         assert_same(copy.deepcopy(model), model)
         from_json = keras.models.model_from_json(model.to_json())
@@ -164,6 +176,7 @@ class TestEveryKindOfChange:
             old, new = (m.get_layer(block).norms[0].moving_mean.numpy() for m in (model, again))
             assert np.array_equal(old, new) is not moves
 
+    @pytest.mark.slow
     def test_a_quantised_model_is_quantised_before_its_first_call(self):
         model = families.nest()
         model.quantize("int8")
