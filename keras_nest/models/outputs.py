@@ -120,8 +120,10 @@ def check_compile(model: keras.Model, loss: Any = None, metrics: Any = None, wei
             _refuse("metric", one, demand_of_metric(one, output.classes), output, model.name)
 
 
-class ClassifierCompile(keras.Model):
+class ClassifierCompile:
     """Mixin for models whose `compile` knows the loss of a classifier, and refuses one that does not fit its output.
+
+    No `keras.Model` itself: Keras makes those that functional models are derived from functional, too.
 
     Attributes:
         classifier: the model whose output is judged; this one, unless it trains another.
@@ -157,7 +159,7 @@ class ClassifierCompile(keras.Model):
         """
         loss = default_loss(self.classifier) if isinstance(loss, str) and loss == "auto" else loss
         check_compile(self.classifier, loss, metrics, weighted_metrics)
-        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)  # type: ignore[misc]
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as `get_compile_config` says; where loss or metrics do not fit the output, without them.
@@ -173,8 +175,8 @@ class ClassifierCompile(keras.Model):
             warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
             arguments |= dict.fromkeys((*judged, "loss_weights"))
         self.compile(**arguments)
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
+        if self.optimizer is not None:  # type: ignore[attr-defined]
+            self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
 
 
 def _may_be_wrong(model: keras.Model, loss: Any, metrics: Any) -> bool:

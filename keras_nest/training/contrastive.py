@@ -59,6 +59,7 @@ class ContrastiveTrainer(Trainer):
         loss: Any = None,
         loss_weights: Any = None,
         metrics: Any = None,
+        weighted_metrics: Any = None,
         **options: Any,
     ) -> None:
         """As for `Trainer`; loss and metrics are there already.
@@ -68,7 +69,7 @@ class ContrastiveTrainer(Trainer):
         """
         match = keras.metrics.MeanMetricWrapper(image_to_text_accuracy, name="accuracy")
         chosen = [match] if metrics is None else metrics
-        super().compile(optimizer, loss or contrastive_loss, loss_weights, chosen, **options)
+        super().compile(optimizer, loss or contrastive_loss, loss_weights, chosen, weighted_metrics, **options)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         return super().train_step(_with_matches(data))

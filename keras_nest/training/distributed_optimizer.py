@@ -33,6 +33,9 @@ class DistributedUpdates:
         ValueError: a value is out of range, given twice, or not possible with this backend.
     """
 
+    built: bool
+    global_clipnorm: float | None
+
     def __init__(self, *args: Any, clip_norm: float | None = None, accum_steps: int = 1, **kwargs: Any) -> None:
         check_numbers(clip_norm, accum_steps)
         if clip_norm and kwargs.get("global_clipnorm"):
@@ -50,7 +53,7 @@ class DistributedUpdates:
         Raises:
             ValueError: what this cannot do under a strategy is asked of Keras.
         """
-        if self.built:  # type: ignore[has-type]
+        if self.built:
             return
         if replicas() > 1 and getattr(self, "gradient_accumulation_steps", None):
             raise ValueError("gradient_accumulation_steps fails under a strategy; use accum_steps.")
