@@ -147,7 +147,7 @@ class DistributedOptimizer(DistributedUpdates, keras.optimizers.Optimizer):
         inner = keras.optimizers.get(inner_optimizer)
         if isinstance(inner, DistributedUpdates):
             raise ValueError(f"{type(inner).__name__} takes clip_norm and accum_steps itself; it needs no wrapper.")
-        check_inner(inner)
+        check_optimizer(inner)
         super().__init__(0.0, clip_norm=clip_norm, accum_steps=accum_steps, name=name)
         self.inner_optimizer = inner
 
@@ -209,14 +209,17 @@ def check_numbers(clip_norm: float | None, accum_steps: int) -> None:
         raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or None.")
 
 
-def check_inner(optimizer: keras.optimizers.Optimizer) -> None:
+def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
     """Refuses what optimizers of Keras do per replica, or not at all under a strategy.
+
+    Args:
+        optimizer: that gets gradients of all replicas; those of this package clip right.
 
     Raises:
         ValueError: says what to use instead.
     """
     for option in ("clipnorm", "global_clipnorm", "clipvalue"):
-        if getattr(optimizer, option, None):
+        if getattr(optimizer, option, None) and not isinstance(optimizer, DistributedUpdates):
             raise ValueError(f"The optimizer has {option}, which clips before replicas are summed; use clip_norm.")
     if getattr(optimizer, "gradient_accumulation_steps", None):
         raise ValueError("The optimizer has gradient_accumulation_steps, which a strategy breaks; use accum_steps.")
