@@ -124,13 +124,11 @@ class ClassifierCompile:
     """Mixin for models whose `compile` knows the loss of a classifier, and refuses one that does not fit its output.
 
     No `keras.Model` itself: Keras makes those that functional models are derived from functional, too.
-
-    Attributes:
-        classifier: the model whose output is judged; this one, unless it trains another.
     """
 
-    @property
-    def classifier(self) -> keras.Model:
+    # No property: Keras would look into it for weights when it loads a file, without end.
+    def get_classifier(self) -> Any:
+        """The model whose output is judged; this one, unless it trains another."""
         return self
 
     def compile(
@@ -157,8 +155,8 @@ class ClassifierCompile:
         Raises:
             ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
         """
-        loss = default_loss(self.classifier) if isinstance(loss, str) and loss == "auto" else loss
-        check_compile(self.classifier, loss, metrics, weighted_metrics)
+        loss = default_loss(self.get_classifier()) if isinstance(loss, str) and loss == "auto" else loss
+        check_compile(self.get_classifier(), loss, metrics, weighted_metrics)
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)  # type: ignore[misc]
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -170,7 +168,7 @@ class ClassifierCompile:
         arguments = keras.saving.deserialize_keras_object(config)
         judged = ("loss", "metrics", "weighted_metrics")
         try:
-            check_compile(self.classifier, *(arguments[name] for name in judged))
+            check_compile(self.get_classifier(), *(arguments[name] for name in judged))
         except ValueError as error:
             warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
             arguments |= dict.fromkeys((*judged, "loss_weights"))

@@ -45,6 +45,11 @@ class ContrastiveTrainer(Trainer):
             raise ValueError(f"{type(model).__name__} has no two towers; contrastive training takes a LiT.")
         super().__init__(model, clip_norm, sharpness=sharpness)
 
+    @property
+    def output_names(self) -> list[str]:
+        """An AttributeError: similarities are one output, which has no name."""
+        raise AttributeError("The output of a ContrastiveTrainer has no name.")
+
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Similarities (b, 2, B) of a replica's images to all texts, and of its texts to all images."""
         outputs = self.model(inputs, training=training)

@@ -75,6 +75,7 @@ class DistributedUpdates:
         """
         self.apply_summed(sum_over_replicas(list(map(_dense, grads))), trainable_variables)
 
+    @tf.autograph.experimental.do_not_convert
     def apply_summed(self, gradients: Sequence[Any], variables: Sequence[Any] | None = None) -> None:
         """As `apply`, of gradients that were summed over the replicas already."""
         if self.accum_steps == 1:

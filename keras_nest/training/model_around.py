@@ -34,11 +34,6 @@ class ModelAround(BuiltInFirstStep):
         self.model, self.averages = model, Averages()
         self.built = True
 
-    @property
-    def classifier(self) -> keras.Model:
-        """The inner model."""
-        return self.model
-
     def call(self, images: Any, training: bool | None = None) -> Any:
         return self.model(images, training=training)
 

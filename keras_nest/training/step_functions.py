@@ -138,8 +138,10 @@ def symbolic_output(model: keras.Model, inputs: Any) -> Any:
         model: of any kind.
         inputs: specifications of its input, for those that are not functional.
     """
-    functional = bool(getattr(model, "outputs", None))
-    return model.output if functional else model.compute_output_spec(symbols(inputs), training=False)
+    if not getattr(model, "outputs", None):
+        return model.compute_output_spec(symbols(inputs), training=False)
+    # A Sequential has an `output` of its own only after a symbolic call.
+    return model.outputs[0] if isinstance(model, keras.Sequential) else model.output
 
 
 def share_statistics(model: keras.Model) -> None:

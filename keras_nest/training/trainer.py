@@ -92,6 +92,10 @@ class Trainer(ClassifierCompile, ModelAround):
         self.train_function: Callable[[Any], Any] | None = None
         self.test_function: Callable[[Any], Any] | None = None
 
+    def get_classifier(self) -> keras.Model:
+        """The inner model."""
+        return self.model
+
     def compile(self, optimizer: Any = "rmsprop", *arguments: Any, **options: Any) -> None:
         """As `keras_nest.models.ImageModel.compile`, for the inner model; `auto_scale_loss` has nothing to do here.
 
@@ -155,6 +159,11 @@ class Trainer(ClassifierCompile, ModelAround):
             name: keras.saving.deserialize_keras_object(config[name], custom_objects) for name in ("model", "sharpness")
         }
         return cls(**{**config, **nested})
+
+    @property
+    def output_names(self) -> list[str]:
+        """Those of the inner model, by which Keras names losses and metrics; an AttributeError if it has none."""
+        return self.model.output_names
 
     @property
     def loss_tracker(self) -> keras.metrics.Mean:

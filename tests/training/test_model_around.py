@@ -92,7 +92,8 @@ class TestFilesOfWeights:
         inner.load_weights(path.format(epoch=4))
         assert_same(inner, first.model)
         compiled = network()
-        compiled.compile("sgd", LOSS)
+        compiled.compile(optimizer() if optimizer else Momentum(0.1), LOSS)
+        compiled.optimizer.build(compiled.trainable_variables)
         compiled.load_weights(path.format(epoch=4))
         assert_same(compiled, first.model)
 
