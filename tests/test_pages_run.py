@@ -140,7 +140,7 @@ def test_published_checkpoints(directory):
 @pytest.mark.slow
 def test_digits_from_training_to_export(directory):
     run_shell("docs/guides/fine-tuning.md", directory)
-    assert (directory / "answers" / "picture.png").exists()
+    assert (directory / "answers" / "tuned" / "picture.png").exists()
     run_shell("docs/guides/explaining.md", directory)
     assert (directory / "answers" / "why" / "picture.png").exists()
     outputs = run_shell("docs/guides/training.md", directory)
