@@ -6,7 +6,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighbouring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow test-tf219 tpu-check tpu-check-full lint format bench data-efficiency table docs clean
+.PHONY: env demo test test-slow test-tf219 test-keras-range tpu-check tpu-check-full lint format dist-check bench \
+  data-efficiency table docs clean
 
 env: .venv/.complete
 
@@ -38,6 +39,21 @@ $(TF219)/.complete: pyproject.toml constraints-tf219.txt
 	$(TF219)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-tf219.txt --editable '.[dev]'
 	@touch $@
 
+# The oldest Keras of pyproject.toml; constraints.txt has the newest. What is private of Keras, and what trains.
+KERAS_TESTS ?= tests/test_keras_private.py tests/layers/test_changes.py \
+  $(addprefix tests/training/test_,distributed_optimizer.py model_around.py)
+KERAS = .venv-keras
+test-keras-range: env $(KERAS)/.complete
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not tpu" tests/test_keras_private.py
+	$(KERAS)/bin/python -m pytest $(PARALLEL) -m "not slow and not tpu" $(KERAS_TESTS)
+
+$(KERAS)/.complete: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(KERAS)
+	sed 's/^keras==.*/keras==3.15.0/' constraints.txt > $(KERAS)/constraints.txt
+	$(KERAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(KERAS)/constraints.txt \
+	  --editable '.[dev]'
+	@touch $@
+
 # Three gates, none of which needs a TPU: its operations, its strategy, its compiler.
 TPUS ?= v4,v5e,v6e
 tpu-check: env .venv-tpu/.complete
@@ -65,6 +81,10 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Builds the distributions, and uses the wheel in an environment of its own, away from this directory.
+dist-check: env
+	$(BIN)/python .ci/dist_check.py
+
 bench: env
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.conversion
@@ -91,4 +111,4 @@ docs: .venv-docs/.complete
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-docs .venv-tpu $(TF219) build dist site *.egg-info runs
+	rm -rf .venv .venv-docs .venv-tpu $(TF219) $(KERAS) build dist site *.egg-info runs

@@ -14,6 +14,7 @@ from keras_nest.data import RECIPES
 from keras_nest.export.activations import ACTIVATIONS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+PATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 LIGHT = """
 import sys
 import keras_nest_start
@@ -26,8 +27,8 @@ finally:
 
 
 def run_python(script, cwd, **variables):
-    """Runs a script in a directory, with nothing but the checkout on its path."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    """Runs a script in a directory, with the checkout on its path."""
+    environment = {**os.environ, "PYTHONPATH": PATH, **variables}
     return subprocess.run([sys.executable, "-c", script], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
@@ -44,6 +45,25 @@ class TestStart:
         assert done.returncode == 2
         assert done.stdout == "loaded:\n"
         assert "'fly' (choose from" in done.stderr
+
+    def test_completion(self, tmp_path):
+        done = run_python(LIGHT.format(arguments=["--print-completion", "bash"]), tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        script, loaded = done.stdout.rsplit("loaded:", 1)
+        assert loaded == "\n"
+        (tmp_path / "keras-nest.bash").write_text(script)
+        asked = {
+            "keras-nest ex": "export explain",
+            "keras-nest export --format ": "saved_model tflite onnx",
+            "keras-nest train --config digits_": "digits_gan digits_lit digits_nest",
+            "keras-nest predict --model keras": "keras-nest.bash",
+        }
+        for line, completed in asked.items():
+            words = " ".join(f"'{word}'" for word in line.split(" "))
+            bash = f"source ./keras-nest.bash; COMP_WORDS=({words}); COMP_CWORD={len(line.split(' ')) - 1}"
+            bash += "; _shtab_keras_nest; echo ${COMPREPLY[@]}"
+            done = subprocess.run(["bash", "-c", bash], cwd=tmp_path, capture_output=True, text=True, check=True)
+            assert done.stdout.strip() == completed
 
     def test_work_is_done_quietly_with_the_whole_package(self, tmp_path):
         script = (
@@ -90,7 +110,7 @@ class TestCheckout:
         ],
     )
     def test_commands(self, command, told, tmp_path):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": PATH}
         done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert told in done.stdout

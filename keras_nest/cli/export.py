@@ -30,8 +30,6 @@ _OPTIONS = {
     "tflite": ("precision", "batch_size", "representative", "activation"),
     "onnx": (),
 }
-# Of these a generator has none.
-_NOT_OF_GENERATORS = ("labels", "head", "activation", "archive", "no_warm_up", "representative", "vocab")
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
 
 
@@ -48,9 +46,9 @@ def main(args: argparse.Namespace) -> int:
             raise ValueError(f"--{option.replace('_', '-')} has no meaning for --format {args.format}; leave it out.")
     check_local(args.output)
     loaded = open_model(args.model, args.weights, args.labels, args.trust)
+    _check_kind(loaded.model, args)
     if isinstance(loaded.model, NesTGenerator):
         return _generator(loaded.model, args)
-    _check_kind(loaded.model, args)
     if args.vocab is None:
         args.vocab = loaded.vocabulary
     return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[args.format](loaded, args)
@@ -58,11 +56,6 @@ def main(args: argparse.Namespace) -> int:
 
 def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
     """Exports a generator, which takes noise in the place of images."""
-    for option in _NOT_OF_GENERATORS:
-        if getattr(args, option) is not None:
-            raise ValueError(f"--{option.replace('_', '-')} has no meaning for a generator; leave it out.")
-    if args.format == "onnx":
-        raise ValueError("A generator cannot be written as onnx; take saved_model or tflite.")
     if args.format == "saved_model":
         path = version_directory(pathlib.Path(args.output), args.overwrite)
         written = [generator_to_saved_model(model, path, args.overwrite)]
@@ -80,12 +73,14 @@ def _precisions(args: argparse.Namespace) -> list[str]:
 
 def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
     """Refuses models that are no whole ones, and options that mean nothing to the model."""
-    if not isinstance(model, PublishedModel):
+    if not isinstance(model, (PublishedModel, NesTGenerator)):
         raise ValueError(f"{args.model} is a {type(model).__name__}, which takes no images; export its LiT.")
     exporter = exporter_for(model)
     for option in exporter.FOREIGN_OPTIONS:
         if getattr(args, option) is not None:
             raise ValueError(f"--{option.replace('_', '-')} has no meaning for {exporter.KIND}; leave it out.")
+    if args.format == "onnx":
+        exporter.check_onnx()
 
 
 def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:

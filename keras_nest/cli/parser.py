@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras_nest import choices
+from keras_nest.cli.completion import PrintCompletion
+from keras_nest.cli.config_files import list_configs
 from keras_nest.console import add_trust_argument
 from keras_nest.version import __version__
 
@@ -37,6 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of `keras-nest`; the namespace it returns has the name of a command as `command`."""
     parser = argparse.ArgumentParser(prog="keras-nest", description="NesT, ViT and MLP-Mixer for Keras 3.")
     parser.add_argument("--version", action="version", version=f"keras-nest {__version__}")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, choices=("bash", "zsh", "tcsh"), help="script for a shell"
+    )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, command in COMMANDS.items():
         command.add_arguments(
@@ -202,8 +207,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `train`, for its help and completion; absl reads them."""
-    parser.add_argument("--config", required=True, metavar="NAME|FILE[:ARGUMENT]", help="configuration: what to train")
-    parser.add_argument("--config.FIELD", metavar="VALUE", help="another value of a field of the configuration")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="NAME|FILE[:ARGUMENT]",
+        help=f"what to train: {', '.join(list_configs())}; or a file of yours; --config.FIELD=VALUE changes a field",
+    )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="directory of the run")
     parser.add_argument(
         "--strategy",
@@ -213,7 +222,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tpu", metavar="NAME", help="name or address of a Cloud TPU, or local")
     parser.add_argument("--overwrite", action="store_true", help="start anew and replace the results of an earlier run")
     add_trust_argument(parser)
-    parser.add_argument("--helpfull", action="store_true", help="lists the fields of configurations, too")
+    parser.add_argument("--helpfull", action="store_true", help="show the fields of configurations, too")
 
 
 def _add_model_arguments(

@@ -4,19 +4,67 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from keras_nest.export.exporter import Exporter, Served
+from keras_nest.export.exporters import EXPORTERS
 from keras_nest.export.inference import in_float32
+from keras_nest.export.saved_model import to_saved_model
 from keras_nest.export.tflite_files import PRECISIONS, check_targets, convert
-from keras_nest.files import atomic_output, check_local
+from keras_nest.files import atomic_output
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.hints import did_you_mean
 
 _SIGNATURE = "serving_default"
 # Full int8 is calibrated on images, which a generator does not take.
 _PRECISIONS = PRECISIONS[:-1]
+
+
+class GeneratorExporter(Exporter):
+    """How generators are exported: noise, and perhaps a class, in the place of images; see `Exporter`."""
+
+    KIND: ClassVar[str] = "a generator"
+    FOREIGN_OPTIONS: ClassVar[tuple[str, ...]] = (
+        "labels",
+        "head",
+        "activation",
+        "archive",
+        "no_warm_up",
+        "representative",
+        "vocab",
+    )
+
+    def serve(
+        self,
+        head: str = "classifier",
+        activation: str | None = None,
+        class_names: Sequence[str] | None = None,
+        vocab: str | os.PathLike[str] | None = None,
+    ) -> Served:
+        """See `generator_to_saved_model`."""
+        if head != "classifier" or activation is not None or vocab is not None:
+            raise ValueError("head, activation and vocab mean nothing to a generator, so leave them out.")
+        module, call = _module(self.model)
+        specs = _specs(self.model, None)
+        module.__call__ = tf.function(lambda *inputs: call(*inputs)["images"], input_signature=specs, autograph=False)
+        return module, {_SIGNATURE: _signature(call, specs)}
+
+    def labels(self, class_names: Sequence[str] | None, head: str = "classifier") -> tuple[str, ...] | None:
+        """None: the model gives no scores of classes."""
+        return None
+
+    def check_tflite(self, precisions: Sequence[str], activation: str | None) -> None:
+        """Refuses: the reports of such files are about images that go in."""
+        raise ValueError("A generator becomes TFLite files by keras_nest.generative.export.generator_to_tflite.")
+
+    def check_onnx(self) -> None:
+        """Refuses: there are no such files of generators."""
+        raise ValueError("A generator cannot be written as onnx; take saved_model or tflite.")
+
+
+EXPORTERS[NesTGenerator] = GeneratorExporter
 
 
 def generator_to_saved_model(
@@ -38,13 +86,7 @@ def generator_to_saved_model(
         FileExistsError: something lies at `path` and `overwrite` is false.
         PermissionError: the directory cannot be written to.
     """
-    check_local(path)
-    module, call = _module(model)
-    specs = _specs(model, None)
-    module.__call__ = tf.function(lambda *inputs: call(*inputs)["images"], input_signature=specs, autograph=False)
-    with atomic_output(pathlib.Path(path), overwrite) as partial:
-        tf.saved_model.save(module, partial, signatures={_SIGNATURE: _signature(call, specs)})
-    return pathlib.Path(path)
+    return to_saved_model(model, pathlib.Path(path), overwrite)
 
 
 def generator_to_tflite(

@@ -120,16 +120,15 @@ def check_compile(model: keras.Model, loss: Any = None, metrics: Any = None, wei
             _refuse("metric", one, demand_of_metric(one, output.classes), output, model.name)
 
 
-class ClassifierCompile(keras.Model):
+class ClassifierCompile:
     """Mixin for models whose `compile` knows the loss of a classifier, and refuses one that does not fit its output.
 
-    Attributes:
-        classifier: the model whose output is judged; this one, unless it trains another.
+    No `keras.Model` itself: Keras makes those that functional models are derived from functional, too.
     """
 
-    # No property: Keras looks for what it saves in all attributes, and would find the model in itself without end.
-    def classifier(self) -> keras.Model:
-        """The model whose output is judged."""
+    # No property: Keras would look into it for weights when it loads a file, without end.
+    def get_classifier(self) -> Any:
+        """The model whose output is judged; this one, unless it trains another."""
         return self
 
     def compile(
@@ -156,9 +155,9 @@ class ClassifierCompile(keras.Model):
         Raises:
             ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
         """
-        loss = default_loss(self.classifier()) if isinstance(loss, str) and loss == "auto" else loss
-        check_compile(self.classifier(), loss, metrics, weighted_metrics)
-        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)
+        loss = default_loss(self.get_classifier()) if isinstance(loss, str) and loss == "auto" else loss
+        check_compile(self.get_classifier(), loss, metrics, weighted_metrics)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)  # type: ignore[misc]
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as `get_compile_config` says; where loss or metrics do not fit the output, without them.
@@ -169,13 +168,13 @@ class ClassifierCompile(keras.Model):
         arguments = keras.saving.deserialize_keras_object(config)
         judged = ("loss", "metrics", "weighted_metrics")
         try:
-            check_compile(self.classifier(), *(arguments[name] for name in judged))
+            check_compile(self.get_classifier(), *(arguments[name] for name in judged))
         except ValueError as error:
             warnings.warn(f"The model is loaded without loss and metrics; compile it anew. {error}", stacklevel=2)
             arguments |= dict.fromkeys((*judged, "loss_weights"))
         self.compile(**arguments)
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
+        if self.optimizer is not None:  # type: ignore[attr-defined]
+            self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
 
 
 def _may_be_wrong(model: keras.Model, loss: Any, metrics: Any) -> bool:

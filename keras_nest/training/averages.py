@@ -17,11 +17,11 @@ def averages_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
 
 
 def copy_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer, averaged: keras.Model) -> None:
-    """Gives a model the averages that the optimiser of another one keeps, and what is not trained as it is.
+    """Gives a model the averages that the optimizer of another one keeps, and what is not trained as it is.
 
     Args:
         model: the model that is trained.
-        optimizer: its optimiser, with `use_ema=True`.
+        optimizer: its optimizer, with `use_ema=True`.
         averaged: a model of the same kind, which is changed.
     """
     # Not by path, which layers of two towers share.
@@ -32,7 +32,7 @@ def copy_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer, ave
 
 
 class Averages:
-    """The averages that an optimiser keeps of the weights it trains, and which of the two are in the model.
+    """The averages that an optimizer keeps of the weights it trains, and which of the two are in the model.
 
     Args:
         optimizer: built; without one, or without `use_ema`, nothing here does anything.

@@ -128,7 +128,7 @@ class Loop(StepCallback):
         if not (math.isfinite(measured["loss"]) and math.isfinite(grad_norm)):
             raise NotFiniteError(self._not_finite(self._row_start + self.model.watch.finite_steps + 1))
         speed = self._speed()
-        self._bar.tell(measured["loss"], measured["accuracy"], speed)
+        self._bar.update(measured["loss"], measured["accuracy"], speed)
         return {**measured, "grad_norm": grad_norm, "images_per_second": speed}
 
     def _end_row(self) -> None:
@@ -138,7 +138,7 @@ class Loop(StepCallback):
         measured["learning_rate"] = float(self._plan.schedule.at(self._step))
         if self._plan.evaluates_at(self._step):
             measured |= {f"eval_{name}": value for name, value in self._evaluate().items() if name != "seconds"}
-        self._bar.note(self._write_row(measured))
+        self._bar.log_row(self._write_row(measured))
         if self._plan.saves_at(self._step):
             self._checkpoints.save(self._step)
         self._begin_row()

@@ -45,6 +45,11 @@ class ContrastiveTrainer(Trainer):
             raise ValueError(f"{type(model).__name__} has no two towers; contrastive training takes a LiT.")
         super().__init__(model, clip_norm, sharpness=sharpness)
 
+    @property
+    def output_names(self) -> list[str]:
+        """An AttributeError: similarities are one output, which has no name."""
+        raise AttributeError("The output of a ContrastiveTrainer has no name.")
+
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Similarities (b, 2, B) of a replica's images to all texts, and of its texts to all images."""
         outputs = self.model(inputs, training=training)
@@ -59,6 +64,7 @@ class ContrastiveTrainer(Trainer):
         loss: Any = None,
         loss_weights: Any = None,
         metrics: Any = None,
+        weighted_metrics: Any = None,
         **options: Any,
     ) -> None:
         """As for `Trainer`; loss and metrics are there already.
@@ -68,7 +74,7 @@ class ContrastiveTrainer(Trainer):
         """
         match = keras.metrics.MeanMetricWrapper(image_to_text_accuracy, name="accuracy")
         chosen = [match] if metrics is None else metrics
-        super().compile(optimizer, loss or contrastive_loss, loss_weights, chosen, **options)
+        super().compile(optimizer, loss or contrastive_loss, loss_weights, chosen, weighted_metrics, **options)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         return super().train_step(_with_matches(data))

@@ -33,6 +33,9 @@ class DistributedUpdates:
         ValueError: a value is out of range, given twice, or not possible with this backend.
     """
 
+    built: bool
+    global_clipnorm: float | None
+
     def __init__(self, *args: Any, clip_norm: float | None = None, accum_steps: int = 1, **kwargs: Any) -> None:
         check_numbers(clip_norm, accum_steps)
         if clip_norm and kwargs.get("global_clipnorm"):
@@ -50,7 +53,7 @@ class DistributedUpdates:
         Raises:
             ValueError: what this cannot do under a strategy is asked of Keras.
         """
-        if self.built:  # type: ignore[has-type]
+        if self.built:
             return
         if replicas() > 1 and getattr(self, "gradient_accumulation_steps", None):
             raise ValueError("gradient_accumulation_steps fails under a strategy; use accum_steps.")
@@ -72,6 +75,7 @@ class DistributedUpdates:
         """
         self.apply_summed(sum_over_replicas(list(map(_dense, grads))), trainable_variables)
 
+    @tf.autograph.experimental.do_not_convert
     def apply_summed(self, gradients: Sequence[Any], variables: Sequence[Any] | None = None) -> None:
         """As `apply`, of gradients that were summed over the replicas already."""
         if self.accum_steps == 1:
@@ -144,7 +148,7 @@ class DistributedOptimizer(DistributedUpdates, keras.optimizers.Optimizer):
         inner = keras.optimizers.get(inner_optimizer)
         if isinstance(inner, DistributedUpdates):
             raise ValueError(f"{type(inner).__name__} takes clip_norm and accum_steps itself; it needs no wrapper.")
-        check_inner(inner)
+        check_optimizer(inner)
         super().__init__(0.0, clip_norm=clip_norm, accum_steps=accum_steps, name=name)
         self.inner_optimizer = inner
 
@@ -206,14 +210,17 @@ def check_numbers(clip_norm: float | None, accum_steps: int) -> None:
         raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or None.")
 
 
-def check_inner(optimizer: keras.optimizers.Optimizer) -> None:
+def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
     """Refuses what optimizers of Keras do per replica, or not at all under a strategy.
+
+    Args:
+        optimizer: that gets gradients of all replicas; those of this package clip right.
 
     Raises:
         ValueError: says what to use instead.
     """
     for option in ("clipnorm", "global_clipnorm", "clipvalue"):
-        if getattr(optimizer, option, None):
+        if getattr(optimizer, option, None) and not isinstance(optimizer, DistributedUpdates):
             raise ValueError(f"The optimizer has {option}, which clips before replicas are summed; use clip_norm.")
     if getattr(optimizer, "gradient_accumulation_steps", None):
         raise ValueError("The optimizer has gradient_accumulation_steps, which a strategy breaks; use accum_steps.")

@@ -23,10 +23,10 @@ from keras_nest.training import config as fields
 from keras_nest.training.classify import FIELDS
 from keras_nest.training.config import Config
 from keras_nest.training.contrastive import ContrastiveTrainer
+from keras_nest.training.evaluation import ZeroShotEvaluator
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.setup import Setup, freeze, get_start, get_weights, set_up
 from keras_nest.training.tasks import Task
-from keras_nest.training.zero_shot import ZeroShotEvaluator
 from keras_nest.types import Size
 
 

@@ -34,10 +34,6 @@ class ModelAround(BuiltInFirstStep):
         self.model, self.averages = model, Averages()
         self.built = True
 
-    def classifier(self) -> keras.Model:
-        """The inner model."""
-        return self.model
-
     def call(self, images: Any, training: bool | None = None) -> Any:
         return self.model(images, training=training)
 
@@ -118,10 +114,11 @@ class ModelAround(BuiltInFirstStep):
             return super().test_on_batch(x, y, *arguments, **options)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """As for every Keras model."""
-        x = self._checked(x)
+        """As for every Keras model, but that several replicas, which all get the batch, give one answer."""
+        x, count = self._checked(x), len(keras.tree.flatten(x)[0])
         with self.averages.in_place():
-            return super().predict_on_batch(x)
+            outputs = super().predict_on_batch(x)
+        return keras.tree.map_structure(lambda values: values[:count], outputs)
 
     def _checked_for_training(self, x: Any) -> Any:
         return x if self.prepare else self._checked(x)

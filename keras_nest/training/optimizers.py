@@ -67,7 +67,7 @@ class Momentum(DistributedUpdates, SummedGradients, keras.optimizers.Optimizer):
         momentum: share of the accumulator that is kept, in [0, 1).
         nesterov: look ahead.
         accumulator_dtype: "float32" or "bfloat16".
-        name: name of the optimiser.
+        name: name of the optimizer.
         **kwargs: as for `keras.optimizers.Optimizer`, and `clip_norm` and `accum_steps`, see `DistributedUpdates`.
 
     Raises:
@@ -123,7 +123,7 @@ def create_optimizer(
     optim_dtype: str = "float32",
     ema_decay: float = 0.0,
 ) -> keras.optimizers.Optimizer:
-    """The optimiser that a configuration describes, built for a model.
+    """The optimizer that a configuration describes, built for a model.
 
     Args:
         model: the model to train.
@@ -140,10 +140,10 @@ def create_optimizer(
         ema_decay: the average of the weights keeps this share at each step; 0 is without an average.
 
     Returns:
-        An optimiser for `model.trainable_variables`.
+        An optimizer for `model.trainable_variables`.
 
     Raises:
-        ValueError: unknown optimiser or dtype.
+        ValueError: unknown optimizer or dtype.
     """
     if optim not in OPTIMIZERS:
         raise ValueError(f"optim is {optim!r}; it must be one of {', '.join(map(repr, OPTIMIZERS))}.")

@@ -38,13 +38,13 @@ class ProgressBar:
         """Moves the bar."""
         self._bar.update(self._task, completed=step)
 
-    def tell(self, loss: float, accuracy: float, images_per_second: float) -> None:
-        """Changes the words before the bar."""
+    def update(self, loss: float, accuracy: float, images_per_second: float) -> None:
+        """Changes what stands before the bar."""
         words = f"loss {loss:.4f}  accuracy {accuracy:.2%}  {images_per_second:,.0f} images/s"
         self._bar.update(self._task, description=words)
 
-    def note(self, row: Row) -> None:
-        """Tells what a row says: above the bar if it has an evaluation, else in the bar; in a file always."""
+    def log_row(self, row: Row) -> None:
+        """Prints a row of the history: on a terminal above the bar, if it has an evaluation; in a file always."""
         if self._shown and ("eval_accuracy" in row or not console.is_terminal):
             console.print(self._line(row), highlight=False, soft_wrap=True)
 

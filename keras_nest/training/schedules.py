@@ -13,7 +13,7 @@ SCHEDULES = ("cosine", "linear", "constant")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, then a decay to zero at the end of the last epoch.
 
-    The first update has step 1: called with the optimiser's number of finished updates, it gives the rate of the next
+    The first update has step 1: called with the optimizer's number of finished updates, it gives the rate of the next
     one. Past its end "cosine" rises again, as the reference does; "linear" stays at the minimum.
 
     Source: reference `train.py`, `get_learning_rate`. Its formula 0.5 * (1 + cos(pi * progress)) loses digits in

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -45,6 +45,11 @@ class SharpnessAware:
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Inverse of `get_config`."""
+        return cls(**config)
 
     @property
     def varies(self) -> bool:

@@ -1,5 +1,6 @@
 """What `fit` and `evaluate` call for every `steps_per_execution` batches, on any strategy."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
@@ -15,10 +16,8 @@ Step: TypeAlias = Callable[[Any], Any]
 _ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
 
 
-def make_step_function(
-    step: Step, strategy: tf.distribute.Strategy, steps: int, jit_compile: bool, run_eagerly: bool
-) -> Callable[[Iterable[Any]], Any]:
-    """What runs a number of steps.
+class StepFunction:
+    """What runs a number of steps on all replicas.
 
     That of Keras fails under `MultiWorkerMirroredStrategy`, and for several steps under `MirroredStrategy`.
 
@@ -28,48 +27,50 @@ def make_step_function(
         steps: number of batches a call; of one device fewer may be left.
         jit_compile: compile each step with XLA.
         run_eagerly: without a graph, to look at.
-
-    Returns:
-        Batches -> metrics after the last of them. Batches of an iterator of TensorFlow are read inside of the graph.
     """
-    step = tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
 
-    def run(batch: Any) -> Any:
-        return strategy.run(step, args=(batch,))
+    def __init__(
+        self, step: Step, strategy: tf.distribute.Strategy, steps: int, jit_compile: bool, run_eagerly: bool
+    ) -> None:
+        self._step = tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
+        self._strategy, self._steps = strategy, steps
+        self.on_iterator, self.on_batch = self._on_iterator, self._on_batch
+        if not run_eagerly:
+            self.on_iterator = tf.function(self._on_iterator, reduce_retracing=True)
+            self.on_batch = tf.function(self._on_batch, reduce_retracing=True, autograph=False)
 
-    def reduce(outputs: Any) -> Any:
-        return tf.nest.map_structure(lambda x: strategy.reduce(tf.distribute.ReduceOp.MEAN, x, axis=None), outputs)
+    def __call__(self, batches: Iterable[Any]) -> Any:
+        """Metrics after the last of the batches; those of an iterator of TensorFlow are read inside of the graph."""
+        if isinstance(batches, _ITERATORS):
+            return self.on_iterator(batches)
+        outputs = None
+        for batch in itertools.islice(batches, self._steps):
+            outputs = self.on_batch(as_tensors(batch))
+        return outputs
 
-    def execute(iterator: Any) -> Any:
-        outputs = run(next(iterator))
-        if steps > 1 and strategy.num_replicas_in_sync > 1:
+    def _on_iterator(self, iterator: Any) -> Any:
+        outputs = self._run(next(iterator))
+        if self._steps > 1 and self._strategy.num_replicas_in_sync > 1:
             # A sum over replicas cannot stand in a condition.
-            for _ in tf.range(steps - 1):
-                outputs = run(next(iterator))
-        elif steps > 1:
-            for _ in tf.range(steps - 1):
+            for _ in tf.range(self._steps - 1):
+                outputs = self._run(next(iterator))
+        elif self._steps > 1:
+            for _ in tf.range(self._steps - 1):
                 batch = iterator.get_next_as_optional()
                 if not batch.has_value():
                     break
-                outputs = run(batch.get_value())
-        return reduce(outputs)
+                outputs = self._run(batch.get_value())
+        return self._reduce(outputs)
 
-    def execute_one(batch: Any) -> Any:
-        return reduce(run(batch))
+    def _on_batch(self, batch: Any) -> Any:
+        return self._reduce(self._run(batch))
 
-    if not run_eagerly:
-        execute = tf.function(execute, reduce_retracing=True)
-        execute_one = tf.function(execute_one, reduce_retracing=True, autograph=False)
+    def _run(self, batch: Any) -> Any:
+        return self._strategy.run(self._step, args=(batch,))
 
-    def function(batches: Iterable[Any]) -> Any:
-        if isinstance(batches, _ITERATORS):
-            return execute(batches)
-        outputs = None
-        for batch in itertools.islice(batches, steps):
-            outputs = execute_one(as_tensors(batch))
-        return outputs
-
-    return function
+    def _reduce(self, outputs: Any) -> Any:
+        mean = functools.partial(self._strategy.reduce, tf.distribute.ReduceOp.MEAN, axis=None)
+        return tf.nest.map_structure(mean, outputs)
 
 
 def as_tensors(batch: Any) -> Any:
@@ -123,7 +124,11 @@ class Symbolic(keras.Operation):
 
 def symbols(specs: Any) -> Any:
     """Specifications of TensorFlow as symbolic tensors of Keras; None stays None."""
-    return tf.nest.map_structure(lambda spec: spec and keras.KerasTensor(spec.shape, spec.dtype.name), specs)
+    return tf.nest.map_structure(_symbol, specs)
+
+
+def _symbol(spec: Any) -> keras.KerasTensor | None:
+    return None if spec is None else keras.KerasTensor(spec.shape, spec.dtype.name)
 
 
 def symbolic_output(model: keras.Model, inputs: Any) -> Any:
@@ -133,8 +138,10 @@ def symbolic_output(model: keras.Model, inputs: Any) -> Any:
         model: of any kind.
         inputs: specifications of its input, for those that are not functional.
     """
-    functional = bool(getattr(model, "outputs", None))
-    return model.output if functional else model.compute_output_spec(symbols(inputs), training=False)
+    if not getattr(model, "outputs", None):
+        return model.compute_output_spec(symbols(inputs), training=False)
+    # A Sequential has an `output` of its own only after a symbolic call.
+    return model.outputs[0] if isinstance(model, keras.Sequential) else model.output
 
 
 def share_statistics(model: keras.Model) -> None:

@@ -11,8 +11,8 @@ from keras_nest.models.outputs import ClassifierCompile
 from keras_nest.training.averages import Averages
 from keras_nest.training.distributed_optimizer import (
     DistributedUpdates,
-    check_inner,
     check_numbers,
+    check_optimizer,
     divide_among_replicas,
     replicas,
     sum_over_replicas,
@@ -22,9 +22,9 @@ from keras_nest.training.micro_batches import Batch, accumulated_gradients, coun
 from keras_nest.training.model_around import ModelAround
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.step_functions import (
+    StepFunction,
     Symbolic,
     first_spec,
-    make_step_function,
     share_statistics,
     symbolic_output,
     symbols,
@@ -92,6 +92,10 @@ class Trainer(ClassifierCompile, ModelAround):
         self.train_function: Callable[[Any], Any] | None = None
         self.test_function: Callable[[Any], Any] | None = None
 
+    def get_classifier(self) -> keras.Model:
+        """The inner model."""
+        return self.model
+
     def compile(self, optimizer: Any = "rmsprop", *arguments: Any, **options: Any) -> None:
         """As `keras_nest.models.ImageModel.compile`, for the inner model; `auto_scale_loss` has nothing to do here.
 
@@ -128,9 +132,9 @@ class Trainer(ClassifierCompile, ModelAround):
         return jit_compile
 
     def _check_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
-        if not isinstance(optimizer, DistributedUpdates):
-            check_inner(optimizer)
-        elif self.clip_norm and (optimizer.global_clipnorm or optimizer.accum_steps > 1):
+        check_optimizer(optimizer)
+        is_ours = isinstance(optimizer, DistributedUpdates)
+        if self.clip_norm and is_ours and (optimizer.global_clipnorm or optimizer.accum_steps > 1):
             raise ValueError(
                 "The Trainer has clip_norm, and the optimizer clip_norm or accum_steps; give clip_norm to the "
                 "optimizer, which clips what it accumulated."
@@ -155,6 +159,11 @@ class Trainer(ClassifierCompile, ModelAround):
             name: keras.saving.deserialize_keras_object(config[name], custom_objects) for name in ("model", "sharpness")
         }
         return cls(**{**config, **nested})
+
+    @property
+    def output_names(self) -> list[str]:
+        """Those of the inner model, by which Keras names losses and metrics; an AttributeError if it has none."""
+        return self.model.output_names
 
     @property
     def loss_tracker(self) -> keras.metrics.Mean:
@@ -238,7 +247,7 @@ class Trainer(ClassifierCompile, ModelAround):
 
     def _function(self, step: Callable[[Any], Any], prepare: Prepare | None) -> Callable[[Iterable[Any]], Any]:
         strategy = self.distribute_strategy
-        run = make_step_function(step, strategy, int(self.steps_per_execution), self.jit_compile, self.run_eagerly)
+        run = StepFunction(step, strategy, int(self.steps_per_execution), self.jit_compile, self.run_eagerly)
 
         def function(batches: Iterable[Any]) -> Any:
             if not self._has_metric_variables:

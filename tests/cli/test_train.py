@@ -23,6 +23,12 @@ from tests.training.runs import CONFIG
 SMALL_VIT = {"patch_size": 8, "hidden_size": 8, "num_layers": 2, "num_heads": 2, "mlp_dim": 16}
 
 
+def test_the_name_of_the_module_until_0_1():
+    from keras_nest.training import main as module
+
+    assert (module.main, module.run) == (main, run)
+
+
 def test_files(finished):
     workdir, metrics = finished
     assert runs.files(workdir) == runs.FILES

@@ -54,7 +54,7 @@ def surface() -> dict[str, Any]:
         "names": dict(_names()),
         "models": [name for name in keras_nest.list_models() if not name.startswith("testing")],
         "options": {command: options(help_of(command)) for command in COMMANDS},
-        "fields": sorted(fields(help_of("train"))),
+        "fields": sorted(fields(help_of("train", "--helpfull"))),
         "configs": dict(_configs()),
     }
     return json.loads(json.dumps(found))
@@ -137,7 +137,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def help_of(command: str) -> str:
+def help_of(command: str, option: str = "--help") -> str:
     """What `keras-nest COMMAND --help` prints, where nothing is folded.
 
     Raises:
@@ -146,7 +146,7 @@ def help_of(command: str) -> str:
     output = io.StringIO()
     with contextlib.redirect_stdout(output), mock.patch.dict(os.environ, COLUMNS="10000"):
         try:
-            main([command, "--help"])
+            main([command, option])
         except SystemExit as end:
             if end.code:
                 raise

@@ -12,7 +12,10 @@ from tests.compatibility import surface
 
 RECORDED = json.loads(pathlib.Path(__file__).with_name("surface.json").read_text())
 
-CHANGED: dict[str, str] = {}
+CHANGED: dict[str, str] = {
+    "export.publish(warm_up)": "A SavedModel is written without warm-up requests where "
+    "`tensorflow-serving-api` is not installed; `publish(warm_up=True)` still insists on them.",
+}
 """Deliberate changes: what a failing test names -> the sentence about it in CHANGELOG.md."""
 
 

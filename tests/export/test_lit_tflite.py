@@ -19,7 +19,7 @@ from tests.export import toy_lit, toys
 # TFLite's converter and its calls into TensorFlow raise these about themselves.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorflow")]
 
-GUIDE = (pathlib.Path(__file__).parents[2] / "docs" / "tflite.md").read_text("utf-8")
+GUIDE = (pathlib.Path(__file__).parents[2] / "docs" / "guides" / "tflite.md").read_text("utf-8")
 PRECISIONS = ("float32", "float16", "dynamic_int8")
 # Of embeddings of length one, with random weights.
 TOLERANCES = {"float32": 1e-5, "float16": 2e-3, "dynamic_int8": 0.05}

@@ -26,7 +26,7 @@ from tests import keras_models
 # TFLite's converter and its calls into TensorFlow raise these about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorflow")
 
-GUIDE = (pathlib.Path(__file__).parents[2] / "docs" / "tflite.md").read_text("utf-8")
+GUIDE = (pathlib.Path(__file__).parents[2] / "docs" / "guides" / "tflite.md").read_text("utf-8")
 NAMES = [f"class {i}" for i in range(10)]
 
 

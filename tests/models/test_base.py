@@ -117,3 +117,21 @@ class TestLogitsModel:
         model.get_layer("head").activation = keras.activations.softmax
         with pytest.raises(ValueError, match="was given an activation of its own"):
             logits_model(model)
+
+
+class TestFeatureMaps:
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_a_classifier_keeps_the_maps_that_a_feature_extractor_outputs(self, name):
+        model, extractor = build(name), build(name, features_only=True)
+        keras_models.randomise(model)
+        keras_models.copy_weights(model, extractor)
+        assert list(model.feature_maps) == list(extractor.feature_maps) == list(extractor.output)
+        ours = keras.Model(model.input, dict(model.feature_maps))(IMAGES)
+        for level, value in extractor(IMAGES).items():
+            np.testing.assert_allclose(ours[level], value, rtol=1e-5, atol=1e-5)
+
+    def test_a_configuration_without_maps(self):
+        fields = {**VIT, "num_layers": None, "classifier": "gap"}
+        with pytest.raises(ValueError, match="features_only asks for feature maps, and this configuration has none"):
+            keras_nest.VisionTransformer(image_size=16, features_only=True, **fields)
+        assert not keras_nest.VisionTransformer(image_size=16, **fields).feature_maps

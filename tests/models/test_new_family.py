@@ -17,7 +17,7 @@ from keras_nest.conversion.flax_reference.modules import MODULES
 from keras_nest.conversion.tree import flatten
 from keras_nest.conversion.verify import largest_difference
 from keras_nest.explain import attention_maps, class_activation_map, gradcat
-from keras_nest.models import families, register_family
+from keras_nest.models import families
 from tests.families import randomised
 
 MODEL = '''
@@ -193,14 +193,3 @@ def test_it_is_the_image_tower_of_a_lit(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "lit.keras")
     assert type(loaded.image_model).__name__ == "Toy"
     np.testing.assert_array_equal(loaded.encode_image(IMAGES), model.encode_image(IMAGES))
-
-
-def test_names_that_are_taken_are_refused():
-    with pytest.raises(ValueError, match=r"'nest_tiny' of .*Other is taken by keras_nest\.models\.nest\.NesT"):
-
-        @register_family({"nest_tiny": {}})
-        class Other(keras_nest.models.ImageModel):
-            pass
-
-    with pytest.raises(ValueError, match=r"'NesT' of .*NesT is taken by keras_nest\.models\.nest\.NesT"):
-        register_family()(type("NesT", (keras_nest.models.ImageModel,), {}))

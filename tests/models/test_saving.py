@@ -16,7 +16,7 @@ from keras_nest.layers.base import Layer
 from keras_nest.layers.changes import layers_by_path
 from keras_nest.layers.encoder import PreNormBlock
 from keras_nest.preprocessing import EvalPreprocessing
-from keras_nest.training.zero_shot import Similarities
+from keras_nest.training.evaluation import Similarities
 from tests import families
 from tests.families import inputs_of, outputs_of
 

@@ -28,7 +28,7 @@ class Training:
         self.weight = tf.Variable([1.0, 2.0])
         monkeypatch.setattr(callbacks.time, "perf_counter", lambda: self.now)
         checkpoints = types.SimpleNamespace(save=self.save, newest=newest)
-        bar = types.SimpleNamespace(advance=lambda step: None, tell=self.tell, note=self.note)
+        bar = types.SimpleNamespace(advance=lambda step: None, update=self.tell, log_row=self.note)
         self.loop = Loop(plan, self.history, bar, checkpoints, self.evaluate, first_step)
         self.loop.set_model(self)
         self.trainable_variables = [types.SimpleNamespace(value=self.weight)]

@@ -206,7 +206,8 @@ class TestRefused:
             Trainer(network(), clip_norm=1.0).compile(AdamW(**options), LOSS)
 
     def test_float8(self):
-        model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(16)])
+        model = keras.layers.Dense(16)
+        model.build((None, 16))
         model.quantize("float8")
         with pytest.raises(ValueError, match="float8 trains on one replica and without accum_steps only"):
             AdamW(accum_steps=2).build(model.trainable_variables)

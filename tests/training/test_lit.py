@@ -14,7 +14,7 @@ from keras_nest.cli.train import main
 from keras_nest.opening import open_model
 from keras_nest.training import create_strategy, distribute
 from keras_nest.training import lit as lit_task
-from keras_nest.training.zero_shot import ZeroShotEvaluator
+from keras_nest.training.evaluation import ZeroShotEvaluator
 from keras_nest.zero_shot import ZeroShotClassifier
 from tests.training import runs
 

@@ -38,7 +38,7 @@ def test_bar_on_a_terminal(screen):
     file = screen(terminal=True)
     with ProgressBar(0, 4000) as bar:
         bar.advance(1500)
-        bar.tell(ROW["loss"], ROW["accuracy"], ROW["images_per_second"])
+        bar.update(ROW["loss"], ROW["accuracy"], ROW["images_per_second"])
     shown = file.getvalue()
     last = shown.split("\r")[-1]
     assert "loss 1.2346  accuracy 54.32%  2,346 images/s" in last
@@ -51,7 +51,7 @@ def test_nothing_of_the_bar_is_cut_off(screen, width):
     file = screen(terminal=True, width=width)
     with ProgressBar(0, 312000) as bar:
         bar.advance(155000)
-        bar.tell(11.23456, 1.0, 123456.7)
+        bar.update(11.23456, 1.0, 123456.7)
     last = file.getvalue().split("\r")[-1]
     assert "loss 11.2346  accuracy 100.00%  123,457 images/s" in last
     assert "155000/312000" in last
@@ -74,9 +74,9 @@ def test_time_left_on_a_terminal(screen):
 def test_rows_with_an_evaluation_stand_above_the_bar(screen):
     file = screen(terminal=True)
     with ProgressBar(0, 4000) as bar:
-        bar.note(ROW)
+        bar.log_row(ROW)
         assert "epoch" not in file.getvalue()
-        bar.note(EVALUATED)
+        bar.log_row(EVALUATED)
     assert "step 1,500 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  test 60.00%" in file.getvalue()
 
 
@@ -85,10 +85,10 @@ def test_in_a_file_each_row_is_one_line(screen, clock):
     with ProgressBar(500, 4000) as bar:
         for step in range(501, 1501):
             bar.advance(step)
-            bar.tell(1.0, 0.5, 100.0)
+            bar.update(1.0, 0.5, 100.0)
         clock[0] += 1000
-        bar.note(ROW)
-        bar.note({**EVALUATED, "step": 4000.0})
+        bar.log_row(ROW)
+        bar.log_row({**EVALUATED, "step": 4000.0})
     assert file.getvalue().splitlines() == [
         "step 1,500 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  2,346 images/s  41:40 left",
         "step 4,000 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  test 60.00%  2,346 images/s  0:00 left",
@@ -101,7 +101,7 @@ def test_lines_of_long_trainings_are_not_broken(screen, clock):
     with ProgressBar(0, 1_234_567) as bar:
         clock[0] += 3600 * 30
         row = {"step": 312_000.0, "epoch": 123.4567, "accuracy": 1.0, "loss": 11.0, "images_per_second": 123456.0}
-        bar.note({**row, "eval_accuracy": 1.0})
+        bar.log_row({**row, "eval_accuracy": 1.0})
     (line,) = file.getvalue().splitlines()
     assert line.endswith("epoch 123.5  loss 11.0000  accuracy 100.00%  test 100.00%  123,456 images/s  88:42:30 left")
 
@@ -111,8 +111,8 @@ def test_other_processes_show_nothing(screen, terminal):
     file = screen(terminal)
     with ProgressBar(0, 10, shown=False) as bar:
         bar.advance(3)
-        bar.tell(1.0, 0.5, 100.0)
-        bar.note(EVALUATED)
+        bar.update(1.0, 0.5, 100.0)
+        bar.log_row(EVALUATED)
     assert file.getvalue() == ""
 
 

@@ -13,6 +13,7 @@ from keras_nest.metrics import accuracy
 from keras_nest.models.base import STRETCHED_PREPROCESSING
 from keras_nest.models.losses import cross_entropy, sigmoid_cross_entropy
 from keras_nest.training import AdamW, Momentum, Trainer, create_strategy, distribute
+from keras_nest.training.step_functions import StepFunction
 from tests import keras_models
 
 STEPS, BATCH, CLASSES = 10, 8, 3
@@ -171,8 +172,8 @@ class TestCompiledByXla:
         trainer = trainer_of(compiling={"jit_compile": True}, accum_steps=2)
         data = batches("one_device", IMAGES, LABELS)
         trainer.build_metrics(data.element_spec)
-        trainer.make_train_function()
-        graph = trainer.train_function.get_concrete_function(iter(data)).graph
+        run = StepFunction(trainer.train_step, strategy("one_device"), 1, jit_compile=True, run_eagerly=False)
+        graph = run.on_iterator.get_concrete_function(iter(data)).graph
         (step,) = [operation for operation in graph.get_operations() if "PartitionedCall" in operation.type]
         (body,) = [f for f in graph.as_graph_def().library.function if f.signature.name == step.get_attr("f").name]
         assert body.attr["_XlaMustCompile"].b
@@ -376,11 +377,14 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("optimizer", "message"),
         [
-            (lambda: AdamW(clipnorm=1.0), "The optimiser has clipnorm, which .*; use clip_norm"),
-            (lambda: AdamW(global_clipnorm=1.0), "The optimiser has global_clipnorm, which .*; use clip_norm"),
-            (lambda: AdamW(clipvalue=1.0), "The optimiser has clipvalue, which .*; use clip_norm"),
+            (lambda: keras.optimizers.AdamW(clipnorm=1.0), "The optimizer has clipnorm, which .*; use clip_norm"),
+            (
+                lambda: keras.optimizers.AdamW(global_clipnorm=1.0),
+                "The optimizer has global_clipnorm, which .*; use clip_norm",
+            ),
+            (lambda: keras.optimizers.AdamW(clipvalue=1.0), "The optimizer has clipvalue, which .*; use clip_norm"),
             (lambda: AdamW(gradient_accumulation_steps=2), "has gradient_accumulation_steps, .*; use accum_steps"),
-            (lambda: AdamW(loss_scale_factor=2.0), "The optimiser scales the loss, .*; use mixed_bfloat16"),
+            (lambda: AdamW(loss_scale_factor=2.0), "The optimizer scales the loss, .*; use mixed_bfloat16"),
             (lambda: keras.optimizers.LossScaleOptimizer(AdamW()), "scales the loss, .*; use mixed_bfloat16"),
         ],
     )
@@ -413,11 +417,6 @@ class TestRefused:
     def test_labels_between_two_classes(self):
         with pytest.raises(ValueError, match=r"The loss takes classes, and among the labels is 0.5"):
             trainer_of().fit(IMAGES[0], np.full(BATCH, 0.5), verbose=0)
-
-    @pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
-    def test_single_batches(self, method):
-        with pytest.raises(ValueError, match="takes no single batches; call fit or evaluate"):
-            getattr(trainer_of(), method)(IMAGES[0], LABELS[0])
 
     def test_a_last_batch_that_does_not_come_out(self):
         with pytest.raises(
