@@ -52,7 +52,8 @@ def test_no_public_layer_is_left_out():
     assert set(CASES) == set(layers.__all__) - {"ReplicaSeedGenerator"}  # which is no layer
 
 
-# Training compiles, which takes half a minute for all of them.
+# What Keras' test gives to `fit` is a generator. Training compiles, which takes half a minute for all of them.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 @pytest.mark.parametrize("train", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
 def test_keras_own_test(name, train):

@@ -135,15 +135,22 @@ def test_half_written_ones_are_not_looked_at_and_are_replaced(tmp_path):
 
 
 class TestDamage:
-    @pytest.fixture
-    def saved(self, tmp_path):
-        """Checkpoints of two steps; returns the state of the first."""
-        first = trainer()
-        checkpoints = Checkpoints(tmp_path, first)
+    @pytest.fixture(scope="class")
+    def written(self, tmp_path_factory):
+        """Directory with checkpoints of two steps, and the state of the first; no test may change it."""
+        folder, first = tmp_path_factory.mktemp("written"), trainer()
+        checkpoints = Checkpoints(folder, first)
         checkpoints.save(5)
         state_of_first = state(first)
         train(first, 1)
         checkpoints.save(10)
+        return folder, state_of_first
+
+    @pytest.fixture
+    def saved(self, written, tmp_path):
+        """A copy of them to be damaged, in `tmp_path`; returns the state of the first."""
+        folder, state_of_first = written
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
         return state_of_first
 
     @pytest.mark.parametrize(

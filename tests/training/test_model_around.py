@@ -76,8 +76,14 @@ def test_predict_on_data_sets(place, with_labels):
 
 
 class TestFilesOfWeights:
-    @pytest.mark.parametrize("place", PLACES)
-    @pytest.mark.parametrize("optimizer", [None, averaging, lambda: DistributedOptimizer("adam", accum_steps=3)])
+    @pytest.mark.parametrize(
+        ("place", "optimizer"),
+        [
+            ("one_device", None),
+            ("mirrored", averaging),
+            ("one_device", lambda: DistributedOptimizer("adam", accum_steps=3)),
+        ],
+    )
     def test_a_checkpoint_is_loaded_into_trainer_and_model(self, tmp_path, place, optimizer):
         path = str(tmp_path / "epoch_{epoch}.weights.h5")
         first, again = trainer_of(place, optimizer), trainer_of(place, optimizer)
@@ -112,22 +118,19 @@ class TestFilesOfWeights:
             trainer_of().save_weights(path, **options)
 
 
-@pytest.mark.parametrize("optimizer", [None, averaging])
-@pytest.mark.parametrize("save_freq", ["epoch", 2])
-def test_backup_and_restore(tmp_path, optimizer, save_freq):
+def test_backup_in_the_midst_of_an_epoch(tmp_path):
+    """One at its end: tests/training/test_trainer_averages.py."""
+
     class Break(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    backup = functools.partial(keras.callbacks.BackupAndRestore, str(tmp_path / "backup"), save_freq=save_freq)
+    backup = functools.partial(keras.callbacks.BackupAndRestore, str(tmp_path / "backup"), save_freq=2)
     with pytest.raises(KeyboardInterrupt):
-        trainer_of(optimizer=optimizer).fit(IMAGES, LABELS, **FITTING, epochs=4, callbacks=[backup(), Break()])
-    again, undisturbed = trainer_of(optimizer=optimizer), trainer_of(optimizer=optimizer)
+        trainer_of(optimizer=averaging).fit(IMAGES, LABELS, **FITTING, epochs=4, callbacks=[backup(), Break()])
+    again = trainer_of(optimizer=averaging)
     again.fit(IMAGES, LABELS, **FITTING, epochs=4, callbacks=[backup()])
-    undisturbed.fit(IMAGES, LABELS, **FITTING, epochs=4)
-    if save_freq == "epoch":
-        assert_same(again, undisturbed, 1e-6)
     # Keras begins the epoch of a backup anew; with one in its midst it is trained on twice.
     assert int(again.optimizer.iterations) >= 8
 
@@ -180,9 +183,15 @@ def structured(kind, weighted):
     return values if kind is dict else tuple(list(each.values()) for each in values)
 
 
-@pytest.mark.parametrize("kind", [dict, list])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("kind", "weighted", "place"),
+    [
+        (dict, True, "mirrored"),
+        (list, False, "one_device"),
+        pytest.param(dict, False, "one_device", marks=pytest.mark.slow),
+        pytest.param(list, True, "mirrored", marks=pytest.mark.slow),
+    ],
+)
 def test_several_inputs_and_outputs(kind, weighted, place):
     """In micro-batches, as Keras' own training of the model on the whole batch."""
     losses, weights = {"classes": LOSS, "size": "mse"}, {"classes": 1.0, "size": 0.5}
@@ -284,17 +293,29 @@ def test_a_saved_trainer_goes_on_with_its_optimizer(tmp_path, optimizer):
         np.testing.assert_array_equal(one, other)
 
 
+def accumulating():
+    return Momentum(0.1, clip_norm=0.1, accum_steps=2)
+
+
+@functools.cache
+def trained(optimizer, **compiling):
+    trainer = trainer_of(optimizer=optimizer, compiling=compiling)
+    trainer.fit(IMAGES, LABELS, **{**FITTING, "batch_size": 4}, epochs=2)
+    trainer.train_on_batch(IMAGES, LABELS)
+    return trainer
+
+
 @pytest.mark.parametrize(
-    "compiling",
-    [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}, {"steps_per_execution": 3}],
-    ids=str,
+    ("compiling", "optimizer"),
+    [
+        ({"run_eagerly": True}, averaging),
+        ({"jit_compile": True}, accumulating),
+        ({"steps_per_execution": 2}, accumulating),
+        ({"steps_per_execution": 3}, averaging),
+    ],
 )
-@pytest.mark.parametrize("optimizer", [averaging, lambda: Momentum(0.1, clip_norm=0.1, accum_steps=2)])
 def test_ways_of_running(compiling, optimizer):
-    found, expected = trainer_of(optimizer=optimizer, compiling=compiling), trainer_of(optimizer=optimizer)
-    for each in (found, expected):
-        each.fit(IMAGES, LABELS, **{**FITTING, "batch_size": 4}, epochs=2)
-        each.train_on_batch(IMAGES, LABELS)
+    found, expected = trained(optimizer, **compiling), trained(optimizer)
     assert_same(found, expected, 1e-6)
     assert found.evaluate(IMAGES, LABELS, verbose=0) == pytest.approx(expected.evaluate(IMAGES, LABELS, verbose=0))
     np.testing.assert_allclose(found.predict(IMAGES, verbose=0), expected.predict(IMAGES, verbose=0), atol=1e-6)

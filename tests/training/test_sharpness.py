@@ -91,11 +91,11 @@ def assert_weights(trainer, weights):
 
 @pytest.mark.parametrize("sharpness", [SAM, GSAM], ids=["sam", "gsam"])
 class TestFormulas:
-    @pytest.mark.parametrize("options", [{}, {"accum_steps": 2}], ids=["whole", "parts"])
-    def test_one_device(self, sharpness, options):
+    def test_one_device(self, sharpness):
+        """SAM on whole batches, GSAM on parts."""
         with keras_models.exact_matmuls():
             weights, mean_loss = expected(sharpness)
-        history, trainer = fit(sharpness, **options)
+        history, trainer = fit(sharpness, accum_steps=1 if sharpness is SAM else 2)
         assert_weights(trainer, weights)
         # Measured at the weights themselves, once.
         assert history["loss"] == pytest.approx([mean_loss], rel=1e-6)
@@ -127,8 +127,7 @@ class Twice:
         return [second - first for second, first in zip(again(), clean, strict=True)]
 
 
-@pytest.mark.parametrize("strategy", [None, mirrored], ids=["one_device", "mirrored"])
-@pytest.mark.parametrize("accum_steps", [1, 2])
+@pytest.mark.parametrize(("strategy", "accum_steps"), [(None, 2), (mirrored, 1)], ids=["one_device", "mirrored"])
 def test_both_gradients_meet_the_same_masks(strategy, accum_steps):
     """As in the reference, whose loss has its random key inside."""
     history, trainer = fit(Twice, strategy and strategy(), lambda: network(0.5), accum_steps=accum_steps)
