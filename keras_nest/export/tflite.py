@@ -34,7 +34,7 @@ def to_tflite(
 
     The files need built-in operations only. Their signature `serving_default` takes `images`, float32 (B, H, W, C) in
     [0, 1] of the model's own size, and gives `logits` (with an activation `probabilities`), `embedding`, or maps under
-    the model's own names, as the SavedModel does. The normalisation is inside.
+    the model's own names, as the SavedModel does. The normalization is inside.
 
     * float32: the numbers of the Keras model.
     * float16: the weights have half the size; the computation is the same.
