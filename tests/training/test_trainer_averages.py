@@ -62,11 +62,13 @@ class Raw(keras.callbacks.Callback):
 @pytest.mark.parametrize("place", PLACES)
 class TestWhatIsSavedIsWhatWasMeasured:
     @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
+    @classmethod
+    def folder(cls, tmp_path_factory):
         return tmp_path_factory.mktemp("saved")
 
     @pytest.fixture(scope="class")
-    def made(self, place, folder):
+    @classmethod
+    def made(cls, place, folder):
         trainer, raw = trainer_of(place), Raw()
         checkpoint = keras.callbacks.ModelCheckpoint
         callbacks = [
