@@ -59,7 +59,7 @@ class Raw(keras.callbacks.Callback):
         self.weights = self.model.model.get_weights()
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES, scope="class")
 class TestWhatIsSavedIsWhatWasMeasured:
     @pytest.fixture(scope="class")
     @classmethod
