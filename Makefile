@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 # TensorFlow's start-up notes would bury tables and progress bars.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-# One worker a core; a worker takes neighbouring tests, which share what they compute.
+# One worker a core; a worker takes neighboring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
 .PHONY: env demo test test-slow test-tf219 test-keras-range tpu-check tpu-check-full lint format dist-check bench \

@@ -78,7 +78,7 @@ class Canvas:
         return Composites(images.reshape(count, self.side * CELL, self.side * CELL, 3), cells)
 
     def batches(self, split: Split, seed: int) -> tf.data.Dataset:
-        """Endless training batches: normalised images, and 1 for each class that they show."""
+        """Endless training batches: normalized images, and 1 for each class that they show."""
         random, size = np.random.default_rng(seed), self.side * CELL
 
         def generate() -> Iterator[Any]:

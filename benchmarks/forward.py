@@ -57,7 +57,7 @@ def _toy_model() -> ImageModel:
 
 
 def make_engines(model: ImageModel) -> dict[str, Callable[[np.ndarray], Callable[[], Any]]]:
-    """Ways to run a model; each takes normalised images (B, H, W, 3) and gives a call that computes the logits.
+    """Ways to run a model; each takes normalized images (B, H, W, 3) and gives a call that computes the logits.
 
     Args:
         model: the Keras model; the Flax module of its configuration gets random weights of its own.

@@ -45,7 +45,7 @@ _CLASSIFIER: dict[str, Any] = {
 # Pixels in [-1, 1], as generators make them.
 _PREPROCESSING = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_ratio": 1.0, "interpolation": "bilinear"}
 STEPS, BATCH, RATE = 600, 32, 2e-3
-_SHOWN, _NEIGHBOURS = 10, 5
+_SHOWN, _NEIGHBORS = 10, 5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = measure(classifier, samples, labels, train, test)
     timing.report("Samples of the generator of digits", rows, options.results / "gan_quality.csv")
     draw_samples(options.pictures / "digits_gan.png", samples[: _SHOWN * generator.num_classes], generator.num_classes)
-    draw_neighbours(options.pictures / "digits_gan_neighbours.png", samples[: generator.num_classes], train)
+    draw_neighbors(options.pictures / "digits_gan_neighbours.png", samples[: generator.num_classes], train)
     print(f"Pictures written to {options.pictures}.")
 
 
@@ -190,15 +190,15 @@ def draw_samples(path: pathlib.Path, samples: np.ndarray, classes: int) -> None:
         figure.savefig(partial)
 
 
-def draw_neighbours(path: pathlib.Path, samples: np.ndarray, train: Split) -> None:
+def draw_neighbors(path: pathlib.Path, samples: np.ndarray, train: Split) -> None:
     """Draws a sample of each class, and beside it the training images that are nearest in their pixels."""
     known = as_floats(train.images)
-    numbers, distances = nearest(samples, known, _NEIGHBOURS)
-    figure = new_figure(0.95 * len(samples), 0.95 * (_NEIGHBOURS + 1) + 0.5)
-    axes = figure.subplots(_NEIGHBOURS + 1, len(samples))
+    numbers, distances = nearest(samples, known, _NEIGHBORS)
+    figure = new_figure(0.95 * len(samples), 0.95 * (_NEIGHBORS + 1) + 0.5)
+    axes = figure.subplots(_NEIGHBORS + 1, len(samples))
     for column, sample in enumerate(samples):
         _show(axes[0, column], sample, "tab:orange")
-        for rank in range(_NEIGHBOURS):
+        for rank in range(_NEIGHBORS):
             axis = axes[rank + 1, column]
             _show(axis, known[numbers[column, rank]])
             axis.set_title(f"{distances[column, rank]:.2f}", fontsize=8, pad=2)

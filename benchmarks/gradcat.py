@@ -162,7 +162,7 @@ def draw_path(axis: Axes, model: NesT, image: np.ndarray, label: int, color: str
     arrived = found.depth == len(found.levels)
     inset = len(image) / 80
     for box in (*inner, leaf):
-        # Frames of neighbours would hide each other; an image's first pixel is centred on 0.
+        # Frames of neighbors would hide each other; an image's first pixel is centered on 0.
         draw_box(
             axis, box + np.array([inset, inset, -inset, -inset]) - 0.5, color, dashed=not arrived or box is not leaf
         )

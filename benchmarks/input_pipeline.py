@@ -87,7 +87,7 @@ def measure(source: Source, recipe_name: str, image_size: int, rounds: int, dura
 
 
 def photographs(quality: int, count: int = 24) -> Source:
-    """JPEG files in memory, labelled as if there were a thousand classes.
+    """JPEG files in memory, labeled as if there were a thousand classes.
 
     Args:
         quality: of the JPEG files, up to 100.

@@ -44,7 +44,7 @@ def main() -> None:
     saved_model = export.to_saved_model(model, options.workdir / "saved_model", overwrite=True)
     exported_logits = predict_elsewhere(saved_model, test.images)
 
-    summary = summarise(options.workdir, test.labels, logits, exported_logits)
+    summary = summarize(options.workdir, test.labels, logits, exported_logits)
     (options.workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     rows = read_history(options.workdir / "history.csv")
     digits_picture.write(options.workdir / "demo.png", rows, test, np.argmax(logits, 1), info.class_names)
@@ -93,7 +93,7 @@ def predict_elsewhere(saved_model: pathlib.Path, images: np.ndarray) -> np.ndarr
         return np.load(logits_file)
 
 
-def summarise(
+def summarize(
     workdir: pathlib.Path, labels: np.ndarray, logits: np.ndarray, exported_logits: np.ndarray
 ) -> dict[str, Any]:
     """What the demonstration measured: labels (N,), logits (N, classes) -> content of summary.json."""

@@ -63,9 +63,9 @@ def choose(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 def draw_image(axis: Axes, image: np.ndarray, true: str, predicted: str) -> None:
     """One image (H, W, C) with its labels; a misread one has a red frame."""
-    colour = RIGHT if true == predicted else WRONG
+    color = RIGHT if true == predicted else WRONG
     axis.imshow(image[..., 0], cmap="gray_r")
     axis.set(xticks=[], yticks=[])
-    axis.set_title(f"true {true}\npredicted {predicted}", fontsize=9, color=colour)
+    axis.set_title(f"true {true}\npredicted {predicted}", fontsize=9, color=color)
     for spine in axis.spines.values():
-        spine.set(color=colour, linewidth=3 if true != predicted else 1)
+        spine.set(color=color, linewidth=3 if true != predicted else 1)

@@ -45,7 +45,7 @@ def create_model(
             `image_model` and `text_model`, a dictionary sets some fields of the tower.
 
     Returns:
-        A functional Keras model: normalised float32 images (B, H, W, in_channels) -> logits (B, num_classes). What LiT
+        A functional Keras model: normalized float32 images (B, H, W, in_channels) -> logits (B, num_classes). What LiT
         takes and gives: `keras_nest.LiT`.
 
     Raises:

@@ -26,7 +26,7 @@ def count_macs(model: keras.Model) -> int:
     """Multiply-adds of the matrix products and convolutions for one example in inference.
 
     The model is traced, not run. Positions in the padding of a convolution count like any other; element-wise work,
-    normalisation and pooling do not count.
+    normalization and pooling do not count.
 
     Args:
         model: a built model whose input shapes are fixed but for the batch.

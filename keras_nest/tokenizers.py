@@ -197,7 +197,7 @@ class BertTokenizer(Tokenizer):
         pieces = _read_pieces(path)
         self.vocab_size = len(pieces) + (_UNK not in pieces)
         self._cls = pieces.index(_CLS)
-        # The pieces are constants: tables initialised from a file need the file whenever a SavedModel is made.
+        # The pieces are constants: tables initialized from a file need the file whenever a SavedModel is made.
         ids = tf.lookup.KeyValueTensorInitializer(tf.constant(pieces), tf.range(len(pieces), dtype=tf.int64))
         table = tf.lookup.StaticVocabularyTable(ids, num_oov_buckets=1)
         self._pieces = _tensorflow_text().BertTokenizer(table, token_out_type=tf.int32, lower_case=True)
@@ -214,7 +214,7 @@ class SentencePieceTokenizer(Tokenizer):
     """SentencePiece with a sticky end: the pieces, then `</s>` up to N tokens; the last token is always `</s>`.
 
     There is no token for the start; of long texts the first N − 1 pieces remain. The model file itself says how the
-    text is normalised.
+    text is normalized.
 
     Source: LiT reference `vit_jax/preprocess.py`. The stock `tensorflow_text.SentencepieceTokenizer` gives the pieces.
 

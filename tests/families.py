@@ -17,23 +17,23 @@ _NEST = {"image_size": 8, "init_patch_embed_size": 1, "embedding_dim": 8, "num_h
 
 def vit(name: str = "ViT-Ti_16", **fields: Any) -> keras_nest.VisionTransformer:
     """A small ViT with random weights."""
-    return randomised(keras_nest.create_model(name, **{"num_classes": 3, **_VIT, **fields}))
+    return randomized(keras_nest.create_model(name, **{"num_classes": 3, **_VIT, **fields}))
 
 
 def nest(name: str = "nest_tiny", **fields: Any) -> keras_nest.NesT:
     """A small NesT with random weights."""
     depths = {"num_layers_per_block": (1, 1), "num_classes": 3}
-    return randomised(keras_nest.create_model(name, **{**_NEST, **depths, **fields}))
+    return randomized(keras_nest.create_model(name, **{**_NEST, **depths, **fields}))
 
 
 def lit() -> keras_nest.LiT:
     """A small LiT with random weights."""
     image = {"class_name": "VisionTransformer", "num_classes": 8, **_VIT}
     text = {"class_name": "TextTransformer", "width": 8, **_TEXT}
-    return randomised(keras_nest.LiT(image, text))
+    return randomized(keras_nest.LiT(image, text))
 
 
-def randomised(model: keras.Model, seed: int = 0) -> Any:
+def randomized(model: keras.Model, seed: int = 0) -> Any:
     """The model with some noise on its weights: heads of zeros hide everything."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
@@ -56,13 +56,13 @@ FAMILIES: dict[str, Callable[[], ConfiguredModel]] = {
     "ViT, token_unpooled": lambda: vit(classifier="token_unpooled"),
     "ViT, features": lambda: vit(features_only=True, feature_blocks=(1, 2)),
     "hybrid": lambda: vit("R26+ViT-S_32", **{**_HYBRID, "resnet_num_layers": (1, 1)}),
-    "Mixer": lambda: randomised(keras_nest.create_model("Mixer-B_16", num_classes=3, channels_mlp_dim=8, **_MIXER)),
-    "ResNet": lambda: randomised(keras_nest.create_model("resnet18_cifar", num_classes=3, stage_sizes=(1, 1))),
-    "ViTFlaxNesT": lambda: randomised(keras_nest.ViTFlaxNesT(num_classes=3, **_BLOCKS)),
-    "Bert": lambda: randomised(keras_nest.Bert(**_TEXT, hidden_size=8, max_length=4)),
-    "TextTransformer": lambda: randomised(keras_nest.TextTransformer(**_TEXT, width=8)),
+    "Mixer": lambda: randomized(keras_nest.create_model("Mixer-B_16", num_classes=3, channels_mlp_dim=8, **_MIXER)),
+    "ResNet": lambda: randomized(keras_nest.create_model("resnet18_cifar", num_classes=3, stage_sizes=(1, 1))),
+    "ViTFlaxNesT": lambda: randomized(keras_nest.ViTFlaxNesT(num_classes=3, **_BLOCKS)),
+    "Bert": lambda: randomized(keras_nest.Bert(**_TEXT, hidden_size=8, max_length=4)),
+    "TextTransformer": lambda: randomized(keras_nest.TextTransformer(**_TEXT, width=8)),
     "LiT": lit,
-    "generator": lambda: randomised(
+    "generator": lambda: randomized(
         keras_nest.NesTGenerator(
             latent_dim=4,
             image_size=8,
@@ -73,7 +73,7 @@ FAMILIES: dict[str, Callable[[], ConfiguredModel]] = {
             patch_size=2,
         )
     ),
-    "discriminator": lambda: randomised(Discriminator(8, 2, widths=(4, 4))),
+    "discriminator": lambda: randomized(Discriminator(8, 2, widths=(4, 4))),
 }
 
 

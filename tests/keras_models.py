@@ -58,7 +58,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         variable.assign(values[variable.path])
 
 
-def randomise(model: keras.Model, seed: int = 0) -> None:
+def randomize(model: keras.Model, seed: int = 0) -> None:
     """Random weights everywhere; new heads are zero and would hide everything."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:

@@ -109,7 +109,7 @@ def test_paths_are_dropped_in_training_only(directory):
     np.testing.assert_array_equal(layer(IMAGES), layer(IMAGES, training=False))
 
 
-def test_regularisation(nest, directory):
+def test_regularization(nest, directory):
     layer = HubLayer(directory, trainable=True)
     layer(IMAGES)
     squares = [np.square(variable).sum() for variable in nest.trainable_variables if variable.regularizer]

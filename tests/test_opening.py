@@ -24,7 +24,7 @@ FACTS = {"metrics.json": {"top1": 0.5}, "config.json": {"dataset": "digits", "lo
 @pytest.fixture(scope="module")
 def model():
     made = keras_nest.create_model("testing", num_classes=3, image_size=32)
-    keras_models.randomise(made)
+    keras_models.randomize(made)
     return made
 
 

@@ -62,8 +62,8 @@ def stand_in(text):
 def directory(tmp_path):
     """Where pages are run: with the repository's programs, a photograph, and a data set where TFDS looks for it."""
     images = {"train": tfds_offline.images(200, 1), "test": tfds_offline.images(20, 2)}
-    labelled = {split: (pixels, np.arange(len(pixels)) % 10) for split, pixels in images.items()}
-    tfds_offline.prepare("cifar10", tmp_path / "tensorflow_datasets", labelled)
+    labeled = {split: (pixels, np.arange(len(pixels)) % 10) for split, pixels in images.items()}
+    tfds_offline.prepare("cifar10", tmp_path / "tensorflow_datasets", labeled)
     (tmp_path / "images").mkdir()
     photographs.small("rocket").save(tmp_path / "images" / "picture.png")
     for name in ("photo.jpg", "picture.jpg"):
@@ -140,7 +140,7 @@ def test_published_checkpoints(directory):
 @pytest.mark.slow
 def test_digits_from_training_to_export(directory):
     run_shell("docs/guides/fine-tuning.md", directory)
-    assert (directory / "answers" / "picture.png").exists()
+    assert (directory / "answers" / "tuned" / "picture.png").exists()
     run_shell("docs/guides/explaining.md", directory)
     assert (directory / "answers" / "why" / "picture.png").exists()
     outputs = run_shell("docs/guides/training.md", directory)

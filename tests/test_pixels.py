@@ -10,9 +10,9 @@ from PIL import ExifTags, Image
 from keras_nest.pixels import as_images, as_levels
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
-GREY = PIXELS[..., :1]
+GRAY = PIXELS[..., :1]
 LUMA = np.round(PIXELS @ np.float32([0.299, 0.587, 0.114])).astype(np.uint8)[..., None]
-ALPHA = np.concatenate([PIXELS, 255 - GREY], -1)
+ALPHA = np.concatenate([PIXELS, 255 - GRAY], -1)
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_true_is_white():
 @pytest.mark.parametrize(
     ("image", "channels", "expected"),
     [
-        (GREY[..., 0], 3, np.repeat(GREY, 3, -1)),
-        (GREY, 3, np.repeat(GREY, 3, -1)),
-        (GREY[None], 3, np.repeat(GREY, 3, -1)[None]),
-        (GREY[..., 0], 1, GREY),
-        (np.repeat(GREY, 3, -1), 1, GREY),
-        (np.repeat(GREY, 3, -1) / np.float32(255), 1, GREY / np.float32(255)),
+        (GRAY[..., 0], 3, np.repeat(GRAY, 3, -1)),
+        (GRAY, 3, np.repeat(GRAY, 3, -1)),
+        (GRAY[None], 3, np.repeat(GRAY, 3, -1)[None]),
+        (GRAY[..., 0], 1, GRAY),
+        (np.repeat(GRAY, 3, -1), 1, GRAY),
+        (np.repeat(GRAY, 3, -1) / np.float32(255), 1, GRAY / np.float32(255)),
         (PIXELS, 1, LUMA),
         (ALPHA, 1, LUMA),
         (ALPHA, 4, ALPHA),
@@ -74,8 +74,8 @@ def test_modes_of_pillow(mode):
 
 
 def test_of_16_bits_the_upper_8():
-    deep = GREY[..., 0].astype(np.uint16) * 256 + 255
-    np.testing.assert_array_equal(as_images(Image.fromarray(deep), 3), np.repeat(GREY, 3, -1))
+    deep = GRAY[..., 0].astype(np.uint16) * 256 + 255
+    np.testing.assert_array_equal(as_images(Image.fromarray(deep), 3), np.repeat(GRAY, 3, -1))
 
 
 def test_an_image_of_pillow_is_turned():

@@ -164,8 +164,8 @@ class TestInsideTfData:
 
         assert dataset(image).element_spec.shape == (16, 16, 3)
         np.testing.assert_allclose(next(iter(dataset(image))), preprocess(image), atol=1e-6)
-        grey = np.repeat(image[..., :1], 3, -1)
-        np.testing.assert_allclose(next(iter(dataset(image[..., :1]))), preprocess(grey), atol=1e-6)
+        gray = np.repeat(image[..., :1], 3, -1)
+        np.testing.assert_allclose(next(iter(dataset(image[..., :1]))), preprocess(gray), atol=1e-6)
         with pytest.raises(tf.errors.InvalidArgumentError, match="they must have 3 channels, which come last"):
             next(iter(dataset(image[..., :2])))
 
@@ -184,7 +184,7 @@ class TestInsideTfData:
             (lambda x: x * np.nan, "values from"),
             (lambda x: x.astype(np.int32) - 9, "they must lie in 0..255"),
         ],
-        ids=["normalised", "16 bits", "NaN", "negative"],
+        ids=["normalized", "16 bits", "NaN", "negative"],
     )
     def test_what_only_values_show_is_refused_when_it_runs(self, image, change, words):
         images = tf.data.Dataset.from_tensors(change(np.float32(image))).map(EvalPreprocessing(16, **IMAGENET))
@@ -224,7 +224,7 @@ class TestWhereItIsStored:
         expected = EvalPreprocessing(16, **IMAGENET)(image)
         np.testing.assert_array_equal(keras_nest.preprocessor(model)(image), expected)
 
-    def test_survives_serialisation(self, image):
+    def test_survives_serialization(self, image):
         layer = EvalPreprocessing((16, 24), **IMAGENET, name="preprocessor")
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert type(copy) is EvalPreprocessing

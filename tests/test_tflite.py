@@ -11,7 +11,7 @@ from keras_nest.tflite import TFLiteModel
 from tests.threads import assert_same_from_threads
 
 IMAGES = [np.random.default_rng(n).random((3, 24, 24, 3), np.float32) for n in range(8)]
-QUANTISED = {"float32": [], "dynamic_int8": [tf.lite.Optimize.DEFAULT], "int8": [tf.lite.Optimize.DEFAULT]}
+QUANTIZED = {"float32": [], "dynamic_int8": [tf.lite.Optimize.DEFAULT], "int8": [tf.lite.Optimize.DEFAULT]}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def file(tmp_path_factory):
 
     def write(precision):
         converter = tf.lite.TFLiteConverter.from_saved_model(str(root / "module"))
-        converter.optimizations = QUANTISED[precision]
+        converter.optimizations = QUANTIZED[precision]
         if precision == "int8":
             converter.representative_dataset = lambda: ([image[:1]] for image in IMAGES)
             converter.inference_input_type = converter.inference_output_type = tf.uint8
@@ -45,7 +45,7 @@ def answer(model, images=IMAGES[0]):
     return model(images)["logits"]
 
 
-@pytest.mark.parametrize("precision", QUANTISED)
+@pytest.mark.parametrize("precision", QUANTIZED)
 def test_many_threads_get_the_answers_of_one(file, precision):
     path = file(precision)
 

@@ -18,7 +18,7 @@ def group_norm(epsilon):
 
 
 def distant_groups(**kwargs):
-    """Group g has the channels g, g + 32, g + 64, … instead of neighbours."""
+    """Group g has the channels g, g + 32, g + 64, … instead of neighbors."""
 
     class Distant(keras.layers.GroupNormalization):
         def call(self, x):
@@ -29,16 +29,16 @@ def distant_groups(**kwargs):
     return Distant(groups=32, epsilon=1e-6, **kwargs)
 
 
-def convolution(ddof=0, outside=1e-5, inside=0.0, standardised=True, symmetric=None):
+def convolution(ddof=0, outside=1e-5, inside=0.0, standardized=True, symmetric=None):
     """`StdConv.convolution_op`; with these arguments the right one."""
 
     def convolution_op(self, inputs, kernel):
         kernel = ops.convert_to_tensor(kernel)
-        if standardised:
+        if standardized:
             count = int(np.prod(kernel.shape[:-1]))
-            centred = kernel - ops.mean(kernel, axis=(0, 1, 2))
-            variance = ops.sum(ops.square(centred), axis=(0, 1, 2)) / (count - ddof)
-            kernel = centred / (ops.sqrt(variance + inside) + outside)
+            centered = kernel - ops.mean(kernel, axis=(0, 1, 2))
+            variance = ops.sum(ops.square(centered), axis=(0, 1, 2)) / (count - ddof)
+            kernel = centered / (ops.sqrt(variance + inside) + outside)
         if (self.kernel_size[0], self.strides[0]) != (symmetric, 2):
             return ops.conv(inputs, kernel, self.strides, "same")
         side = symmetric // 2
@@ -73,10 +73,10 @@ def residual(shortcut=unchanged, projected=unchanged, branch=unchanged, total=op
     return call
 
 
-def normalised(x):
+def normalized(x):
     """What an activation before the convolutions would make of a unit's input."""
-    centred = x - ops.mean(x, axis=(1, 2), keepdims=True)
-    return ops.relu(centred / (ops.std(x, axis=(1, 2), keepdims=True) + 1e-3))
+    centered = x - ops.mean(x, axis=(1, 2), keepdims=True)
+    return ops.relu(centered / (ops.std(x, axis=(1, 2), keepdims=True) + 1e-3))
 
 
 def stride_of_the_first(original):
@@ -157,7 +157,7 @@ def transposed_in_space(path, value):
     return value.swapaxes(0, 1) if square else value
 
 
-def standardised_embedding(path, value):
+def standardized_embedding(path, value):
     if path.endswith("/embedding/kernel"):
         return (value - value.mean((0, 1, 2))) / (value.std((0, 1, 2)) + 1e-5)
     return value

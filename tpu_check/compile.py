@@ -57,7 +57,7 @@ def compiled(program: bytes, tpu: str) -> dict[str, Any]:
     """Compiles one program for one kind of TPU.
 
     Args:
-        program: StableHLO, serialised.
+        program: StableHLO, serialized.
         tpu: a key of `TOPOLOGIES`.
 
     Returns:

@@ -24,7 +24,7 @@ class Case:
         fields: of the model.
         trainer: arguments of `Trainer`.
         optimizer: "adamw" or "momentum", as the paper of the family has it.
-        on_device: images come as uint8 and are normalised, erased and mixed in the step.
+        on_device: images come as uint8 and are normalized, erased and mixed in the step.
         policy: dtype policy.
     """
 

@@ -124,10 +124,10 @@ def _resize(
 def _fit_channels(kernel: np.ndarray, channels: int) -> tuple[np.ndarray, str]:
     """The first kernel (p, p, 3, C) for images of other channels, and what was done.
 
-    A grey image gives what it gives as red, green and blue, but for the hybrids, whose weight standardisation gives the
+    A gray image gives what it gives as red, green and blue, but for the hybrids, whose weight standardization gives the
     sum another scale. More channels take turns; the sum over them keeps its size.
     """
     if channels == 1:
-        return kernel.sum(axis=2, keepdims=True), "fitted to grey images by adding up red, green and blue"
+        return kernel.sum(axis=2, keepdims=True), "fitted to gray images by adding up red, green and blue"
     repeated = kernel[:, :, np.arange(channels) % 3] * np.float32(3 / channels)
     return repeated, f"fitted to {channels} channels by repeating those of red, green and blue, times 3 / {channels}"

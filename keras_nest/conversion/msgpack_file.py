@@ -17,7 +17,7 @@ from keras_nest.conversion.tree import flatten, select_variables, unflatten
 from keras_nest.types import Size
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
-# Optimiser moments are two thirds of a published file; they are skipped, not decoded.
+# Optimizer moments are two thirds of a published file; they are skipped, not decoded.
 _SKIPPED = {("optimizer", "state"), ("opt", "state"), ("opt_state",)}
 _OPENED = {("optimizer",), ("opt",)}
 

@@ -26,7 +26,7 @@ def checkpoint_variables(model: keras.Model) -> dict[str, keras.Variable]:
             inside.add(id(variable))
     owners = _owners(model)
     for variable in model.weights:
-        # Variables that LoRA and quantisation make have no path of their own.
+        # Variables that LoRA and quantization make have no path of their own.
         path, layer = owners.get(id(variable), ("", None))
         if id(variable) not in inside and not (_has_lora(layer) and variable.name.startswith("lora_")):
             variables[flax_path(f"{path}/{variable.name}" if layer else variable.path)] = variable
@@ -53,7 +53,7 @@ def _has_lora(layer: keras.layers.Layer | None) -> bool:
 
 
 def _merged(layer: keras.layers.Layer | None, variable: keras.Variable) -> Any:
-    # A quantised matrix is merged when it is saved.
+    # A quantized matrix is merged when it is saved.
     if (
         layer is None
         or not _has_lora(layer)

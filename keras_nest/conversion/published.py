@@ -87,7 +87,7 @@ _CLASSIFIERS: dict[tuple[str, int | None, int | None], dict[str, int]] = {
         "R50+ViT-L_32": 1_405_634_124,
     },
     ("gs://vit_models/sam", 1000, 224): {
-        "ViT-S_16": 264_607_968,  # three copies of the weights: most likely a whole optimiser
+        "ViT-S_16": 264_607_968,  # three copies of the weights: most likely a whole optimizer
         "ViT-B_16": 346_270_624,
         "ViT-B_32": 352_896_928,
         "ViT-L_16": 1_217_306_528,

@@ -29,7 +29,7 @@ def write_checkpoint(
         Number of tensors written.
 
     Raises:
-        ValueError: unknown suffix or layout, an address such as gs://…, or a quantised model.
+        ValueError: unknown suffix or layout, an address such as gs://…, or a quantized model.
         FileExistsError: the path exists and `overwrite` is false.
         ModuleNotFoundError: Orbax without the `flax` extra.
     """
@@ -39,7 +39,7 @@ def write_checkpoint(
     writers = {".npz": write_npz, ".msgpack": write_msgpack, ".flax": write_msgpack}
     if suffix and suffix not in writers:
         raise ValueError(f"{path} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
-    _refuse_quantised(model)
+    _refuse_quantized(model)
     tree = to_layout(model_tree(model), layout)
     image_size = getattr(model, "image_size", None)  # a text tower has none
     with atomic_output(path, overwrite) as partial:
@@ -51,10 +51,10 @@ def write_checkpoint(
     return len(tree)
 
 
-def _refuse_quantised(model: keras.Model) -> None:
+def _refuse_quantized(model: keras.Model) -> None:
     for path, layer in layers_by_path(model).items():
         if getattr(layer, "quantization_mode", None):
             raise ValueError(
-                f"{path} is quantised ({layer.quantization_mode}), and Flax checkpoints hold plain numbers; write the "
+                f"{path} is quantized ({layer.quantization_mode}), and Flax checkpoints hold plain numbers; write the "
                 "model as it was before."
             )

@@ -39,7 +39,7 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def select_variables(flat: Mapping[str, Any]) -> Tree:
-    """The model's tensors out of a flattened checkpoint: no optimiser moments, no step.
+    """The model's tensors out of a flattened checkpoint: no optimizer moments, no step.
 
     Args:
         flat: '/'-joined paths -> arrays, in any published layout.

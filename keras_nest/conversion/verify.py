@@ -22,7 +22,7 @@ def flax_outputs(model: keras.Model, tree: Tree, inputs: Any) -> Any:
     Args:
         model: a model of this package; only its configuration is used.
         tree: "params/PATH" and "batch_stats/PATH" -> array.
-        inputs: normalised float32 images (B, H, W, channels); of LiT a dictionary, as the model takes it.
+        inputs: normalized float32 images (B, H, W, channels); of LiT a dictionary, as the model takes it.
 
     Returns:
         float32 (B, num_classes), or (B, C) without a head, or LiT's dictionary; matrix products in highest precision.
@@ -75,5 +75,5 @@ def largest_difference(
 def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     if "int" in dtype:
         return rng.integers(0, _TOKENS, shape).astype(dtype)
-    # As far from 0 as normalised images may be without a warning, whatever they are normalised with.
+    # As far from 0 as normalized images may be without a warning, whatever they are normalized with.
     return np.clip(rng.standard_normal(shape, dtype=np.float32), -3, 3)

@@ -2,7 +2,7 @@
 
 Every operation takes a uint8 image (H, W, 3) and returns one of the same shape and dtype. Height and width may be
 unknown while a graph is traced, arguments may be Python numbers or scalar tensors, and float arithmetic is float32
-whose fraction is cut off. Uncovered pixels become `GREY`.
+whose fraction is cut off. Uncovered pixels become `GRAY`.
 
 They follow Pillow's operations, which round where these cut off. x points right and y down.
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-GREY = 128
+GRAY = 128
 _LEVELS = 256
 _LIGHT = 128  # from here on, `solarize_add` leaves a level alone
 _SMOOTH = ((1.0, 1.0, 1.0), (1.0, 5.0, 1.0), (1.0, 1.0, 1.0))
@@ -274,7 +274,7 @@ def _move(image: tf.Tensor, axis: int, pixels: tf.Tensor) -> tf.Tensor:
     last = tf.clip_by_value(side - whole, first, side)
     begin, uncovered = [0, 0, 0], [[0, 0]] * 3
     begin[axis], shape[axis], uncovered[axis] = first + whole, last - first, [first, side - last]
-    return tf.pad(tf.slice(image, begin, shape), uncovered, constant_values=GREY)
+    return tf.pad(tf.slice(image, begin, shape), uncovered, constant_values=GRAY)
 
 
 def _slide(image: tf.Tensor, place: int, amount: tf.Tensor) -> tf.Tensor:
@@ -294,7 +294,7 @@ def _warp(image: tf.Tensor, transform: tf.Tensor) -> tf.Tensor:
         images=tf.expand_dims(image, 0),
         transforms=tf.expand_dims(transform, 0),
         output_shape=tf.shape(image)[:2],
-        fill_value=float(GREY),
+        fill_value=float(GRAY),
         interpolation="NEAREST",
         fill_mode="CONSTANT",
     )

@@ -13,7 +13,7 @@ def class_activation_map(model: ImageModel, images: Any, class_index: Any = None
 
     The last map is multiplied by the gradient of the logit with respect to it and summed over the channels; negative
     values speak against the class. The map is what the head pools: there the values are exact, and with the bias of a
-    linear head they add up to the logit. A ViT with a class token does not pool its map; there it is the normalised
+    linear head they add up to the logit. A ViT with a class token does not pool its map; there it is the normalized
     input of the last encoder layer, through which the class token sees the patches. Works under `tf.function`.
 
     Sources: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016 (where the head pools the
@@ -21,7 +21,7 @@ def class_activation_map(model: ImageModel, images: Any, class_index: Any = None
 
     Args:
         model: of any architecture, with a head.
-        images: normalised floats, (B, H, W, C) or one image (H, W, C).
+        images: normalized floats, (B, H, W, C) or one image (H, W, C).
         class_index: a class, (B,) classes, or None for the predicted ones.
 
     Returns:

@@ -30,7 +30,7 @@ def attention_maps(model: ImageModel, images: Any) -> tuple[LevelAttention, ...]
 
     Args:
         model: with attention inside the blocks of a hierarchy, a NesT of either kind; a head is not needed.
-        images: normalised floats, (B, H, W, C) or one image (H, W, C).
+        images: normalized floats, (B, H, W, C) or one image (H, W, C).
 
     Raises:
         ValueError: the model has no such attention, or the images do not fit it.
@@ -56,7 +56,7 @@ def attention_rollout(model: ImageModel, images: Any) -> tf.Tensor:
 
     Args:
         model: with attention between all tokens, a ViT or a hybrid; a head is not needed.
-        images: normalised floats, (B, H, W, C) or one image (H, W, C).
+        images: normalized floats, (B, H, W, C) or one image (H, W, C).
 
     Returns:
         (B, h, w) over the patches, or (h, w) of one image; with the share of a class token they add up to 1.

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.models.base import ImageModel
-from keras_nest.models.inputs import normalised_range
+from keras_nest.models.inputs import normalized_range
 
 
 class Evidence(NamedTuple):
@@ -66,10 +66,10 @@ def as_batch(model: ImageModel, images: Any) -> tuple[tf.Tensor, bool]:
 
     Args:
         model: whose images they are.
-        images: (B, H, W, C) or (H, W, C), normalised floats.
+        images: (B, H, W, C) or (H, W, C), normalized floats.
 
     Raises:
-        ValueError: they have another size or type, or cannot have been normalised for this model.
+        ValueError: they have another size or type, or cannot have been normalized for this model.
     """
     if not isinstance(model, ImageModel):
         raise ValueError(
@@ -86,14 +86,14 @@ def as_batch(model: ImageModel, images: Any) -> tuple[tf.Tensor, bool]:
     if not images.shape.num_elements() and images.shape.is_fully_defined():
         raise ValueError(f"Images have the shape {images.shape}; there must be one at least.")
     if not images.dtype.is_floating:
-        raise ValueError(f"Images have dtype {images.dtype.name}; the model takes normalised floats; {hint}.")
+        raise ValueError(f"Images have dtype {images.dtype.name}; the model takes normalized floats; {hint}.")
     _check_range(model, images, hint)
     single = images.shape.rank == 3
     return tf.cast(images[None] if single else images, model.input.dtype), single
 
 
 def _check_range(model: ImageModel, images: tf.Tensor, hint: str) -> None:
-    """Refuses values far from those of normalised images; inside a graph there are no values to see."""
+    """Refuses values far from those of normalized images; inside a graph there are no values to see."""
     if not tf.executing_eagerly() or not images.shape.num_elements():
         return
     if not tf.reduce_all(tf.math.is_finite(images)):
@@ -101,12 +101,12 @@ def _check_range(model: ImageModel, images: tf.Tensor, hint: str) -> None:
     spec = model.config.get("preprocessing")
     if not spec:
         return
-    lowest, highest = normalised_range(spec)
+    lowest, highest = normalized_range(spec)
     slack = highest - lowest
     found = float(tf.reduce_min(images)), float(tf.reduce_max(images))
     if not lowest - slack <= found[0] <= found[1] <= highest + slack:
         raise ValueError(
-            f"Images have values from {found[0]:.4g} to {found[1]:.4g}; normalised for this model they are between "
+            f"Images have values from {found[0]:.4g} to {found[1]:.4g}; normalized for this model they are between "
             f"{lowest:.4g} and {highest:.4g}; {hint}."
         )
 

@@ -24,7 +24,7 @@ _PANEL = 2.5  # inches
 _MOST_HEADS = 4  # of a level; more are too small to see
 _LARGEST_SIDE = 1024  # pixels that are drawn; a photograph has more than the picture shows
 _FAINT = 0.25  # of attention: smaller differences from the mean are drawn paler, so that noise does not look like much
-_GREY = (0.299, 0.587, 0.114)
+_GRAY = (0.299, 0.587, 0.114)
 
 
 def draw_tree(view: View, explained: GradCAT, title: str, answers: Answers) -> Figure:
@@ -98,11 +98,11 @@ def draw_attention(view: View, levels: Sequence[np.ndarray], title: str, answers
     return rows[0][0].figure
 
 
-def draw_image(axis: Axes, view: View, title: str, grey: bool = False) -> None:
+def draw_image(axis: Axes, view: View, title: str, gray: bool = False) -> None:
     """What the model sees of the image, in pixels of its input but in the file's resolution."""
     step = -(-max(view.image.shape) // _LARGEST_SIDE)
     image = view.image[::step, ::step]
-    image = image @ np.array(_GREY) / 255 if grey else image
+    image = image @ np.array(_GRAY) / 255 if gray else image
     axis.imshow(image, extent=view.extent, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
     axis.set(xlim=(0, view.size[1]), ylim=(view.size[0], 0), xticks=[], yticks=[])
     axis.set_title(title, fontsize=10, parse_math=False)
@@ -111,7 +111,7 @@ def draw_image(axis: Axes, view: View, title: str, grey: bool = False) -> None:
 def draw_heat(
     axis: Axes, view: View, heat: np.ndarray, title: str, box: np.ndarray | None = None, least: float = 0.0
 ) -> None:
-    """A map over the image in grey: red above 0, blue below.
+    """A map over the image in gray: red above 0, blue below.
 
     Args:
         axis: where.
@@ -119,9 +119,9 @@ def draw_heat(
         heat: (h, w).
         title: above it.
         box: the pixels of the input that the map covers; None is all.
-        least: the value that has full colour, if none of the map is larger.
+        least: the value that has full color, if none of the map is larger.
     """
-    draw_image(axis, view, title, grey=True)
+    draw_image(axis, view, title, gray=True)
     y0, x0, y1, x1 = (0, 0, *view.size) if box is None else box
     largest = max(np.abs(heat).max(), least) or 1.0
     options: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest, "interpolation": "nearest"}

@@ -66,7 +66,7 @@ def gradcat(model: ImageModel, images: Any, class_index: Any = None, sign: float
 
     Args:
         model: with a hierarchy of blocks and a head, a NesT of either kind.
-        images: normalised floats, (B, H, W, C) or one image (H, W, C).
+        images: normalized floats, (B, H, W, C) or one image (H, W, C).
         class_index: a class, (B,) classes, or None for the predicted ones.
         sign: 1 descends to what speaks for the class, -1 to what speaks against it.
 

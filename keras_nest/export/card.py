@@ -21,7 +21,7 @@ _MEANINGS = {
     "scores": "their probabilities",
     "labels": "their names",
     "embedding": "what the head sees",
-    "features": "the last map, normalised",
+    "features": "the last map, normalized",
 }
 _MAP = "a map of intermediate features"
 # More names than that nobody reads; they are all in assets/labels.txt.
@@ -31,7 +31,7 @@ _LIMITS = (
     "Metrics hold for images like those that they were measured on. `images` are taken as they are: turn photographs "
     "as their EXIF orientation says. Dropout and stochastic depth act with `training=True` only."
 )
-_LICENCE = (
+_LICENSE = (
     "The code of the network is under the Apache License 2.0. The weights are under the terms of the checkpoint and "
     "the data that they come from."
 )
@@ -67,7 +67,7 @@ def model_card(
         "Classes": _classes(model.num_classes, class_names) if has_classes else "",
         "Metrics": _metrics(metrics or {}),
         "Limits": _LIMITS,
-        "Licence": _LICENCE,
+        "License": _LICENSE,
     }
     body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections.items() if text)
     return f"# {model.name}\n\n{_summary(exporter, head)}\n\n{body}"
@@ -92,7 +92,7 @@ def _preprocessing(model: PublishedModel) -> str:
     size = "{} x {}".format(*model.image_size)
     fields = ", ".join(f"{name} {value}" for name, value in spec.items())
     return (
-        f"{fields}. `images` must be resized and cropped to {size} so, in [0, 1]; normalisation is inside. "
+        f"{fields}. `images` must be resized and cropped to {size} so, in [0, 1]; normalization is inside. "
         "`image_bytes` are prepared in the graph, and turned as their EXIF orientation says."
     )
 

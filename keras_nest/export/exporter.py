@@ -14,7 +14,7 @@ from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.inference import inference
 from keras_nest.export.module import activation_of, image_shape, is_classifier, reusable_object
 from keras_nest.export.signatures import Outputs, create_signatures
-from keras_nest.export.tflite_files import Source
+from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.hints import did_you_mean
@@ -108,7 +108,7 @@ class Exporter:
         class_names: Sequence[str] | None = None,
         activation: str | None = None,
         vocab: str | os.PathLike[str] | None = None,
-    ) -> list[Source]:
+    ) -> list[TFLiteSource]:
         """What TFLite files are made of, one for each of `TFLITE_FOLDERS`; arguments as `to_tflite` takes them.
 
         Raises:

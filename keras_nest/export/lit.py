@@ -16,7 +16,7 @@ from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.exporter import HEADS, Exporter, Served, Signatures, check_option
 from keras_nest.export.module import reusable_object
 from keras_nest.export.signatures import Outputs, image_inputs, signature
-from keras_nest.export.tflite_files import Source
+from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import SAMPLE_TEXTS
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.exported import SIMILARITY
@@ -83,7 +83,7 @@ class LiTExporter(Exporter):
         class_names: Sequence[str] | None = None,
         activation: str | None = None,
         vocab: str | os.PathLike[str] | None = None,
-    ) -> list[Source]:
+    ) -> list[TFLiteSource]:
         """Both towers, each up to the embedding."""
         return _tower_sources(self.model, open_tokenizer(self.model, vocab), batch_size, images)
 
@@ -157,7 +157,9 @@ def open_tokenizer(model: LiT, vocab: str | os.PathLike[str] | None) -> Tokenize
     return tokenizer
 
 
-def _tower_sources(model: LiT, tokenizer: Tokenizer, batch_size: int, images: np.ndarray | None = None) -> list[Source]:
+def _tower_sources(
+    model: LiT, tokenizer: Tokenizer, batch_size: int, images: np.ndarray | None = None
+) -> list[TFLiteSource]:
     """Both towers of a LiT, each up to the embedding of length one, in the order of `LiTExporter.TFLITE_FOLDERS`.
 
     Args:
@@ -182,12 +184,12 @@ def _tower_sources(model: LiT, tokenizer: Tokenizer, batch_size: int, images: np
     ]
 
 
-def _text_source(model: keras.Model, tokenizer: Tokenizer, batch_size: int) -> Source:
+def _text_source(model: keras.Model, tokenizer: Tokenizer, batch_size: int) -> TFLiteSource:
     module = tf.train.Checkpoint()
     module.variables = [variable.value for variable in model.variables]
     spec = tf.TensorSpec((batch_size, tokenizer.max_len), tf.int32, name="tokens")
     vocabulary = pathlib.Path(tokenizer.path)
-    return Source(
+    return TFLiteSource(
         model.name,
         module,
         lambda tokens: {"embedding": model(tokens, training=False)},

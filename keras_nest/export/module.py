@@ -20,7 +20,7 @@ _ACTIVATIONS = (keras.activations.softmax, keras.activations.sigmoid)
 
 
 def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Checkpoint:
-    """What a SavedModel holds: `__call__(images, training=False)`, its variables and regularisation losses.
+    """What a SavedModel holds: `__call__(images, training=False)`, its variables and regularization losses.
 
     Args:
         model: a built model with one image input, and one output or a dictionary of outputs.
@@ -34,7 +34,7 @@ def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Ch
 
     Raises:
         ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
-            normalisation for another number of channels, or no embedding to end with.
+            normalization for another number of channels, or no embedding to end with.
     """
     shape = image_shape(model)
     _check_outputs(model)
@@ -63,12 +63,12 @@ def on_unit_images(network: keras.Model, model: keras.Model) -> Callable[..., An
 
     Args:
         network: the model, or another one of its input.
-        model: whose normalisation comes first.
+        model: whose normalization comes first.
     """
-    normalise = _normalisation(model)
+    normalize = _normalization(model)
 
     def compute(images: tf.Tensor, training: bool = False) -> Any:
-        outputs = network(normalise(images), training=training)
+        outputs = network(normalize(images), training=training)
         # Under mixed precision maps come out in bfloat16, which few clients read.
         return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), outputs)
 
@@ -87,7 +87,7 @@ def without_head(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, endpoints["pre_logits"], name=model.name)
 
 
-def _normalisation(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+def _normalization(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """(images - mean) / std with the values that the model carries.
 
     Raises:

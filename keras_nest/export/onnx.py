@@ -26,7 +26,7 @@ def to_onnx(
     """Writes an ONNX file.
 
     Its input is `images`, float32 (batch, H, W, C) in [0, 1] of the model's own size with any batch; its outputs are
-    `logits`, `probabilities`, `embedding`, or maps under the model's own names, float32. The normalisation is inside.
+    `logits`, `probabilities`, `embedding`, or maps under the model's own names, float32. The normalization is inside.
 
     Args:
         model: a built model with one image input, and one output or a dictionary of outputs.

@@ -37,7 +37,7 @@ def to_saved_model(
     `create_signatures` describes. Images are float32 (B, H, W, channels) of the model's own size; `serving_bytes` takes
     JPEG and PNG files of any size.
 
-    The normalisation of the model's preprocessing specification (`mean`, `std`) is part of the file; that of the model
+    The normalization of the model's preprocessing specification (`mean`, `std`) is part of the file; that of the model
     inside, if a user's model is around one of this package. One without a specification is taken to be trained on
     images in [0, 1] and gets them as they are. What `__call__` returns is
     float32 and depends on the model:
@@ -65,7 +65,7 @@ def to_saved_model(
 
     Raises:
         ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
-            normalisation for another number of channels, or not as many classes as names; an unknown option, or one
+            normalization for another number of channels, or not as many classes as names; an unknown option, or one
             that means nothing to the model; a vocabulary that is missing or does not fit.
         FileExistsError: something lies at `path` and `overwrite` is false.
         PermissionError: the directory cannot be written to.

@@ -32,10 +32,10 @@ def create_signatures(
       float32, both (B, k), the k = min(5, K) most probable, best first. Without a head: `embedding`, float32 (B, C); of
       a model with `features_only`: its maps. A user's model around one of this package is a classifier, too; without
       `logits` where it ends with a softmax or sigmoid. Of other models: `logits`, or `probabilities`.
-    * serving_bytes, of models for RGB or grey images that carry their preprocessing: the same, and `labels`, strings
+    * serving_bytes, of models for RGB or gray images that carry their preprocessing: the same, and `labels`, strings
       (B, k), where the class names are known.
     * embed, of models that have one: `embedding`, what the head sees.
-    * features: the maps of `features_only`, and `features`, the last one, normalised; float32 (B, h, w, C).
+    * features: the maps of `features_only`, and `features`, the last one, normalized; float32 (B, h, w, C).
 
     Args:
         module: the model's `reusable_object`.
@@ -63,7 +63,7 @@ def create_signatures(
 def image_inputs(model: keras.Model) -> dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], tf.Tensor]]]:
     """The inputs through which images come, by name, each with what makes pixels in [0, 1] of it.
 
-    They are `images`, and of models for RGB or grey images that carry their preprocessing `image_bytes`.
+    They are `images`, and of models for RGB or gray images that carry their preprocessing `image_bytes`.
     """
     shape = image_shape(model)
     inputs = {"images": (tf.TensorSpec((None, *shape), name="images"), lambda images: images)}
@@ -143,6 +143,6 @@ def _embedding(model: keras.Model) -> dict[str, keras.KerasTensor]:
 
 
 def _feature_maps(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """The maps of `features_only`, and the last one, normalised, of a model that goes on from there."""
+    """The maps of `features_only`, and the last one, normalized, of a model that goes on from there."""
     maps, endpoints = dict(getattr(model, "feature_maps", {})), getattr(model, "endpoints", {})
     return maps | ({"features": endpoints["features"]} if "features" in endpoints else {})

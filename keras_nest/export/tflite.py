@@ -12,6 +12,7 @@ from keras_nest.export.exporters import exporter_for
 from keras_nest.export.tflite_files import PRECISIONS, check_targets, write_files
 from keras_nest.export.tflite_sources import calibration_batches
 from keras_nest.export.wrapped import AUTO, Preprocessing
+from keras_nest.files import check_local
 from keras_nest.hints import did_you_mean
 
 
@@ -33,7 +34,7 @@ def to_tflite(
 
     The files need built-in operations only. Their signature `serving_default` takes `images`, float32 (B, H, W, C) in
     [0, 1] of the model's own size, and gives `logits` (with an activation `probabilities`), `embedding`, or maps under
-    the model's own names, as the SavedModel does. The normalisation is inside.
+    the model's own names, as the SavedModel does. The normalization is inside.
 
     * float32: the numbers of the Keras model.
     * float16: the weights have half the size; the computation is the same.
@@ -76,6 +77,7 @@ def to_tflite(
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: tensorflow-text, which the tokenizer of a LiT needs, is missing.
     """
+    check_local(directory)
     exporter = exporter_for(model, preprocessing)
     exporter.check_tflite(precisions, activation)
     chosen = _check_precisions(precisions, representative)

@@ -25,7 +25,7 @@ _SIGNATURE = "serving_default"
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class TFLiteSource:
     """What TFLite files are made of.
 
     Attributes:
@@ -50,7 +50,7 @@ class Source:
 
 
 def write_files(
-    source: Source,
+    source: TFLiteSource,
     directory: pathlib.Path,
     precisions: Sequence[str],
     calibration: Sequence[np.ndarray] = (),
@@ -115,7 +115,7 @@ def _report(reporter: Reporter, precision: str, path: pathlib.Path, before: list
 
 
 @contextlib.contextmanager
-def _saved(source: Source) -> Iterator[str]:
+def _saved(source: TFLiteSource) -> Iterator[str]:
     """A SavedModel with a fixed batch: with an open one, no file is one partition."""
     serve = tf.function(source.call, input_signature=[source.spec], autograph=False)
     with tempfile.TemporaryDirectory() as folder:

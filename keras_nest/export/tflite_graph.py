@@ -12,7 +12,7 @@ from keras_nest.exported import GRAPH
 def replace_negation(folder: str) -> None:
     """Turns every -x of a SavedModel into x * -1, which is the same number.
 
-    TFLite has no negation in 8 bits. Keras' layer normalisation negates the mean, so a full int8 file would go back to
+    TFLite has no negation in 8 bits. Keras' layer normalization negates the mean, so a full int8 file would go back to
     float32 in each of them, which accelerators without floats cannot do.
 
     Args:

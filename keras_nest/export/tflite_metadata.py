@@ -31,7 +31,7 @@ _METADATA_NAME, _FILE_IDENTIFIER, _PARSER_VERSION = "TFLITE_METADATA", b"M001", 
 # Members of the schema's unions and enumerations.
 _FEATURES, _IMAGE, _NORMALIZATION = np.uint8(1), np.uint8(2), np.uint8(1)
 _DESCRIPTION, _AXIS_LABELS = np.uint8(1), np.uint8(2)
-_COLOUR_SPACES = {3: np.uint8(1), 1: np.uint8(2)}
+_COLOR_SPACES = {3: np.uint8(1), 1: np.uint8(2)}
 
 
 class _Model(NamedTuple):
@@ -70,7 +70,7 @@ class _Union(NamedTuple):
 
 
 class _Image(NamedTuple):
-    colour_space: np.uint8
+    color_space: np.uint8
 
 
 class _Normalization(NamedTuple):
@@ -126,7 +126,7 @@ def _describe(model: Any, name: str, files: Iterable[str]) -> _Model:
     else:
         kinds = dict.fromkeys(SCORES, "Image classifier") | {"embedding": "Image embedder"}
         kind = next((kinds[output.name] for output in outputs if output.name in kinds), "Image model")
-        description = f"{kind}; the normalisation of its training is inside."
+        description = f"{kind}; the normalization of its training is inside."
         entrance = _input(int(graph.tensors[graph.inputs[0]].shape[-1]))
     subgraph = _Subgraph(None, None, [entrance], outputs)
     return _Model(name, description, None, [subgraph], None, None, others, _PARSER_VERSION)
@@ -143,7 +143,7 @@ def _input(channels: int) -> _Tensor:
     return _Tensor(
         "images",
         "Images of the model's size with pixels in [0, 1].",
-        content=_Union(_IMAGE, _Image(_COLOUR_SPACES.get(channels, np.uint8(0)))),
+        content=_Union(_IMAGE, _Image(_COLOR_SPACES.get(channels, np.uint8(0)))),
         process_units=[_Union(_NORMALIZATION, to_unit)],
     )
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_nest.class_names import check_class_names
 from keras_nest.export.inference import inference
 from keras_nest.export.module import config_of, image_shape, output_name
-from keras_nest.export.tflite_files import Source
+from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import sample_images
 from keras_nest.exported import LABELS, PREPROCESSING
 from keras_nest.specs import PreprocessingSpec
@@ -24,7 +24,7 @@ def image_source(
     images: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
     activation: str | None = None,
-) -> Source:
+) -> TFLiteSource:
     """A model of images.
 
     Args:
@@ -40,7 +40,7 @@ def image_source(
     shape, files = image_shape(model), _files(model, class_names)
     samples = sample_images(shape) if images is None else _checked(images, "images", shape)
     spec = tf.TensorSpec((batch_size, *shape), name="images")
-    return Source(model.name, *inference(model, activation), spec, samples, files)
+    return TFLiteSource(model.name, *inference(model, activation), spec, samples, files)
 
 
 def _files(model: keras.Model, class_names: Sequence[str] | None) -> dict[str, str]:

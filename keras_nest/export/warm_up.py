@@ -30,7 +30,7 @@ def can_write_requests() -> bool:
 
 
 def write_requests(saved_model: pathlib.Path, model: keras.Model, signatures: Mapping[str, Any]) -> None:
-    """Writes one request of one grey image, one text or both for each signature.
+    """Writes one request of one gray image, one text or both for each signature.
 
     Args:
         saved_model: directory of the SavedModel, which need not be there yet.

@@ -14,7 +14,7 @@ from keras_nest.specs import PreprocessingSpec
 # What images must become is what the model inside says.
 AUTO = "auto"
 Preprocessing = str | Mapping[str, Any] | None
-"""AUTO; a published name, or a specification as `EvalPreprocessing` takes it, for images that are normalised before the
+"""AUTO; a published name, or a specification as `EvalPreprocessing` takes it, for images that are normalized before the
 model; None for a model that takes images in [0, 1]."""
 
 

@@ -1,4 +1,4 @@
-"""What generator and discriminator minimise."""
+"""What generator and discriminator minimize."""
 
 from collections.abc import Callable
 

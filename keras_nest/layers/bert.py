@@ -168,7 +168,7 @@ class BertLayer(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class BertEncoder(Layer):
-    """Embeddings, normalisation and encoder layers.
+    """Embeddings, normalization and encoder layers.
 
     Input: token ids (B, N), 0 is padding, which no text attends to. Returns the output (B, N, C) and a dictionary of
     the intermediates: `embedder`, `layer_norm`, `encoder_block/layer_sequence/layers_0`, …

@@ -1,4 +1,4 @@
-"""Block aggregation: how neighbouring blocks exchange information between two levels."""
+"""Block aggregation: how neighboring blocks exchange information between two levels."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def max_pool(x: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class ConvPool(Layer):
-    """3x3 convolution, layer normalisation and max-pool on the whole map, cut into blocks again.
+    """3x3 convolution, layer normalization and max-pool on the whole map, cut into blocks again.
 
     (B, H, W, C) -> (B, T, N, C') with T = grid[0] * grid[1] and N = (H / 2 / grid[0]) * (W / 2 / grid[1]).
 
@@ -57,7 +57,7 @@ class ConvPool(Layer):
         return kernel_initializer()
 
     def create_norm(self) -> keras.layers.Layer:
-        """Normalisation between convolution and pooling."""
+        """Normalization between convolution and pooling."""
         return norm("LN", dtype=self.dtype_policy)
 
     def aggregate(self, x: Any) -> Any:

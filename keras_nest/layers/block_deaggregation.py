@@ -25,10 +25,10 @@ def pixel_shuffle(x: Any, factor: int) -> Any:
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class BlockDeaggregation(Layer):
-    """Layer normalisation, convolution and pixel shuffle on the whole map, cut into four times as many blocks.
+    """Layer normalization, convolution and pixel shuffle on the whole map, cut into four times as many blocks.
 
     (B, T, N, C) -> (B, 4 * T, N, C'): the map has twice the height and width, and blocks keep their size. It turns
-    `ConvPool` around; a kernel of 3 pixels lets neighbouring blocks exchange information here as there.
+    `ConvPool` around; a kernel of 3 pixels lets neighboring blocks exchange information here as there.
 
     Source: NesT paper, section on image generation, which names the pixel shuffle.
 

@@ -1,7 +1,7 @@
 """The layers inside a layer or a model, and what was changed on them since they were built.
 
 A layer that makes its own inner layers, and a model of this package, are saved as the arguments that made them. What
-was changed on the inner layers afterwards is saved beside these: what is frozen, LoRA, quantisation, another
+was changed on the inner layers afterwards is saved beside these: what is frozen, LoRA, quantization, another
 activation, and every other argument of an inner layer that now has another value.
 """
 
@@ -221,7 +221,7 @@ def set_trainable(layer: keras.layers.Layer, trainable: bool) -> None:
 
 
 def _set_dtype(layer: keras.layers.Layer, change: Change) -> None:
-    """Sets the dtype policy; one that quantises also makes the variables that it needs."""
+    """Sets the dtype policy; one that quantizes also makes the variables that it needs."""
     policy = keras.dtype_policies.deserialize(change["dtype"])
     if policy.quantization_mode is not None:
         settings = keras.saving.deserialize_keras_object(change.get("quantization_config"))

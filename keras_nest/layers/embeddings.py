@@ -92,7 +92,7 @@ class PositionEmbedding(Layer):
             value: (1, T, N', C) on the same grid of blocks.
             block: height and width of its blocks in tokens, N' = block[0] * block[1].
             method: "block" resizes every block for itself, as the reference does; "grid" resizes the un-blocked map,
-                so that neighbouring blocks stay continuous. Both are linear with aligned corners.
+                so that neighboring blocks stay continuous. Both are linear with aligned corners.
 
         Returns:
             (1, T, N, C), dtype of `value`.

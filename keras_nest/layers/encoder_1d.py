@@ -121,7 +121,7 @@ class Encoder1DBlock(PreNormBlock):
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class Encoder(Layer):
-    """Position embedding, encoder layers and final normalisation.
+    """Position embedding, encoder layers and final normalization.
 
     Input: tokens (B, N, C). Returns the output of that shape and a dictionary of the intermediates: `posembed_input`,
     `encoderblock_0`, `encoderblock_0/LayerNorm_0`, …, `encoder_norm`.
@@ -136,7 +136,7 @@ class Encoder(Layer):
         attention_dropout_rate: dropout rate of the attention probabilities.
         grid: height and width of the map that the tokens come from; None adds no position embedding.
         class_token: a class token stands in front of that map's tokens.
-        final_norm: normalise the output; a feature extractor does without.
+        final_norm: normalize the output; a feature extractor does without.
         **kwargs: the usual layer arguments.
     """
 

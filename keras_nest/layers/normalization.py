@@ -1,4 +1,4 @@
-"""The normalisations of the published models, under their Flax names."""
+"""The normalizations of the published models, under their Flax names."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ _NORMS = {
 
 
 def norm(norm_type: str, index: int = 0, **kwargs: Any) -> keras.layers.Layer:
-    """Normalisation over the last axis.
+    """Normalization over the last axis.
 
     Args:
-        norm_type: "LN" (epsilon 1e-6), "BN" (epsilon 1e-5, momentum 0.9) or "GN" (32 groups of neighbouring channels,
+        norm_type: "LN" (epsilon 1e-6), "BN" (epsilon 1e-5, momentum 0.9) or "GN" (32 groups of neighboring channels,
             epsilon 1e-6, statistics over all axes between batch and channels).
         index: count of this type within its parent; the layer is named like Flax does, "LayerNorm_0".
         **kwargs: further layer arguments, such as `dtype`, or another `name`.
@@ -39,7 +39,7 @@ def norm(norm_type: str, index: int = 0, **kwargs: Any) -> keras.layers.Layer:
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class ChannelNorm(Layer):
-    """Layer normalisation over channels with scale `g` and shift `b` of shape (1, 1, 1, C).
+    """Layer normalization over channels with scale `g` and shift `b` of shape (1, 1, 1, C).
 
     (…, C) -> (…, C), biased variance. The arithmetic is Keras' `ops.layer_normalization`; only the
     names and shapes of the variables are those of vit-flax, so that its checkpoints fit.
@@ -57,7 +57,7 @@ class ChannelNorm(Layer):
 
     def build(self, input_shape: Shape) -> None:
         shape = (1, 1, 1, input_shape[-1])
-        # Not autocast: scale and shift stay float32 under mixed precision, as in Keras' own normalisations.
+        # Not autocast: scale and shift stay float32 under mixed precision, as in Keras' own normalizations.
         self.g = self.add_weight(name="g", shape=shape, initializer="ones", autocast=False)
         self.b = self.add_weight(name="b", shape=shape, initializer="zeros", autocast=False)
 

@@ -8,7 +8,7 @@ from keras import ops
 from keras_nest.layers.base import Layer
 from keras_nest.types import Shape
 
-# Keeps the seed sequences of neighbouring layers and replicas apart.
+# Keeps the seed sequences of neighboring layers and replicas apart.
 _REPLICA_STRIDE = 1_000_003
 
 
@@ -68,7 +68,7 @@ class Dropout(Layer):
             raise ValueError(f"The dropout rate is {rate}; it must be in [0, 1).")
         self.rate, self.seed = float(rate), seed
         self.seed_generator = ReplicaSeedGenerator(seed, name="seed_generator") if rate > 0 else None
-        self.built = True  # There is nothing to build, and what quantises a model asks for it.
+        self.built = True  # There is nothing to build, and what quantizes a model asks for it.
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         if not training or self.rate == 0:

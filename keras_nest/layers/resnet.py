@@ -1,4 +1,4 @@
-"""The ResNet in front of hybrid ViTs: weight-standardised convolutions and group normalisation.
+"""The ResNet in front of hybrid ViTs: weight-standardized convolutions and group normalization.
 
 Source: Kolesnikov et al. 2020, "Big Transfer"; reference module `models_resnet.py`.
 """
@@ -15,7 +15,7 @@ from keras_nest.types import Shape
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class StdConv(keras.layers.Conv2D):
-    """Convolution whose kernel is standardised on every pass: (B, H, W, C) -> (B, H', W', filters).
+    """Convolution whose kernel is standardized on every pass: (B, H, W, C) -> (B, H', W', filters).
 
     Each output channel of the kernel gets mean 0 and is divided by its deviation (population, plus 1e-5); the stored
     kernel stays raw and gradients flow through. Padding is SAME as in TensorFlow (asymmetric for even sizes), there
@@ -32,11 +32,11 @@ class StdConv(keras.layers.Conv2D):
         super().__init__(filters, kernel_size, **{**defaults, **kwargs})
 
     def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
-        """As usual, but under mixed precision the kernel is standardised before it is rounded, not after."""
+        """As usual, but under mixed precision the kernel is standardized before it is rounded, not after."""
         return super().add_weight(*args, **{**kwargs, "autocast": False})
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        """The convolution, with the kernel (k, k, C, filters) standardised in float32."""
+        """The convolution, with the kernel (k, k, C, filters) standardized in float32."""
         kernel = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
         kernel = kernel / (ops.std(kernel, axis=(0, 1, 2), keepdims=True) + 1e-5)
         return super().convolution_op(inputs, ops.cast(kernel, inputs.dtype))
@@ -76,7 +76,7 @@ class ResidualUnit(Layer):
         self, width: int, side: int, stride: int, conv: str, norm_name: str
     ) -> tuple[keras.layers.Layer, keras.layers.Layer]:
         policy = self.dtype_policy
-        # The last normalisation starts at zero, so that a new unit passes its input on.
+        # The last normalization starts at zero, so that a new unit passes its input on.
         scale = "zeros" if norm_name == "gn3" else "ones"
         return (
             StdConv(width, side, strides=stride, name=conv, dtype=policy),

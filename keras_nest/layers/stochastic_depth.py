@@ -50,7 +50,7 @@ class StochasticDepth(Layer):
         self.rate = float(rate)
         self.seed = seed
         self.seed_generator = ReplicaSeedGenerator(seed, name="seed_generator") if rate > 0 else None
-        self.built = True  # There is nothing to build, and what quantises a model asks for it.
+        self.built = True  # There is nothing to build, and what quantizes a model asks for it.
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         if not training or self.rate == 0:

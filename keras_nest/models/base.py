@@ -106,7 +106,7 @@ class PublishedModel(ConfiguredModel):
         return None
 
     def check_inputs(self, inputs: Any) -> None:
-        """Refuses images that are no floats, and warns once of values far outside the range of normalised ones.
+        """Refuses images that are no floats, and warns once of values far outside the range of normalized ones.
 
         Raises:
             ValueError: they are integers.
@@ -141,7 +141,7 @@ class ImageModel(ClassifierCompile, PublishedModel):
     Attributes:
         endpoints: every named intermediate as a symbolic tensor, so that `keras.Model(model.input,
             model.endpoints["level_2"])` computes it. Keys are Flax module paths, and the common names stem,
-            level_1 … level_n (maps (B, H, W, C) before pooling, without final norm), features (the normalised last
+            level_1 … level_n (maps (B, H, W, C) before pooling, without final norm), features (the normalized last
             map), pre_logits (what the head sees, mostly (B, C)), logits and, with `classifier_activation`,
             probabilities.
         feature_maps: maps (B, H, W, C) that `features_only` outputs, finest first, by the names that it gives them.

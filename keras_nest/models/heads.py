@@ -20,7 +20,7 @@ def classifier_endpoints(
     """Global average pooling and the head.
 
     Args:
-        features: normalised last map (B, H, W, C).
+        features: normalized last map (B, H, W, C).
         num_classes: size of the head; 0 leaves it out.
         policy: of the body; under mixed precision the pooling and the head stay in float32.
         activation: as `head_endpoints` takes it.

@@ -1,4 +1,4 @@
-"""What models refuse, or warn of, before they compute: images that are not normalised, texts that are no token ids."""
+"""What models refuse, or warn of, before they compute: images that are not normalized, texts that are no token ids."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import numpy as np
 
 # Of an array given to `fit` or `predict`, so many images show its range.
 _SEEN = 32
-# So many ranges beside their own, normalised images have no values: neither outliers of noise nor another's mean and
+# So many ranges beside their own, normalized images have no values: neither outliers of noise nor another's mean and
 # deviation reach it, and levels of 0..255 go far beyond.
 _SLACK = 4
 _HINT = "keras_nest.preprocessor(model) makes such images"
@@ -23,11 +23,11 @@ def check_images(inputs: Any, name: str) -> None:
         name: of the model.
 
     Raises:
-        ValueError: they are integers, which cannot be normalised.
+        ValueError: they are integers, which cannot be normalized.
     """
     for dtype in _dtypes(inputs):
         if "float" not in dtype:
-            raise ValueError(f"Images have dtype {dtype}; the model {name!r} takes normalised floats; {_HINT}.")
+            raise ValueError(f"Images have dtype {dtype}; the model {name!r} takes normalized floats; {_HINT}.")
 
 
 def check_tokens(inputs: Any, name: str) -> None:
@@ -41,8 +41,8 @@ def check_tokens(inputs: Any, name: str) -> None:
             raise ValueError(f"Tokens have dtype {dtype}; the model {name!r} takes integers, the ids of a tokenizer.")
 
 
-def normalised_range(preprocessing: Mapping[str, Any]) -> tuple[float, float]:
-    """The lowest and the highest value of normalised images.
+def normalized_range(preprocessing: Mapping[str, Any]) -> tuple[float, float]:
+    """The lowest and the highest value of normalized images.
 
     Args:
         preprocessing: `mean` and `std` of the channels of images in [0, 1].
@@ -52,17 +52,17 @@ def normalised_range(preprocessing: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def warn_of_range(inputs: Any, preprocessing: Mapping[str, Any], name: str) -> bool:
-    """Warns of values far outside the range of normalised images, where there are values to see.
+    """Warns of values far outside the range of normalized images, where there are values to see.
 
     Args:
         inputs: arrays or tensors in any structure; what is symbolic, or no array, is not looked at.
-        preprocessing: as `normalised_range` takes it.
+        preprocessing: as `normalized_range` takes it.
         name: of the model.
 
     Returns:
         Whether it did.
     """
-    lowest, highest = normalised_range(preprocessing)
+    lowest, highest = normalized_range(preprocessing)
     slack = _SLACK * (highest - lowest)
     for images in map(_values, keras.tree.flatten(inputs)):
         if images is None or not images.size:
@@ -70,7 +70,7 @@ def warn_of_range(inputs: Any, preprocessing: Mapping[str, Any], name: str) -> b
         found = float(images.min()), float(images.max())
         if not lowest - slack <= found[0] <= found[1] <= highest + slack:
             warnings.warn(
-                f"Images have values from {found[0]:.4g} to {found[1]:.4g}; normalised for the model {name!r} they are "
+                f"Images have values from {found[0]:.4g} to {found[1]:.4g}; normalized for the model {name!r} they are "
                 f"between {lowest:.4g} and {highest:.4g}; {_HINT}.",
                 stacklevel=4,
             )

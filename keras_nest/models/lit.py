@@ -151,7 +151,7 @@ class LiT(PublishedModel):
         """Embeds images.
 
         Args:
-            images: normalised float32 (B, H, W, in_channels).
+            images: normalized float32 (B, H, W, in_channels).
 
         Returns:
             (B, C), of length one.

@@ -1,4 +1,4 @@
-"""What classifiers minimise; labels are classes or, where images are mixed or have several, probabilities."""
+"""What classifiers minimize; labels are classes or, where images are mixed or have several, probabilities."""
 
 from collections.abc import Callable
 from typing import Any

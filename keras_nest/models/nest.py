@@ -90,7 +90,7 @@ ALIASES = {
 
 @register_family(VARIANTS, ALIASES)
 class NesT(ImageModel):
-    """NesT image classifier: (B, H, W, in_channels) float images, normalised -> logits (B, num_classes).
+    """NesT image classifier: (B, H, W, in_channels) float images, normalized -> logits (B, num_classes).
 
     The number of levels is the length of `num_layers_per_block`. The first level has 2^(levels - 1) blocks per side,
     every further level half as many, the last one a single block. That grid is fixed: a larger image makes larger

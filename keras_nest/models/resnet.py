@@ -1,4 +1,4 @@
-"""ResNet with batch normalisation, the convolutional baseline of the NesT paper's code.
+"""ResNet with batch normalization, the convolutional baseline of the NesT paper's code.
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. Reference: google-research/nested-transformer,
 `models/resnet_v1.py`.
@@ -133,7 +133,7 @@ class ResNet(ImageModel):
     """ResNet image classifier: (B, H, W, in_channels) float images in [0, 1] -> logits (B, num_classes).
 
     Images may have any size and need not be square; all weights fit all sizes. As in the reference, the root has a ReLU
-    for small images only: otherwise the normalised map is pooled as it is.
+    for small images only: otherwise the normalized map is pooled as it is.
 
     Args:
         num_classes: size of the head; 0 outputs the pooled embedding (B, C).
@@ -221,7 +221,7 @@ def _stages(x: keras.KerasTensor, config: Mapping[str, Any], policy: keras.DType
 def _conv_and_norm(
     features: int, side: int, stride: int, scale: str, conv: str, norm_name: str, policy: keras.DTypePolicy
 ) -> tuple[keras.layers.Layer, keras.layers.Layer]:
-    """A convolution, padded as `StdConv` is, and the normalisation behind it, with the initial `scale`."""
+    """A convolution, padded as `StdConv` is, and the normalization behind it, with the initial `scale`."""
     options = {"padding": "same", "use_bias": False, "kernel_initializer": "lecun_normal", "dtype": policy}
     return (
         keras.layers.Conv2D(features, side, strides=stride, name=conv, **options),

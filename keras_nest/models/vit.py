@@ -313,7 +313,7 @@ def _check_fields(config: dict[str, Any]) -> None:
     if config["resnet_num_layers"] is not None and (width % 32 or width <= 0):
         raise ValueError(
             f"resnet_width_factor {config['resnet_width_factor']} makes a ResNet of width {width:g}; it must be a "
-            "multiple of 32, the number of groups of its normalisation."
+            "multiple of 32, the number of groups of its normalization."
         )
 
 

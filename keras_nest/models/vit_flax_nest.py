@@ -143,10 +143,10 @@ class FeedForward(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class PreNorm(Layer):
-    """Holds the normalisation in front of a branch: (…, C) -> (…, C).
+    """Holds the normalization in front of a branch: (…, C) -> (…, C).
 
     Args:
-        epsilon: of the normalisation.
+        epsilon: of the normalization.
         **kwargs: the usual layer arguments.
     """
 
@@ -242,7 +242,7 @@ class Transformer(Layer):
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class Aggregate(ConvPool):
-    """`ConvPool` with the other normalisation, and the map left whole: (B, H, W, C) -> (B, H / 2, W / 2, C').
+    """`ConvPool` with the other normalization, and the map left whole: (B, H, W, C) -> (B, H / 2, W / 2, C').
 
     Args:
         output_dim: channels C' of the output.
@@ -270,7 +270,7 @@ class Aggregate(ConvPool):
 
 @register_family(VARIANTS)
 class ViTFlaxNesT(ImageModel):
-    """NesT as in vit-flax: (B, H, W, in_channels) float images, normalised -> logits (B, num_classes).
+    """NesT as in vit-flax: (B, H, W, in_channels) float images, normalized -> logits (B, num_classes).
 
     Unlike the original, dropout acts in training only, and the image may be rectangular.
 

@@ -1,8 +1,8 @@
 """Models of this package inside models of users: what images must become before such a model takes them.
 
 A user's model has no preprocessing of its own, but its weights were trained on what the model inside expects. What
-lies between the input and that model is tried on random images: whether it leaves normalised images as they are, or
-makes normalised ones of images in [0, 1] or 0..255.
+lies between the input and that model is tried on random images: whether it leaves normalized images as they are, or
+makes normalized ones of images in [0, 1] or 0..255.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ def preprocessing_of(model: keras.Model) -> dict[str, Any] | None:
 
     Returns:
         A specification as `keras_nest.EvalPreprocessing` takes it, or None if images in [0, 1] are what it takes. Of a
-        model that normalises by itself, mean and std only bring pixels into the range that it wants.
+        model that normalizes by itself, mean and std only bring pixels into the range that it wants.
 
     Raises:
         ValueError: a model of this package is inside, and what it is given cannot be told.
@@ -158,7 +158,7 @@ def _after(first: Arrays, second: Arrays) -> Arrays:
 
 
 def _wanted(model: keras.Model, part: Inside) -> dict[str, Any] | None:
-    """What images in [0, 1] must become for one of the models inside to see them normalised."""
+    """What images in [0, 1] must become for one of the models inside to see them normalized."""
     shape = model.input_shape[1:]
     if len(shape) != 3 or None in shape or part.spec is None:
         raise ValueError(_sentence(model))
@@ -172,7 +172,7 @@ def _wanted(model: keras.Model, part: Inside) -> dict[str, Any] | None:
         made = _given(part, highest * images)
         if _same(made, seen):
             return {**spec, "mean": [0.0] * channels, "std": [1 / highest] * channels}
-        if any(_same(made, layer(images)) and _normalises(layer, spec) for layer in _preprocessings(model)):
+        if any(_same(made, layer(images)) and _normalizes(layer, spec) for layer in _preprocessings(model)):
             return None
     raise ValueError(_sentence(model))
 
@@ -194,7 +194,7 @@ def _preprocessings(model: keras.Model) -> list[Any]:
     return [layer for layer in layers_inside(model) if keras.saving.get_registered_name(type(layer)) == _PREPROCESSING]
 
 
-def _normalises(layer: Any, spec: dict[str, Any]) -> bool:
+def _normalizes(layer: Any, spec: dict[str, Any]) -> bool:
     return list(layer.mean) == list(spec["mean"]) and list(layer.std) == list(spec["std"])
 
 
@@ -211,6 +211,6 @@ def _is_ours(layer: Any) -> bool:
 def _sentence(model: keras.Model) -> str:
     return (
         f"The model {model.name!r} has layers of keras_nest inside, and it cannot be told which images it takes; say: "
-        'preprocessing="nest_tiny" (or another name) if they are normalised as for that model, preprocessing=None if '
+        'preprocessing="nest_tiny" (or another name) if they are normalized as for that model, preprocessing=None if '
         'they are in [0, 1], preprocessing={"mean": [0.0], "std": [1 / 255]} if in 0..255.'
     )

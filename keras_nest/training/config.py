@@ -38,7 +38,7 @@ COMMON: dict[str, Any] = {
     "lock_image": True,  # keep the image tower as it is
     "templates": ("{}",),  # captions of data sets with classes; {} stands for the text of a class
     "class_texts": (),  # texts of the classes in their order; () are their names
-    "sam_rho": 0.0,  # radius of sharpness-aware minimisation
+    "sam_rho": 0.0,  # radius of sharpness-aware minimization
     "gsam_rho_min": None,  # radius at the lowest learning rate
     "gsam_alpha": 0.0,
     "dtype_policy": "float32",  # or "mixed_bfloat16"

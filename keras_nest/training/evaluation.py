@@ -31,7 +31,7 @@ class Evaluator:
         measured: what the last evaluation returned; empty before the first.
 
     Args:
-        model: normalised images -> logits, or one of this package whose output is their probabilities.
+        model: normalized images -> logits, or one of this package whose output is their probabilities.
         loss: one of `LOSSES`.
         num_classes: K; up to `CLASSES_SHOWN` the confusion matrix is kept.
         jit_compile: as for `compile`.
@@ -51,14 +51,14 @@ class Evaluator:
         """Quality on test batches.
 
         Args:
-            batches: normalised images (B, H, W, C), labels (B,) and weights (B,), which are 0 for what only fills up.
+            batches: normalized images (B, H, W, C), labels (B,) and weights (B,), which are 0 for what only fills up.
 
         Returns:
             accuracy and top5 as shares in [0, 1], the mean loss, and the `seconds` it took.
         """
         start = time.perf_counter()
         measured = self._trainer.evaluate(batches, verbose=0, return_dict=True)
-        # That of Keras has the model's regularisation in it.
+        # That of Keras has the model's regularization in it.
         measured["loss"] = measured.pop(_LOSS)
         self.measured = {name: float(value) for name, value in measured.items()}
         self.measured["seconds"] = time.perf_counter() - start

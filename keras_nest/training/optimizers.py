@@ -1,4 +1,4 @@
-"""Optimisers as the papers used them."""
+"""Optimizers as the papers used them."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: SAM and GSAM."""
+"""Sharpness-aware minimization: SAM and GSAM."""
 
 import dataclasses
 from collections.abc import Callable

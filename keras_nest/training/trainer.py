@@ -32,7 +32,7 @@ from keras_nest.training.step_functions import (
 from keras_nest.training.strategies import is_tpu
 
 Prepare: TypeAlias = Callable[[Any, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-"""What the train step does first: images and labels as they travelled -> as the model and the loss take them."""
+"""What the train step does first: images and labels as they traveled -> as the model and the loss take them."""
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -61,7 +61,7 @@ class Trainer(ClassifierCompile, ModelAround):
     several replicas, the number of batches must be a multiple of `steps_per_execution`.
 
     Args:
-        model: normalised images -> logits or probabilities, or any model of Keras with any inputs and outputs; built.
+        model: normalized images -> logits or probabilities, or any model of Keras with any inputs and outputs; built.
         clip_norm: largest global norm of a gradient; larger ones are scaled down. None or 0 lets all pass.
         accum_steps: micro-batches of a replica's batch that go through the model one after the other, to save memory.
         sharpness: takes the gradient where the loss is higher nearby.

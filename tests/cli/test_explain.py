@@ -35,7 +35,7 @@ def models():
         "headless": keras_nest.create_model("nest_tiny", num_classes=0, **NEST),
     }
     for model in made.values():
-        keras_models.randomise(model)
+        keras_models.randomize(model)
     return made
 
 

@@ -31,7 +31,7 @@ def untrained():
 @pytest.fixture(scope="module")
 def random():
     model = nest()
-    keras_models.randomise(model, seed=8)
+    keras_models.randomize(model, seed=8)
     return model
 
 

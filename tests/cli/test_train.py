@@ -78,7 +78,7 @@ def test_saved_model_predicts_what_was_measured(finished):
     workdir, metrics = finished
     model = keras.models.load_model(workdir / "model.keras")
     assert model.count_params() == metrics["parameters"]
-    assert not model.compiled, "the optimiser is not part of the result"
+    assert not model.compiled, "the optimizer is not part of the result"
     _, test, _ = digits.load()
     logits = model(keras_nest.preprocessor(model)(test.images))
     assert np.mean(np.argmax(logits, 1) == test.labels) == pytest.approx(metrics["top1"])

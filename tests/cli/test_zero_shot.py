@@ -14,7 +14,7 @@ import keras_nest
 from keras_nest import ZeroShotClassifier
 from keras_nest.cli import commands as cli
 from keras_nest.zero_shot.open import open_lit, trained_texts
-from tests.zero_shot.conftest import COLOURS, VOCABULARIES, VOCABULARY, paint
+from tests.zero_shot.conftest import COLORS, VOCABULARIES, VOCABULARY, paint
 
 LABELS = ("a red house", "tree", "the house")
 TEMPLATES = ("a photo of {}", "{}!")
@@ -42,8 +42,8 @@ def templates(tmp_path_factory):
 def folder(tmp_path_factory):
     """A class folder: of two images of a red house one is blue."""
     root = tmp_path_factory.mktemp("folder")
-    for number, colour in enumerate(("red", "house")):
-        paint(root / "test" / "the_red" / f"{number}.png", colour)
+    for number, color in enumerate(("red", "house")):
+        paint(root / "test" / "the_red" / f"{number}.png", color)
     for word in ("tree", "house"):
         paint(root / "test" / word / "0.png", word)
     return root
@@ -57,12 +57,12 @@ def zero_shot(capsys, *arguments):
 
 
 class TestImages:
-    def test_json(self, capsys, run, photos, templates, colours, tokenizer):
+    def test_json(self, capsys, run, photos, templates, colors, tokenizer):
         asked = (photos, "--labels", *LABELS, "--model", run, "--templates", templates, "--json", "--top", 2)
         code, out, _ = zero_shot(capsys, *asked)
         assert code == 0
         paths = sorted(photos.iterdir())
-        classifier = ZeroShotClassifier(colours, tokenizer, LABELS, TEMPLATES)
+        classifier = ZeroShotClassifier(colors, tokenizer, LABELS, TEMPLATES)
         expected = classifier.probabilities([np.asarray(Image.open(path)) for path in paths])
         rows = [json.loads(line) for line in out.splitlines()]
         assert [row["image"] for row in rows] == [str(path) for path in paths]
@@ -115,7 +115,7 @@ class TestDataset:
     def test_digits(self, capsys, run):
         code, out, _ = zero_shot(capsys, "--dataset", "digits", "--model", run, "--json")
         assert (code, json.loads(out)["images"]) == (0, 360)
-        assert json.loads(out)["top1"] == 0, "nothing but colours is known"
+        assert json.loads(out)["top1"] == 0, "nothing but colors is known"
 
     def test_of_many_classes_the_worst_are_shown(self, capsys, run, tmp_path):
         names = ["tree", *(f"red {'cat ' * n}" for n in range(21))]
@@ -140,7 +140,7 @@ class TestDataset:
         from tests.data.sources import tfds_offline
 
         words = ("red", "tree", "house")
-        images = np.stack([np.full((32, 32, 3), COLOURS[words[n % 3]], np.uint8) for n in range(9)])
+        images = np.stack([np.full((32, 32, 3), COLORS[words[n % 3]], np.uint8) for n in range(9)])
         names = ["the_red", "tree", "a_house", *(f"class_{n}" for n in range(3, 10))]
         labels = np.array([0, 1, 2, 0, 1, 2, 0, 1, 1])
         splits = {"train": (images[:3], labels[:3]), "test": (images, labels)}
@@ -260,11 +260,11 @@ def test_bad_input(capsys, run, photos, arguments, message, monkeypatch):
 
 
 class TestOpening:
-    def test_the_vocabulary_beside_the_model(self, run, colours):
+    def test_the_vocabulary_beside_the_model(self, run, colors):
         for source in (run, run / "model.keras"):
             model, tokenizer = open_lit(str(source))
             assert (tokenizer.path, tokenizer.max_len) == (str(run / "vocab.txt"), 8)
-            np.testing.assert_array_equal(model.encode_text(tokenizer("red")), colours.encode_text(tokenizer("red")))
+            np.testing.assert_array_equal(model.encode_text(tokenizer("red")), colors.encode_text(tokenizer("red")))
 
     def test_the_vocabulary_beside_the_weights(self, random_lit, tmp_path, monkeypatch):
         random_lit.save(tmp_path / "tiny.keras")

@@ -80,7 +80,7 @@ def _with_changed_layers() -> keras.Model:
     return model
 
 
-def _quantised() -> keras.Model:
+def _quantized() -> keras.Model:
     model = randomized(vit())
     for block in model.get_layer("Transformer").blocks:
         block.mlp.dense[0].quantize("int8")
@@ -115,7 +115,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "vit_frozen_but_for_one": _frozen_but_for_one,
     "vit_lora": _with_lora,
     "vit_changed_layers": _with_changed_layers,
-    "vit_int8": _quantised,
+    "vit_int8": _quantized,
     "hybrid": hybrid,
     "mixer": lambda: keras_nest.create_model("Mixer-B_16", **_IMAGE, **_MIXER),
     "resnet": lambda: keras_nest.create_model("resnet18_cifar", width_factor=0.25, stage_sizes=(1, 1), **_IMAGE),

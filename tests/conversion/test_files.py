@@ -66,7 +66,7 @@ class TestMsgpack:
         assert b"__msgpack_chunked_array__" in data
         same(read_msgpack(io.BytesIO(data)), {"params/big": big})
 
-    def test_optimiser_moments_are_not_decoded(self, monkeypatch):
+    def test_optimizer_moments_are_not_decoded(self, monkeypatch):
         from keras_nest.conversion import msgpack_file
 
         path = loading.FOLDER / "checkpoint_tiny" / "ckpt-39.flax"

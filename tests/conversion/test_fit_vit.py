@@ -25,18 +25,18 @@ def images_of(name, channels=3):
 
 
 class TestChannels:
-    """In the hybrid each group of the first normalisation is a single channel, which forgives the other deviation."""
+    """In the hybrid each group of the first normalization is a single channel, which forgives the other deviation."""
 
     @pytest.mark.parametrize("name", FIRST)
-    def test_grey_images_are_worth_what_they_are_in_three_colours(self, name, said):
-        grey = images_of(name, 1)
-        expected = create(name)(np.repeat(grey, 3, axis=-1))
+    def test_gray_images_are_worth_what_they_are_in_three_colors(self, name, said):
+        gray = images_of(name, 1)
+        expected = create(name)(np.repeat(gray, 3, axis=-1))
         model = create(name, in_channels=1)
-        assert f"{FIRST[name]} was fitted to grey images by adding up red, green and blue." in said.messages
-        np.testing.assert_allclose(model(grey), expected, atol=keras_models.SMALL_LOGITS)
+        assert f"{FIRST[name]} was fitted to gray images by adding up red, green and blue." in said.messages
+        np.testing.assert_allclose(model(gray), expected, atol=keras_models.SMALL_LOGITS)
 
     @pytest.mark.parametrize("name", FIRST)
-    def test_colours_twice_are_worth_what_they_are_once(self, name):
+    def test_colors_twice_are_worth_what_they_are_once(self, name):
         images = images_of(name)
         twice = create(name, in_channels=6)(np.concatenate([images, images], axis=-1))
         np.testing.assert_allclose(twice, create(name)(images), atol=keras_models.SMALL_LOGITS)
@@ -52,12 +52,12 @@ class TestChannels:
             np.testing.assert_allclose(new[:, :, channel], old[:, :, channel % 3] * 0.6, rtol=1e-6)
         assert model(images_of(name, 5)).shape == (2, 11)
 
-    def test_a_file_of_grey_images_stays_one(self, tmp_path, said):
-        grey = create("vit_rep_linen", in_channels=1)
-        conversion.write_checkpoint(grey, tmp_path / "grey.npz")
+    def test_a_file_of_gray_images_stays_one(self, tmp_path, said):
+        gray = create("vit_rep_linen", in_channels=1)
+        conversion.write_checkpoint(gray, tmp_path / "grey.npz")
         said.clear()
         again = create("vit_rep_linen", tmp_path / "grey.npz", in_channels=1)
-        np.testing.assert_array_equal(tensor(again, "embedding/kernel"), tensor(grey, "embedding/kernel"))
+        np.testing.assert_array_equal(tensor(again, "embedding/kernel"), tensor(gray, "embedding/kernel"))
         assert not said.messages
         with pytest.raises(
             ValueError, match=r"embedding/kernel is \(4, 4, 1, 16\) in the checkpoint and \(4, 4, 3, 16"

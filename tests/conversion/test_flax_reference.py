@@ -25,7 +25,7 @@ FULL_SIZE = ["nest_tiny_s16_32", "vit_flax_readme"]
 ALL_SHAPES = ["small_mh_scale2_nobias", "small_mq_nobias_mlp2", *FULL_SIZE]
 FINAL_NORM = {"LN": "LayerNorm_0", "BN": "BatchNorm_0", "GN": "GroupNorm_0"}
 ZERO_GRADIENT_NOISE = 1e-6
-# Small programs run once: optimising them takes most of the time, and the newer fusions most of the rest.
+# Small programs run once: optimizing them takes most of the time, and the newer fusions most of the rest.
 QUICK_COMPILATION = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
@@ -107,7 +107,7 @@ def assert_gradients(case: Case, gradients: dict[str, jax.Array], stored: loadin
 
 
 def shapes_of(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, dict[str, tuple[int, ...]]]:
-    """{collection: {path: shape}} of a freshly initialised model, without computing anything."""
+    """{collection: {path: shape}} of a freshly initialized model, without computing anything."""
     collections = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(image_shape, jnp.float32))
     return {
         name: {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
@@ -257,7 +257,7 @@ def test_vit_flax_initial_values():
             assert (value == (1 if path.endswith("/g") else 0)).all(), path
 
 
-# Behaviour of the modules
+# Behavior of the modules
 
 
 def test_blocks_are_row_major_and_reversible():

@@ -87,15 +87,15 @@ def test_parameter_tree(name):
 
 
 SIZES = {"num_layers": 1, "num_heads": 4, "mlp_dim": 256, "vocab_size": 500, "out_dim": 64}
-INITIALISED = {
+INITIALIZED = {
     "lit_bert_text": ("Bert", {**SIZES, "hidden_size": 128, "max_length": 12}),
     "lit_text_transformer": ("TextTransformer", {**SIZES, "width": 128}),
 }
 
 
-@pytest.mark.parametrize("name", INITIALISED)
+@pytest.mark.parametrize("name", INITIALIZED)
 def test_initial_values(name):
-    params = jax.jit(for_config(*INITIALISED[name]).init)(jax.random.key(0), np.ones((1, 8), np.int32))["params"]
+    params = jax.jit(for_config(*INITIALIZED[name]).init)(jax.random.key(0), np.ones((1, 8), np.int32))["params"]
     flat = flatten_dict(params, sep="/")
     for path, moments in lit_loading.FACTS["init_stats"][name].items():
         if path != "t":

@@ -121,7 +121,7 @@ def test_epsilon_of_norms(norm, key, scale):
 
 
 @pytest.mark.parametrize("scale", ["1.0", "0.01", "0.0001", "1e-05"])
-def test_epsilon_of_weight_standardisation(scale):
+def test_epsilon_of_weight_standardization(scale):
     stored = vit_loading.arrays("layers")
     kernel = stored[f"stdconv_kernel_{scale}"]
     np.testing.assert_allclose(resnet.standardize(kernel), stored[f"stdconv_weight_{scale}"], 0, 2e-6)
@@ -164,16 +164,16 @@ def test_sizes_of_published_files():
         assert sum(np.prod(shape) for shape in shapes.values()) == file["param_count"], file["uri"]
 
 
-INITIALISED = {
+INITIALIZED = {
     "vit": (VisionTransformer(50, 16, 192, 1, 3, 768, representation_size=128), 64),
     "hybrid": (VisionTransformer(50, 1, 64, 1, 2, 96, "gap", resnet_num_layers=(1,)), 32),
     "mixer": (MlpMixer(50, 8, 128, 1, 64, 256), 64),
 }
 
 
-@pytest.mark.parametrize("name", INITIALISED)
+@pytest.mark.parametrize("name", INITIALIZED)
 def test_initial_values(name):
-    model, side = INITIALISED[name]
+    model, side = INITIALIZED[name]
     params, stored = initial_params(model, (1, side, side, 3)), vit_loading.facts("init_stats")[name]
     assert params.keys() == stored.keys()
     for path, moments in stored.items():
@@ -192,7 +192,7 @@ def test_initial_bias_of_the_head():
     assert (params["head/bias"] == -10).all()
 
 
-# Behaviour of the modules
+# Behavior of the modules
 
 
 @pytest.mark.parametrize("name", ["vit_token_rep", "vit_unpooled", "mixer"])

@@ -139,13 +139,13 @@ class TestCreateModel:
 
     @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-    def test_quantised_models_stay_so_and_are_no_flax_checkpoints(self, tmp_path):
+    def test_quantized_models_stay_so_and_are_no_flax_checkpoints(self, tmp_path):
         model = families.vit()
         model.quantize("int8")
         model.save(tmp_path / "own.keras")
         same = keras_nest.create_model(weights=tmp_path / "own.keras", dropout_rate=0.25)
         np.testing.assert_array_equal(outputs_of(same, inputs_of(model))[0], outputs_of(model, inputs_of(model))[0])
-        with pytest.raises(ValueError, match=r"is quantised \(int8\), and Flax checkpoints hold plain numbers"):
+        with pytest.raises(ValueError, match=r"is quantized \(int8\), and Flax checkpoints hold plain numbers"):
             conversion.write_checkpoint(model, tmp_path / "flax.npz")
 
     @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests import keras_models
 
 def test_agreement_and_disagreement():
     model = NesT(5, 8, init_patch_embed_size=2, embedding_dim=6, num_layers_per_block=(1, 1))
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     tree = conversion.model_tree(model)
     difference, scale = largest_difference(model, tree)
     assert difference <= 1e-5
@@ -25,7 +25,7 @@ def test_agreement_and_disagreement():
 def test_a_model_that_puts_out_probabilities_is_compared_before_them():
     fields = {"init_patch_embed_size": 2, "embedding_dim": 6, "num_layers_per_block": (1, 1)}
     model = NesT(5, 8, classifier_activation="softmax", **fields)
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     tree = conversion.model_tree(model)
     difference, scale = largest_difference(model, tree, seed=3)
     assert difference <= 1e-5

@@ -13,7 +13,7 @@ CLASSES = {"flower": ["flower"], "person": ["astronaut", "camera"], "place": ["c
 
 @functools.cache
 def full_size(name):
-    """One photograph as stored: uint8, colour, grey ("camera", "brick") or with transparency ("logo")."""
+    """One photograph as stored: uint8, color, gray ("camera", "brick") or with transparency ("logo")."""
     if name in ("china", "flower"):
         bunch = sklearn.datasets.load_sample_images()
         names = [file.rpartition("/")[2] for file in bunch.filenames]
@@ -46,7 +46,7 @@ def noisy(image, seed):
 
 
 def write_folder(root, num_train=4, num_test=2, size=(48, 36)):
-    """Writes `root/{train,test}/CLASS/`, JPEG and PNG in turn, grey photographs among them; returns `root`.
+    """Writes `root/{train,test}/CLASS/`, JPEG and PNG in turn, gray photographs among them; returns `root`.
 
     Args:
         root: path of a directory; it may not be there.

@@ -1,4 +1,4 @@
-"""Colour jitter: the reference's levels for given factors, what is drawn how often, and that the key alone decides."""
+"""Color jitter: the reference's levels for given factors, what is drawn how often, and that the key alone decides."""
 
 import numpy as np
 import pytest
@@ -93,14 +93,14 @@ def test_global_seed_has_no_part():
     np.testing.assert_array_equal(*results)
 
 
-def test_no_strength_leaves_colours():
+def test_no_strength_leaves_colors():
     image = IMAGE[:8, :8]
     results = {result.tobytes() for result in many(image, 40, strength=0.0)}
     assert image.tobytes() in results
     # The other result is the gray one; a step that does nothing may lose the last level.
     for result in results:
-        colours = np.frombuffer(result, np.uint8).reshape(image.shape)
-        assert np.all(np.ptp(colours, -1) == 0) or np.abs(colours.astype(int) - image).max() <= 1
+        colors = np.frombuffer(result, np.uint8).reshape(image.shape)
+        assert np.all(np.ptp(colors, -1) == 0) or np.abs(colors.astype(int) - image).max() <= 1
 
 
 def test_gray_images_stay_gray():

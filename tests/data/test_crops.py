@@ -1,4 +1,4 @@
-"""Crops, flips and normalisation: the reference's pixels for its keys, what is drawn how often, and mixed formats."""
+"""Crops, flips and normalization: the reference's pixels for its keys, what is drawn how often, and mixed formats."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ class TestReference:
         np.testing.assert_array_equal(random_box([150, 200, 3], key), [fact[s] for s in ("top", "left", "h", "w")])
         expected = augment_loading.array(f"train/crop/{name}/size32")
         np.testing.assert_array_equal(decode_random_crop(JPEG, key, 32), expected)
-        # Decoded first, a few colours differ along edges.
+        # Decoded first, a few colors differ along edges.
         difference = np.abs(random_resized_crop(tf.image.decode_jpeg(JPEG, channels=3), key, 32) - expected)
         assert np.mean(difference > 2e-3) < 0.05
 
@@ -57,10 +57,10 @@ class TestReference:
         assert image.dtype == tf.uint8
         np.testing.assert_array_equal(tf.cast(image, tf.float32) / 255.0, expected)
 
-    @pytest.mark.parametrize("name", FACTS["normalisation"])
-    def test_normalisation(self, name):
+    @pytest.mark.parametrize("name", FACTS["normalization"])
+    def test_normalization(self, name):
         ramp, expected = augment_loading.array("norm/ramp"), augment_loading.array(f"norm/{name}")
-        moments = FACTS["normalisation"][name]
+        moments = FACTS["normalization"][name]
         np.testing.assert_allclose(normalize(ramp, **moments), expected, atol=1e-6)
         floats = augment_loading.array("norm/none")
         np.testing.assert_allclose(normalize(floats, **moments), expected, atol=1e-6)
@@ -120,7 +120,7 @@ class TestDecodeRandomCrop:
         np.testing.assert_array_equal(cropped, random_resized_crop(image, key, 24))
 
     @pytest.mark.parametrize("encode", [tf.io.encode_png, tf.io.encode_jpeg])
-    def test_grey_files_become_three_channels(self, encode):
+    def test_gray_files_become_three_channels(self, encode):
         file = encode(augment_loading.array("img/a64")[..., :1])
         image = decode_random_crop(file, tf.constant([4, 2]), 16).numpy()
         assert image.shape == (16, 16, 3)

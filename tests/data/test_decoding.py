@@ -42,9 +42,9 @@ class TestFormats:
         np.testing.assert_array_equal(decode_upright(file, 1), pillow(file))
 
     def test_16_bits(self):
-        grey = np.asarray(small("brick")).astype(np.uint16) * 256 + 255
-        pixels = decode_upright(encoded(Image.fromarray(grey)), 1)
-        np.testing.assert_array_equal(pixels, np.repeat(grey[..., None] >> 8, 3, -1))
+        gray = np.asarray(small("brick")).astype(np.uint16) * 256 + 255
+        pixels = decode_upright(encoded(Image.fromarray(gray)), 1)
+        np.testing.assert_array_equal(pixels, np.repeat(gray[..., None] >> 8, 3, -1))
 
     @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
     def test_jpeg(self, mode):
@@ -52,7 +52,7 @@ class TestFormats:
         file = encoded(original.convert(mode), "JPEG", quality=95)
         pixels = decode_upright(file, 1)
         np.testing.assert_array_equal(pixels, tf.io.decode_jpeg(file, channels=3))
-        # Another decoder and other rounding of colours, but the same picture.
+        # Another decoder and other rounding of colors, but the same picture.
         assert np.abs(pillow(file) - pixels.numpy().astype(int)).mean() < 3
 
     def test_progressive_jpeg_at_full_size(self):
@@ -120,7 +120,7 @@ class TestRandomCropOfTurnedImages:
         expected = random_resized_crop(turn_upright(upright, orientation), self.KEY, 24).numpy()
         cropped = decode_random_crop(file, self.KEY, 24, orientation).numpy()
         if format == "JPEG" and orientation == 1:
-            # Only the box is decoded, where colours along its edges differ.
+            # Only the box is decoded, where colors along its edges differ.
             assert np.mean(np.abs(cropped - expected) > 2e-3) < 0.05
         else:
             np.testing.assert_array_equal(cropped, expected)
@@ -133,7 +133,7 @@ class TestRandomCropOfTurnedImages:
             np.testing.assert_array_equal(crop, decode_random_crop(file, self.KEY, (16, 24), orientation))
 
     @pytest.mark.parametrize("mode", ["L", "CMYK"])
-    def test_upright_jpeg_of_other_colour_models(self, mode):
+    def test_upright_jpeg_of_other_color_models(self, mode):
         file = encoded(small("coffee").convert(mode), "JPEG")
         expected = random_resized_crop(tf.io.decode_jpeg(file, channels=3), self.KEY, 16)
         assert np.mean(np.abs(decode_random_crop(file, self.KEY, 16) - expected) > 2e-3) < 0.05

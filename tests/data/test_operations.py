@@ -87,14 +87,14 @@ def test_one_pixel_in_numbers():
 
 
 @pytest.mark.parametrize("name", ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"])
-def test_what_is_uncovered_is_grey(name):
+def test_what_is_uncovered_is_gray(name):
     white = np.full((32, 32, 3), 255, np.uint8)
-    assert set(np.unique(example(name, white))) == {operations.GREY, 255}
+    assert set(np.unique(example(name, white))) == {operations.GRAY, 255}
 
 
 def test_directions():
     image = np.zeros((9, 9, 3), np.uint8)
-    image[4, 6] = 255  # two pixels to the right of the centre
+    image[4, 6] = 255  # two pixels to the right of the center
 
     def bright(result):
         return [tuple(place) for place in np.argwhere(result.numpy()[..., 0] == 255)]

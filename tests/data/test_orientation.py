@@ -68,7 +68,7 @@ FILES = {
     "Pillow's JPEG": lambda o, end: encoded(small("chelsea", (9, 7)), "JPEG", o),
     "progressive": lambda o, end: encoded(small("chelsea", (9, 7)), "JPEG", o, progressive=True),
     "Pillow's PNG": lambda o, end: encoded(small("chelsea", (9, 7)), "PNG", o),
-    "grey": lambda o, end: encoded(small("chelsea", (9, 7)).convert("L"), "PNG", o),
+    "gray": lambda o, end: encoded(small("chelsea", (9, 7)).convert("L"), "PNG", o),
     "JPEG": lambda o, end: jpeg(segment(EXIF + tiff(o, end))),
     "long": lambda o, end: jpeg(segment(EXIF + tiff(o, end, kind=4))),
     "two values": lambda o, end: jpeg(segment(EXIF + tiff(o, end, count=2))),

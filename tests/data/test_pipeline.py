@@ -29,7 +29,7 @@ def source_of(images, labels):
 
 @pytest.fixture
 def source():
-    """Each image is recognised by its label, and by its values where nothing moved them."""
+    """Each image is recognized by its label, and by its values where nothing moved them."""
     labels = np.arange(23)
     return source_of(np.broadcast_to(labels[:, None, None, None], (23, *SIZE, 3)).astype(np.uint8), labels)
 

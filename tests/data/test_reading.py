@@ -57,7 +57,7 @@ class TestTfds:
         assert sorted(seen) == sorted(int(example.label) for example in source.test.in_order(Host()))
 
 
-def test_evaluation_of_cifar_is_its_normalisation(folder):
+def test_evaluation_of_cifar_is_its_normalization(folder):
     data_dir, cifar, _ = folder
     _, test, _ = load("cifar10", "nest", 32, batch_size=11, data_dir=data_dir)
     images, labels, _ = next(iter(test))

@@ -163,7 +163,7 @@ class TestStages:
 
 
 class TestFinish:
-    """Images that travelled as uint8."""
+    """Images that traveled as uint8."""
 
     @pytest.fixture(scope="class")
     @staticmethod
@@ -172,7 +172,7 @@ class TestFinish:
         keys = tf.stack([tf.fill([40], tf.constant(5, tf.int64)), tf.range(40, dtype=tf.int64)], 1)
         return tf.cast(images, tf.uint8), tf.range(40) % 10, keys
 
-    def test_without_randomness_it_normalises(self, batch):
+    def test_without_randomness_it_normalizes(self, batch):
         recipe = create_recipe("plain", CIFAR, 32)
         images, labels = recipe.finish(*batch, classes=10)
         np.testing.assert_array_equal(images, recipe.normalize(batch[0]))

@@ -93,7 +93,7 @@ class TestBatches:
         assert [images.shape for images, _ in rows] == [(3, *SIZE, 3)] * (1 + BATCHES)
 
 
-def test_pixels_are_those_before_normalisation(source):
+def test_pixels_are_those_before_normalization(source):
     recipe = recipe_of("nest", source)
     pixels = np.random.default_rng(0).random((2, 4, 5, 3), np.float32)
     normalized = normalize(pixels, recipe.preprocessing["mean"], recipe.preprocessing["std"]).numpy()

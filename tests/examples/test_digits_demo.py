@@ -88,9 +88,9 @@ def test_an_export_with_other_predictions_is_noticed(demonstration, tmp_path):
     metrics = {"parameters": 1, "train_seconds": 1.0, "seed": 0, "epochs": 1}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     labels, logits = np.array([0, 1]), np.eye(2)
-    same = demonstration.summarise(tmp_path, labels, logits, logits + 1e-5)
+    same = demonstration.summarize(tmp_path, labels, logits, logits + 1e-5)
     assert same["same_predictions"]
     assert (same["test_accuracy"], same["test_errors"]) == (1.0, 0)
-    assert not demonstration.summarise(tmp_path, labels, logits, logits + 1e-3)["same_predictions"]
-    other = demonstration.summarise(tmp_path, labels, logits, logits[::-1])
+    assert not demonstration.summarize(tmp_path, labels, logits, logits + 1e-3)["same_predictions"]
+    other = demonstration.summarize(tmp_path, labels, logits, logits[::-1])
     assert (other["test_accuracy"], other["same_predictions"], other["max_abs_diff"]) == (0.0, False, 1.0)

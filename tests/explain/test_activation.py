@@ -26,8 +26,8 @@ def images():
     return np.random.default_rng(0).standard_normal((2, SIZE, SIZE, 3)).astype(np.float32)
 
 
-def randomised(model):
-    keras_models.randomise(model)
+def randomized(model):
+    keras_models.randomize(model)
     for variable in model.weights:
         if "variance" in variable.path:
             variable.assign(variable**2 + 1)
@@ -36,7 +36,7 @@ def randomised(model):
 
 @pytest.mark.parametrize("family", POOLING)
 def test_the_map_and_the_bias_add_up_to_the_logit(family):
-    model = randomised(POOLING[family]())
+    model = randomized(POOLING[family]())
     bias = model.get_layer(model.HEAD[-1]).bias
     maps = class_activation_map(model, images(), [2, 0])
     logits = model(images()).numpy()
@@ -47,8 +47,8 @@ def test_the_map_and_the_bias_add_up_to_the_logit(family):
 
 @pytest.mark.parametrize("fields", [{}, HYBRID, {"representation_size": 6}], ids=["ViT", "hybrid", "representation"])
 def test_class_token(fields):
-    """The patches change the logit through the last layer's normalised input: to first order, by the map."""
-    model = randomised(VisionTransformer(**VIT | fields, num_layers=2))
+    """The patches change the logit through the last layer's normalized input: to first order, by the map."""
+    model = randomized(VisionTransformer(**VIT | fields, num_layers=2))
     height, width = model.endpoints["features"].shape[1:3]
     (image, _), step = images(), 1e-3
     name = "Transformer/encoderblock_1/LayerNorm_0"
@@ -65,7 +65,7 @@ def test_class_token(fields):
 
 
 def logit_from(model, before, normed):
-    """Logits (B, K), where `normed` is put in the place of the last encoder layer's normalised input."""
+    """Logits (B, K), where `normed` is put in the place of the last encoder layer's normalized input."""
     encoder = model.get_layer("Transformer")
     block = encoder.blocks[-1]
     x = before + block.attention(normed)
@@ -77,7 +77,7 @@ def logit_from(model, before, normed):
 
 
 def test_predicted_class_one_image_and_graph():
-    model = randomised(POOLING["MLP-Mixer"]())
+    model = randomized(POOLING["MLP-Mixer"]())
     predicted = np.argmax(model(images()), -1)
     maps = class_activation_map(model, images(), predicted)
     np.testing.assert_array_equal(class_activation_map(model, images()), maps)
@@ -93,7 +93,7 @@ def test_a_head_for_every_token():
 
 
 def test_a_model_that_puts_out_probabilities_is_explained_by_its_logits():
-    plain = randomised(POOLING["ViT"]())
+    plain = randomized(POOLING["ViT"]())
     ending = VisionTransformer(**VIT, num_layers=1, classifier="gap", classifier_activation="softmax")
     ending.set_weights(plain.get_weights())
     np.testing.assert_array_equal(class_activation_map(ending, images()), class_activation_map(plain, images()))

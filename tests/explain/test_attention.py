@@ -14,8 +14,8 @@ NEST = {"num_classes": 3, "image_size": SIZE, "embedding_dim": 8, "num_heads": 2
 VIT = {"num_classes": 3, "image_size": (8, 12), "patch_size": 4, "hidden_size": 8, "num_heads": 2, "mlp_dim": 8}
 
 
-def randomised(model):
-    keras_models.randomise(model)
+def randomized(model):
+    keras_models.randomize(model)
     return model
 
 
@@ -38,7 +38,7 @@ def attended(layer, x, probabilities):
 
 @pytest.mark.parametrize("attention", ["local_multi_head", "local_multi_query"])
 def test_values_weighted_by_the_probabilities_are_the_layer_output(attention):
-    model = randomised(NesT(**NEST, num_layers_per_block=(1, 2), attn_type=attention))
+    model = randomized(NesT(**NEST, num_layers_per_block=(1, 2), attn_type=attention))
     levels = attention_maps(model, images())
     values = keras_models.endpoints(model, images())
     places = [(0, 0), (1, 0), (1, 1)]  # level, layer in it
@@ -52,7 +52,7 @@ def test_values_weighted_by_the_probabilities_are_the_layer_output(attention):
 
 
 def test_probabilities_of_the_other_nest():
-    model = randomised(ViTFlaxNesT(SIZE, 2, 8, 2, 2, (1, 2), num_classes=3))
+    model = randomized(ViTFlaxNesT(SIZE, 2, 8, 2, 2, (1, 2), num_classes=3))
     first, second = attention_maps(model, images())
     assert first.probabilities.shape == (2, 1, 4, 2, 16, 16)
     assert second.probabilities.shape == (2, 2, 1, 4, 16, 16)
@@ -66,7 +66,7 @@ def test_probabilities_of_the_other_nest():
 
 
 def test_maps_are_stitched():
-    model = randomised(NesT(**NEST | {"image_size": (16, 24)}, num_layers_per_block=(1, 1)))
+    model = randomized(NesT(**NEST | {"image_size": (16, 24)}, num_layers_per_block=(1, 1)))
     level, _ = attention_maps(model, images(16, 24))
     assert level.maps.shape == (2, 1, 2, 8, 12)
     # Token (1, 2) of block (1, 0), which has 4 x 6 tokens: row 5, column 2 of the map.
@@ -92,7 +92,7 @@ def rollout_by_hand(model, batch):
 
 @pytest.mark.parametrize("classifier", ["token", "gap", "token_unpooled"])
 def test_rollout(classifier):
-    model = randomised(VisionTransformer(**VIT, num_layers=3, classifier=classifier))
+    model = randomized(VisionTransformer(**VIT, num_layers=3, classifier=classifier))
     batch = images(8, 12)
     rolled = rollout_by_hand(model, batch)
     expected = rolled[:, 0, 1:] if classifier == "token" else rolled.mean(1)[:, int(classifier != "gap") :]
@@ -104,7 +104,7 @@ def test_rollout(classifier):
 
 
 def test_without_a_head_one_image_in_a_graph():
-    model = randomised(NesT(**NEST | {"num_classes": 0}, num_layers_per_block=(1, 1)))
+    model = randomized(NesT(**NEST | {"num_classes": 0}, num_layers_per_block=(1, 1)))
     together = attention_maps(model, images())
     alone = tf.function(lambda x: attention_maps(model, x))(images()[1])
     for ours, theirs in zip(tf.nest.flatten(together), tf.nest.flatten(alone), strict=True):

@@ -18,13 +18,13 @@ def nest(depths=(1, 1, 1), **fields):
     """A NesT of 24 pixels with random weights; its blocks have 3 x 3 tokens, or with two levels 6 x 6."""
     options = {"num_classes": CLASSES, "image_size": SIZE, "embedding_dim": 8, "init_patch_embed_size": 2}
     model = NesT(**{**options, "num_heads": 2, "num_layers_per_block": depths, **fields})
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     return model
 
 
 def flax_nest():
     model = ViTFlaxNesT(SIZE, 2, 8, 2, 3, 1, num_classes=CLASSES)
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     return model
 
 
@@ -254,7 +254,7 @@ def test_what_is_not_finite_is_refused(model):
     [
         ((images(size=20),), r"shape \(3, 20, 20, 3\); the model takes 24 x 24 x 3"),
         ((images()[0, 0],), r"shape \(24, 3\)"),
-        ((np.zeros((1, SIZE, SIZE, 3), np.uint8),), "dtype uint8; the model takes normalised floats"),
+        ((np.zeros((1, SIZE, SIZE, 3), np.uint8),), "dtype uint8; the model takes normalized floats"),
         ((images(), CLASSES), "There is no class 5; the model's classes are 0 to 4"),
         ((images(), [0, 1, -1]), "There is no class -1"),
         ((images(), [0, 1]), "class_index holds 2 classes for 3 images"),
@@ -266,9 +266,9 @@ def test_bad_input(model, arguments, message):
         gradcat(model, *arguments)
 
 
-def test_values_far_from_normalised_ones():
+def test_values_far_from_normalized_ones():
     model = nest((1, 1), preprocessing={"mean": [0.5] * 3, "std": [0.25] * 3})
-    with pytest.raises(ValueError, match="values from 0 to 255; normalised for this model they are between -2 and 2"):
+    with pytest.raises(ValueError, match="values from 0 to 255; normalized for this model they are between -2 and 2"):
         gradcat(model, np.linspace(0, 255, SIZE * SIZE * 3).reshape(SIZE, SIZE, 3).astype(np.float32))
     gradcat(model, np.clip(images(), -2, 2))
 

@@ -95,8 +95,8 @@ class TestFineTuning:
 
 @families
 def test_the_graph_refuses_what_servers_do_not_check(answers, family):
-    rank, size, empty, grey, file = answers(family)["refused"]
-    for message in (rank, size, grey):
+    rank, size, empty, gray, file = answers(family)["refused"]
+    for message in (rank, size, gray):
         assert "is not compatible with expected shape [?,16,16,3]" in message
     assert "The batch is empty" in empty
     assert "Image 0 of the batch is no complete JPEG or PNG file" in file

@@ -21,10 +21,10 @@ SPECS = {
 @pytest.fixture(scope="module")
 def build(small_nest):
     """Makes a model with a preprocessing of some kind, and its decoder as a graph runs it."""
-    normalisation = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear"}
+    normalization = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear"}
 
     def build_kind(kind):
-        model = small_nest(preprocessing={**normalisation, **SPECS[kind]})
+        model = small_nest(preprocessing={**normalization, **SPECS[kind]})
         spec = tf.TensorSpec((None,), tf.string)
         return model, tf.function(decoding.image_decoder(model), input_signature=[spec], autograph=False)
 
@@ -43,7 +43,7 @@ def test_equals_the_preprocessor_on_pixels(build, kind):
     pixels = decode(tf.constant(files))
     decoded = [decode_upright(tf.constant(file), 1) for file in files]
     expected = keras_nest.preprocessor(network)(decoded)
-    np.testing.assert_allclose(toys.normalised(network, pixels), expected, atol=1e-6)
+    np.testing.assert_allclose(toys.normalized(network, pixels), expected, atol=1e-6)
 
 
 def png(height, width):
@@ -86,7 +86,7 @@ def test_a_strip_takes_no_more_memory_than_what_is_seen_of_it(build):
     network, decode = build("cropped")
     strip = np.random.default_rng(0).integers(0, 256, (1, 150_000, 3), np.uint8)
     middle = keras_nest.preprocessor(network)(strip[:, 75_000 - 40 : 75_000 + 40])
-    found = toys.normalised(network, decode(tf.constant([tf.io.encode_png(strip).numpy()])))
+    found = toys.normalized(network, decode(tf.constant([tf.io.encode_png(strip).numpy()])))
     np.testing.assert_allclose(found[0], middle, atol=1e-4)
 
 

@@ -153,7 +153,7 @@ class TestConsumers:
         nest = small_nest(num_classes=0, preprocessing=None)
         text = keras_nest.Bert(**{**toy_lit.KINDS["bert"][1], "out_dim": nest.output_shape[-1]})
         model = keras_nest.LiT(nest, text)
-        keras_models.randomise(model)
+        keras_models.randomize(model)
         folder = export.publish(model, tmp_path, vocab=toy_lit.vocabulary(), warm_up=False)
         signatures = tf.saved_model.load(folder).signatures
         assert set(signatures) == {name for name in SIGNATURES if "bytes" not in name}

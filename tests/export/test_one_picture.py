@@ -32,13 +32,13 @@ SERVED = {
     **{f"jpeg_{o}.jpg": encoded(PHOTO, "JPEG", o) for o in range(10)},
     **{f"png_{o}.png": encoded(PHOTO, "PNG", o) for o in range(10)},
     "plain.jpg": encoded(PHOTO, "JPEG"),
-    "grey.jpg": encoded(PHOTO.convert("L"), "JPEG"),
+    "gray.jpg": encoded(PHOTO.convert("L"), "JPEG"),
     "progressive.jpg": encoded(PHOTO, "JPEG", 8, progressive=True),
     "profile.jpg": encoded(PHOTO, "JPEG", 5, icc_profile=bytes(100_000)),
     "cmyk.jpg": jpeg_with_adobe_marker(0),
     "ycck.jpg": jpeg_with_adobe_marker(2),
-    "grey.png": encoded(PHOTO.convert("L"), "PNG", 6),
-    "grey_alpha.png": encoded(TRANSPARENT.convert("LA")),
+    "gray.png": encoded(PHOTO.convert("L"), "PNG", 6),
+    "gray_alpha.png": encoded(TRANSPARENT.convert("LA")),
     "transparent.png": encoded(TRANSPARENT, "PNG", 3),
     "palette.png": encoded(PALETTE),
     "palette_transparent.png": encoded(PALETTE, transparency=3),
@@ -116,7 +116,7 @@ def test_files_sent_to_a_server(files, expected):
 
 
 PIXELS = np.asarray(PHOTO)
-GREY = np.asarray(PHOTO.convert("L"))
+GRAY = np.asarray(PHOTO.convert("L"))
 ALIKE = {
     "floats in [0, 1]": PIXELS / 255,
     "floats in 0..255": np.float32(PIXELS),
@@ -131,8 +131,8 @@ def test_arrays_of_every_kind(model, predictor):
     expected = np.asarray(tf.nn.softmax(model(keras_nest.preprocessor(model)([PIXELS]))))
     for image in ALIKE.values():
         np.testing.assert_allclose(predictor.probabilities([image]), expected, atol=2e-6)
-    grey = predictor.probabilities([np.repeat(GREY[..., None], 3, -1)])
-    np.testing.assert_array_equal(predictor.probabilities([GREY]), grey)
+    gray = predictor.probabilities([np.repeat(GRAY[..., None], 3, -1)])
+    np.testing.assert_array_equal(predictor.probabilities([GRAY]), gray)
     for images, words in (
         ([], "list of images is empty"),
         (PIXELS, "a single image must be in a list"),
@@ -150,7 +150,7 @@ def test_models_of_other_channels(small_nest, channels, tmp_path):
     spec = {"mean": [0.4] * channels, "std": [0.3] * channels, "crop_ratio": 0.875, "interpolation": "bilinear"}
     model = small_nest(in_channels=channels, preprocessing=spec)
     write(model, tmp_path)
-    images = {1: [GREY, GREY[..., None], PHOTO.convert("L")], 4: [np.asarray(TRANSPARENT), TRANSPARENT]}[channels]
+    images = {1: [GRAY, GRAY[..., None], PHOTO.convert("L")], 4: [np.asarray(TRANSPARENT), TRANSPARENT]}[channels]
     expected = np.asarray(tf.nn.softmax(model(keras_nest.preprocessor(model)(images))))
     np.testing.assert_allclose(expected, np.repeat(expected[:1], len(images), 0), atol=1e-6)
     for kind in ("model.keras", "float32.tflite", *(["saved_model"] if channels == 1 else [])):
@@ -163,7 +163,7 @@ def test_tflite_in_python(files):
     expected = run(levels / np.float32(255))["logits"]
     for alike in (levels, np.float32(levels), levels.astype(np.int32)):
         np.testing.assert_array_equal(run(alike)["logits"], expected)
-    for wrong, words in ((2 * images - 1, "normalised"), (images * np.nan, "nan"), (images[:0], "no pixels")):
+    for wrong, words in ((2 * images - 1, "normalized"), (images * np.nan, "nan"), (images[:0], "no pixels")):
         with pytest.raises(ValueError, match=words):
             run(wrong)
 

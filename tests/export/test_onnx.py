@@ -44,7 +44,7 @@ def check(model, path, images):
 def test_onnxruntime_gives_the_numbers_of_the_model(family, images, tmp_path):
     name, fields = FAMILIES[family]
     model = keras_nest.create_model(name, image_size=16, num_classes=5, **fields)
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     check(model, tmp_path / "model.onnx", images)
 
 

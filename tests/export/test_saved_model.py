@@ -12,13 +12,13 @@ from keras_nest.tflite import TFLiteModel
 from tests.export import toys
 
 
-def normalised(model, images):
+def normalized(model, images):
     spec = model.config["preprocessing"]
     return (images - np.float32(spec["mean"])) / np.float32(spec["std"])
 
 
 def expected(model, images):
-    return keras.tree.map_structure(np.asarray, model(normalised(model, images)))
+    return keras.tree.map_structure(np.asarray, model(normalized(model, images)))
 
 
 def disk_bytes(folder):
@@ -98,7 +98,7 @@ def test_the_head_can_be_left_out(small_nest, images, tmp_path):
     model, x = small_nest(), images(2)
     export.to_saved_model(model, tmp_path / "saved", head="none", class_names=["never asked"])
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    embedding = keras.Model(model.input, model.endpoints["pre_logits"])(normalised(model, x))
+    embedding = keras.Model(model.input, model.endpoints["pre_logits"])(normalized(model, x))
     np.testing.assert_allclose(loaded(x), embedding, atol=1e-6)
     # Kernel and bias of the head.
     assert len(loaded.variables) == len(model.variables) - 2
@@ -206,7 +206,7 @@ def test_models_that_are_no_image_models_are_refused(build, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_normalisation_must_fit_the_channels(small_nest, tmp_path):
+def test_normalization_must_fit_the_channels(small_nest, tmp_path):
     with pytest.raises(ValueError, match=r"mean \[0.5, .*\]; it must be .* one for each of 1 channels"):
         export.to_saved_model(small_nest(in_channels=1), tmp_path / "saved")
     assert not list(tmp_path.iterdir())
@@ -215,7 +215,7 @@ def test_normalisation_must_fit_the_channels(small_nest, tmp_path):
 def test_a_model_that_puts_out_probabilities_exports_its_logits(small_nest, images, tmp_path):
     """A SavedModel gives logits and probabilities, whatever the model ends with; a TFLite file what the model does."""
     model = small_nest(classifier_activation="sigmoid")
-    logits = logits_model(model)(normalised(model, images(3)))
+    logits = logits_model(model)(normalized(model, images(3)))
     module = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved")))
     np.testing.assert_allclose(module(images(3)), logits, atol=1e-6)
     served = module.signatures["serving_default"](images=tf.constant(images(3)))

@@ -65,7 +65,7 @@ def test_embedding_and_maps_are_those_of_the_model(family):
     model, maps = toys.build(family, **fields), toys.build(family, features_only=True, **fields)
     keras_models.copy_weights(model, maps)
     x, signatures = toys.pixels(2, model.image_size), create(model)
-    inputs = toys.normalised(model, x)
+    inputs = toys.normalized(model, x)
     expected = keras.Model(model.input, {name: model.endpoints[name] for name in ("pre_logits", "features")})(inputs)
     toys.assert_close(signatures["embed"](x)["embedding"], expected.pop("pre_logits"))
     expected |= maps(inputs)
@@ -94,7 +94,7 @@ def test_a_model_has_the_signatures_that_make_sense(fields, expected, small_nest
     signatures = create(model)
     assert {name: set(outputs(signature)) for name, signature in signatures.items()} == expected
     x = np.random.default_rng(0).random((2, *model.input_shape[1:]), np.float32)
-    output = model(toys.normalised(model, x) if model.config["preprocessing"] else x)
+    output = model(toys.normalized(model, x) if model.config["preprocessing"] else x)
     name = "logits" if model.num_classes else "embedding"
     answer = signatures["serving_default"](x)
     for key, value in (output if isinstance(output, dict) else {name: output}).items():
@@ -183,7 +183,7 @@ UNIT = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
         (UNIT * np.nan, r"they must lie in \[0, 1\]"),
         (UNIT[:0], "The batch is empty; it must hold an image at least"),
     ],
-    ids=["levels", "normalised", "NaN", "empty"],
+    ids=["levels", "normalized", "NaN", "empty"],
 )
 def test_values_that_are_not_in_the_range_are_refused(door, images, message, module):
     def call(images):

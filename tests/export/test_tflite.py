@@ -109,7 +109,7 @@ MIXER = {"patch_size": 4, "hidden_dim": 16, "num_blocks": 1, "tokens_mlp_dim": 6
 )
 def test_vit_and_mixer_are_one_partition(name, fields, images, tmp_path):
     model = keras_nest.create_model(name, image_size=16, num_classes=5, **fields)
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     check_float32(model, images(2), tmp_path)
 
 
@@ -170,7 +170,7 @@ def test_the_report_tells_what_the_delegate_took(written):
     for ops, taken, partitions in counts[:3]:
         assert taken == ops
         assert partitions == 1
-    # Several operations of layer normalisation are not computed in 8 bits by XNNPACK.
+    # Several operations of layer normalization are not computed in 8 bits by XNNPACK.
     ops, taken, partitions = counts[3]
     assert ops > taken > ops / 2
     assert partitions > 4
@@ -373,7 +373,7 @@ def test_the_images_to_compare_on_are_photographs(shape, monkeypatch):
     assert photographs.shape == (10, *shape)
     assert 0 <= photographs.min() < 0.1
     assert 0.9 < photographs.max() <= 1
-    # Neighbouring pixels of a photograph are alike, those of noise are not.
+    # Neighboring pixels of a photograph are alike, those of noise are not.
     assert np.abs(np.diff(photographs, axis=2)).mean() < 0.15
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     noise = sample_images(shape)

@@ -61,7 +61,7 @@ def softmaxed():
     return keras.Model(inputs, keras.ops.softmax(dense()(headless()(inputs, training=False))))
 
 
-def normalisation():
+def normalization():
     return layers.Normalization(mean=SPEC["mean"], variance=np.square(SPEC["std"]))
 
 
@@ -73,41 +73,41 @@ def levels(images):
     return 255 * images
 
 
-def normalised(images):
+def normalized(images):
     return (images - MEAN) / STD
 
 
 # Name -> the model, and what it must be given for images in [0, 1].
 WRAPPED = {
-    "functional": (lambda: stacked(headless(), dense()), normalised),
-    "sequential": (lambda: keras.Sequential([headless(), dense()]), normalised),
-    "sequential with an input": (lambda: keras.Sequential([keras.Input((16, 16, 3)), headless(), dense()]), normalised),
-    "flat": (lambda: flat(headless(), dense()), normalised),
-    "flat, of a model that is gone": (gone, normalised),
-    "flat in a functional": (lambda: stacked(flat(headless(), layers.Dropout(0.5)), dense()), normalised),
-    "an intermediate": (lambda: (lambda m: keras.Model(m.input, m.endpoints["level_2"]))(headless()), normalised),
-    "softmax on logits": (lambda: stacked(toys.build("nest"), layers.Softmax()), normalised),
-    "softmax in the head": (lambda: stacked(headless(), dense(activation="softmax")), normalised),
-    "sigmoid": (lambda: stacked(headless(), dense(), layers.Activation("sigmoid")), normalised),
-    "softmax as an operation": (softmaxed, normalised),
+    "functional": (lambda: stacked(headless(), dense()), normalized),
+    "sequential": (lambda: keras.Sequential([headless(), dense()]), normalized),
+    "sequential with an input": (lambda: keras.Sequential([keras.Input((16, 16, 3)), headless(), dense()]), normalized),
+    "flat": (lambda: flat(headless(), dense()), normalized),
+    "flat, of a model that is gone": (gone, normalized),
+    "flat in a functional": (lambda: stacked(flat(headless(), layers.Dropout(0.5)), dense()), normalized),
+    "an intermediate": (lambda: (lambda m: keras.Model(m.input, m.endpoints["level_2"]))(headless()), normalized),
+    "softmax on logits": (lambda: stacked(toys.build("nest"), layers.Softmax()), normalized),
+    "softmax in the head": (lambda: stacked(headless(), dense(activation="softmax")), normalized),
+    "sigmoid": (lambda: stacked(headless(), dense(), layers.Activation("sigmoid")), normalized),
+    "softmax as an operation": (softmaxed, normalized),
     "dropout and a hidden layer": (
         lambda: stacked(headless(), layers.Dropout(0.5), layers.Dense(7, "relu"), dense()),
-        normalised,
+        normalized,
     ),
-    "nested twice": (lambda: stacked(keras.Sequential([keras.Sequential([headless()]), dense()])), normalised),
+    "nested twice": (lambda: stacked(keras.Sequential([keras.Sequential([headless()]), dense()])), normalized),
     "augmentation": (
         lambda: stacked(layers.RandomFlip(), layers.RandomRotation(0.2), layers.GaussianNoise(1), headless(), dense()),
-        normalised,
+        normalized,
     ),
     "preprocessor": (lambda: (lambda m: stacked(keras_nest.preprocessor(m), m, dense()))(headless()), unit),
-    "normalisation": (lambda: stacked(normalisation(), headless(), dense()), unit),
-    "rescaling and normalisation": (
-        lambda: stacked(layers.Rescaling(1 / 255), normalisation(), headless(), dense()),
+    "normalization": (lambda: stacked(normalization(), headless(), dense()), unit),
+    "rescaling and normalization": (
+        lambda: stacked(layers.Rescaling(1 / 255), normalization(), headless(), dense()),
         levels,
     ),
     "rescaling of a vit": (lambda: stacked(layers.Rescaling(1 / 127.5, -1), headless("vit"), dense()), levels),
-    "two alike": (lambda: two(headless(), renamed(headless())), normalised),
-    "one twice": (lambda: (lambda m: two(m, m))(headless()), normalised),
+    "two alike": (lambda: two(headless(), renamed(headless())), normalized),
+    "one twice": (lambda: (lambda m: two(m, m))(headless()), normalized),
     "nothing of ours": (lambda: stacked(layers.Flatten(), dense()), unit),
     "a sequential of nothing of ours": (
         lambda: keras.Sequential([keras.Input((16, 16, 3)), layers.Flatten(), dense()]),
@@ -116,7 +116,7 @@ WRAPPED = {
 }
 EMBEDS = {"functional", "sequential", "sequential with an input", "dropout and a hidden layer", "augmentation"}
 EMBEDS |= {"softmax on logits", "softmax in the head", "sigmoid", "softmax as an operation", "preprocessor"}
-EMBEDS |= {"normalisation", "rescaling and normalisation", "rescaling of a vit"}
+EMBEDS |= {"normalization", "rescaling and normalization", "rescaling of a vit"}
 PROBABILITIES = {"softmax on logits", "softmax in the head", "sigmoid", "softmax as an operation"}
 OTHERS = {"nothing of ours", "a sequential of nothing of ours"}
 NO_BYTES = {"preprocessor", *OTHERS}
@@ -164,12 +164,12 @@ def test_the_embedding_is_that_of_the_model_inside():
     images = toys.pixels(3)
     for base, *others in ((headless(), dense()), (toys.build("nest"), layers.Softmax())):
         exported = as_exported(stacked(base, *others))
-        expected = keras.Model(base.input, base.endpoints["pre_logits"])(normalised(images))
+        expected = keras.Model(base.input, base.endpoints["pre_logits"])(normalized(images))
         toys.assert_close(on_unit_images(without_head(exported), exported)(images), expected)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["functional", "flat", "rescaling and normalisation", "softmax in the head"])
+@pytest.mark.parametrize("name", ["functional", "flat", "rescaling and normalization", "softmax in the head"])
 def test_tflite(tmp_path, name):
     build, given = WRAPPED[name]
     model, images = build(), toys.pixels(3)
@@ -185,7 +185,7 @@ def test_onnx(tmp_path):
     for name in ("functional", "flat", "softmax in the head"):
         model, images = WRAPPED[name][0](), toys.pixels(3)
         session = onnxruntime.InferenceSession(export.to_onnx(model, tmp_path / f"{model.name}.onnx"))
-        expected = model(normalised(images), training=False)
+        expected = model(normalized(images), training=False)
         np.testing.assert_allclose(session.run(None, {"images": images})[0], expected, atol=1e-4)
 
 
@@ -216,11 +216,11 @@ class TestWhatCannotBeTold:
             keras_nest.preprocessor(model)
         for given in ("nest_tiny", SPEC):
             exported = as_exported(model, given)
-            toys.assert_close(on_unit_images(exported, exported)(images), model(normalised(images)))
+            toys.assert_close(on_unit_images(exported, exported)(images), model(normalized(images)))
 
     @pytest.mark.parametrize(
         ("given", "expected"),
-        [(None, unit), ("nest_tiny", normalised), ({"mean": [0.0], "std": [1 / 255]}, levels)],
+        [(None, unit), ("nest_tiny", normalized), ({"mean": [0.0], "std": [1 / 255]}, levels)],
     )
     def test_it_can_be_said(self, given, expected):
         model, images = stacked(layers.Rescaling(1 / 255), headless(), dense()), toys.pixels(3)
@@ -267,7 +267,7 @@ class TestWhatCannotBeTold:
 def test_the_preprocessor_of_a_users_model():
     model, images = stacked(headless(), dense()), toys.pixels(2, (16, 16))
     np.testing.assert_array_equal(keras_nest.preprocessor(model)(images), keras_nest.preprocessor(headless())(images))
-    raw = stacked(layers.Rescaling(1 / 255), normalisation(), headless())
+    raw = stacked(layers.Rescaling(1 / 255), normalization(), headless())
     assert np.max(keras_nest.preprocessor(raw)(images)) > 100
     with pytest.raises(ValueError, match="carries no preprocessing"):
         keras_nest.preprocessor(stacked(layers.Flatten(), dense()))
@@ -286,11 +286,11 @@ def test_a_model_without_a_graph_is_refused(tmp_path):
         export.to_saved_model(training.Trainer(toys.build("nest")), tmp_path / "out")
 
 
-def test_grey_images():
+def test_gray_images():
     base = headless(in_channels=1)
     model, images = stacked(base, dense(), channels=1), toys.pixels(2)[..., :1]
     exported = as_exported(model)
-    toys.assert_close(on_unit_images(exported, exported)(images), model(toys.normalised(base, images)))
+    toys.assert_close(on_unit_images(exported, exported)(images), model(toys.normalized(base, images)))
 
 
 def test_what_has_no_card_is_not_published(tmp_path):

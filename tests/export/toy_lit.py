@@ -24,7 +24,7 @@ def build(kind="bert", **fields):
     name, text, _ = KINDS[kind]
     small = {"image_size": 16, "image_model": _IMAGE, "text_model": text, **fields}
     model = keras_nest.create_model(name, **small)
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     return model
 
 
@@ -38,7 +38,7 @@ def tokens(model, kind="bert", texts=TEXTS):
 
 def embeddings(model, images, kind="bert", texts=TEXTS):
     """Of images in [0, 1], and of texts."""
-    return model.encode_image(toys.normalised(model, images)).numpy(), model.encode_text(
+    return model.encode_image(toys.normalized(model, images)).numpy(), model.encode_text(
         tokens(model, kind, texts)
     ).numpy()
 

@@ -31,7 +31,7 @@ def build(family, **fields):
     keras.utils.set_random_seed(0)  # of drop path and dropout, which training draws from
     name, small = FAMILIES[family]
     model = keras_nest.create_model(name, **{"num_classes": len(CLASS_NAMES), "image_size": 16, **small, **fields})
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     return model
 
 
@@ -40,14 +40,14 @@ def pixels(batch, size=(16, 16), seed=0):
     return np.random.default_rng((batch, seed)).random((batch, *size, 3), np.float32)
 
 
-def normalised(model, images):
+def normalized(model, images):
     spec = model.config["preprocessing"]
     return (images - np.float32(spec["mean"])) / np.float32(spec["std"])
 
 
 def logits(model, images):
     """What the Keras model says about images in [0, 1]."""
-    return model(normalised(model, images)).numpy()
+    return model(normalized(model, images)).numpy()
 
 
 def logits_of_files(model, files):

@@ -48,13 +48,13 @@ def test_both_take_a_step_down_their_own_loss(classes):
     start = trainer.seeds.state.numpy()
     labels = LABELS if classes else None
 
-    def penalised():
+    def penalized():
         trainer.seeds.state.assign(start)
         fake, fake_classes = trainer._generate(6)
         loss = discriminator_loss(trainer._score(IMAGES, labels), trainer._score(fake, fake_classes))
         return loss + 0.7 / 2 * 4 * r1_penalty(lambda x: trainer._score(x, labels), IMAGES)
 
-    expected = gradients(penalised, trainer.discriminator)
+    expected = gradients(penalized, trainer.discriminator)
     trainer.seeds.state.assign(start)
     trainer.train_step((IMAGES, LABELS))
     for moment, gradient in zip(second_moments(trainer.discriminator_optimizer), expected, strict=True):
@@ -123,11 +123,11 @@ def test_nobody_trains_the_other():
 
 @pytest.mark.slow
 def test_fit_learns_what_is_dark():
-    """Images of one grey value: the generator comes near it within seconds."""
+    """Images of one gray value: the generator comes near it within seconds."""
     trainer = make(r1_gamma=0.1, ema_decay=0.9, max_shift=0)
     trainer.compile(learning_rate=3e-3, discriminator_learning_rate=3e-3)
-    grey = tf.fill((6, 8, 8, 3), -0.6) + 0.02 * IMAGES
-    data = tf.data.Dataset.from_tensors((grey, LABELS)).repeat()
+    gray = tf.fill((6, 8, 8, 3), -0.6) + 0.02 * IMAGES
+    data = tf.data.Dataset.from_tensors((gray, LABELS)).repeat()
     before = trainer.average.sample(6).mean()
     logs = trainer.fit(data, steps_per_epoch=60, shuffle=False, verbose=0).history
     assert set(logs) == {"generator_loss", "discriminator_loss", "r1_penalty", "real_score", "fake_score"}

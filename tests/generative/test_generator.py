@@ -46,7 +46,7 @@ def test_blocks_come_apart_in_their_place():
     np.testing.assert_allclose(wide[:, 8:16, 4:8], expected, atol=1e-6)
 
 
-def test_a_kernel_of_three_lets_blocks_see_their_neighbours():
+def test_a_kernel_of_three_lets_blocks_see_their_neighbors():
     reach = {}
     for size in (1, 3):
         layer = BlockDeaggregation(3, (2, 2), (2, 2), kernel_size=size)

@@ -110,7 +110,7 @@ def test_mixed_precision(attention, x):
 
 
 @BOTH
-def test_survives_serialisation(attention):
+def test_survives_serialization(attention):
     layer = attention(HEADS, qkv_bias=False, attn_drop=0.1, proj_drop=0.2)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(copy) is attention

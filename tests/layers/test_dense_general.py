@@ -47,7 +47,7 @@ def test_mixed_precision_keeps_the_weights():
     assert {weight.dtype for weight in layer.weights} == {"float32"}
 
 
-def test_survives_serialisation():
+def test_survives_serialization():
     layer = DenseGeneral((3, 4), use_bias=False, name="DenseGeneral_1")
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(copy) is DenseGeneral

@@ -45,7 +45,7 @@ class TestPatchEmbedding:
         patches = images.reshape(2, 2, 3, 3, 3, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 2, 3, 27)
         np.testing.assert_allclose(layer(images), patches @ kernel.reshape(27, 5) + bias, atol=1e-5)
 
-    def test_survives_serialisation(self):
+    def test_survives_serialization(self):
         layer = PatchEmbedding(5, 3)
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert copy.get_config() == layer.get_config()
@@ -60,7 +60,7 @@ class TestPositionEmbedding:
         np.testing.assert_allclose(layer(x), x + value, atol=1e-6)
         assert layer.compute_output_shape(x.shape) == x.shape
 
-    def test_survives_serialisation(self):
+    def test_survives_serialization(self):
         layer = PositionEmbedding((2, 1), (1, 3))
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert type(copy) is PositionEmbedding
@@ -83,7 +83,7 @@ class TestResize:
         np.testing.assert_array_equal(position_embedding((2, 3), (4, 4), 3).resize(value, (4, 4), method), value)
 
     @pytest.mark.parametrize("block", [(6, 6), (2, 2), (5, 8)])
-    def test_grid_keeps_neighbouring_blocks_continuous(self, block):
+    def test_grid_keeps_neighboring_blocks_continuous(self, block):
         grid = (2, 4)
         size = (grid[0] * block[0], grid[1] * block[1])
         resized = position_embedding(grid, block, 2).resize(plane(8, 16, grid), (4, 4), "grid")

@@ -6,7 +6,7 @@ import pytest
 
 from keras_nest.layers import EncoderNDBlock, MlpBlock
 
-SHAPE = (2, 4, 9, 32)  # group normalisation needs 32 channels
+SHAPE = (2, 4, 9, 32)  # group normalization needs 32 channels
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ class TestMlpBlock:
 
 @pytest.mark.parametrize("norm_type", ["LN", "BN", "GN"])
 @pytest.mark.parametrize("attn_type", ["local_multi_head", "local_multi_query"])
-def test_is_two_residual_branches_on_normalised_input(x, attn_type, norm_type):
+def test_is_two_residual_branches_on_normalized_input(x, attn_type, norm_type):
     layer = with_random_weights(EncoderNDBlock(4, attn_type, norm_type, mlp_ratio=2))
     attention = {"local_multi_head": "MultiHeadAttention_0", "local_multi_query": "MultiQueryAttention_0"}[attn_type]
     norm = {"LN": "LayerNorm", "BN": "BatchNorm", "GN": "GroupNorm"}[norm_type]
@@ -83,7 +83,7 @@ def test_stochastic_depth_skips_each_branch_for_itself():
     assert (matches.sum(1) >= 4).all()  # about 16 of 64 samples each
 
 
-def test_survives_serialisation():
+def test_survives_serialization():
     fields = {"attn_type": "local_multi_query", "norm_type": "GN", "mlp_ratio": 2, "qkv_bias": False}
     drops = {"attn_drop": 0.1, "proj_drop": 0.2, "stochastic_depth": 0.3}
     layer = EncoderNDBlock(4, **fields, **drops, name="EncoderNDBlock_3", dtype="mixed_bfloat16")

@@ -81,7 +81,7 @@ class TestAttention:
         np.testing.assert_allclose(np.sum(scores, -1), 1, atol=1e-6)
         assert np.abs(y - layer(x)).max() > 0.1
 
-    def test_survives_serialisation(self):
+    def test_survives_serialization(self):
         layer = MultiHeadDotProductAttention(3, dropout=0.25, name="MultiHeadDotProductAttention_0")
         copy = keras.layers.deserialize(keras.layers.serialize(layer))
         assert type(copy) is MultiHeadDotProductAttention
@@ -90,7 +90,7 @@ class TestAttention:
 
 
 class TestBlock:
-    def test_is_two_residual_branches_on_normalised_input(self, x):
+    def test_is_two_residual_branches_on_normalized_input(self, x):
         layer = with_random_weights(Encoder1DBlock(HEADS, MLP))
         y, parts = layer(x)
         assert list(parts) == ["LayerNorm_0", "MultiHeadDotProductAttention_0", "LayerNorm_1", "MlpBlock_0"]
@@ -104,7 +104,7 @@ class TestBlock:
         np.testing.assert_allclose(y, middle + parts["MlpBlock_0"], atol=1e-5)
         assert layer.mlp.dense[0].units == MLP
 
-    def test_survives_serialisation(self):
+    def test_survives_serialization(self):
         fields = {"num_heads": 3, "mlp_dim": 20, "dropout_rate": 0.1, "attention_dropout_rate": 0.2}
         layer = Encoder1DBlock(**fields, name="encoderblock_3", dtype="mixed_bfloat16")
         copy = keras.layers.deserialize(keras.layers.serialize(layer))
@@ -149,7 +149,7 @@ class TestEncoder:
         assert {weight.dtype for weight in layers[1].weights} == {"float32"}
         np.testing.assert_allclose(keras.ops.cast(y, "float32"), exact, atol=0.05 * np.abs(exact).max())
 
-    def test_survives_serialisation(self, x):
+    def test_survives_serialization(self, x):
         fields = FIELDS | {"grid": (2, 3), "class_token": True, "final_norm": False}
         fields |= {"dropout_rate": 0.1, "attention_dropout_rate": 0.2}
         layer = Encoder(**fields, name="Transformer")
@@ -205,7 +205,7 @@ class TestDropoutSites:
         MlpBlock(5, 0.1, initializers.LecunNormal(seed=1), initializers.RandomNormal(stddev=1e-6, seed=1)),
     ],
 )
-def test_initializers_survive_serialisation(layer):
+def test_initializers_survive_serialization(layer):
     copy = keras.layers.deserialize(keras.layers.serialize(layer))
     assert copy.get_config() == layer.get_config()
     layer.build((None, 6))

@@ -49,7 +49,7 @@ def test_layers(grid, block):
     assert tuple(join(cut(symbolic)).shape) == (None, *images.shape[1:])
 
 
-def test_layers_survive_serialisation():
+def test_layers_survive_serialization():
     for layer in (BlockImages((2, 3)), UnblockImages((2, 3), (4, 5))):
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert type(copy) is type(layer)

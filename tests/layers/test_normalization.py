@@ -1,4 +1,4 @@
-"""The normalisations of the published models."""
+"""The normalizations of the published models."""
 
 import keras
 import numpy as np
@@ -23,11 +23,11 @@ def test_names_and_epsilons(norm_type, index, name, epsilon, rng):
     # At the scale of epsilon it shows in the values, not only in the configuration.
     x = 1e-3 * rng.standard_normal((2, 3, 4, 32), np.float32)
     layer.build(x.shape)
-    centred = x if norm_type == "BN" else x - x.mean(-1, keepdims=True)
+    centered = x if norm_type == "BN" else x - x.mean(-1, keepdims=True)
     variance = {"LN": x.var(-1, keepdims=True), "BN": np.ones(1), "GN": x.var((1, 2), keepdims=True)}[norm_type]
     if norm_type == "GN":  # 32 groups of one channel: statistics over blocks and tokens together
-        centred = x - x.mean((1, 2), keepdims=True)
-    np.testing.assert_allclose(layer(x), centred / np.sqrt(variance + epsilon), rtol=1e-4, atol=1e-6)
+        centered = x - x.mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(layer(x), centered / np.sqrt(variance + epsilon), rtol=1e-4, atol=1e-6)
 
 
 def test_batch_norm_forgets_a_tenth_a_step():
@@ -78,7 +78,7 @@ class TestChannelNorm:
         assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
         np.testing.assert_allclose(keras.ops.cast(y, "float32")[0, 0, 0, 1], 2**-10, rtol=0.01)
 
-    def test_survives_serialisation(self):
+    def test_survives_serialization(self):
         layer = ChannelNorm(epsilon=1e-3)
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert type(copy) is ChannelNorm

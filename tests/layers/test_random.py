@@ -75,7 +75,7 @@ class TestDropout:
         assert (masks[0] != masks[1]).any()
         assert (masks[0] != np.asarray(Dropout(0.5, seed=4)(x, training=True))).any()
 
-    def test_survives_serialisation(self):
+    def test_survives_serialization(self):
         layer = Dropout(0.25, seed=3, name="drop", dtype="mixed_bfloat16")
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert type(copy) is Dropout

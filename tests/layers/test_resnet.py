@@ -1,4 +1,4 @@
-"""The ResNet of the hybrids: standardised kernels, padding, group normalisation, units and stages."""
+"""The ResNet of the hybrids: standardized kernels, padding, group normalization, units and stages."""
 
 import keras
 import numpy as np
@@ -54,7 +54,7 @@ class TestStdConv:
         np.testing.assert_allclose(layer(LAYERS["stdconv_in"]), LAYERS[f"stdconv_out_{scale}"], atol=5e-6)
 
     @pytest.mark.parametrize("scale", KERNEL_SCALES)
-    def test_standardised_kernel(self, scale):
+    def test_standardized_kernel(self, scale):
         kernel = LAYERS[f"stdconv_kernel_{scale}"]
         impulses = np.eye(36, dtype=np.float32).reshape(36, 3, 3, 4)  # what comes out for them is the kernel itself
         used = np.reshape(std_conv(kernel, padding="valid")(impulses), kernel.shape)
@@ -69,7 +69,7 @@ class TestStdConv:
 
     @pytest.mark.parametrize("size", SIDES)
     def test_same_padding_at_stride_two(self, size):
-        """The root's convolution as the model builds it, without the standardisation, which the data lack."""
+        """The root's convolution as the model builds it, without the standardization, which the data lack."""
         root = hybrid(size).get_layer("conv_root")
         ours = keras.layers.Conv2D.convolution_op(root, LAYERS[f"conv7_in_{size}"], LAYERS["conv7_kernel"])
         np.testing.assert_allclose(ours, LAYERS[f"conv7_s2_same_out_{size}"], atol=2e-5)  # values up to 40
@@ -87,13 +87,13 @@ class TestStdConv:
         assert layer.kernel.dtype == "float32"
         np.testing.assert_allclose(keras.ops.cast(y, "float32"), exact, atol=0.01 * np.abs(exact).max())
 
-    def test_mixed_precision_standardises_the_float32_kernel(self):
+    def test_mixed_precision_standardizes_the_float32_kernel(self):
         """bfloat16 knows no number between 1 and 1 + 2^-7: rounded first, this kernel would be all mean."""
         kernel, x = 1 + 1e-3 * LAYERS["stdconv_kernel_1.0"], LAYERS["stdconv_in"]
         exact, y = std_conv(kernel)(x), std_conv(kernel, dtype="mixed_bfloat16")(x)
         np.testing.assert_allclose(keras.ops.cast(y, "float32"), exact, atol=0.01 * np.abs(exact).max())
 
-    def test_survives_serialisation(self):
+    def test_survives_serialization(self):
         layer = StdConv(6, 3, strides=2, name="conv2", dtype="mixed_bfloat16")
         copy = keras.layers.deserialize(keras.layers.serialize(layer))
         assert type(copy) is StdConv
@@ -103,7 +103,7 @@ class TestStdConv:
 
 @pytest.mark.parametrize("scale", ["1.0", "0.01", "0.001", "0.0001"])
 def test_group_norm(scale):
-    """32 groups of two neighbouring channels; at 1e-4 epsilon is a hundred times the variance."""
+    """32 groups of two neighboring channels; at 1e-4 epsilon is a hundred times the variance."""
     x = LAYERS[f"gn_in_{scale}"]
     layer = norm("GN")
     layer.build(x.shape)
@@ -147,7 +147,7 @@ class TestResidualUnit:
         assert unit.compute_output_shape((2, *size, 32)) == shape
         assert tuple(unit(keras.Input((*size, 32), batch_size=2)).shape) == shape
 
-    def test_survives_serialisation(self):
+    def test_survives_serialization(self):
         unit = ResidualUnit(64, 2, name="unit1", dtype="mixed_bfloat16")
         copy = keras.layers.deserialize(keras.layers.serialize(unit))
         assert copy.get_config() == unit.get_config()
@@ -177,7 +177,7 @@ class TestResNetStage:
         found = keras_models.build(vit_loading.case("hybrid_1_1")).endpoints
         assert [tuple(found[name].shape[1:]) for name in ("block1", "block2")] == [(8, 8, 128), (4, 4, 256)]
 
-    def test_survives_serialisation(self):
+    def test_survives_serialization(self):
         stage = ResNetStage(2, 32, stride=2, name="block2", dtype="mixed_bfloat16")
         copy = keras.layers.deserialize(keras.layers.serialize(stage))
         assert copy.get_config() == stage.get_config()

@@ -56,7 +56,7 @@ def test_keeps_bfloat16():
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
 
 
-def test_survives_serialisation():
+def test_survives_serialization():
     layer = StochasticDepth(0.25, seed=3, name="drop_path")
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(copy) is StochasticDepth

@@ -168,7 +168,7 @@ class TestAddPositionEmbs:
     ],
     ids=lambda layer: layer.name,
 )
-def test_survives_serialisation(layer):
+def test_survives_serialization(layer):
     copy = keras.layers.deserialize(keras.layers.serialize(layer))
     assert type(copy) is type(layer)
     assert copy.get_config() == layer.get_config()

@@ -28,7 +28,7 @@ class TestClassifierActivation:
     @pytest.mark.parametrize("name", FAMILIES)
     def test_output_logits_and_embedding(self, name):
         plain = build(name)
-        keras_models.randomise(plain)
+        keras_models.randomize(plain)
         expected = plain(IMAGES)
         assert "probabilities" not in plain.endpoints
         for activation, function in ACTIVATIONS.items():
@@ -45,7 +45,7 @@ class TestClassifierActivation:
     @pytest.mark.parametrize("name", FAMILIES)
     def test_it_is_saved(self, name, tmp_path):
         model = build(name, classifier_activation="sigmoid")
-        keras_models.randomise(model)
+        keras_models.randomize(model)
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
         assert loaded.classifier_activation == "sigmoid"
@@ -53,7 +53,7 @@ class TestClassifierActivation:
 
     def test_checkpoints_go_into_both(self, tmp_path):
         model = build(classifier_activation="softmax")
-        keras_models.randomise(model)
+        keras_models.randomize(model)
         from keras_nest import conversion
 
         conversion.write_checkpoint(model, tmp_path / "model.npz")
@@ -123,7 +123,7 @@ class TestFeatureMaps:
     @pytest.mark.parametrize("name", FAMILIES)
     def test_a_classifier_keeps_the_maps_that_a_feature_extractor_outputs(self, name):
         model, extractor = build(name), build(name, features_only=True)
-        keras_models.randomise(model)
+        keras_models.randomize(model)
         keras_models.copy_weights(model, extractor)
         assert list(model.feature_maps) == list(extractor.feature_maps) == list(extractor.output)
         ours = keras.Model(model.input, dict(model.feature_maps))(IMAGES)

@@ -23,8 +23,8 @@ SMALL = {
 }
 LEVELS = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
 LABELS = np.arange(4) % 3
-INTEGERS = r"Images have dtype {}; the model 'small' takes normalised floats; keras_nest\.preprocessor"
-FAR = r"Images have values from 0 to 255; normalised for the model 'small' they are between -1 and 1; keras_nest\.prep"
+INTEGERS = r"Images have dtype {}; the model 'small' takes normalized floats; keras_nest\.preprocessor"
+FAR = r"Images have values from 0 to 255; normalized for the model 'small' they are between -1 and 1; keras_nest\.prep"
 DOORS = {
     "call": lambda model, x: model(x),
     "keyword": lambda model, x: model(inputs=x),
@@ -78,8 +78,8 @@ def test_levels_as_floats_are_warned_of_once(model, door):
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_normalised_images_pass_in_silence(model, door):
-    """So does noise, and what another mean and deviation normalised."""
+def test_normalized_images_pass_in_silence(model, door):
+    """So does noise, and what another mean and deviation normalized."""
     images = keras_nest.preprocessor(model)(LEVELS).numpy()
     for scale in (1, 2.6):
         DOORS[door](model, scale * images)

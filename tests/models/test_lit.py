@@ -38,7 +38,7 @@ def toy(text="bert", dtype=None, **fields):
     create, sizes = towers[text]
     image = keras_nest.VisionTransformer(num_classes=0, **TOY_VIT, dtype=dtype)
     model = keras_nest.LiT(image, create(out_dim=12, max_len=8, **sizes, dtype=dtype), **fields)
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     return model
 
 
@@ -159,7 +159,7 @@ def configurations(draw):
 def test_flax_agrees(config, seed):
     rng = np.random.default_rng(seed)
     model = keras_nest.LiT(**config)
-    keras_models.randomise(model, seed)
+    keras_models.randomize(model, seed)
     tree = conversion.model_tree(model)
     images = rng.standard_normal((3, 8, 8, 3), np.float32)
     text = config["text_model"]
@@ -189,7 +189,7 @@ def towers():
     """BERT for texts of several lengths, with the same weights."""
     towers = {length: keras_nest.Bert(out_dim=5, max_len=length, **TOY_BERT) for length in (3, 5, 8, 12)}
     for tower in towers.values():
-        keras_models.randomise(tower)
+        keras_models.randomize(tower)
     return towers
 
 
@@ -266,16 +266,16 @@ class TestMistakes:
             np.testing.assert_allclose(ours[path], value, rtol=0.01, atol=0.01)
 
 
-INITIALISED = {
+INITIALIZED = {
     "lit_bert_text": (keras_nest.Bert, {"hidden_size": 128, "max_length": 12}),
     "lit_text_transformer": (keras_nest.TextTransformer, {"width": 128}),
 }
 
 
-@pytest.mark.parametrize("name", INITIALISED)
+@pytest.mark.parametrize("name", INITIALIZED)
 def test_initial_values(name):
     keras.utils.set_random_seed(0)
-    create, widths = INITIALISED[name]
+    create, widths = INITIALIZED[name]
     tower = create(out_dim=64, vocab_size=500, num_layers=1, num_heads=4, mlp_dim=256, max_len=8, **widths)
     values = conversion.model_tree(tower)
     for path, moments in lit_loading.FACTS["init_stats"][name].items():

@@ -18,7 +18,7 @@ from keras_nest.conversion.tree import flatten
 from keras_nest.conversion.verify import largest_difference
 from keras_nest.explain import attention_maps, class_activation_map, gradcat
 from keras_nest.models import families
-from tests.families import randomised
+from tests.families import randomized
 
 MODEL = '''
 """A toy: a patch embedding, a pointwise layer, the mean of the map, and a head."""
@@ -83,7 +83,7 @@ class Toy(nn.Module):
         return nn.Dense(self.num_classes, name="head")(x) if self.num_classes else x
 """
 
-# Normalised, and reproducible.
+# Normalized, and reproducible.
 IMAGES = np.clip(np.random.default_rng(0).standard_normal((2, 8, 8, 3), np.float32), -2, 2)
 
 
@@ -114,7 +114,7 @@ def family(tmp_path_factory):
 
 
 def toy(**fields):
-    return randomised(keras_nest.create_model("toy", **fields))
+    return randomized(keras_nest.create_model("toy", **fields))
 
 
 def test_it_is_made_and_listed_by_name():
@@ -188,7 +188,7 @@ def test_exports(tmp_path):
 def test_it_is_the_image_tower_of_a_lit(tmp_path):
     image = {"class_name": "Toy", "num_classes": 0, "image_size": 8}
     text = {"class_name": "Bert", "vocab_size": 9, "hidden_size": 6, "num_layers": 1, "num_heads": 1, "mlp_dim": 6}
-    model = randomised(keras_nest.LiT(image, {**text, "max_len": 4, "max_length": 4}))
+    model = randomized(keras_nest.LiT(image, {**text, "max_len": 4, "max_length": 4}))
     model.save(tmp_path / "lit.keras")
     loaded = keras.saving.load_model(tmp_path / "lit.keras")
     assert type(loaded.image_model).__name__ == "Toy"

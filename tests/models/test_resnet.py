@@ -39,7 +39,7 @@ def shape_of(x):
 
 def new_weights(model):
     """Weights with which all parts of the model matter; variances are positive."""
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     for variable in model.weights:
         if variable.path.endswith("moving_variance"):
             variable.assign(keras.ops.abs(variable) + 0.5)
@@ -193,10 +193,10 @@ class TestCheckpoints:
         model = basic()
         new_weights(model)
         conversion.write_checkpoint(model, tmp_path / "model.npz")
-        grey = basic(weights=str(tmp_path / "model.npz"), in_channels=1, num_classes=7, reinit_head=True)
-        images = images_of(grey)
-        assert grey.config["preprocessing"]["mean"] == [0.0]
-        ours = keras_models.endpoints(grey, images, ["pre_logits", "logits"])
+        gray = basic(weights=str(tmp_path / "model.npz"), in_channels=1, num_classes=7, reinit_head=True)
+        images = images_of(gray)
+        assert gray.config["preprocessing"]["mean"] == [0.0]
+        ours = keras_models.endpoints(gray, images, ["pre_logits", "logits"])
         theirs = keras_models.endpoints(model, np.repeat(images, 3, axis=-1), ["pre_logits"])["pre_logits"]
         np.testing.assert_allclose(ours["pre_logits"], theirs, atol=1e-5 * np.abs(theirs).max())
         np.testing.assert_array_equal(ours["logits"], np.zeros((2, 7)))
@@ -216,7 +216,7 @@ class TestAsKerasModels:
         for ours, theirs in zip(*(keras.tree.flatten(m(images_of(model))) for m in (loaded, model)), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
-    def test_layers_are_serialisable(self):
+    def test_layers_are_serializable(self):
         for layer in (resnet.ResNetBlock(6, 2, bottleneck=False), resnet.ResNetBlocks(2, 6, 2, bottleneck=False)):
             copy = keras.layers.deserialize(keras.layers.serialize(layer))
             assert type(copy) is type(layer)

@@ -27,7 +27,7 @@ def dense_layers(model):
 
 
 def flags(model):
-    """What is trained, and what regularised, variable by variable."""
+    """What is trained, and what regularized, variable by variable."""
     return [(v.name, v.trainable, v.regularizer is not None) for v in model.variables]
 
 
@@ -141,12 +141,12 @@ def lora_on_all(model):
 
 KINDS = [freeze_block, freeze_all_but_one, freeze_biases, all_in_a_frozen_parent]
 KINDS += [change_rates, change_epsilon, change_policy, make_constraint, softmax, lora_on_all]
-QUANTISED = [pytest.param(mode, marks=pytest.mark.slow) for mode in ("int8", "int4", "float8")]
+QUANTIZED = [pytest.param(mode, marks=pytest.mark.slow) for mode in ("int8", "int4", "float8")]
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 class TestEveryKindOfChange:
-    @pytest.mark.parametrize("change", [*KINDS, *QUANTISED], ids=lambda kind: getattr(kind, "__name__", kind))
+    @pytest.mark.parametrize("change", [*KINDS, *QUANTIZED], ids=lambda kind: getattr(kind, "__name__", kind))
     def test_is_kept(self, tmp_path, change):
         model = families.vit()
         before = model.get_config()
@@ -166,7 +166,7 @@ class TestEveryKindOfChange:
         from_json = keras.models.model_from_json(model.to_json())
         assert [v.trainable for v in from_json.variables] == [v.trainable for v in model.variables]
 
-    def test_frozen_batch_normalisation_keeps_its_statistics(self, tmp_path):
+    def test_frozen_batch_normalization_keeps_its_statistics(self, tmp_path):
         model = families.nest(norm_type="BN")
         model.get_layer("EncoderNDBlock_0").trainable = False
         again = through_file(model, tmp_path / "model.keras")
@@ -177,12 +177,12 @@ class TestEveryKindOfChange:
             assert np.array_equal(old, new) is not moves
 
     @pytest.mark.slow
-    def test_a_quantised_model_is_quantised_before_its_first_call(self):
+    def test_a_quantized_model_is_quantized_before_its_first_call(self):
         model = families.nest()
         model.quantize("int8")
         assert str(model.get_layer("Dense_0").kernel.dtype) == "int8"
 
-    def test_training_with_lora_goes_on_with_the_state_of_the_optimiser(self, tmp_path):
+    def test_training_with_lora_goes_on_with_the_state_of_the_optimizer(self, tmp_path):
         model = families.vit()
         lora_on_all(model)
         freeze_block(model)
@@ -194,7 +194,7 @@ class TestEveryKindOfChange:
         for ours, theirs in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
-    def test_a_regulariser_acts_after_loading_as_it_does_in_keras(self, tmp_path):
+    def test_a_regularizer_acts_after_loading_as_it_does_in_keras(self, tmp_path):
         model = families.vit()
         model.get_layer("head").kernel_regularizer = keras.regularizers.L2(0.1)
         [loss] = through_file(model, tmp_path / "model.keras").losses
@@ -256,33 +256,33 @@ class TestWhatNoFileKeeps:
 
     def test_arguments_of_a_subclass(self, tmp_path):
         class Mine(keras_nest.NesT):
-            def __init__(self, colour="red", **fields):
+            def __init__(self, color="red", **fields):
                 super().__init__(**fields)
-                self.colour = colour
+                self.color = color
 
         fields = families.nest().get_config()
-        with pytest.raises(ValueError, match="Mine takes colour, which its get_config does not return"):
+        with pytest.raises(ValueError, match="Mine takes color, which its get_config does not return"):
             Mine("blue", **fields).save(tmp_path / "model.keras")
 
 
 @keras.saving.register_keras_serializable("test_saving")
-class Coloured(keras_nest.NesT):
+class Colored(keras_nest.NesT):
     """A user's class, with an argument and a layer of its own."""
 
-    def __init__(self, colour="red", **fields):
+    def __init__(self, color="red", **fields):
         super().__init__(**fields)
-        self.colour, self.more = colour, keras.layers.Dense(2, name="more")
+        self.color, self.more = color, keras.layers.Dense(2, name="more")
 
     def get_config(self):
-        return {**super().get_config(), "colour": self.colour}
+        return {**super().get_config(), "color": self.color}
 
 
 class TestModels:
     def test_a_subclass_of_the_user_is_kept(self, tmp_path):
-        model = Coloured("blue", **families.nest().get_config())
+        model = Colored("blue", **families.nest().get_config())
         model.get_layer("EncoderNDBlock_0").mlp.trainable = False
         again = through_file(model, tmp_path / "model.keras")
-        assert again.colour == "blue"
+        assert again.color == "blue"
         assert_same(again, model)
 
     def test_preprocessing_is_a_copy_that_may_be_changed(self, tmp_path):

@@ -173,7 +173,7 @@ class TestAsKerasModels:
     def test_saved_and_loaded(self, create, tmp_path):
         model = create(feature_blocks=(1, 2))
         images = np.random.default_rng(0).standard_normal((2, *model.input_shape[1:]), np.float32)
-        keras_models.randomise(model)
+        keras_models.randomize(model)
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
         assert loaded.config == model.config
@@ -184,7 +184,7 @@ class TestAsKerasModels:
     def test_mixed_precision(self, create):
         model = create()
         half = create(dtype="mixed_bfloat16")
-        keras_models.randomise(model)
+        keras_models.randomize(model)
         half.set_weights(model.get_weights())
         images = np.random.default_rng(0).standard_normal((2, *model.input_shape[1:]), np.float32)
         assert half(images).dtype == np.float32

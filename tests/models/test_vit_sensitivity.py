@@ -49,7 +49,7 @@ def _module_agrees(case, path, ours):
 
 
 def norm_agrees(norm_type, prefix):
-    """A normalisation on inputs whose deviation is 1, 0.01, 0.001 and 0.0001."""
+    """A normalization on inputs whose deviation is 1, 0.01, 0.001 and 0.0001."""
     gaps = []
     for scale in ("1.0", "0.01", "0.001", "0.0001"):
         x = LAYERS[f"{prefix}_in_{scale}"]
@@ -61,7 +61,7 @@ def norm_agrees(norm_type, prefix):
 
 
 def std_conv_agrees():
-    """The standardised convolution on kernels whose deviation is 1, 0.01, 0.0001 and 0.00001."""
+    """The standardized convolution on kernels whose deviation is 1, 0.01, 0.0001 and 0.00001."""
     gaps = []
     for scale in ("1.0", "0.01", "0.0001", "1e-05"):
         layer = resnet.StdConv(6, 3, strides=2)
@@ -96,8 +96,8 @@ CODE_MISTAKES = {
         "convolution_op",
         wrong.convolution(outside=0, inside=1e-5),
     ),
-    "no_weight_std": ("hybrid_1_1", resnet.StdConv, "convolution_op", wrong.convolution(standardised=False)),
-    "shortcut from the normalised input": ("hybrid_1_1", resnet.ResidualUnit, "call", wrong.residual(wrong.normalised)),
+    "no_weight_std": ("hybrid_1_1", resnet.StdConv, "convolution_op", wrong.convolution(standardized=False)),
+    "shortcut from the normalized input": ("hybrid_1_1", resnet.ResidualUnit, "call", wrong.residual(wrong.normalized)),
     "ReLU after gn_proj": ("hybrid_1_1", resnet.ResidualUnit, "call", wrong.residual(projected=ops.relu)),
     "ReLU before the sum": ("hybrid_1_1", resnet.ResidualUnit, "call", wrong.residual(branch=ops.relu)),
     "no ReLU after the sum": ("hybrid_1_1", resnet.ResidualUnit, "call", wrong.residual(total=wrong.unchanged)),
@@ -117,7 +117,7 @@ CODE_MISTAKES = {
     "Mixer padded at the end": ("mixer_same_pad", mixer, "_stem", wrong.stem("same", wrong.at_the_end)),
     "Mixer mean before norm": ("mixer", mixer, "norm", wrong.norm_of_the_mean),
 }
-# Mistake -> comparison, type of the normalisation and its wrong constructor.
+# Mistake -> comparison, type of the normalization and its wrong constructor.
 NORM_MISTAKES = {
     # 8e-5 and 8e-3 in ViT-B_16, but 2e-6 and 3e-4 in Mixer-B_16
     "layer_norm_eps_1e-5": ("LayerNorm", "LN", wrong.layer_norm(1e-5)),
@@ -134,7 +134,7 @@ PARAMETER_MISTAKES = {
     "heads inside": ("vit_token", wrong.heads_inside),
     "patches transposed": ("vit_token", wrong.transposed_in_space),
     "convolutions transposed": ("hybrid_root", wrong.transposed_in_space),
-    "embedding of a hybrid standardised": ("hybrid_root", wrong.standardised_embedding),
+    "embedding of a hybrid standardized": ("hybrid_root", wrong.standardized_embedding),
 }
 MISTAKES = {**CODE_MISTAKES, **NORM_MISTAKES}
 
@@ -206,7 +206,7 @@ def test_missing_tanh_is_noticed():
     [("vit_token", "MultiHeadDotProductAttention_0/key/bias"), ("mixer", "token_mixing/Dense_1/bias")],
 )
 def test_parameters_that_outputs_cannot_see_are_compared_themselves(name, end):
-    """The softmax forgets one, the normalisations over channels the other: logits without them are the same."""
+    """The softmax forgets one, the normalizations over channels the other: logits without them are the same."""
     case = vit_loading.case(name)
     without = {path: value * (not path.endswith(end)) for path, value in keras_models.tree(case).items()}
     logits = np.asarray(keras_models.load(case, without)(case.images))

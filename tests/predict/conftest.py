@@ -25,7 +25,7 @@ NAMES = ("owl", "cat, tabby", "猫")
 def model():
     """Its preprocessing crops, so that it matters."""
     model = keras_nest.create_model("nest_tiny", **SMALL)
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     return model
 
 

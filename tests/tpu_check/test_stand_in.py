@@ -17,7 +17,7 @@ def test_fit_is_traced_for_two_cores():
     facts = dict(line.split("=") for line in done.stdout.split())
     assert facts["replicas"] == "2"
     assert facts["variables"] == "TPUDistributedVariable"
-    # One sum over the cores for each parameter, and no second one in the optimiser.
+    # One sum over the cores for each parameter, and no second one in the optimizer.
     assert facts["sums"] == facts["parameters"]
     # The program stops where it needs a TPU, and not before.
     assert facts["stopped_at"] == "TPUReplicatedInput"

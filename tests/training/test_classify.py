@@ -73,6 +73,15 @@ class TestFineTuning:
         assert model.num_classes == 10
         assert_body(model, {**expected, "head/kernel": np.zeros((8, 10)), "head/bias": np.zeros(10)})
 
+    def test_a_training_of_ones_own(self, tmp_path):
+        own = keras_nest.create_model("ViT-Ti_16", image_size=16, preprocessing=PREPROCESSING, **SMALL_VIT)
+        own.save(tmp_path / "model.keras")
+        body = {path: value for path, value in tensors(own).items() if not path.startswith("head/")}
+        new = {"head/kernel": np.zeros((8, 10)), "head/bias": np.zeros(10)}
+        assert_body(create(OF_VIT, pretrained_dir=str(tmp_path)), {**body, **new})
+        start = get_start(resolve({**OF_VIT, "pretrained_dir": str(tmp_path)}))
+        assert keras_nest.preprocessor(start).mean == (0.3, 0.3, 0.3), "its preprocessing goes on"
+
     @pytest.mark.parametrize(("name", "file"), [("Ti_16", BEST), (OTHER, OTHER)])
     def test_model_or_file_of_augreg(self, name, file, tmp_path):
         shutil.copy(INDEX, tmp_path)

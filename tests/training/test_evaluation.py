@@ -13,7 +13,7 @@ from tests import keras_models
 
 
 def identity_model(classes):
-    """Answers with its input; its regularisation, which is large, must not be in any loss."""
+    """Answers with its input; its regularization, which is large, must not be in any loss."""
     inputs = keras.Input((classes,))
     layer = keras.layers.Dense(classes, use_bias=False, kernel_initializer="identity", kernel_regularizer="l2")
     return keras.Model(inputs, layer(inputs))
@@ -119,7 +119,7 @@ def test_a_model_that_puts_out_probabilities_is_measured_by_its_logits(activatio
     fields = {"num_classes": 8, "image_size": 4, "patch_size": 2, "num_layers": None, "classifier": "gap"}
     images, labels = np.random.default_rng(0).normal(0, 9, (8, 4, 4, 3)).astype("float32"), np.arange(8)
     plain = VisionTransformer(**fields)
-    keras_models.randomise(plain)
+    keras_models.randomize(plain)
     ending = VisionTransformer(**fields, classifier_activation=activation)
     ending.set_weights(plain.get_weights())
     given = tf.data.Dataset.from_tensors((images, labels, np.ones(8, np.float32)))

@@ -63,7 +63,7 @@ def test_default_epsilon_is_the_reference_s():
         Momentum(RATES, 0.8, nesterov=True, accumulator_dtype="bfloat16"),
     ],
 )
-def test_serialises(optimizer):
+def test_serializes(optimizer):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert type(again) is type(optimizer)
     assert again.get_config() == optimizer.get_config()
@@ -86,7 +86,7 @@ def optax_update(momentum, nesterov, dtype):
 
 
 def follow(optimizer, value, gradients, rates):
-    """The variable after updates of an optimiser of Keras with these rates."""
+    """The variable after updates of an optimizer of Keras with these rates."""
     variable = keras.Variable(value)
     optimizer.build([variable])
     for gradient, rate in zip(gradients, rates, strict=True):

@@ -65,7 +65,7 @@ def test_confusion():
         assert [tick.get_text() for tick in ticks] == ["cat", "cow", "dog"]
 
 
-def test_counts_of_many_classes_are_colours_only():
+def test_counts_of_many_classes_are_colors_only():
     axis = Figure().subplots()
     pictures.draw_confusion(axis, np.eye(21, dtype=int), [str(n) for n in range(21)])
     assert not axis.texts
@@ -84,7 +84,7 @@ def test_files(tmp_path):
     assert curves.shape[:2] == (432, 1080)
     pictures.write_confusion(tmp_path / "confusion.png", COUNTS, ("cat", "cow", "dog"))
     pixels = image.imread(tmp_path / "confusion.png")[..., :3]
-    # The darkest cell of the matrix is there in its colour.
+    # The darkest cell of the matrix is there in its color.
     darkest = np.array(colormaps["Blues"](0.8)[:3])
     assert np.mean(np.abs(pixels - darkest).max(-1) < 0.01) > 0.03
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "curves.png"]

@@ -31,7 +31,7 @@ def test_reference_values(entry):
     atol = REFERENCE_ROUNDING * entry["config"]["base_learning_rate"]
     rates = schedule(entry["config"])
     np.testing.assert_allclose(rates.at(np.array(entry["steps"])), expected, rtol=1e-6, atol=atol)
-    # As an optimiser calls it: with the number of finished updates, which is one less.
+    # As an optimizer calls it: with the number of finished updates, which is one less.
     np.testing.assert_allclose(rates(np.array(entry["steps"]) - 1), expected, rtol=1e-6, atol=atol)
 
 
@@ -132,7 +132,7 @@ def test_first_updates(schedule, expected):
         ),
     ],
 )
-def test_serialises(schedule, fields):
+def test_serializes(schedule, fields):
     assert schedule.get_config() == fields
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
     assert type(again) is type(schedule)

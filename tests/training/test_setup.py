@@ -1,4 +1,4 @@
-"""What is ready before the first step: data, model, optimiser."""
+"""What is ready before the first step: data, model, optimizer."""
 
 import functools
 
@@ -32,7 +32,7 @@ def first(batches):
     return next(iter(batches))
 
 
-def test_test_images_reach_the_model_normalised_and_in_its_size(tmp_path):
+def test_test_images_reach_the_model_normalized_and_in_its_size(tmp_path):
     experiment = prepare(CONFIG, tmp_path)
     images, labels, weights = first(experiment.test(ONLY_HOST))
     _, test, _ = digits.load()

@@ -33,7 +33,7 @@ def network(drop_rate=0.0):
     hidden = keras.layers.Dense(4, "tanh")(inputs)
     hidden = StochasticDepth(drop_rate, seed=2)(hidden) if drop_rate else hidden
     model = keras.Model(inputs, keras.layers.Dense(CLASSES)(hidden))
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     return model
 
 

@@ -42,7 +42,7 @@ def network(dtype="float32"):
     decay = keras.regularizers.L2(0.01)
     hidden = keras.layers.Dense(6, "tanh", kernel_regularizer=decay, dtype=dtype)(keras.layers.Flatten()(inputs))
     model = keras.Model(inputs, keras.layers.Dense(CLASSES)(hidden))
-    keras_models.randomise(model)
+    keras_models.randomize(model)
     return model
 
 
@@ -296,7 +296,7 @@ def test_what_is_left_to_do_with_the_images_is_done_in_the_step(place):
     def small():
         inputs = keras.Input((4, 4, 3))
         model = keras.Model(inputs, keras.layers.Dense(CLASSES)(keras.layers.Flatten()(inputs)))
-        keras_models.randomise(model)
+        keras_models.randomize(model)
         return model
 
     def finish(sent, labels):

@@ -44,27 +44,27 @@ class TestTokens:
             (["red", "tree"], False),
         ],
     )
-    def test_the_same_ones_are_told(self, colours, tokenizer, labels, same, caplog):
-        classifier = ZeroShotClassifier(colours, tokenizer, labels)
+    def test_the_same_ones_are_told(self, colors, tokenizer, labels, same, caplog):
+        classifier = ZeroShotClassifier(colors, tokenizer, labels)
         assert ("are the same tokens, so their probabilities are equal" in caplog.text) == same
         shares = classifier.probabilities(IMAGES)
         assert np.allclose(shares[:, 0], shares[:, 1]) == same
 
-    def test_what_does_not_count_is_told(self, colours, tokenizer, caplog):
-        ZeroShotClassifier(colours, tokenizer, ["tree " * 7, "red " * 8])
+    def test_what_does_not_count_is_told(self, colors, tokenizer, caplog):
+        ZeroShotClassifier(colors, tokenizer, ["tree " * 7, "red " * 8])
         assert [record.getMessage() for record in caplog.records if "keras_nest" in record.name] == [
             "The label 'red red red red red red red red ' makes 9 tokens, of which the first 8 count."
         ]
 
     @pytest.mark.parametrize("labels", [["a", None], [b"a", "b"], [0, 1]])
-    def test_what_is_no_text_is_refused(self, colours, tokenizer, labels):
+    def test_what_is_no_text_is_refused(self, colors, tokenizer, labels):
         with pytest.raises(ValueError, match=r"Among the labels is .*, which is no text"):
-            ZeroShotClassifier(colours, tokenizer, labels)
+            ZeroShotClassifier(colors, tokenizer, labels)
 
     @pytest.mark.parametrize("texts", [[1, 2], None, [["a"]]])
-    def test_texts_that_are_none(self, colours, tokenizer, texts):
+    def test_texts_that_are_none(self, colors, tokenizer, texts):
         with pytest.raises(ValueError, match=r"^The texts "):
-            ZeroShotClassifier(colours, tokenizer, ["a"]).embedder.texts(texts)
+            ZeroShotClassifier(colors, tokenizer, ["a"]).embedder.texts(texts)
 
 
 class TestProbabilities:
@@ -75,13 +75,13 @@ class TestProbabilities:
         assert want.max(1).min() < 0.9, "the case must not be settled by the temperature alone"
         np.testing.assert_allclose(found, want, atol=2e-6)
 
-    def test_labels_are_the_whole_text_by_default(self, colours, tokenizer):
+    def test_labels_are_the_whole_text_by_default(self, colors, tokenizer):
         labels = ["red tree", "tree", "a red tree tree"]
-        found = ZeroShotClassifier(colours, tokenizer, labels).embeddings
-        np.testing.assert_allclose(found, colours.encode_text(tokenizer(labels)), atol=1e-6)
+        found = ZeroShotClassifier(colors, tokenizer, labels).embeddings
+        np.testing.assert_allclose(found, colors.encode_text(tokenizer(labels)), atol=1e-6)
 
-    def test_the_number_of_texts_at_a_time(self, colours, tokenizer, monkeypatch):
-        given = (colours, tokenizer, ["red", "tree", "red tree", "tree house"], ["{}", "red {}", "{}, {} house"])
+    def test_the_number_of_texts_at_a_time(self, colors, tokenizer, monkeypatch):
+        given = (colors, tokenizer, ["red", "tree", "red tree", "tree house"], ["{}", "red {}", "{}, {} house"])
         want = ZeroShotClassifier(*given).embeddings
         steps = []
         monkeypatch.setattr(prompts, "TEXTS", 5)
@@ -89,13 +89,13 @@ class TestProbabilities:
         np.testing.assert_allclose(found, want, atol=1e-6)
         assert steps == [0, 5, 10]
 
-    def test_one_batch_of_images_of_one_size(self, colours, tokenizer):
-        classifier = ZeroShotClassifier(colours, tokenizer, ["red", "tree"])
+    def test_one_batch_of_images_of_one_size(self, colors, tokenizer):
+        classifier = ZeroShotClassifier(colors, tokenizer, ["red", "tree"])
         batch = np.stack([IMAGES[0], IMAGES[0][::-1, ::2].repeat(2, axis=1)])
         np.testing.assert_array_equal(classifier.probabilities(batch), classifier.probabilities(list(batch)))
 
-    def test_what_it_sees(self, colours, tokenizer):
-        classifier = ZeroShotClassifier(colours, tokenizer, ["the house", "a red cat", "tree"], ["a photo of {}"])
+    def test_what_it_sees(self, colors, tokenizer):
+        classifier = ZeroShotClassifier(colors, tokenizer, ["the house", "a red cat", "tree"], ["a photo of {}"])
         red = np.full((5, 7, 3), (255, 0, 0), np.uint8)
         # Similarities are 1 and twice -1/3, and the temperature is 10.
         shares = np.exp([-10 / 3, 10, -10 / 3])
@@ -111,11 +111,11 @@ class TestImages:
             ([IMAGES[0] / 127.5 - 1], "and not be normalized yet"),
             ([IMAGES[0][..., :2]], r"must be \(h, w, 3\)"),
         ],
-        ids=["none", "one", "normalised", "two channels"],
+        ids=["none", "one", "normalized", "two channels"],
     )
-    def test_what_is_no_list_of_photographs(self, colours, tokenizer, images, message):
+    def test_what_is_no_list_of_photographs(self, colors, tokenizer, images, message):
         with pytest.raises(ValueError, match=message):
-            ZeroShotClassifier(colours, tokenizer, ["red"]).probabilities(images)
+            ZeroShotClassifier(colors, tokenizer, ["red"]).probabilities(images)
 
 
 class TestMistakes:
@@ -130,17 +130,17 @@ class TestMistakes:
             (["cat"], ["{}", "a {cat}"], r"template 'a \{cat\}' has no \{\}, where the label goes"),
         ],
     )
-    def test_labels_and_templates(self, colours, tokenizer, labels, templates, message):
+    def test_labels_and_templates(self, colors, tokenizer, labels, templates, message):
         with pytest.raises(ValueError, match=message):
-            ZeroShotClassifier(colours, tokenizer, labels, templates)
+            ZeroShotClassifier(colors, tokenizer, labels, templates)
 
     def test_a_model_without_texts(self, tokenizer):
         model = keras_nest.create_model("testing")
         with pytest.raises(ValueError, match=r"model is a VisionTransformer, which .* must be a LiT"):
             ZeroShotClassifier(model, tokenizer, ["cat"])
 
-    def test_a_model_without_preprocessing(self, colours, tokenizer):
-        model = keras_nest.LiT(colours.image_model, colours.text_model)
+    def test_a_model_without_preprocessing(self, colors, tokenizer):
+        model = keras_nest.LiT(colors.image_model, colors.text_model)
         with pytest.raises(ValueError, match="carries no preprocessing"):
             ZeroShotClassifier(model, tokenizer, ["cat"])
 

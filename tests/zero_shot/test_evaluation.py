@@ -7,12 +7,12 @@ from keras_nest import ZeroShotClassifier
 from keras_nest.data.prompts import labels_of, read_templates
 from keras_nest.data.sources import IndexedExamples
 from keras_nest.zero_shot.evaluation import evaluate, open_test_images
-from tests.zero_shot.conftest import COLOURS, paint
+from tests.zero_shot.conftest import COLORS, paint
 
 
 def examples(words, classes):
-    """Images of the colours of some words, said to be of some classes."""
-    images = np.stack([np.full((10, 6, 3), COLOURS[word], np.uint8) for word in words])
+    """Images of the colors of some words, said to be of some classes."""
+    images = np.stack([np.full((10, 6, 3), COLORS[word], np.uint8) for word in words])
     return IndexedExamples(images, np.array(classes))
 
 
@@ -21,26 +21,26 @@ class TestEvaluate:
     CLASSES = (0, 0, 1, 2, 1)  # the third is wrong
 
     @pytest.mark.parametrize("batch_size", [2, 32])
-    def test_shares(self, colours, tokenizer, batch_size):
-        classifier = ZeroShotClassifier(colours, tokenizer, ["red", "tree", "house", "the red house"])
+    def test_shares(self, colors, tokenizer, batch_size):
+        classifier = ZeroShotClassifier(colors, tokenizer, ["red", "tree", "house", "the red house"])
         result = evaluate(classifier, examples(self.WORDS, self.CLASSES), batch_size)
         assert (result.top1, result.top5) == (pytest.approx(0.8), 1.0)
         assert result.images.tolist() == [2, 2, 1, 0]
         np.testing.assert_array_equal(result.per_class, [1, 0.5, 1, np.nan])
 
-    def test_the_first_five(self, colours, tokenizer):
+    def test_the_first_five(self, colors, tokenizer):
         labels = ["house", "red", "red red tree", "red tree", "red tree tree", "tree"]
-        result = evaluate(ZeroShotClassifier(colours, tokenizer, labels), examples(["red", "tree"], [0, 0]))
+        result = evaluate(ZeroShotClassifier(colors, tokenizer, labels), examples(["red", "tree"], [0, 0]))
         assert (result.top1, result.top5) == (0, 0)
-        result = evaluate(ZeroShotClassifier(colours, tokenizer, labels[::-1]), examples(["red", "tree"], [3, 3]))
+        result = evaluate(ZeroShotClassifier(colors, tokenizer, labels[::-1]), examples(["red", "tree"], [3, 3]))
         assert (result.top1, result.top5) == (0, 1)
 
-    def test_labels_that_the_model_cannot_tell_apart_are_wrong(self, colours, tokenizer):
-        classifier = ZeroShotClassifier(colours, tokenizer, ["red", "red cat", "red dog"])
+    def test_labels_that_the_model_cannot_tell_apart_are_wrong(self, colors, tokenizer):
+        classifier = ZeroShotClassifier(colors, tokenizer, ["red", "red cat", "red dog"])
         assert evaluate(classifier, examples(["red"] * 3, [0, 1, 2])).top1 == 0
 
-    def test_what_cannot_be_measured(self, colours, tokenizer):
-        classifier = ZeroShotClassifier(colours, tokenizer, ["red", "tree"])
+    def test_what_cannot_be_measured(self, colors, tokenizer):
+        classifier = ZeroShotClassifier(colors, tokenizer, ["red", "tree"])
         with pytest.raises(ValueError, match="Labels are from 0 to 2; they must be from 0 to 1, as there are 2"):
             evaluate(classifier, examples(["red", "tree"], [0, 2]))
         with pytest.raises(ValueError, match="There are no images"):
@@ -51,10 +51,10 @@ class TestEvaluate:
         with pytest.raises(ValueError, match="captions instead of classes"):
             evaluate(classifier, captioned)
 
-    def test_agrees_with_the_classifier(self, colours, tokenizer):
+    def test_agrees_with_the_classifier(self, colors, tokenizer):
         rng = np.random.default_rng(1)
         images = (rng.integers(0, 256, (40, 1, 1, 3)) * rng.random((40, 21, 33, 3))).astype(np.uint8)
-        classifier = ZeroShotClassifier(colours, tokenizer, ["red", "tree", "house", "red tree"])
+        classifier = ZeroShotClassifier(colors, tokenizer, ["red", "tree", "house", "red tree"])
         best = classifier.probabilities(images).argmax(1)
         assert len(set(best)) > 2
         assert evaluate(classifier, IndexedExamples(images, best), 16).top1 == 1

@@ -8,9 +8,9 @@ from tests.threads import assert_same_from_threads
 TEXTS = ["red", "tree", "house", "red tree", "tree house", "red red house"]
 
 
-def test_classifiers(colours, tokenizer):
+def test_classifiers(colors, tokenizer):
     def make():
-        classifier = ZeroShotClassifier(colours, tokenizer, TEXTS[:3])
+        classifier = ZeroShotClassifier(colors, tokenizer, TEXTS[:3])
         return lambda image: classifier.probabilities([image])
 
     images = [np.random.default_rng(n).integers(0, 256, (5 + n, 9, 3), np.uint8) for n in range(6)]

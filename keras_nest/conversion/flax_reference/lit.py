@@ -36,7 +36,7 @@ class LiT(nn.Module):
         """Embeds images and texts, whose numbers may differ.
 
         Args:
-            images: (B, H, W, channels), normalised.
+            images: (B, H, W, channels), normalized.
             tokens: (B, N) ids.
 
         Returns:
@@ -174,7 +174,7 @@ class BertLayer(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention with projection, added to the input, and the sum normalised."""
+    """Attention with projection, added to the input, and the sum normalized."""
 
     num_heads: int
 
@@ -202,7 +202,7 @@ class SelfAttention(nn.Module):
 
 
 class MlpBlock(nn.Module):
-    """MLP, added to the input, and the sum normalised."""
+    """MLP, added to the input, and the sum normalized."""
 
     mlp_dim: int
 

@@ -49,7 +49,7 @@ class MlpMixer(nn.Module):
         Sows "pre_logits", the pooled vector (B, C), into the collection "intermediates".
 
         Args:
-            images: (B, H, W, channels), normalised.
+            images: (B, H, W, channels), normalized.
             train: without effect, since there is no dropout; taken because all modules here take it.
 
         Returns:

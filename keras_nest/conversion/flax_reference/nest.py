@@ -97,7 +97,7 @@ class NesT(nn.Module):
         encoder layer of each level and before pooling; "pre_logits", the pooled vector (B, C).
 
         Args:
-            images: (B, H, W, 3), normalised.
+            images: (B, H, W, 3), normalized.
             train: whether dropout and drop path are active (random stream "dropout") and BatchNorm uses the batch.
 
         Returns:
@@ -293,7 +293,7 @@ class MlpBlock(nn.Module):
 
 
 def norm(norm_type: NormType, train: bool) -> Callable[[jax.Array], jax.Array]:
-    """Makes the normalisation of encoder layers: (B, T, N, C) to the same shape."""
+    """Makes the normalization of encoder layers: (B, T, N, C) to the same shape."""
     if norm_type == "LN":
         return LayerNorm()
     if norm_type == "BN":

@@ -1,6 +1,6 @@
 """The ResNet in front of hybrid Vision Transformers as Flax (Linen) modules; see `vit.py`.
 
-He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with GroupNorm and weight standardisation as in
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with GroupNorm and weight standardization as in
 Kolesnikov et al., "Big Transfer (BiT)", ECCV 2020, but ReLU after the sum. Every padding is SAME: on even sides more at
 the bottom and on the right.
 
@@ -21,7 +21,7 @@ def backbone(images: jax.Array, num_layers: Sequence[int], width_factor: float) 
     """Makes the root and the stages inside the calling module, and applies them.
 
     Args:
-        images: (B, H, W, 3), normalised.
+        images: (B, H, W, 3), normalized.
         num_layers: units of each stage; () for the root alone.
         width_factor: 64 times this is the number of channels of the root, a multiple of 32.
 
@@ -79,7 +79,7 @@ class ResidualUnit(nn.Module):
 
 
 class StdConv(nn.Module):
-    """Convolution without bias whose kernel is standardised per output channel in every call."""
+    """Convolution without bias whose kernel is standardized per output channel in every call."""
 
     features: int
     kernel_size: int

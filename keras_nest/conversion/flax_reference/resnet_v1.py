@@ -1,8 +1,8 @@
 """The ResNets of the NesT paper's code as Flax (Linen) modules, the oracle that conversions are checked against.
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. The parameter tree has the paths and shapes of
-google-research/nested-transformer, `models/resnet_v1.py`. Its root has no ReLU between normalisation and pooling, but
-for small images; of the last normalisations in the blocks only those of basic blocks start at zero.
+google-research/nested-transformer, `models/resnet_v1.py`. Its root has no ReLU between normalization and pooling, but
+for small images; of the last normalizations in the blocks only those of basic blocks start at zero.
 
 Shapes: B batch, H W height and width of a map, C channels. Every padding is SAME: on even sides more at the bottom and
 on the right. Everything is float32 unless the caller passes another dtype.
@@ -39,7 +39,7 @@ class ResNet(nn.Module):
         Sows "pre_logits", the pooled vector (B, C), into the collection "intermediates".
 
         Args:
-            images: (B, H, W, channels), normalised.
+            images: (B, H, W, channels), normalized.
             train: whether BatchNorm uses the statistics of the batch, and updates the collection "batch_stats".
 
         Returns:

@@ -68,7 +68,7 @@ class VisionTransformer(nn.Module):
         """Classifies images.
 
         Args:
-            images: (B, H, W, channels), normalised.
+            images: (B, H, W, channels), normalized.
             train: whether dropout is active (random stream "dropout").
 
         Returns:

@@ -75,7 +75,7 @@ class ViTFlaxNesT(nn.Module):
         of each level and before pooling; "pre_logits", the pooled vector (B, C).
 
         Args:
-            images: (B, H, W, 3), normalised; H and W at most image_size.
+            images: (B, H, W, 3), normalized; H and W at most image_size.
             train: whether dropout is active (random stream "dropout").
 
         Returns:
@@ -163,7 +163,7 @@ class Transformer(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """Normalises the input of `inner`, whose parameters are not below this module but beside it."""
+    """Normalizes the input of `inner`, whose parameters are not below this module but beside it."""
 
     inner: Callable[[jax.Array, bool], jax.Array]
 
@@ -213,7 +213,7 @@ class FeedForward(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over channels with parameters `g` and `b` of shape (1, 1, 1, C) and epsilon 1e-5."""
+    """Layer normalization over channels with parameters `g` and `b` of shape (1, 1, 1, C) and epsilon 1e-5."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

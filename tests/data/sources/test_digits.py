@@ -57,8 +57,8 @@ def test_enlarging_keeps_brightness_and_position():
     image = digits._enlarge(scans, (32, 32))[0, :, :, 0].astype(float)
     assert image.max() > 200
     rows, columns = np.mgrid[:32, :32]
-    centre = (np.sum(rows * image) / image.sum(), np.sum(columns * image) / image.sum())
-    np.testing.assert_allclose(centre, (2 * 4 + 1.5, 5 * 4 + 1.5), atol=0.1)
+    center = (np.sum(rows * image) / image.sum(), np.sum(columns * image) / image.sum())
+    np.testing.assert_allclose(center, (2 * 4 + 1.5, 5 * 4 + 1.5), atol=0.1)
     # The extremes of the scale stay where they are.
     assert digits._enlarge(np.full((1, 8, 8), 16), (32, 32)).min() == 255
     assert digits._enlarge(np.zeros((1, 8, 8)), (32, 32)).max() == 0

@@ -101,7 +101,7 @@ class TestWhatIsRead:
             assert content.shape == label.shape == orientation.shape == ()
             assert next(iter(dataset)).orientation == UPRIGHT
 
-    def test_grey_images_are_decoded_to_three_channels(self, folder, tmp_path):
+    def test_gray_images_are_decoded_to_three_channels(self, folder, tmp_path):
         scans = tfds_offline.images(4, seed=2, shape=(28, 28, 1)), [7, 0, 3, 9]
         tfds_offline.prepare("mnist", tmp_path, {"train": scans, "test": scans})
         source = open_tfds("mnist", data_dir=str(tmp_path))
