@@ -56,19 +56,19 @@ class TestOldFiles:
         assert set(stored(old)) != set(stored(new))
         same(conversion.read_checkpoint(vit_loading.checkpoint(old).path), select_variables(stored(new)))
 
-    @pytest.mark.parametrize("entry", PUBLISHED, ids=lambda entry: entry["uri"].removeprefix("gs://"))
-    def test_published_files(self, entry):
+    def test_published_files(self):
         """Their names and shapes are those of the model, and tell its head, its size and its representation layer."""
-        facts = {"num_classes": entry["head_classes"], "image_size": entry["image_size"]}
-        if entry["pre_logits"]:
-            facts["representation_size"] = entry["pre_logits"]
-        tree = select_variables(of_shapes(vit_loading.expand(entry["params"])))
-        shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
-        assert shapes == vit_loading.shapes(entry["config"], **facts)
-        _, architecture, fields = registry.resolve(entry["config"])
-        inferred = architecture.infer_fields(fields, shapes)
-        assert inferred == facts | {"image_size": (entry["image_size"],) * 2}
-        assert "representation_size" not in architecture.infer_fields(fields, shapes, new_head=True)
+        for entry in PUBLISHED:
+            facts = {"num_classes": entry["head_classes"], "image_size": entry["image_size"]}
+            if entry["pre_logits"]:
+                facts["representation_size"] = entry["pre_logits"]
+            tree = select_variables(of_shapes(vit_loading.expand(entry["params"])))
+            shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
+            assert shapes == vit_loading.shapes(entry["config"], **facts), entry["uri"]
+            _, architecture, fields = registry.resolve(entry["config"])
+            inferred = architecture.infer_fields(fields, shapes)
+            assert inferred == facts | {"image_size": (entry["image_size"],) * 2}, entry["uri"]
+            assert "representation_size" not in architecture.infer_fields(fields, shapes, new_head=True)
 
 
 class TestTreesOfToday:
@@ -77,17 +77,16 @@ class TestTreesOfToday:
         tree = {f"params/{path}": value for path, value in stored(name).items()}
         same(to_linen(tree), tree)
 
-    @pytest.mark.parametrize("name", loading.SMALL)
-    def test_those_of_nest_too(self, name):
-        tree = keras_models.tree(loading.case(name))
-        same(to_linen(tree), tree)
+    def test_those_of_nest_too(self):
+        for name in loading.SMALL:
+            tree = keras_models.tree(loading.case(name))
+            same(to_linen(tree), tree)
 
-    @pytest.mark.parametrize("name", vit_loading.CONFIGS)
-    def test_those_of_every_published_model_too(self, name):
-        tree = of_shapes({f"params/{path}": shape for path, shape in vit_loading.shapes(name).items()})
-        assert {path: value.shape for path, value in to_linen(tree).items()} == {
-            path: value.shape for path, value in tree.items()
-        }
+    def test_those_of_every_published_model_too(self):
+        for name in vit_loading.CONFIGS:
+            tree = of_shapes({f"params/{path}": shape for path, shape in vit_loading.shapes(name).items()})
+            ours, theirs = ({path: value.shape for path, value in each.items()} for each in (to_linen(tree), tree))
+            assert ours == theirs, name
 
 
 class TestBack:

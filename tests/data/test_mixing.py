@@ -226,7 +226,7 @@ class TestDeterminism:
 
 
 class TestXla:
-    @pytest.mark.parametrize("papers", [False, True])
+    @pytest.mark.parametrize("papers", [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_compiles_and_repeats(self, papers):
         """Mixup and CutMix are both in the program; the key chooses."""
         options = dict.fromkeys(["exact_beta", "area_corrected", "uniform_boxes", "shuffled_cutmix"], papers)

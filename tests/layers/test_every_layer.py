@@ -52,8 +52,8 @@ def test_no_public_layer_is_left_out():
     assert set(CASES) == set(layers.__all__) - {"ReplicaSeedGenerator"}  # which is no layer
 
 
-# What Keras' test gives to `fit` is a generator. Training compiles, which takes half a minute for all of them.
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+# Keras tells of what its own test gives to `fit`, and of layers without weights. Training compiles, which is slow.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed", "ignore:The model does not have any trainable weights")
 @pytest.mark.parametrize("train", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
 def test_keras_own_test(name, train):

@@ -12,6 +12,7 @@ from keras_nest.conversion.tree import flatten, unflatten
 from tests import keras_models
 from tests.conversion.test_flax_reference import QUICK_COMPILATION
 
+pytestmark = pytest.mark.slow
 PROPERTY = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 LAYERS = st.sampled_from([(1,), (2,), (1, 1), (2, 1), (1, 1, 1), (1, 1, 2)])  # of a hierarchy, by level
 

@@ -153,6 +153,7 @@ def configurations(draw):
     }
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(configurations(), st.integers(0, 2**31))
 def test_flax_agrees(config, seed):

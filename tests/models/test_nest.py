@@ -1,5 +1,7 @@
 """NesT against the outputs of the reference implementation, and as a Keras model."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -24,11 +26,16 @@ def small_model():
     return keras_nest.create_model("nest_tiny", num_classes=5, **SMALL_FIELDS)
 
 
+@functools.cache
+def loaded(name):
+    """The model of a small case with its weights, which no test may change."""
+    return keras_models.load(loading.case(name))
+
+
 @pytest.mark.parametrize("name", loading.SMALL)
 class TestSmallConfigurations:
     def test_outputs(self, name):
-        case = loading.case(name)
-        model = keras_models.load(case)
+        case, model = loading.case(name), loaded(name)
         assert model.count_params() - sum(v.size for v in case.batch_stats.values()) == loading.parameter_count(name)
         assert keras_models.agrees(model, case, keras_models.SMALL_LOGITS, keras_models.SMALL_LEVELS), (
             keras_models.differences(model, case)
@@ -36,7 +43,7 @@ class TestSmallConfigurations:
 
     def test_named_intermediates(self, name):
         case = loading.case(name)
-        ours = keras_models.endpoints(keras_models.load(case), case.images)
+        ours = keras_models.endpoints(loaded(name), case.images)
         stored = loading.below(case.expected, "out")
         final_norm = {"LN": "LayerNorm_0", "BN": "BatchNorm_0", "GN": "GroupNorm_0"}[case.config["norm_type"]]
         stored[final_norm] = stored.pop("final_norm")
@@ -46,7 +53,7 @@ class TestSmallConfigurations:
 
     def test_gradients(self, name):
         case = loading.case(name)
-        loss, gradients = keras_models.loss_and_gradients(keras_models.load(case), case.images, case.expected["labels"])
+        loss, gradients = keras_models.loss_and_gradients(loaded(name), case.images, case.expected["labels"])
         assert loss == pytest.approx(float(case.expected["loss"]), abs=1e-5)
         assert_gradients(case, gradients, loading.below(case.expected, "grad"))
 

@@ -136,7 +136,8 @@ def test_half_written_ones_are_not_looked_at_and_are_replaced(tmp_path):
 
 class TestDamage:
     @pytest.fixture(scope="class")
-    def written(self, tmp_path_factory):
+    @classmethod
+    def written(cls, tmp_path_factory):
         """Directory with checkpoints of two steps, and the state of the first; no test may change it."""
         folder, first = tmp_path_factory.mktemp("written"), trainer()
         checkpoints = Checkpoints(folder, first)

@@ -2,34 +2,34 @@
 
 import errno
 import fcntl
-import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
 
+from keras_nest.training import lock
 from keras_nest.training.lock import InUseError, locked
 
-PROCESSES = multiprocessing.get_context("spawn")
-
-
-def hold(directory, started):
-    with locked(directory):
-        started.set()
-        threading.Event().wait()
+# The module alone: the package would take seconds to import.
+HOLD = """
+import pathlib, runpy, sys, time
+with runpy.run_path(sys.argv[1])["locked"](pathlib.Path(sys.argv[2])):
+    print("locked", flush=True)
+    time.sleep(300)
+"""
 
 
 @pytest.fixture
 def other(tmp_path):
     """A process that is at work in the directory."""
-    started = PROCESSES.Event()
-    process = PROCESSES.Process(target=hold, args=(tmp_path, started))
-    process.start()
-    assert started.wait(60)
-    yield process
-    process.kill()
-    process.join()
+    command = [sys.executable, "-c", HOLD, lock.__file__, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
 
 
 def test_a_directory_has_one_owner_and_nothing_is_left(tmp_path):
@@ -54,7 +54,7 @@ def test_another_process_is_named(other, tmp_path):
 
 def test_a_killed_process_does_not_stand_in_the_way(other, tmp_path, capsys):
     other.kill()
-    other.join()
+    other.wait()
     assert (tmp_path / ".lock").exists()
     with locked(tmp_path):
         assert f"(process {other.pid} on" in capsys.readouterr().out

@@ -59,14 +59,16 @@ class Raw(keras.callbacks.Callback):
         self.weights = self.model.model.get_weights()
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES, scope="class")
 class TestWhatIsSavedIsWhatWasMeasured:
     @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
+    @classmethod
+    def folder(cls, tmp_path_factory):
         return tmp_path_factory.mktemp("saved")
 
     @pytest.fixture(scope="class")
-    def made(self, place, folder):
+    @classmethod
+    def made(cls, place, folder):
         trainer, raw = trainer_of(place), Raw()
         checkpoint = keras.callbacks.ModelCheckpoint
         callbacks = [

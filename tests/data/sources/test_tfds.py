@@ -1,5 +1,6 @@
 """TFDS data sets: real files of the real formats, written by TFDS itself, with few and random images."""
 
+import functools
 import itertools
 import json
 import re
@@ -13,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources import records
-from keras_nest.data.sources.base import ONLY_HOST, Host, decode
+from keras_nest.data.sources.base import ONLY_HOST, Example, Host, decode
 from keras_nest.data.sources.tfds import open_tfds
 from tests.data.sources import tfds_offline
 
@@ -48,14 +49,18 @@ def cifar(folder):
     return opened
 
 
+@functools.cache
+def number_of(content, orientation):
+    """Which image an encoded one is, counted over training and test images."""
+    return NUMBER_OF[decode(Example(tf.constant(content), tf.constant(0), orientation)).numpy().tobytes()]
+
+
 def numbers(dataset):
-    """Which images these are, counted over training and test images; each must have its own label."""
+    """Which images these are; each must have its own label."""
     labels = np.concatenate([TRAIN[1], TEST[1]])
-    found = []
-    for example in dataset:
-        number = NUMBER_OF[decode(example).numpy().tobytes()]
-        assert example.label.numpy() == labels[number]
-        found.append(number)
+    examples = list(dataset.as_numpy_iterator())
+    found = [number_of(example.content, example.orientation) for example in examples]
+    assert [example.label for example in examples] == labels[found].tolist()
     return found
 
 
