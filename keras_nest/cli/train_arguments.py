@@ -85,7 +85,7 @@ def parse(argv: Sequence[str], fields: Mapping[str, Mapping[str, Any]]) -> Argum
 
 def _message(error: str) -> str:
     """What is wrong, without the traceback that ml_collections adds where a configuration says so itself."""
-    refused = re.search(r"Error while parsing config file:.*^ValueError: (.*)", error, re.DOTALL | re.MULTILINE)
+    refused = re.search(r"Error whilst parsing config file:.*^ValueError: (.*)", error, re.DOTALL | re.MULTILINE)
     if call := re.search(r"^TypeError: (get_config\(\) .*)", error, re.MULTILINE):
         return f"{call[1]}; the argument of a configuration follows a colon, --config=NAME:ARGUMENT."
     return refused[1].strip() if refused else error

@@ -57,10 +57,10 @@ class TestReference:
         assert image.dtype == tf.uint8
         np.testing.assert_array_equal(tf.cast(image, tf.float32) / 255.0, expected)
 
-    @pytest.mark.parametrize("name", FACTS["normalization"])
+    @pytest.mark.parametrize("name", FACTS["normalisation"])
     def test_normalization(self, name):
         ramp, expected = augment_loading.array("norm/ramp"), augment_loading.array(f"norm/{name}")
-        moments = FACTS["normalization"][name]
+        moments = FACTS["normalisation"][name]
         np.testing.assert_allclose(normalize(ramp, **moments), expected, atol=1e-6)
         floats = augment_loading.array("norm/none")
         np.testing.assert_allclose(normalize(floats, **moments), expected, atol=1e-6)
