@@ -42,5 +42,7 @@ def run_model_test(model: keras.Model) -> None:
         half = type(model).from_config({**config, "dtype": "mixed_bfloat16"})
         half.set_weights(model.get_weights())
         assert {variable.dtype for variable in half.trainable_variables} == {"float32"}
-        for ours, theirs in zip(outputs_of(half, inputs), expected, strict=True):
-            np.testing.assert_allclose(ours.astype("float32"), theirs, rtol=0, atol=0.05 * np.abs(theirs).max())
+        rounded = outputs_of(half, inputs)
+        assert any(np.any(ours != theirs) for ours, theirs in zip(rounded, expected, strict=True))
+        for ours, theirs in zip(rounded, expected, strict=True):
+            np.testing.assert_allclose(ours.astype("float32"), theirs, rtol=0, atol=0.1 * np.abs(theirs).max())
