@@ -3,7 +3,7 @@
 from keras_nest_start import quiet_start
 
 with quiet_start():
-    from keras_nest.training.main import run
+    from keras_nest.cli.train import run
 
 if __name__ == "__main__":
     run()

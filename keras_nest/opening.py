@@ -21,7 +21,7 @@ from keras_nest.models import LiT
 from keras_nest.models.base import ConfiguredModel, read_model
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.registry import is_name, resolve
-from keras_nest.run_files import CLASSES, CONFIG, METRICS, VOCABULARIES
+from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL, VOCABULARIES
 
 _REMEDY = (
     "give a .keras file, the directory of a finished training, or the name of a model with its weights "
@@ -78,8 +78,8 @@ def open_model(
         untrained: a name without weights is allowed, and makes a model with new ones.
 
     Returns:
-        The model and what is known about it. Metrics and configuration are those of a training's directory only: beside
-        another .keras file they need not be its own.
+        The model and what is known about it. Metrics and configuration are those of a training's directory, or of its
+        model.keras in it: beside another .keras file they need not be its own.
 
     Raises:
         FileNotFoundError: there is no such file or directory, or no model in it.
@@ -95,11 +95,21 @@ def open_model(
     facts: dict[str, Any] = {"class_names": _class_names(model, file, labels)}
     if isinstance(model, LiT):
         facts["vocabulary"] = find_vocabulary(checkpoint)
-    if file and file != checkpoint:
-        # Only in the directory of a training do these files belong to the model for certain.
-        folder = pathlib.Path(checkpoint)
+    if folder := _run_directory(checkpoint, file):
         facts |= {"metrics": read_json(folder / METRICS), "config": read_json(folder / CONFIG)}
     return LoadedModel(model, **facts)
+
+
+def _run_directory(checkpoint: str, file: str | None) -> pathlib.Path | None:
+    """The directory of the training that left a .keras file: what was given, or where its model lies."""
+    if not file:
+        return None
+    if file != checkpoint:
+        return pathlib.Path(checkpoint)
+    path = pathlib.Path(file)
+    # Beside a file of another name, or a copy that somebody made, these files need not be those of its training.
+    left = path.name == MODEL and all((path.parent / name).is_file() for name in (CONFIG, METRICS))
+    return path.parent if left else None
 
 
 def find_model(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> ModelSource:

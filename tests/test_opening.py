@@ -69,7 +69,7 @@ def write_run(path, model):
 SOURCES = {
     "run": (("run",), True, True),
     "run, as people type it": (("run/",), True, True),
-    "file of a run": (("run/model.keras",), False, True),
+    "file of a run": (("run/model.keras",), True, True),
     "file": (("bare.keras",), False, False),
     "checkpoint that tells its model": (("testing.npz",), False, False),
     "name and checkpoint": (("testing", "mine.npz"), False, False),
@@ -353,11 +353,9 @@ class TestEveryCommandOpensTheSame:
     def test_an_answer_is_that_of_the_training(self, here, model):
         """The loss is a fact of the run, however it is named: a sigmoid, whose probabilities do not sum to one."""
         image = np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), np.uint8)
-        answers = [open_predictor(*words).probabilities(image) for words in (("run",), ("testing", "run"))]
-        np.testing.assert_array_equal(*answers)
-        np.testing.assert_allclose(
-            answers[0], keras.ops.sigmoid(model(keras_nest.preprocessor(model)(image))), atol=1e-6
-        )
+        expected = keras.ops.sigmoid(model(keras_nest.preprocessor(model)(image)))
+        for words in (("run",), ("testing", "run"), ("run/model.keras",)):
+            np.testing.assert_allclose(open_predictor(*words).probabilities(image), expected, atol=1e-6)
 
     def test_towers_of_trainings(self, here):
         for source in ("run", "bare.keras", "testing.npz"):

@@ -16,7 +16,9 @@ from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.decoding import unit_preprocessing
 from keras_nest.export.exporters import exporter_for
 from keras_nest.export.module import output_name
+from keras_nest.export.onnx import to_onnx
 from keras_nest.export.saved_model import read_signatures
+from keras_nest.export.tflite import to_tflite
 from keras_nest.export.versions import publish, version_directory
 from keras_nest.files import check_local
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
@@ -113,9 +115,6 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 
 def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
-    # TFLite's converter and interpreter are a load of their own.
-    from keras_nest.export.tflite import to_tflite
-
     # A client takes logits for those of a softmax.
     gives_logits = loaded.model.num_classes and output_name(loaded.model) == "logits"
     trained_with = "sigmoid" if loaded.config.get("loss") == "sigmoid" and gives_logits else None
@@ -137,9 +136,6 @@ def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 
 def _onnx(loaded: LoadedModel, args: argparse.Namespace) -> int:
-    # The converter is a package of its own.
-    from keras_nest.export.onnx import to_onnx
-
     path = to_onnx(loaded.model, pathlib.Path(args.output, "model.onnx"), args.overwrite)
     print_facts(f"Exported {loaded.model.name}", {"written": path, "size": _mebibytes(path)})
     return 0

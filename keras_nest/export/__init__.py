@@ -1,6 +1,7 @@
 """Keras models to formats that run without this package.
 
->>> import export, keras_nest
+>>> import keras_nest
+>>> from keras_nest import export
 >>> export.to_saved_model(keras_nest.create_model("nest_tiny", weights=CHECKPOINT), "nest_tiny")
 >>> tf.saved_model.load("nest_tiny")(images)  # float32 in [0, 1] -> logits
 """

@@ -121,7 +121,7 @@ def image_tower(config: ConfigDict) -> ImageModel | None:
     if not config.image_tower:
         return None
     model = open_model(config.image_tower).model
-    if not isinstance(model, ImageModel) or isinstance(model, LiT):
+    if not isinstance(model, ImageModel):
         raise ValueError(
             f"image_tower {config.image_tower} is a {type(model).__name__}; it must be one of images, such as a ViT."
         )

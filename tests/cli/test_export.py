@@ -157,7 +157,7 @@ class TestTFLite:
 def test_an_onnx_file(run, workdir, tmp_path, monkeypatch):
     """What the file is worth is in test_onnx.py."""
     monkeypatch.setattr(
-        "keras_nest.export.onnx.to_onnx", lambda model, path, overwrite: path.write_bytes(bytes(2**20)) and path
+        "keras_nest.cli.export.to_onnx", lambda model, path, overwrite: path.write_bytes(bytes(2**20)) and path
     )
     code, told, _ = run(workdir, "--format", "onnx", "--output", tmp_path)
     assert code == 0
