@@ -102,9 +102,9 @@ class TestCheckout:
     @pytest.mark.parametrize(
         ("command", "told"),
         [
-            (["-m", "conversion", "--help"], "usage: keras-nest convert"),
-            (["-m", "conversion", "augreg", "--help"], "usage: keras-nest augreg"),
-            (["-m", "export", "--help"], "usage: keras-nest export"),
+            pytest.param(["-m", "conversion", "--help"], "usage: keras-nest convert", marks=pytest.mark.slow),
+            pytest.param(["-m", "conversion", "augreg", "--help"], "usage: keras-nest augreg", marks=pytest.mark.slow),
+            pytest.param(["-m", "export", "--help"], "usage: keras-nest export", marks=pytest.mark.slow),
             (["-m", "keras_nest", "--version"], "keras-nest "),
             ([str(ROOT / "train_keras.py"), "--help"], "usage: train_keras.py --config="),
         ],

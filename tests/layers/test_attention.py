@@ -107,11 +107,3 @@ def test_mixed_precision(attention, x):
     assert {keras.backend.standardize_dtype(z.dtype) for z in (y, scores)} == {"bfloat16"}
     expected, _ = plain(layer, x)
     np.testing.assert_allclose(keras.ops.cast(y, "float32"), expected, atol=0.05 * np.abs(expected).max())
-
-
-@BOTH
-def test_survives_serialization(attention):
-    layer = attention(HEADS, qkv_bias=False, attn_drop=0.1, proj_drop=0.2)
-    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert type(copy) is attention
-    assert copy.get_config() == layer.get_config()

@@ -62,9 +62,3 @@ class TestConvPool:
         layer.build((None, 4, 4, 3))
         paths = ["Conv_0/kernel", "Conv_0/bias", "LayerNorm_0/gamma", "LayerNorm_0/beta"]
         assert [weight.path for weight in layer.weights] == [f"ConvPool_0/{path}" for path in paths]
-
-    def test_survives_serialization(self):
-        layer = ConvPool(6, (2, 3))
-        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-        assert type(copy) is ConvPool
-        assert copy.get_config() == layer.get_config()

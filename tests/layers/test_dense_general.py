@@ -45,10 +45,3 @@ def test_mixed_precision_keeps_the_weights():
     y = layer(np.ones((2, 6), np.float32))
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
     assert {weight.dtype for weight in layer.weights} == {"float32"}
-
-
-def test_survives_serialization():
-    layer = DenseGeneral((3, 4), use_bias=False, name="DenseGeneral_1")
-    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert type(copy) is DenseGeneral
-    assert copy.get_config() == layer.get_config()

@@ -75,13 +75,6 @@ class TestDropout:
         assert (masks[0] != masks[1]).any()
         assert (masks[0] != np.asarray(Dropout(0.5, seed=4)(x, training=True))).any()
 
-    def test_survives_serialization(self):
-        layer = Dropout(0.25, seed=3, name="drop", dtype="mixed_bfloat16")
-        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-        assert type(copy) is Dropout
-        assert copy.get_config() == layer.get_config()
-        assert (copy.rate, copy.seed) == (0.25, 3)
-
     @pytest.mark.parametrize("rate", [-0.1, 1.0, 2])
     def test_refuses_other_rates(self, rate):
         with pytest.raises(ValueError, match=rf"dropout rate is {rate}; .*\[0, 1\)"):

@@ -93,13 +93,6 @@ class TestStdConv:
         exact, y = std_conv(kernel)(x), std_conv(kernel, dtype="mixed_bfloat16")(x)
         np.testing.assert_allclose(keras.ops.cast(y, "float32"), exact, atol=0.01 * np.abs(exact).max())
 
-    def test_survives_serialization(self):
-        layer = StdConv(6, 3, strides=2, name="conv2", dtype="mixed_bfloat16")
-        copy = keras.layers.deserialize(keras.layers.serialize(layer))
-        assert type(copy) is StdConv
-        assert copy.get_config() == layer.get_config()
-        assert (copy.padding, copy.use_bias, copy.strides) == ("same", False, (2, 2))
-
 
 @pytest.mark.parametrize("scale", ["1.0", "0.01", "0.001", "0.0001"])
 def test_group_norm(scale):
@@ -147,12 +140,6 @@ class TestResidualUnit:
         assert unit.compute_output_shape((2, *size, 32)) == shape
         assert tuple(unit(keras.Input((*size, 32), batch_size=2)).shape) == shape
 
-    def test_survives_serialization(self):
-        unit = ResidualUnit(64, 2, name="unit1", dtype="mixed_bfloat16")
-        copy = keras.layers.deserialize(keras.layers.serialize(unit))
-        assert copy.get_config() == unit.get_config()
-        assert (copy.features, copy.stride, copy.dtype_policy.name) == (64, 2, "mixed_bfloat16")
-
     def test_other_widths_are_refused(self):
         with pytest.raises(ValueError, match="groups"):
             ResidualUnit(48).build((None, 8, 8, 32))
@@ -176,11 +163,3 @@ class TestResNetStage:
     def test_stages_double_their_width(self):
         found = keras_models.build(vit_loading.case("hybrid_1_1")).endpoints
         assert [tuple(found[name].shape[1:]) for name in ("block1", "block2")] == [(8, 8, 128), (4, 4, 256)]
-
-    def test_survives_serialization(self):
-        stage = ResNetStage(2, 32, stride=2, name="block2", dtype="mixed_bfloat16")
-        copy = keras.layers.deserialize(keras.layers.serialize(stage))
-        assert copy.get_config() == stage.get_config()
-        x = np.ones((1, 4, 4, 32), np.float32)
-        assert keras.backend.standardize_dtype(copy(x).dtype) == "bfloat16"
-        assert {weight.dtype for weight in copy.weights} == {"float32"}

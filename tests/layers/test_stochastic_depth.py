@@ -56,14 +56,6 @@ def test_keeps_bfloat16():
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
 
 
-def test_survives_serialization():
-    layer = StochasticDepth(0.25, seed=3, name="drop_path")
-    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert type(copy) is StochasticDepth
-    assert copy.get_config() == layer.get_config()
-    assert (copy.rate, copy.seed) == (0.25, 3)
-
-
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 2])
 def test_refuses_other_rates(rate):
     with pytest.raises(ValueError, match=rf"stochastic depth rate is {rate}; .*\[0, 1\)"):

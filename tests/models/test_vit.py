@@ -169,28 +169,6 @@ class TestOutputs:
 
 
 class TestAsKerasModels:
-    @pytest.mark.parametrize("create", [vit, hybrid, mixer])
-    def test_saved_and_loaded(self, create, tmp_path):
-        model = create(feature_blocks=(1, 2))
-        images = np.random.default_rng(0).standard_normal((2, *model.input_shape[1:]), np.float32)
-        keras_models.randomize(model)
-        model.save(tmp_path / "model.keras")
-        loaded = keras.saving.load_model(tmp_path / "model.keras")
-        assert loaded.config == model.config
-        np.testing.assert_array_equal(loaded(images), model(images))
-        assert keras_nest.preprocessor(loaded).stretch
-
-    @pytest.mark.parametrize("create", [vit, hybrid, mixer])
-    def test_mixed_precision(self, create):
-        model = create()
-        half = create(dtype="mixed_bfloat16")
-        keras_models.randomize(model)
-        half.set_weights(model.get_weights())
-        images = np.random.default_rng(0).standard_normal((2, *model.input_shape[1:]), np.float32)
-        assert half(images).dtype == np.float32
-        assert half.endpoints["features"].dtype == "bfloat16"
-        np.testing.assert_allclose(half(images), model(images), atol=0.1)
-
     @pytest.mark.parametrize(
         ("create", "fields"),
         [
