@@ -23,19 +23,14 @@ def pytest_collection_modifyitems(items):
     """Minutes long, these go first, so that none of them is left to one worker while the other has nothing to do."""
     longest = {
         "test_demonstration",
-        "test_shell_recipes",
-        "test_python_recipes",
+        "test_readme",
+        "test_published_checkpoints",
+        "test_digits_from_training_to_export",
+        "test_data_and_explaining",
         "test_twenty_kills",
         "test_two_machines",
     }
     items.sort(key=lambda item: item.name not in longest)
-
-
-def pytest_collection_finish():
-    """Garbage is not looked for in what the frameworks hold, again and again: that takes a tenth of the time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(autouse=True)

@@ -46,10 +46,8 @@ def test_as_a_module(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     (sentence,) = done.stderr.splitlines()  # nor a note of TensorFlow's
-    assert (
-        sentence
-        == "error: nest_tiny is the name of a model, not a trained one; add its weights (--weights CHECKPOINT)."
-    )
+    remedy = "add its weights (--weights CHECKPOINT, weights=…)."
+    assert sentence == f"error: nest_tiny is the name of a model, not a trained one; {remedy}"
     assert not (tmp_path / "out").exists()
 
 

@@ -22,7 +22,7 @@ from keras_nest.training.lock import InUseError, locked
 # ml_collections loads configuration files with it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = {
     "trainer": "gan",
     "model": {
