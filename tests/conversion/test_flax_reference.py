@@ -357,7 +357,7 @@ def test_for_config_takes_the_fields_it_knows():
 
 
 def test_for_config_names_known_architectures():
-    with pytest.raises(ValueError, match="'ViT' is unknown; known are .*NesT, .*ViTFlaxNesT"):
+    with pytest.raises(ValueError, match=r"'ViT' is unknown; known are .*NesT, .*ViTFlaxNesT"):
         for_config("ViT", {})
 
 
