@@ -97,9 +97,12 @@ def first_spec(strategy: tf.distribute.Strategy, batches: Iterable[Any]) -> tupl
         found.append(_specs(batch))
         return tf.constant(0)
 
+    # A TPU names a part of the graph after it, so that it cannot be a lambda.
+    def look_at_next(iterator: Any) -> Any:
+        return strategy.run(look, args=(next(iterator),))
+
     # Looked at, and never run: no batch is lost.
-    looking = tf.function(lambda iterator: strategy.run(look, args=(next(iterator),)), autograph=False)
-    looking.get_concrete_function(batches)
+    tf.function(look_at_next, autograph=False).get_concrete_function(batches)
     return batches, found[0]
 
 
