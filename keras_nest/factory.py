@@ -4,12 +4,12 @@ from typing import Any
 
 from keras_nest.conversion import augreg_best, load_model
 from keras_nest.models.base import PublishedModel
-from keras_nest.registry import check_fields, merge_fields, resolve
+from keras_nest.registry import check_fields, is_name, merge_fields, resolve
 from keras_nest.types import Size
 
 
 def create_model(
-    name: str | None = None,
+    model: str | None = None,
     num_classes: int | None = None,
     image_size: int | Size | None = None,
     weights: str | None = None,
@@ -17,12 +17,13 @@ def create_model(
     features_only: bool = False,
     resize_method: str = "block",
     trust: bool = False,
+    name: str | None = None,
     **overrides: Any,
 ) -> PublishedModel:
     """Creates a published model, with new or loaded weights.
 
     Args:
-        name: a name of `list_models`, or an alias such as "nest_base" or "B_16". None takes it from the checkpoint: a
+        model: a name of `list_models`, or an alias such as "nest_base" or "B_16". None takes it from the checkpoint: a
             .keras file knows it, and file names as those of AugReg tell it.
         num_classes: size of the head; 0 outputs the pooled embedding (B, C). None takes the checkpoint's, or without
             weights the published one.
@@ -41,6 +42,9 @@ def create_model(
         resize_method: how position embeddings are resized: "block" (each block for itself, as the reference does) or
             "grid" (the whole un-blocked map).
         trust: also read a .keras file that carries code, which runs then; see `HubLayer`.
+        name: of the Keras model, by which a model around it finds it; None takes the published name. Two models inside
+            another one need two names. Without `model`, the name of a published model is that model, as it was when
+            this was the first argument's name.
         **overrides: any field of the architecture, under the name that the paper's configuration uses. Of LiT's
             `image_model` and `text_model`, a dictionary sets some fields of the tower.
 
@@ -52,16 +56,19 @@ def create_model(
         ValueError: unknown name or field, a value without meaning, or a checkpoint that does not fit.
         FileNotFoundError: the checkpoint does not exist.
     """
+    if model is None and name is not None and (weights is None or is_name(name)):
+        model, name = name, None
     given = {**({"features_only": True} if features_only else {}), **overrides}
-    given |= {k: v for k, v in (("num_classes", num_classes), ("image_size", image_size)) if v is not None}
+    named = {"num_classes": num_classes, "image_size": image_size, "name": name}
+    given |= {field: value for field, value in named.items() if value is not None}
     if weights is None:
-        if name is None:
+        if model is None:
             raise ValueError("Neither a name nor weights are given; `list_models()` has the names.")
-        full_name, architecture, _ = resolve(name)
+        full_name, architecture, _ = resolve(model)
         check_fields(architecture, given)
         return architecture(**merge_fields(full_name, {}, given))
-    model, _ = load_model(name, weights, given, reinit_head, resize_method, trust=trust)
-    return model
+    loaded, _ = load_model(model, weights, given, reinit_head, resize_method, trust=trust)
+    return loaded
 
 
 def augreg_checkpoint(directory: str, model_or_filename: str) -> str:

@@ -5,11 +5,14 @@
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
+
+import keras
 
 from keras_nest.class_names import read_class_names
 from keras_nest.conversion.augreg import model_of
@@ -20,6 +23,7 @@ from keras_nest.files import check_local, is_address
 from keras_nest.models import LiT
 from keras_nest.models.base import ConfiguredModel, read_model
 from keras_nest.models.keras_file import find_keras_file
+from keras_nest.models.user_model import as_image_model
 from keras_nest.registry import is_name, resolve
 from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL, VOCABULARIES
 
@@ -34,7 +38,7 @@ class LoadedModel:
     """A Keras model with its weights, and what is known about it.
 
     Attributes:
-        model: a `NesT`, `VisionTransformer`, …, `LiT` or `NesTGenerator`.
+        model: a `NesT`, `VisionTransformer`, …, `LiT` or `NesTGenerator`, or a user's model around one of images.
         class_names: one name for each of the model's classes, in the order of the logits; None if they are not known.
         metrics: content of the metrics.json of its training; empty if there is none.
         config: content of the config.json of its training; empty if there is none.
@@ -46,6 +50,15 @@ class LoadedModel:
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     vocabulary: pathlib.Path | None = None
+
+    @functools.cached_property
+    def image_model(self) -> Any:
+        """The model as an image model: itself, or a user's as a `UserModel`.
+
+        Raises:
+            ValueError: it takes no images, or what images it takes cannot be told.
+        """
+        return as_image_model(self.model)
 
 
 class ModelSource(NamedTuple):
@@ -91,7 +104,11 @@ def open_model(
         return LoadedModel(model, _class_names(model, None, labels))
     name, checkpoint = find_model(source, weights)
     file = find_keras_file(checkpoint)
-    model = read_model(file, trust) if file and name is None else create_model(name, weights=checkpoint, trust=trust)
+    model = (
+        read_model(file, trust, around=True)
+        if file and name is None
+        else create_model(name, weights=checkpoint, trust=trust)
+    )
     facts: dict[str, Any] = {"class_names": _class_names(model, file, labels)}
     if isinstance(model, LiT):
         facts["vocabulary"] = find_vocabulary(checkpoint)
@@ -180,14 +197,19 @@ def _refuse_missing(source: str) -> NoReturn:
     raise FileNotFoundError(f"There is no model {source}; {_REMEDY}")
 
 
-def _class_names(
-    model: ConfiguredModel, file: str | None, labels: str | os.PathLike[str] | None
-) -> tuple[str, ...] | None:
-    num_classes = getattr(model, "num_classes", 0)
+def _class_names(model: keras.Model, file: str | None, labels: str | os.PathLike[str] | None) -> tuple[str, ...] | None:
+    # Of a user's model, the file says nothing of its classes.
+    num_classes = model.num_classes if hasattr(model, "num_classes") else _user_classes(model)
     beside = pathlib.Path(file).with_name(CLASSES) if file else None
     if labels is None and num_classes and beside and beside.is_file():
         labels = beside
     return read_class_names(labels, num_classes) if labels else None
+
+
+def _user_classes(model: keras.Model) -> int:
+    """Number of answers of a user's classifier; 0 of another model, and of one without inputs to see."""
+    shape = getattr(model, "output_shape", None)
+    return shape[1] if not isinstance(model, ConfiguredModel) and isinstance(shape, tuple) and len(shape) == 2 else 0
 
 
 def find_vocabulary(source: str | os.PathLike[str]) -> pathlib.Path | None:

@@ -12,7 +12,7 @@ import keras
 from keras_nest.hints import did_you_mean
 from keras_nest.models import PublishedModel
 from keras_nest.models.families import ALIASES, MODELS
-from keras_nest.models.wrapping import preprocessing_of
+from keras_nest.models.wrapping import image_symbol, preprocessing_of
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
 
@@ -134,5 +134,6 @@ def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[PreprocessingS
             f"The model {name_or_model.name!r} carries no preprocessing; create it with `create_model`, or pass "
             "preprocessing=… when you build it."
         )
-    size = config.get("image_size", name_or_model.input_shape[1:3])
+    images = image_symbol(name_or_model.inputs)
+    size = config.get("image_size") or (images if images is not None else name_or_model.inputs[0]).shape[1:3]
     return PreprocessingSpec.from_dict(config["preprocessing"]), tuple(size)

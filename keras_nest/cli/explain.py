@@ -37,10 +37,10 @@ def main(args: argparse.Namespace) -> int:
     pictures = picture_files(args, paths)
     loaded = open_model(args.model, args.weights, args.labels, args.trust)
     predictor = build_predictor(loaded)
-    check_head(loaded.model)
-    prepare = preprocessor(loaded.model)
+    check_head(loaded.image_model)
+    prepare = preprocessor(loaded.image_model)
     target = None if args.target is None else find_class(args.target, predictor)
-    explain = METHODS[args.method](loaded.model)
+    explain = METHODS[args.method](loaded.image_model)
     # A method that is not for this model is no fault of the images.
     black = np.zeros((*prepare.image_size, len(prepare.mean)), np.uint8)
     explain(prepare(black), view_of(black, prepare), 0)

@@ -24,6 +24,7 @@ from keras_nest.files import check_local
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.models import PublishedModel
+from keras_nest.models.configured import ConfiguredModel
 from keras_nest.opening import LoadedModel, open_model
 
 # Options that not all formats have; they are None unless they are given.
@@ -75,7 +76,7 @@ def _precisions(args: argparse.Namespace) -> list[str]:
 
 def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
     """Refuses models that are no whole ones, and options that mean nothing to the model."""
-    if not isinstance(model, (PublishedModel, NesTGenerator)):
+    if isinstance(model, ConfiguredModel) and not isinstance(model, (PublishedModel, NesTGenerator)):
         raise ValueError(f"{args.model} is a {type(model).__name__}, which takes no images; export its LiT.")
     exporter = exporter_for(model)
     for option in exporter.FOREIGN_OPTIONS:
@@ -94,7 +95,7 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
         class_names=loaded.class_names,
         metrics={"dataset": loaded.config.get("dataset", "not told"), **loaded.metrics} if loaded.metrics else None,
         head=args.head or "classifier",
-        activation=args.activation or loaded.model.classifier_activation or (loss if loss in ACTIVATIONS else None),
+        activation=args.activation or _own_activation(loaded.model) or (loss if loss in ACTIVATIONS else None),
         vocab=args.vocab,
         warm_up=False if args.no_warm_up else None,
         archive=bool(args.archive),
@@ -116,7 +117,7 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
     # A client takes logits for those of a softmax.
-    gives_logits = loaded.model.num_classes and output_name(loaded.model) == "logits"
+    gives_logits = getattr(loaded.model, "num_classes", 0) and output_name(loaded.model) == "logits"
     trained_with = "sigmoid" if loaded.config.get("loss") == "sigmoid" and gives_logits else None
     options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with}
     options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
@@ -160,6 +161,11 @@ def _images(loaded: LoadedModel, examples: Examples, count: int) -> np.ndarray:
     images = examples.shuffled(seed=0, host=ONLY_HOST, first=0).take(min(count, len(examples)))
     # Bicubic interpolation goes beyond black and white.
     return np.stack([np.clip(preprocess(decode(example)), 0, 1) for example in images])
+
+
+def _own_activation(model: keras.Model) -> str | None:
+    """What a model of this package ends with."""
+    return getattr(model, "classifier_activation", None)
 
 
 def _mebibytes(path: pathlib.Path) -> str:

@@ -1,10 +1,11 @@
-"""A .keras file of this package as a checkpoint: it tells everything, and only what is given changes."""
+"""A .keras file as a checkpoint: it tells everything, and only what is given changes."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from keras_nest import registry
-from keras_nest.models.base import PublishedModel, read_model
+from keras_nest.models.base import ConfiguredModel, PublishedModel, read_model
+from keras_nest.models.user_model import model_inside
 from keras_nest.specs import PreprocessingSpec
 
 # What two models of one architecture may differ in and still be the same model.
@@ -14,10 +15,15 @@ _FREE = ("num_classes", "image_size", "preprocessing", "name")
 def read_own(path: str, trust: bool = False) -> PublishedModel:
     """Reads a .keras file whose tensors are those of a checkpoint; arguments and errors are those of `read_model`.
 
+    Returns:
+        The model; of a user's file that of this package in it, without the user's head.
+
     Raises:
-        ValueError: also if it is a model that is in no checkpoint, such as a generator.
+        ValueError: also if it is a model that is in no checkpoint, such as a generator, or holds several models.
     """
-    model = read_model(path, trust)
+    model = read_model(path, trust, around=True)
+    if not isinstance(model, ConfiguredModel):
+        return model_inside(model)
     if not isinstance(model, PublishedModel):
         raise ValueError(
             f"{path} holds a {type(model).__name__}, which is no checkpoint; give one of a model of images, or a LiT."

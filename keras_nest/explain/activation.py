@@ -2,13 +2,13 @@
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from keras_nest.explain.evidence import as_batch, evidence
-from keras_nest.models.base import ImageModel
+from keras_nest.explain.evidence import check_linear_head, evidence, prepare
 
 
-def class_activation_map(model: ImageModel, images: Any, class_index: Any = None) -> tf.Tensor:
+def class_activation_map(model: keras.Model, images: Any, class_index: Any = None) -> tf.Tensor:
     """What each place of the last map adds to a class's logit, to first order.
 
     The last map is multiplied by the gradient of the logit with respect to it and summed over the channels; negative
@@ -20,7 +20,7 @@ def class_activation_map(model: ImageModel, images: Any, class_index: Any = None
     map); Draelos, Carin, "Use HiResCAM instead of Grad-CAM", 2020 (the product without averaging the gradient).
 
     Args:
-        model: of any architecture, with a head.
+        model: of any architecture, with a head; or a user's model around one, whose head is linear.
         images: normalized floats, (B, H, W, C) or one image (H, W, C).
         class_index: a class, (B,) classes, or None for the predicted ones.
 
@@ -28,12 +28,14 @@ def class_activation_map(model: ImageModel, images: Any, class_index: Any = None
         float32 (B, h, w), or (h, w) of one image.
 
     Raises:
-        ValueError: the model has no head, or one for every token, the images do not fit it, or there is no such class.
+        ValueError: the model has no head, one for every token, or of a user's one that is not linear, the images do not
+            fit it, or there is no such class.
     """
-    images, single = as_batch(model, images)
-    name = model.evidence_endpoint
-    found = evidence(model, images, class_index, [name]).maps[name]
+    network, images, single = prepare(model, images)
+    check_linear_head(network)
+    name = network.evidence_endpoint
+    found = evidence(network, images, class_index, [name]).maps[name]
     if found.shape.rank == 2:  # tokens, the class token in front
-        height, width = model.endpoints["features"].shape[1:3]
+        height, width = network.endpoints["features"].shape[1:3]
         found = tf.reshape(found[:, -height * width :], (-1, height, width))
     return found[0] if single else found

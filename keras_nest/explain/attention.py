@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_nest.explain.evidence import as_batch, endpoints
+from keras_nest.explain.evidence import architecture, endpoints, prepare
 from keras_nest.layers.image_blocks import unblock_images
-from keras_nest.models.base import ImageModel
 
 
 class LevelAttention(NamedTuple):
@@ -25,7 +24,7 @@ class LevelAttention(NamedTuple):
     maps: tf.Tensor
 
 
-def attention_maps(model: ImageModel, images: Any) -> tuple[LevelAttention, ...]:
+def attention_maps(model: keras.Model, images: Any) -> tuple[LevelAttention, ...]:
     """Attention probabilities of every level, finest first, as the model computes them. Works under `tf.function`.
 
     Args:
@@ -35,18 +34,18 @@ def attention_maps(model: ImageModel, images: Any) -> tuple[LevelAttention, ...]
     Raises:
         ValueError: the model has no such attention, or the images do not fit it.
     """
-    images, single = as_batch(model, images)
-    levels = _local_attention(model)
-    inputs = endpoints(model, images, {level: list(layers) for level, layers in levels.items()})
+    network, images, single = prepare(model, images)
+    levels = _local_attention(network)
+    inputs = endpoints(network, images, {level: list(layers) for level, layers in levels.items()})
     result = []
     for level, layers in levels.items():
         probabilities = [_probabilities(layer, x) for layer, x in zip(layers.values(), inputs[level], strict=True)]
-        _, height, width, _ = model.endpoints[level].shape
+        _, height, width, _ = network.endpoints[level].shape
         result.append(_stitch(tf.stack(probabilities, axis=1), (height, width)))
     return tf.nest.map_structure(lambda x: x[0], tuple(result)) if single else tuple(result)
 
 
-def attention_rollout(model: ImageModel, images: Any) -> tf.Tensor:
+def attention_rollout(model: keras.Model, images: Any) -> tf.Tensor:
     """How much of each patch reaches the head of a ViT, if attention alone moves it. Works under `tf.function`.
 
     In every encoder layer the probabilities, averaged over the heads, count half and the residual connection half; the
@@ -64,40 +63,40 @@ def attention_rollout(model: ImageModel, images: Any) -> tf.Tensor:
     Raises:
         ValueError: the model has no such attention, or the images do not fit it.
     """
-    images, single = as_batch(model, images)
-    layers = _global_attention(model)
-    inputs = endpoints(model, images, {"tokens": list(layers)})["tokens"]
+    network, images, single = prepare(model, images)
+    layers = _global_attention(network)
+    inputs = endpoints(network, images, {"tokens": list(layers)})["tokens"]
     steps = [_with_residual(_probabilities(layer, x)) for layer, x in zip(layers.values(), inputs, strict=True)]
     rolled = functools.reduce(lambda below, step: tf.matmul(step, below), steps)
-    shares = rolled[:, 0] if model.pools_class_token else tf.reduce_mean(rolled, axis=1)
-    height, width = model.endpoints["stem"].shape[1:3]
+    shares = rolled[:, 0] if network.pools_class_token else tf.reduce_mean(rolled, axis=1)
+    height, width = network.endpoints["stem"].shape[1:3]
     maps = tf.reshape(shares[:, -height * width :], (-1, height, width))  # without a class token, which is in front
     return maps[0] if single else maps
 
 
-def _local_attention(model: ImageModel) -> dict[str, dict[str, keras.layers.Layer]]:
+def _local_attention(model: Any) -> dict[str, dict[str, keras.layers.Layer]]:
     """Of each level of a hierarchy of blocks, the attention layers by the endpoints that are their inputs."""
     layers = model.attention_layers()
     if not (layers and model.block_inputs):
         hint = "attention_rollout is for it" if layers else "class_activation_map is for it"
         raise ValueError(
-            f"attention_maps is for attention inside blocks, as in NesT, which a {type(model).__name__} does not have; "
+            f"attention_maps is for attention inside blocks, as in NesT, which a {architecture(model)} does not have; "
             f"{hint}."
         )
     return layers
 
 
-def _global_attention(model: ImageModel) -> dict[str, keras.layers.Layer]:
+def _global_attention(model: Any) -> dict[str, keras.layers.Layer]:
     """The attention layers that see all tokens, by the endpoints that are their inputs."""
     layers = model.attention_layers()
     if layers and model.block_inputs:
         raise ValueError(
-            f"attention_rollout is for attention between all tokens, as in ViT, which a {type(model).__name__} does "
+            f"attention_rollout is for attention between all tokens, as in ViT, which a {architecture(model)} does "
             "not have; attention_maps is for it."
         )
     if not layers:
         raise ValueError(
-            f"The model {model.name!r}, a {type(model).__name__}, has no encoder in which tokens attend to each other; "
+            f"The model {model.name!r}, a {architecture(model)}, has no encoder in which tokens attend to each other; "
             "class_activation_map is for it."
         )
     (only,) = layers.values()

@@ -9,6 +9,10 @@ import tensorflow as tf
 
 from keras_nest.models.base import ImageModel
 from keras_nest.models.inputs import normalized_range
+from keras_nest.models.user_model import UserModel, as_image_model
+
+# Of a float32 gradient, relative to its largest value.
+_ROUNDING = 1e-4
 
 
 class Evidence(NamedTuple):
@@ -25,7 +29,7 @@ class Evidence(NamedTuple):
     maps: dict[str, tf.Tensor]
 
 
-def evidence(model: ImageModel, images: tf.Tensor, class_index: Any, names: Sequence[str]) -> Evidence:
+def evidence(model: Any, images: tf.Tensor, class_index: Any, names: Sequence[str]) -> Evidence:
     """Endpoints times the gradient of a class's logit with respect to them, summed over the channels.
 
     Args:
@@ -50,31 +54,36 @@ def evidence(model: ImageModel, images: tf.Tensor, class_index: Any, names: Sequ
             f"The model {model.name!r} gives logits that are NaN or infinite; there is nothing to explain."
         )
     gradients = tape.gradient(target, values)
+    if any(gradient is None for gradient in gradients):
+        raise ValueError(
+            f"The logits of {model.name!r} are not made of {', '.join(names)} in a way that can be followed; put the "
+            "head directly behind the model of keras_nest."
+        )
     products = [tf.cast(x, tf.float32) * tf.cast(dx, tf.float32) for x, dx in zip(values, gradients, strict=True)]
     maps = {name: tf.reduce_sum(product, axis=-1) for name, product in zip(names, products, strict=True)}
     return Evidence(classes, logits, maps)
 
 
-def endpoints(model: ImageModel, images: tf.Tensor, names: dict[str, list[str]]) -> dict[str, list[tf.Tensor]]:
+def endpoints(model: Any, images: tf.Tensor, names: dict[str, list[str]]) -> dict[str, list[tf.Tensor]]:
     """Values of endpoints, in the structure in which they are named, from one pass through the model."""
     symbols = {key: [model.endpoints[name] for name in group] for key, group in names.items()}
     return keras.Model(model.inputs, symbols)([images], training=False)
 
 
-def as_batch(model: ImageModel, images: Any) -> tuple[tf.Tensor, bool]:
-    """Images as a batch, and whether it was one image.
+def prepare(model: keras.Model, images: Any) -> tuple[Any, tf.Tensor, bool]:
+    """What the methods need: the model, images as a batch, and whether it was one image.
 
     Args:
-        model: whose images they are.
+        model: an image model of this package, or a user's around one.
         images: (B, H, W, C) or (H, W, C), normalized floats.
 
+    Returns:
+        An `ImageModel` or `UserModel`, (B, H, W, C), and whether there was no axis B.
+
     Raises:
-        ValueError: they have another size or type, or cannot have been normalized for this model.
+        ValueError: it is another model, or the images have another size or type, or cannot have been normalized for it.
     """
-    if not isinstance(model, ImageModel):
-        raise ValueError(
-            f"The model {model.name!r} is no image model of keras_nest; it must be a classifier such as NesT or ViT."
-        )
+    model = _explainable(as_image_model(model, normalized=True))
     images = tf.convert_to_tensor(images)
     shape = (*model.image_size, model.input.shape[-1])
     hint = "keras_nest.preprocessor(model) makes such images"
@@ -89,10 +98,29 @@ def as_batch(model: ImageModel, images: Any) -> tuple[tf.Tensor, bool]:
         raise ValueError(f"Images have dtype {images.dtype.name}; the model takes normalized floats; {hint}.")
     _check_range(model, images, hint)
     single = images.shape.rank == 3
-    return tf.cast(images[None] if single else images, model.input.dtype), single
+    return model, tf.cast(images[None] if single else images, model.input.dtype), single
 
 
-def _check_range(model: ImageModel, images: tf.Tensor, hint: str) -> None:
+def _explainable(model: Any) -> Any:
+    """Refuses models of users that do not take one image, or that hold no single model of this package."""
+    if len(model.inputs) != 1:
+        raise ValueError(
+            f"The model {model.name!r} takes {len(model.inputs)} inputs; only a model of images alone is explained."
+        )
+    if isinstance(model, UserModel) and not isinstance(model.inside, ImageModel):
+        raise ValueError(
+            f"The model {model.name!r} holds several models of keras_nest, or one that is no image model; explain a "
+            "model around one alone."
+        )
+    return model
+
+
+def architecture(model: Any) -> str:
+    """What messages call a model: its class, or that of the model inside a user's."""
+    return type(model.inside if isinstance(model, UserModel) else model).__name__
+
+
+def _check_range(model: Any, images: tf.Tensor, hint: str) -> None:
     """Refuses values far from those of normalized images; inside a graph there are no values to see."""
     if not tf.executing_eagerly() or not images.shape.num_elements():
         return
@@ -111,18 +139,64 @@ def _check_range(model: ImageModel, images: tf.Tensor, hint: str) -> None:
         )
 
 
-def check_head(model: ImageModel) -> None:
+def check_head(model: Any) -> None:
     """Refuses models that do not give one logit a class.
 
     Raises:
         ValueError: the model has no head, or one for every token.
     """
     if not model.num_classes:
-        raise ValueError(f"The model {model.name!r} has no head, so it has no classes to explain; create it with one.")
+        raise ValueError(
+            f"The model {model.name!r} has no head that gives one answer an image, so it has no classes to explain; "
+            "create it with one."
+        )
+    if "logits" not in model.endpoints:
+        raise ValueError(
+            f"The model {model.name!r} ends with {model.classifier_activation} inside a layer that does not show its "
+            f'logits; end it with a Dense layer and keras.layers.Activation("{model.classifier_activation}").'
+        )
     if len(model.endpoints["logits"].shape) != 2:
         raise ValueError(
             f"The model {model.name!r} answers for every token; only a model with one answer for an image is explained."
         )
+
+
+def check_linear_head(model: Any) -> None:
+    """Refuses a user's model whose head is not linear: a map times the gradient then adds up to no logit.
+
+    The gradient of a linear head is the same for all images; two images of noise show whether it is.
+
+    Raises:
+        ValueError: the head is something else.
+    """
+    if not isinstance(model, UserModel):
+        return
+    check_head(model)
+    sentence = (
+        f"The head of the model {model.name!r} is not linear in what {architecture(model)} gives it, so no map of its "
+        "classes adds up to the logit; explain with gradcat (of a NesT), or end the model with one Dense layer."
+    )
+    noise = tf.random.stateless_normal((2, *model.input.shape[1:]), (0, 0))
+    names = [name for name in ("pre_logits", "features") if name in model.endpoints]
+    slopes = next((slope for name in names if (slope := _slopes(model, noise, name)) is not None), None)
+    if slopes is None:
+        raise ValueError(sentence)
+    differences = tf.reduce_max(tf.abs(slopes[0] - slopes[1]))
+    is_linear = differences <= _ROUNDING * tf.reduce_max(tf.abs(slopes))
+    if not tf.executing_eagerly():
+        tf.debugging.Assert(is_linear, [sentence])
+    elif not is_linear:
+        raise ValueError(sentence)
+
+
+def _slopes(model: Any, images: tf.Tensor, name: str) -> tf.Tensor | None:
+    """Gradients of random sums of the logits with respect to an endpoint; None if they do not depend on it."""
+    weights = tf.random.stateless_normal((model.num_classes,), (0, 1))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        (logits,), (value,) = endpoints(model, images, {"logits": ["logits"], "values": [name]}).values()
+        target = tf.tensordot(tf.cast(logits, tf.float32), weights, 1)
+    return tape.gradient(target, value)
 
 
 def _classes(logits: tf.Tensor, class_index: Any) -> tf.Tensor:

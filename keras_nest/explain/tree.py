@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
-from keras_nest.explain.evidence import as_batch, evidence
-from keras_nest.models.base import ImageModel
+from keras_nest.explain.evidence import architecture, evidence, prepare
 from keras_nest.types import Size
 
 POSITIVE, NEGATIVE = 1.0, -1.0
@@ -50,7 +50,7 @@ class GradCAT(NamedTuple):
     depth: tf.Tensor
 
 
-def gradcat(model: ImageModel, images: Any, class_index: Any = None, sign: float = POSITIVE) -> GradCAT:
+def gradcat(model: keras.Model, images: Any, class_index: Any = None, sign: float = POSITIVE) -> GradCAT:
     """Gradient-based class-aware tree-traversal.
 
     At each level the map of the current block is multiplied by the gradient of the class's logit with respect to it
@@ -74,13 +74,13 @@ def gradcat(model: ImageModel, images: Any, class_index: Any = None, sign: float
         ValueError: the model has no such hierarchy or no head, the images do not fit it, there is no such class, or its
             blocks have no quadrants.
     """
-    images, single = as_batch(model, images)
-    names = _inputs(model)
-    found = evidence(model, images, class_index, names)
+    network, images, single = prepare(model, images)
+    names = _inputs(network)
+    found = evidence(network, images, class_index, names)
     node = tf.zeros((tf.shape(images)[0], 2), tf.int32)
     path: list[Node] = []
     for depth, name in enumerate(names):
-        path.append(_visit(model, sign * found.maps[name], node, 2**depth))
+        path.append(_visit(network, sign * found.maps[name], node, 2**depth))
         best = tf.argmax(tf.reshape(path[-1].scores, (-1, 4)), axis=-1, output_type=tf.int32)
         node = 2 * node + tf.stack([best // 2, best % 2], axis=-1)
     # Of the leaf nothing is decided any more.
@@ -90,11 +90,11 @@ def gradcat(model: ImageModel, images: Any, class_index: Any = None, sign: float
     return tf.nest.map_structure(lambda x: x[0], result) if single else result
 
 
-def _inputs(model: ImageModel) -> list[str]:
+def _inputs(model: Any) -> list[str]:
     """The endpoints that enter the levels, from the top down."""
     if not model.block_inputs:
         raise ValueError(
-            f"GradCAT descends NesT's tree of blocks, which a {type(model).__name__} does not have; "
+            f"GradCAT descends NesT's tree of blocks, which a {architecture(model)} does not have; "
             "class_activation_map (--method cam) explains every model."
         )
     height, width = _block_size(model)
@@ -103,13 +103,13 @@ def _inputs(model: ImageModel) -> list[str]:
     return list(model.block_inputs[::-1])
 
 
-def _block_size(model: ImageModel) -> Size:
+def _block_size(model: Any) -> Size:
     """Height and width of a block in tokens, the same in every level; the last one is one block."""
     *_, last = (name for name in model.endpoints if name.startswith("level_"))
     return model.endpoints[last].shape[1:3]
 
 
-def _visit(model: ImageModel, level_map: tf.Tensor, node: tf.Tensor, side: int) -> Node:
+def _visit(model: Any, level_map: tf.Tensor, node: tf.Tensor, side: int) -> Node:
     """What is known about one block, node (B, 2), of a level map (B, T, N) with T = side x side blocks."""
     block = tf.gather(level_map, node[:, 0] * side + node[:, 1], batch_dims=1)
     block = tf.reshape(block, (-1, *_block_size(model)))

@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from keras_nest.layers.image_input import ImageInput
+
 # What of an inner layer differs from how it was built: arguments, "variables" and, below it, "changed_layers".
 Change = dict[str, Any]
 # What every layer has: Keras' own lists among these also keep layers that were replaced.
@@ -19,8 +21,8 @@ _BOOKKEEPING = frozenset(vars(keras.layers.Layer()))
 def sublayers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     """The layers directly inside a layer or model, by name; of two with one name the second has a number behind it.
 
-    Those of a model are the layers of its graph and its public attributes, those of any other layer, of users and of
-    Keras too, its attributes, also in nested lists and dictionaries.
+    Those of a model are the layers of its graph, but for its `ImageInput`, and its public attributes; those of any
+    other layer, of users and of Keras too, its attributes, also in nested lists and dictionaries.
     """
     attributes = vars(layer).items()
     held = [value for name, value in attributes if not name.startswith("_")]
@@ -29,7 +31,7 @@ def sublayers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     else:
         held += [value for name, value in attributes if name.startswith("_") and name not in _BOOKKEEPING]
     found: dict[str, keras.layers.Layer] = {}
-    for inner in {id(each): each for each in _layers_in(held)}.values():
+    for inner in {id(each): each for each in _layers_in(held) if not isinstance(each, ImageInput)}.values():
         name = _name_inside(layer, inner)
         found[name if name not in found else f"{name}#{len(found)}"] = inner
     return found

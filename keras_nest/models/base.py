@@ -9,7 +9,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import keras
 
 from keras_nest import specs
-from keras_nest.models.configured import ConfiguredModel
+from keras_nest.layers.image_input import ImageInput
+from keras_nest.models.configured import ConfiguredModel, copied
 from keras_nest.models.heads import feature_pyramid
 from keras_nest.models.inputs import check_images, warn_of_range
 from keras_nest.models.keras_file import read_keras_file
@@ -183,7 +184,9 @@ class ImageModel(ClassifierCompile, PublishedModel):
         omitted = omitted if "logits" in endpoints else (*omitted, *self.HEAD)
         super().__init__(inputs, maps if config.get("features_only") else outputs, endpoints, config, omitted, name)
         self.feature_maps = maps
-        preprocessing_of_input[self.inputs[0]] = self.config.get("preprocessing")
+        for layer in self.layers:
+            if isinstance(layer, ImageInput):
+                layer.describe = lambda: copied(self.config)
 
     @property
     def evidence_endpoint(self) -> str:
@@ -240,12 +243,13 @@ class ImageModel(ClassifierCompile, PublishedModel):
         return {"num_classes": head[-1] if head else 0}
 
 
-def read_model(path: str | os.PathLike[str], trust: bool = False) -> Any:
+def read_model(path: str | os.PathLike[str], trust: bool = False, around: bool = False) -> Any:
     """Reads a .keras file of this package; `keras_nest.open_model` reads all that a training leaves, and names.
 
     Args:
         path: local, or an address that TensorFlow reads.
         trust: also read a file that carries code, see `HubLayer`.
+        around: also read a user's functional or Sequential model around one of this package.
 
     Returns:
         A model of images, a `LiT` or one of its towers, or a `NesTGenerator`.
@@ -254,7 +258,7 @@ def read_model(path: str | os.PathLike[str], trust: bool = False) -> Any:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, holds another model, or carries code; nothing was built then.
     """
-    return read_keras_file(path, ConfiguredModel, trust)
+    return read_keras_file(path, ConfiguredModel, trust, around)
 
 
 def logits_model(model: keras.Model) -> keras.Model:

@@ -32,9 +32,9 @@ class ConfiguredModel(keras.Model):
     def __init__(self, inputs: Any, outputs: Any, config: Mapping[str, Any], name: str | None = None) -> None:
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         # A copy of its own: the published tables hold the same dictionaries.
-        self.config = _copied(config)
+        self.config = copied(config)
         # Read-only, so that Keras does not take the dictionaries for such with layers.
-        self._config_as_built = types.MappingProxyType(_copied(config))
+        self._config_as_built = types.MappingProxyType(copied(config))
         self._states_as_built = types.MappingProxyType(states(self))
 
     def check_inputs(self, inputs: Any) -> None:
@@ -98,7 +98,7 @@ class ConfiguredModel(keras.Model):
         """
         _check_config(self)
         _check_arguments(type(self), self.config)
-        config = {**_copied(self.config), "name": self.name}
+        config = {**copied(self.config), "name": self.name}
         # A subclass may add layers of its own, and makes them again itself.
         changed = changes(self, self._states_as_built, may_have_more=not _is_ours(type(self)))
         return (
@@ -138,12 +138,12 @@ class ConfiguredModel(keras.Model):
         return model
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """A copy of nested dictionaries and lists; `copy.deepcopy` of those that Keras tracks would copy the model, too."""
     if isinstance(value, Mapping):
-        return {key: _copied(inner) for key, inner in value.items()}
+        return {key: copied(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return (tuple if isinstance(value, tuple) else list)(map(_copied, value))
+        return (tuple if isinstance(value, tuple) else list)(map(copied, value))
     return value
 
 

@@ -1,4 +1,4 @@
-"""What models refuse, or warn of, before they compute: images that are not normalized, texts that are no token ids."""
+"""The inputs of models: their first layer, and what they refuse or warn of before they compute."""
 
 import warnings
 from collections.abc import Mapping
@@ -7,12 +7,32 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_nest.layers.image_input import ImageInput
+
 # Of an array given to `fit` or `predict`, so many images show its range.
 _SEEN = 32
 # So many ranges beside their own, normalized images have no values: neither outliers of noise nor another's mean and
 # deviation reach it, and levels of 0..255 go far beyond.
 _SLACK = 4
 _HINT = "keras_nest.preprocessor(model) makes such images"
+
+
+def image_input(
+    architecture: type[keras.Model], config: Mapping[str, Any], policy: keras.DTypePolicy
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The input of a model of images, and the same images as its first layer gives them to the others.
+
+    Args:
+        architecture: the model's class.
+        config: its complete arguments, `image_size` and `in_channels` among them.
+        policy: of the layers.
+
+    Returns:
+        Two symbolic tensors (B, H, W, in_channels); the model goes on from the second.
+    """
+    shape = (*config["image_size"], config["in_channels"])
+    inputs = keras.Input(shape, dtype=policy.variable_dtype, name="images")
+    return inputs, ImageInput(keras.saving.get_registered_name(architecture), config, dtype=policy)(inputs)
 
 
 def check_images(inputs: Any, name: str) -> None:

@@ -47,13 +47,14 @@ def find_keras_file(path: str | os.PathLike[str]) -> str | None:
     return next(filter(os.path.isfile, (os.path.join(path, name) for name in (MODEL, GENERATOR))), None)
 
 
-def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = False) -> M:
+def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = False, around: bool = False) -> Any:
     """Reads a .keras file.
 
     Args:
         path: local, or an address that TensorFlow reads.
         kind: of the model that must be in it.
         trust: build layers that carry code, too; keras.config.enable_unsafe_deserialization() allows it everywhere.
+        around: a model of a user around one of this package is right, too.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -65,7 +66,7 @@ def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = F
             config = read_configuration(file)
             if config is None or "class_name" not in config:
                 raise ValueError
-            _check_kind(name, config, kind)
+            _check_kind(name, config, kind, around)
             _check_parts(name, config, trust)
             return keras.saving.load_model(file, compile=False, safe_mode=not trust)
         except _RefusedError as error:
@@ -98,13 +99,13 @@ class _RefusedError(ValueError):
     """A file that is complete, and not what it should be."""
 
 
-def _check_kind(name: str, config: dict[str, Any], kind: type) -> None:
+def _check_kind(name: str, config: dict[str, Any], kind: type, around: bool) -> None:
     found = _registered(config)
     if isinstance(found, type) and issubclass(found, kind):
         return
     ours = any(str(part.get("registered_name")).startswith("keras_nest>") for part in _parts(config))
-    remedy = f" Export it in Python: export.to_saved_model(keras.saving.load_model({name!r}), …)." if ours else ""
-    raise _RefusedError(f"{name} holds a {config['class_name']}, which is no model of keras_nest.{remedy}")
+    if not (ours and around and config["class_name"] in ("Functional", "Model", "Sequential")):
+        raise _RefusedError(f"{name} holds a {config['class_name']}, which is no model of keras_nest.")
 
 
 def _check_parts(name: str, config: dict[str, Any], trust: bool) -> None:

@@ -24,6 +24,7 @@ from keras_nest.models.fields import (
     square_side,
 )
 from keras_nest.models.heads import classifier_endpoints
+from keras_nest.models.inputs import image_input
 from keras_nest.types import Shape, Size, as_size
 
 _COMMON = {"image_size": 224, "num_classes": 1000, "preprocessing": STRETCHED_PREPROCESSING}
@@ -147,8 +148,8 @@ class MlpMixer(ImageModel):
         config |= {"image_size": as_size(image_size), "feature_blocks": feature_blocks, "dtype": policy.name}
         depth = feature_blocks[-1] if features_only else num_blocks
 
-        inputs = keras.Input((*config["image_size"], in_channels), dtype=policy.variable_dtype, name="images")
-        stem = _stem(hidden_dim, as_size(patch_size, "patch_size"), policy)(inputs)
+        inputs, images = image_input(MlpMixer, config, policy)
+        stem = _stem(hidden_dim, as_size(patch_size, "patch_size"), policy)(images)
         tokens, endpoints = _blocks(stem, depth, tokens_mlp_dim, channels_mlp_dim, policy)
         grid = stem.shape[1:3]
         maps = {

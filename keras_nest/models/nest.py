@@ -33,6 +33,7 @@ from keras_nest.models.fields import (
     square_side,
 )
 from keras_nest.models.heads import classifier_endpoints
+from keras_nest.models.inputs import image_input
 from keras_nest.types import Size, as_size
 
 _IMAGENET = {
@@ -164,8 +165,8 @@ class NesT(ImageModel):
         config["image_size"] = resolve_image_size(image_size, patch_size, init_patch_embed_size, levels)
         config["dtype"] = policy.name
 
-        inputs = keras.Input((*config["image_size"], in_channels), dtype=policy.variable_dtype, name="images")
-        stem = PatchEmbedding(embedding_dim, init_patch_embed_size, name="PatchEmbedding_0", dtype=policy)(inputs)
+        inputs, images = image_input(NesT, config, policy)
+        stem = PatchEmbedding(embedding_dim, init_patch_embed_size, name="PatchEmbedding_0", dtype=policy)(images)
         blocks, endpoints = _levels(stem, config, policy)
         if not features_only:
             final_norm = norm(norm_type, dtype=policy)

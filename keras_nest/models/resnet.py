@@ -20,6 +20,7 @@ from keras_nest.models.base import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import check_num_classes, constructor_arguments, resolve_policy
 from keras_nest.models.heads import classifier_endpoints
+from keras_nest.models.inputs import image_input
 from keras_nest.types import Shape, Size, as_size
 
 # Without the augmentations of NesT, which the ResNets do without, the reference leaves pixels in [0, 1].
@@ -180,8 +181,8 @@ class ResNet(ImageModel):
         config |= {"image_size": as_size(image_size), "stage_sizes": tuple(stage_sizes), "dtype": policy.name}
         _check_fields(config)
 
-        inputs = keras.Input((*config["image_size"], in_channels), dtype=policy.variable_dtype, name="images")
-        endpoints = _root(inputs, config, policy)
+        inputs, images = image_input(ResNet, config, policy)
+        endpoints = _root(images, config, policy)
         endpoints |= _stages(endpoints["stem"], config, policy)
         if not features_only:
             features = endpoints[f"level_{len(stage_sizes)}"]

@@ -27,6 +27,7 @@ from keras_nest.models.fields import (
     square_side,
 )
 from keras_nest.models.heads import head_endpoints
+from keras_nest.models.inputs import image_input
 from keras_nest.types import Size, as_size
 
 # Width, depth, heads and MLP width; "testing" models are for tests of one's own.
@@ -148,8 +149,8 @@ class VisionTransformer(ImageModel):
         config |= {k: tuple(config[k]) for k in ("resnet_num_layers", "feature_blocks") if config[k] is not None}
         _check_fields(config)
 
-        inputs = keras.Input((*config["image_size"], in_channels), dtype=policy.variable_dtype, name="images")
-        x, maps, endpoints = _resnet(inputs, config, policy)
+        inputs, images = image_input(VisionTransformer, config, policy)
+        x, maps, endpoints = _resnet(images, config, policy)
         patches = as_size(patch_size, "patch_size")
         _check_patches(x, patches, config)
         embedding = keras.layers.Conv2D(

@@ -21,6 +21,7 @@ from keras_nest.models.base import IMAGENET_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import check_image_size, constructor_arguments, resolve_policy, square_side
 from keras_nest.models.heads import classifier_endpoints
+from keras_nest.models.inputs import image_input
 from keras_nest.types import Shape, Size, as_size, pair
 
 # The configuration in the reference's README; no checkpoint of it was published.
@@ -330,8 +331,8 @@ class ViTFlaxNesT(ImageModel):
         check_image_size(size, patch_size * blocks, f"{blocks} x {blocks} blocks of patches of {patch_size} pixels")
         config |= {"image_size": size, "block_repeats": repeats, "dtype": policy.name}
 
-        inputs = keras.Input((*size, in_channels), dtype=policy.variable_dtype, name="images")
-        patches = FlattenPatches(patch_size, name="patches", dtype=policy)(inputs)
+        inputs, images = image_input(ViTFlaxNesT, config, policy)
+        patches = FlattenPatches(patch_size, name="patches", dtype=policy)(images)
         stem = keras.layers.Conv2D(dim, 1, kernel_initializer="lecun_normal", name="Conv_0", dtype=policy)(patches)
         last_map, endpoints = _levels(stem, config, policy)
         if not features_only:

@@ -1,4 +1,4 @@
-"""Models of this package inside models of users: what images must become before such a model takes them.
+"""Models of this package inside models of users: where they are, and what images must become before they see them.
 
 A user's model has no preprocessing of its own, but its weights were trained on what the model inside expects. What
 lies between the input and that model is tried on random images: whether it leaves normalized images as they are, or
@@ -6,52 +6,60 @@ makes normalized ones of images in [0, 1] or 0..255.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_nest.layers.changes import layers_inside
-from keras_nest.models.base import PublishedModel, preprocessing_of_input
+from keras_nest.keras_private import producer
+from keras_nest.layers.changes import layers_by_path, layers_inside
+from keras_nest.layers.image_input import ImageInput
+from keras_nest.models.base import ImageModel, PublishedModel, preprocessing_of_input
 
 # Layers of this package that are no part of its models: images in [0, 1] are what they take.
 _PREPROCESSING, _OTHERS = "keras_nest>EvalPreprocessing", {"keras_nest>EvalPreprocessing", "keras_nest>HubLayer"}
 _TOLERANCE = 1e-3
+_SYMBOL, _NONE = "symbol", object()
 
 Arrays = Callable[[Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Inside:
-    """A model of this package in another one.
+class Part:
+    """A model of this package in another one: as a layer, or taken apart into its layers.
 
     Attributes:
-        model: the model.
-        spec: the preprocessing of its images; None if it has none.
-        before: what the other model makes of its input before.
-        symbol: the same as a symbolic tensor of `Graph`; None where it is deeper inside.
+        preprocessing: specification of its images; None if it has none.
+        symbol: what it is called on, in the graph of the other one.
+        endpoints: gives those of its `endpoints` that are in that graph.
+        model: gives the model itself or, of one taken apart, another one of the same architecture.
+        layers: gives its layers by their paths.
+        is_whole: whether it is a layer, with all that was changed on it.
     """
 
-    model: keras.Model
-    spec: dict[str, Any] | None
-    before: Arrays
-    symbol: keras.KerasTensor | None = None
+    preprocessing: dict[str, Any] | None
+    symbol: keras.KerasTensor
+    endpoints: Callable[[], dict[str, keras.KerasTensor]]
+    model: Callable[[], Any]
+    layers: Callable[[], dict[str, keras.layers.Layer]]
+    is_whole: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """A copy of a model's graph, of the same layers.
+    """A copy of a model's graph, of the same layers, in which the intermediates of the models inside are symbols, too.
 
     Attributes:
-        inputs: its only input.
-        outputs: its outputs.
-        calls: layers in the order in which they are called, with what they are called on.
+        inputs: as of the model.
+        outputs: as of the model.
+        parts: models of this package in it.
     """
 
-    inputs: keras.KerasTensor
+    inputs: Any
     outputs: Any
-    calls: list[tuple[Any, Any]]
+    parts: tuple[Part, ...]
 
 
 def preprocessing_of(model: keras.Model) -> dict[str, Any] | None:
@@ -71,10 +79,11 @@ def preprocessing_of(model: keras.Model) -> dict[str, Any] | None:
         return model.config.get("preprocessing")
     if not holds_ours(model):
         return None
-    inputs = _inputs(model)
+    inputs = _symbols(getattr(model, "inputs", None))
     if inputs and inputs[0] in preprocessing_of_input:
         return preprocessing_of_input[inputs[0]]
-    found = [_wanted(model, part) for part in insides(model, trace(model))]
+    graph = trace(model)
+    found = [_wanted(model, graph, part) for part in graph.parts]
     if not found or any(_range(spec) != _range(found[0]) for spec in found):
         raise ValueError(_sentence(model))
     return found[0]
@@ -85,91 +94,154 @@ def holds_ours(model: keras.Model) -> bool:
     return any(_is_ours(layer) for layer in layers_inside(model))
 
 
-def insides(model: keras.Model, graph: Graph) -> list[Inside]:
-    """The models of this package in another one, where each can be found.
-
-    Args:
-        model: the other one.
-        graph: its own.
-
-    Raises:
-        ValueError: one is in a layer that does not show how it is called.
-    """
-    return list(_insides(model, graph))
+def image_symbol(inputs: Any) -> keras.KerasTensor | None:
+    """The images among the inputs of a model: the only one of shape (B, H, W, C) and of floats."""
+    found = [x for x in _symbols(inputs) if len(x.shape) == 4 and "float" in x.dtype]
+    return found[0] if len(found) == 1 else None
 
 
 def trace(model: keras.Model) -> Graph:
-    """The graph of a Sequential or functional model with one input.
+    """The graph of a Sequential or functional model.
 
     Raises:
-        ValueError: it is another kind of model.
+        ValueError: it is not built, it is another kind of model, or one of this package is in a layer that does not
+            show how it is called.
     """
-    calls: list[tuple[Any, Any]] = []
-
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append((layer, args[0] if args else None))
-        return layer(*args, **kwargs)
-
-    if isinstance(model, keras.Sequential) and _inputs(model):
-        inputs = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
-        outputs = inputs
-        for layer in model.layers:
-            outputs = call(layer, outputs)
-        return Graph(inputs, outputs, calls)
-    if not (hasattr(model, "operations") and len(_inputs(model)) == 1):
-        raise ValueError(_sentence(model))
-    copied = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
-    return Graph(copied.inputs[0], copied.output, calls)
+    if isinstance(model, keras.Sequential) and not _symbols(getattr(model, "inputs", None)):
+        raise ValueError(f"The model {model.name!r} is not built; begin it with keras.Input(…), or call it once.")
+    return _Tracer(model).graph()
 
 
-def _inputs(model: keras.Model) -> list[keras.KerasTensor]:
-    """Symbolic inputs; none of a model that is not built yet, or not functional."""
-    return getattr(model, "inputs", None) or []
+class _Tracer:
+    """Calls the layers of a model once more, each on what it was called on."""
 
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._parts: list[Part] = []
+        self._results: dict[str, Any] = {}
 
-def _insides(model: keras.Model, graph: Graph) -> Iterator[Inside]:
-    for layer, symbol in graph.calls:
-        if not isinstance(layer, keras.Layer) or not any(_is_ours(part) for part in (layer, *layers_inside(layer))):
-            continue
-        # Keras allows no model whose output is its input itself.
-        before = _unchanged if symbol is graph.inputs else _inference(keras.Model(graph.inputs, symbol))
-        if isinstance(layer, PublishedModel):
-            yield Inside(layer, layer.config.get("preprocessing"), before, symbol)
-        elif isinstance(layer, keras.Model) and _inputs(layer) and layer.inputs[0] in preprocessing_of_input:
-            yield Inside(layer, preprocessing_of_input[layer.inputs[0]], before)
-        elif isinstance(layer, keras.Model):
-            for inner in insides(layer, trace(layer)):
-                yield dataclasses.replace(inner, before=_after(before, inner.before), symbol=None)
+    def graph(self) -> Graph:
+        model = self._model
+        if isinstance(model, keras.Sequential):
+            inputs = outputs = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
+            for layer in model.layers:
+                outputs = self._call(layer, outputs)
+        elif hasattr(model, "operations") and _symbols(model.inputs):
+            # With the function that clones layers being the identity, it is the same layers that are called.
+            copy = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=self._call)
+            inputs, outputs = copy.input, copy.output
         else:
             raise ValueError(_sentence(model))
+        return Graph(inputs, outputs, tuple(self._parts))
+
+    def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        result = self._result(layer, *args, **kwargs)
+        self._results[getattr(layer, "name", "")] = result
+        return result
+
+    def _result(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, ImageInput):
+            self._parts.append(self._taken_apart(layer, args[0]))
+        elif isinstance(layer, keras.Layer) and (_is_ours(layer) or holds_ours(layer)):
+            if isinstance(layer, ImageModel):
+                part = _whole(layer, layer.input)
+                return self._exposed(layer, Graph(layer.input, layer.output, (part,)), *args, **kwargs)
+            if isinstance(layer, PublishedModel) or _hidden_spec(layer) is not _NONE:
+                self._parts.append(_whole(layer, _images(args)))
+            elif isinstance(layer, keras.Model):
+                return self._exposed(layer, trace(layer), *args, **kwargs)
+            elif not any(isinstance(each, ImageInput) for each in self._model.layers):
+                raise ValueError(_sentence(self._model))
+        return layer(*args, **kwargs)
+
+    def _exposed(self, layer: keras.Model, inner: Graph, *args: Any, **kwargs: Any) -> Any:
+        """Calls a model so that it also returns what is of interest inside it."""
+        # Keras allows no model that returns its own input.
+        own = {id(x) for x in _symbols(inner.inputs)}
+        shown = [
+            {name: x for name, x in {**part.endpoints(), _SYMBOL: part.symbol}.items() if id(x) not in own}
+            for part in inner.parts
+        ]
+        found = keras.Model(inner.inputs, {"outputs": inner.outputs, "parts": shown}, name=layer.name)(*args, **kwargs)
+        for part, endpoints in zip(inner.parts, found["parts"], strict=True):
+            symbol = endpoints.pop(_SYMBOL) if _SYMBOL in endpoints else _images(args)
+            if isinstance(layer, ImageModel):
+                # One symbol for one value.
+                endpoints |= {name: found["outputs"] for name, x in layer.endpoints.items() if x is layer.output}
+            self._parts.append(dataclasses.replace(part, symbol=symbol, endpoints=functools.partial(dict, endpoints)))
+        return found["outputs"]
+
+    def _taken_apart(self, layer: ImageInput, symbol: keras.KerasTensor) -> Part:
+        fields = layer.describe()
+        build = functools.cache(lambda: keras.saving.get_registered_object(layer.architecture)(**fields))
+        return Part(
+            fields.get("preprocessing"),
+            symbol,
+            functools.cache(lambda: _endpoints(build(), self._results)),
+            build,
+            lambda: layers_by_path(self._model),
+            is_whole=False,
+        )
 
 
-def _unchanged(x: Any) -> Any:
-    return x
+def _whole(model: keras.Model, symbol: keras.KerasTensor) -> Part:
+    spec = model.config.get("preprocessing") if isinstance(model, PublishedModel) else _hidden_spec(model)
+    endpoints = model.endpoints if isinstance(model, ImageModel) else {}
+    return Part(spec, symbol, lambda: endpoints, lambda: model, lambda: layers_by_path(model), is_whole=True)
 
 
-def _inference(model: keras.Model) -> Arrays:
-    # Augmentation would act otherwise.
-    return lambda x: model(x, training=False)
+def _endpoints(model: ImageModel, results: dict[str, Any]) -> dict[str, keras.KerasTensor]:
+    """Symbols of a graph for the endpoints of a model, by what layers of the same names gave there."""
+    found = {name: _like(endpoint, results) for name, endpoint in model.endpoints.items()}
+    return {name: symbol for name, symbol in found.items() if symbol is not None}
 
 
-def _after(first: Arrays, second: Arrays) -> Arrays:
-    return lambda x: second(first(x))
+def _like(tensor: keras.KerasTensor, results: dict[str, Any]) -> keras.KerasTensor | None:
+    """The symbol that stands for one of another graph; None if weights are needed that are not there."""
+    layer, index, args, kwargs = producer(tensor)
+    if layer.name not in results:
+        if getattr(layer, "variables", ()) or isinstance(layer, keras.layers.InputLayer):
+            return None
+        # A map that only other outputs of the model need.
+        args, kwargs = keras.tree.map_structure(
+            lambda x: _like(x, results) if isinstance(x, keras.KerasTensor) else x, (args, kwargs)
+        )
+        if any(x is None for x in keras.tree.flatten(args)):
+            return None
+        results[layer.name] = layer(*args, **kwargs)
+    return keras.tree.flatten(results[layer.name])[index]
 
 
-def _wanted(model: keras.Model, part: Inside) -> dict[str, Any] | None:
+def _hidden_spec(model: Any) -> Any:
+    """The preprocessing for a model that begins with the input of a `LiT`; `_NONE` for any other."""
+    inputs = _symbols(getattr(model, "inputs", None))
+    return preprocessing_of_input.get(inputs[0], _NONE) if inputs else _NONE
+
+
+def _symbols(structure: Any) -> list[keras.KerasTensor]:
+    """Symbolic inputs; none of a model that is not built yet, or not functional."""
+    return keras.tree.flatten(structure) if structure is not None else []
+
+
+def _images(args: tuple[Any, ...]) -> keras.KerasTensor:
+    """The images among the arguments of a call."""
+    found = [x for x in keras.tree.flatten(args) if isinstance(x, keras.KerasTensor) and len(x.shape) == 4]
+    return found[0] if found else keras.tree.flatten(args)[0]
+
+
+def _wanted(model: keras.Model, graph: Graph, part: Part) -> dict[str, Any] | None:
     """What images in [0, 1] must become for one of the models inside to see them normalized."""
-    shape = model.input_shape[1:]
-    if len(shape) != 3 or None in shape or part.spec is None:
+    inputs = image_symbol(graph.inputs)
+    if inputs is None or None in inputs.shape[1:] or part.preprocessing is None:
         raise ValueError(_sentence(model))
-    spec, channels = part.spec, shape[-1]
-    images = np.random.default_rng(0).random((2, *shape), np.float32)
+    spec, channels = part.preprocessing, inputs.shape[-1]
+    images = np.random.default_rng(0).random((2, *inputs.shape[1:]), np.float32)
     mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
-    seen = (images - mean) / std
-    if seen.shape == images.shape and _same(_given(part, seen), seen):
+    seen, given = (images - mean) / std, _before(model, inputs, part)
+    if seen.shape == images.shape and _same(given(seen), seen):
         return spec
     for highest in (1.0, 255.0):
-        made = _given(part, highest * images)
+        made = given(highest * images)
         if _same(made, seen):
             return {**spec, "mean": [0.0] * channels, "std": [1 / highest] * channels}
         if any(_same(made, layer(images)) and _normalizes(layer, spec) for layer in _preprocessings(model)):
@@ -177,12 +249,24 @@ def _wanted(model: keras.Model, part: Inside) -> dict[str, Any] | None:
     raise ValueError(_sentence(model))
 
 
-def _given(part: Inside, images: np.ndarray) -> np.ndarray:
+def _before(model: keras.Model, inputs: keras.KerasTensor, part: Part) -> Arrays:
     """What the model inside is given for images; nothing where they are refused before, as by `EvalPreprocessing`."""
+    if part.symbol is inputs:
+        return np.asarray
     try:
-        return np.asarray(part.before(images))
+        before = keras.Model(inputs, part.symbol)
     except ValueError:
-        return np.empty(0)
+        # It is made of other inputs, too.
+        raise ValueError(_sentence(model)) from None
+
+    def compute(images: Any) -> np.ndarray:
+        try:
+            # Augmentation would act otherwise.
+            return np.asarray(before(images, training=False))
+        except ValueError:
+            return np.empty(0)
+
+    return compute
 
 
 def _same(one: Any, other: Any) -> bool:

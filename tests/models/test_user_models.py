@@ -1,0 +1,245 @@
+"""Models of this package inside models of users: through every door, for families that differ in what they have."""
+
+import copy
+import pickle
+
+import keras
+import numpy as np
+import pytest
+
+import keras_nest
+from keras_nest import explain
+from keras_nest.models.base import IMAGENET_PREPROCESSING
+from keras_nest.models.user_model import as_image_model, model_inside
+from tests import families
+
+CLASSES = 3
+FAMILIES = {
+    "NesT": families.nest,
+    "ViT": families.vit,
+    "hybrid": families.FAMILIES["hybrid"],
+    "Mixer": families.FAMILIES["Mixer"],
+    "ResNet": families.FAMILIES["ResNet"],
+    "ViTFlaxNesT": lambda: families.randomized(
+        families.FAMILIES["ViTFlaxNesT"]().with_fields(preprocessing=IMAGENET_PREPROCESSING)
+    ),
+}
+
+
+def functional(base, head):
+    inputs = keras.Input(base.input_shape[1:])
+    return keras.Model(inputs, head(base(inputs)))
+
+
+def flat(base, head):
+    return keras.Model(base.input, head(base.output))
+
+
+def sequential(base, head):
+    return keras.Sequential([keras.layers.Dropout(0.1), base, keras.layers.Dropout(0.1), head])
+
+
+WRAPPERS = {"functional": functional, "flat": flat, "sequential": sequential}
+
+
+class Case:
+    """A classifier of this package, and users' models that compute the same of its backbone."""
+
+    def __init__(self, family):
+        self.classifier = FAMILIES[family]()
+        self.base = self.classifier.with_fields(num_classes=0)
+        values = {variable.path: variable for variable in self.classifier.variables}
+        for variable in self.base.variables:
+            variable.assign(values[variable.path])
+        shape = (2, *self.classifier.input_shape[1:])
+        self.images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+        self.logits = self.classifier(self.images, training=False)
+
+    def head(self, **options):
+        layer = keras.layers.Dense(CLASSES, **options)
+        layer.build((None, self.base.output_shape[-1]))
+        layer.set_weights(self.classifier.get_layer(self.classifier.HEAD[-1]).get_weights())
+        return layer
+
+    def wrapped(self, wrapper, **options):
+        model = WRAPPERS[wrapper](self.base, self.head(**options))
+        model(self.images, training=False)
+        return model
+
+
+@pytest.fixture(scope="module")
+def cases():
+    made = {}
+    return lambda family: made.setdefault(family, None) or made.update({family: Case(family)}) or made[family]
+
+
+def same(one, other, tolerance=1e-6):
+    for ours, theirs in zip(keras.tree.flatten(one), keras.tree.flatten(other), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * max(1, np.abs(theirs).max()))
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_inside_is_found_in_memory_and_in_a_file(cases, family, wrapper, tmp_path):
+    case = cases(family)
+    model = case.wrapped(wrapper)
+    model.save(tmp_path / "user.keras")
+    loaded = keras_nest.open_model(tmp_path / "user.keras").model
+    assert type(loaded) is type(model)
+    for each in (model, loaded):
+        same(each(case.images, training=False), case.logits)
+        spec = keras_nest.preprocessor(case.classifier).get_config()
+        assert keras_nest.preprocessor(each).get_config() == spec
+        same(
+            explain.class_activation_map(each, case.images, 1),
+            explain.class_activation_map(case.classifier, case.images, 1),
+        )
+        found = model_inside(each)
+        assert type(found) is type(case.base)
+        same(found(case.images, training=False), case.base(case.images, training=False))
+
+
+@pytest.mark.parametrize("family", ["NesT", "ViT"])
+def test_copies_of_all_kinds_know_what_they_take(cases, family):
+    case = cases(family)
+    model = case.wrapped("flat")
+    copies = {
+        "deepcopy": copy.deepcopy(model),
+        "pickle": pickle.loads(pickle.dumps(model)),
+        "clone": keras.models.clone_model(model),
+        "clone of ours": keras.models.clone_model(case.classifier),
+        "on another input": keras.models.clone_model(model, input_tensors=keras.Input(model.input_shape[1:])),
+        "by a function": keras.models.clone_model(
+            model, clone_function=lambda layer: type(layer).from_config(layer.get_config())
+        ),
+    }
+    for name, made in copies.items():
+        made.set_weights((case.classifier if name == "clone of ours" else model).get_weights())
+        same(made(case.images, training=False), case.logits)
+        assert keras_nest.preprocessor(made).mean == keras_nest.preprocessor(case.classifier).mean, name
+        same(
+            explain.class_activation_map(made, case.images, 1),
+            explain.class_activation_map(case.classifier, case.images, 1),
+        )
+
+
+def test_paths_and_attention_are_those_of_the_model_inside(cases):
+    nest, vit = cases("NesT"), cases("ViT")
+    for wrapper in WRAPPERS:
+        model = nest.wrapped(wrapper)
+        ours, theirs = (explain.gradcat(each, nest.images, 1).levels for each in (model, nest.classifier))
+        for found, expected in zip(ours, theirs, strict=True):
+            same(found.map, expected.map)
+            assert np.array_equal(found.box, expected.box)
+        found, expected = (explain.attention_maps(each, nest.images) for each in (model, nest.classifier))
+        same([level.maps for level in found], [level.maps for level in expected])
+        found, expected = (explain.attention_rollout(x, vit.images) for x in (vit.wrapped(wrapper), vit.classifier))
+        same(found, expected)
+
+
+@pytest.mark.parametrize("end", ["dense", "layer", "sigmoid", "of the model inside"])
+def test_logits_before_an_activation_are_found(cases, end):
+    case = cases("NesT")
+    if end == "dense":
+        model = case.wrapped("functional", activation="softmax")
+    elif end == "of the model inside":
+        ours = case.classifier.with_fields(classifier_activation="softmax")
+        ours.set_weights(case.classifier.get_weights())
+        inputs = keras.Input(ours.input_shape[1:])
+        model = keras.Model(inputs, ours(inputs))
+    else:
+        last = keras.layers.Softmax() if end == "layer" else keras.layers.Activation("sigmoid")
+        model = keras.Sequential([case.wrapped("functional"), last])
+        model.build(case.images.shape)
+    if end in ("layer", "sigmoid"):
+        network = as_image_model(keras.Model(model.layers[0].input, last(model.layers[0].output)))
+    else:
+        network = as_image_model(model)
+    assert network.classifier_activation == ("sigmoid" if end == "sigmoid" else "softmax")
+    same(keras.Model(network.inputs, network.endpoints["logits"])(case.images), case.logits)
+    same(
+        explain.class_activation_map(network, case.images, 1),
+        explain.class_activation_map(case.classifier, case.images, 1),
+    )
+
+
+class TestRefused:
+    def test_a_map_through_a_head_that_is_not_linear(self, cases):
+        case = cases("NesT")
+        hidden = keras.layers.Dense(4, activation="gelu")
+        model = functional(case.base, lambda x: keras.layers.Dense(CLASSES)(hidden(x)))
+        with pytest.raises(ValueError, match="not linear"):
+            explain.class_activation_map(model, case.images, 1)
+        explain.gradcat(model, case.images, 1)
+
+    def test_no_head_and_several(self, cases):
+        case = cases("NesT")
+        embedding = functional(case.base, lambda x: keras.layers.Dropout(0.1)(x))
+        several = functional(case.base, lambda x: [keras.layers.Dense(2)(x), keras.layers.Dense(3)(x)])
+        for model in (embedding, several):
+            with pytest.raises(ValueError, match="no head that gives one answer"):
+                explain.gradcat(model, case.images, 1)
+
+    def test_two_models(self, cases, tmp_path):
+        case = cases("NesT")
+        other = families.nest(num_classes=0, name="second")
+        inputs = keras.Input(case.base.input_shape[1:])
+        joined = keras.layers.Concatenate()([case.base(inputs), other(inputs)])
+        model = keras.Model(inputs, keras.layers.Dense(CLASSES)(joined))
+        model.save(tmp_path / "two.keras")
+        assert keras_nest.preprocessor(model).mean == keras_nest.preprocessor(case.base).mean
+        with pytest.raises(ValueError, match="several models"):
+            explain.gradcat(model, case.images, 1)
+        with pytest.raises(ValueError, match="holds 2 models"):
+            keras_nest.create_model(weights=str(tmp_path / "two.keras"))
+
+    def test_what_holds_nothing_of_ours(self):
+        model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+        with pytest.raises(ValueError, match="nor one around such"):
+            explain.class_activation_map(model, np.zeros((1, 8, 8, 3), np.float32))
+
+    def test_one_that_is_not_built(self, cases):
+        with pytest.raises(ValueError, match="not built"):
+            explain.gradcat(keras.Sequential([cases("NesT").base]), cases("NesT").images)
+
+
+class TestTheModelInside:
+    def test_is_what_create_model_takes_out(self, cases, tmp_path):
+        case = cases("ViT")
+        case.base.get_layer("embedding").trainable = False
+        try:
+            for wrapper in WRAPPERS:
+                case.wrapped(wrapper).save(tmp_path / f"{wrapper}.keras")
+                made = keras_nest.create_model(
+                    weights=str(tmp_path / f"{wrapper}.keras"), num_classes=7, reinit_head=True
+                )
+                assert made.num_classes == 7
+                assert not made.get_layer("embedding").trainable
+                pre_logits = keras.Model(made.input, made.endpoints["pre_logits"])
+                same(pre_logits(case.images), case.base(case.images))
+        finally:
+            case.base.get_layer("embedding").trainable = True
+
+    def test_must_be_whole(self, cases):
+        case = cases("ViT")
+        part = keras.Model(case.base.input, keras.layers.Flatten()(case.base.endpoints["stem"]))
+        with pytest.raises(ValueError, match="lacks its layer"):
+            model_inside(part)
+
+
+def test_two_of_one_architecture_get_names():
+    first, second = (families.vit(name, num_classes=0) for name in ("ViT-Ti_16", "ViT-Ti_16")), "second"
+    one, other = next(first), keras_nest.create_model("ViT-Ti_16", num_classes=0, name=second, **families._VIT)
+    inputs = keras.Input(one.input_shape[1:])
+    model = keras.Model(inputs, keras.layers.Add()([one(inputs), other(inputs)]))
+    assert [layer.name for layer in model.layers[1:3]] == ["ViT-Ti_16", "second"]
+    assert keras_nest.create_model(name="ViT-Ti_16", **families._VIT).name == "ViT-Ti_16"
+
+
+def test_a_replaced_preprocessing_is_seen_in_a_model_of_the_same_layers():
+    base = families.vit(num_classes=0)
+    model = flat(base, keras.layers.Dense(2))
+    base.config["preprocessing"] = {"mean": [0.1] * 3, "std": [0.2] * 3}
+    for each in (model, keras.models.clone_model(model)):
+        assert list(keras_nest.preprocessor(each).mean) == [0.1] * 3
+    assert type(base).from_config(base.get_config()).config["preprocessing"]["std"] == [0.2] * 3
