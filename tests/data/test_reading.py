@@ -87,7 +87,7 @@ class TestPhotographs:
         return root
 
     def test_batches(self, root):
-        train, test, info = load(root, "nest", 32, batch_size=2, seed=1)
+        train, test, info = load(root, "nest_cifar", 32, batch_size=2, seed=1)
         images, labels = next(iter(train))
         assert images.shape == (2, 32, 32, 3)
         assert np.all(np.isfinite(images))
