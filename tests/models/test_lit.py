@@ -24,7 +24,7 @@ from tests.conversion.test_flax_reference_lit import contrastive_loss
 from tests.golden import lit_loading
 
 EMBEDDINGS, INSIDE, GRADIENTS = 5e-6, 5e-6, 1e-5
-PROPERTY = settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 TOY_VIT = {"image_size": 8, "patch_size": 4, "hidden_size": 12, "num_layers": 1, "num_heads": 2, "mlp_dim": 8}
 TOY_BERT = {"vocab_size": 50, "hidden_size": 12, "num_layers": 2, "num_heads": 2, "mlp_dim": 20, "max_length": 12}
 TOY_TEXT = {"vocab_size": 40, "width": 12, "num_layers": 1, "num_heads": 2, "mlp_dim": 20}
