@@ -1,5 +1,6 @@
 """A toy of every kind of model that is saved as its arguments, with inputs."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,12 @@ FAMILIES: dict[str, Callable[[], ConfiguredModel]] = {
     ),
     "discriminator": lambda: randomized(Discriminator(8, 2, widths=(4, 4))),
 }
+
+
+@functools.cache
+def made(family: str) -> ConfiguredModel:
+    """One of a family, which no test may change."""
+    return FAMILIES[family]()
 
 
 def inputs_of(model: keras.Model, batch: int = 2) -> Any:

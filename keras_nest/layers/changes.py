@@ -5,6 +5,7 @@ was changed on the inner layers afterwards is saved beside these: what is frozen
 activation, and every other argument of an inner layer that now has another value.
 """
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -14,8 +15,10 @@ from keras_nest.layers.image_input import ImageInput
 
 # What of an inner layer differs from how it was built: arguments, "variables" and, below it, "changed_layers".
 Change = dict[str, Any]
-# What every layer has: Keras' own lists among these also keep layers that were replaced.
-_BOOKKEEPING = frozenset(vars(keras.layers.Layer()))
+# What every layer has: Keras' own lists among these also keep layers that were replaced. Ours hold configurations, many
+# values and no layer.
+_BOOKKEEPING = frozenset(vars(keras.layers.Layer())) | {"_states_as_built", "_changes_to_make"}
+_BOOKKEEPING_OF_TENSORFLOW = "_self_"
 
 
 def sublayers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
@@ -24,12 +27,13 @@ def sublayers(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     Those of a model are the layers of its graph, but for its `ImageInput`, and its public attributes; those of any
     other layer, of users and of Keras too, its attributes, also in nested lists and dictionaries.
     """
-    attributes = vars(layer).items()
+    attributes = [(name, value) for name, value in vars(layer).items() if _may_hold_layers(value.__class__)]
     held = [value for name, value in attributes if not name.startswith("_")]
     if isinstance(layer, keras.Model):
         held = [*layer.layers, *held]
     else:
-        held += [value for name, value in attributes if name.startswith("_") and name not in _BOOKKEEPING]
+        private = [(name, value) for name, value in attributes if name.startswith("_") and name not in _BOOKKEEPING]
+        held += [value for name, value in private if not name.startswith(_BOOKKEEPING_OF_TENSORFLOW)]
     found: dict[str, keras.layers.Layer] = {}
     for inner in {id(each): each for each in _layers_in(held) if not isinstance(each, ImageInput)}.values():
         name = _name_inside(layer, inner)
@@ -41,9 +45,15 @@ def _layers_in(value: Any) -> Iterator[keras.layers.Layer]:
     """A layer itself, or those in nested lists, sets and dictionaries."""
     if isinstance(value, keras.layers.Layer):
         yield value
-    elif isinstance(value, (list, tuple, set, Mapping)):
+    elif _may_hold_layers(value.__class__):
         for each in value.values() if isinstance(value, Mapping) else value:
             yield from _layers_in(each)
+
+
+@functools.lru_cache(maxsize=1024)
+def _may_hold_layers(cls: type) -> bool:
+    """Whether values of a class are layers, lists, sets or dictionaries; asking each value is slow."""
+    return issubclass(cls, (keras.layers.Layer, list, tuple, set, Mapping))
 
 
 def _name_inside(outer: keras.layers.Layer, inner: keras.layers.Layer) -> str:
@@ -118,14 +128,14 @@ def changes(layer: keras.layers.Layer, built: Mapping[str, Change], may_have_mor
         ValueError: a change that no file keeps: a layer was added, taken out or replaced, or an argument set that is
             no attribute.
     """
-    now = states(layer)
+    inner = sublayers(layer)
+    now = {name: _state(each) for name, each in inner.items()}
     if [name for name in now if name in built or not may_have_more] != list(built):
         strange = sorted(set(now) ^ set(built)) or list(now)
         raise ValueError(
             f"The layers of {layer.name!r} are not those that it was built with ({', '.join(strange)}), which no file "
             "keeps; make a model of your own around it: keras.Model(model.input, your_layer(model.output))."
         )
-    inner = sublayers(layer)
     found = {name: _difference(inner[name], state, now[name]) for name, state in built.items()}
     return {name: change for name, change in found.items() if change}
 

@@ -45,14 +45,6 @@ def _signature(augment):
     return tf.nest.map_structure(lambda value: tf.TensorSpec([], value.dtype), augment.draws(key(0))[0])
 
 
-def images_of(augment, image, parallel, count=40):
-    """Augmented images (count, H, W, 3) of a tf.data map."""
-    data = tf.data.Dataset.range(count).map(
-        lambda index: augment(image, tf.stack([tf.constant(3, tf.int64), index])), num_parallel_calls=parallel
-    )
-    return np.stack(list(data.as_numpy_iterator()))
-
-
 class TestLevels:
     @pytest.mark.parametrize("size", [224, 128, 96, 64, 32, 384])
     def test_table_of_magnitudes(self, size):
@@ -147,12 +139,15 @@ class TestDistributions:
 
 class TestKeys:
     def test_same_bytes_in_parallel_and_in_every_pass(self, photo):
+        augment = RandAugment(image_size=32)
+        index = tf.data.Dataset.range(40)
+        images = index.map(lambda n: augment(photo, tf.stack([tf.constant(3, tf.int64), n])), num_parallel_calls=4)
         passes = []
-        for seed, parallel in enumerate([None, 4, 4]):
+        for seed in range(2):
             tf.random.set_seed(seed)  # has no part
-            passes.append(images_of(RandAugment(image_size=32), photo, parallel))
-        np.testing.assert_array_equal(passes[0], passes[1])
-        np.testing.assert_array_equal(passes[1], passes[2])
+            passes.append(list(images.as_numpy_iterator()))
+        np.testing.assert_array_equal(*passes)
+        np.testing.assert_array_equal(passes[0][7], augment(photo, tf.constant([3, 7], tf.int64)))
         assert len({image.tobytes() for image in passes[0]}) > 20
 
     def test_both_halves_of_the_key_count(self, photo):

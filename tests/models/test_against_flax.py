@@ -13,7 +13,7 @@ from tests import keras_models
 from tests.conversion.test_flax_reference import QUICK_COMPILATION
 
 pytestmark = pytest.mark.slow
-PROPERTY = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 LAYERS = st.sampled_from([(1,), (2,), (1, 1), (2, 1), (1, 1, 1), (1, 1, 2)])  # of a hierarchy, by level
 
 
@@ -182,7 +182,7 @@ def test_mlp_mixer(config, seed):
     _compare(MlpMixer, config, seed)
 
 
-@settings(PROPERTY, max_examples=3)  # the stored outputs tell more; these are other sizes
+@settings(PROPERTY, max_examples=2)  # the stored outputs tell more; these are other sizes
 @given(resnet_configurations(), st.integers(0, 2**31))
 def test_resnet(config, seed):
     _compare(ResNet, config, seed)

@@ -1,5 +1,6 @@
 """ViT, its hybrids and MLP-Mixer against the outputs of the reference implementation, and as Keras models."""
 
+import functools
 import inspect
 
 import keras
@@ -32,11 +33,16 @@ def mixer(**fields):
     return keras_nest.create_model("Mixer-B_16", **{**TOY_MIXER, "num_classes": 5, **fields})
 
 
+@functools.cache
+def loaded(name):
+    """The model of a tiny case with its weights, which no test may change."""
+    return keras_models.load(vit_loading.case(name))
+
+
 @pytest.mark.parametrize("name", vit_loading.TINY)
 class TestTinyModels:
     def test_outputs_of_every_module(self, name):
-        case = vit_loading.case(name)
-        model = keras_models.load(case)
+        case, model = vit_loading.case(name), loaded(name)
         with keras_models.recorded_outputs() as ours:
             logits = np.asarray(model(case.images))
         assert keras_models.gap(logits, case.expected["logits"]) <= LOGITS
@@ -53,8 +59,7 @@ class TestTinyModels:
             assert keras_models.gap(sample.reshape(value.shape), value) <= tolerance, path
 
     def test_gradients(self, name):
-        case = vit_loading.case(name)
-        model = keras_models.load(case)
+        case, model = vit_loading.case(name), loaded(name)
         labels = case.expected["labels"]
         loss, ours = keras_models.loss_and_gradients(model, case.images, labels, of_images=True)
         assert loss == pytest.approx(float(case.expected["loss"]), abs=LOGITS)
@@ -107,40 +112,16 @@ class TestEndpoints:
         np.testing.assert_array_equal(ours["features"].reshape(2, 16, 12), ours["tokens"][:, 1:])
         np.testing.assert_array_equal(ours["pre_logits"], ours["tokens"][:, 0])
 
-    @pytest.mark.parametrize("create", [vit, hybrid, mixer])
-    def test_all_can_be_computed(self, create):
-        model = create()
-        images = np.random.default_rng(0).standard_normal((1, *model.input_shape[1:]), np.float32)
-        for name, value in keras_models.endpoints(model, images).items():
-            assert value.shape[1:] == tuple(model.endpoints[name].shape[1:]), name
-
 
 class TestOutputs:
     @pytest.mark.parametrize("create", [vit, mixer])
-    def test_features_only(self, create):
-        model = create()
-        blocks = create(features_only=True, feature_blocks=(1, 3))
-        last = create(features_only=True)
-        assert {name: x.shape[1:] for name, x in blocks.output.items()} == dict.fromkeys(
-            ["block_1", "block_3"], (4, 4, 12)
-        )
-        assert list(last.output) == ["block_3"]
-        for extractor in (blocks, last):
-            keras_models.copy_weights(model, extractor)
-        other = create(feature_blocks=(1, 3))
-        keras_models.copy_weights(model, other)
-        inside = keras_models.endpoints(other, IMAGES, ["level_1", "level_2"])
-        ours = blocks(IMAGES)
-        np.testing.assert_allclose(ours["block_1"], inside["level_1"], atol=1e-6)
-        np.testing.assert_allclose(ours["block_3"], inside["level_2"], atol=1e-6)
-        np.testing.assert_allclose(last(IMAGES)["block_3"], inside["level_2"], atol=1e-6)
-
-    @pytest.mark.parametrize("create", [vit, mixer])
     def test_a_feature_extractor_ends_with_the_last_block_it_needs(self, create):
+        assert {name: x.shape[1:] for name, x in create(features_only=True).output.items()} == {"block_3": (4, 4, 12)}
         model = create(features_only=True, feature_blocks=(1,))
+        assert {name: x.shape[1:] for name, x in model.output.items()} == {"block_1": (4, 4, 12)}
         assert not [path for path in keras_models.shapes(model) if "lock_1/" in path or "norm/" in path]
-        model.compile("sgd", "mse")
-        model.fit(IMAGES, {"block_1": np.zeros((2, 4, 4, 12))}, verbose=0)  # warns if a variable is not used
+        model.compile("sgd", "mse", run_eagerly=True)
+        model.train_on_batch(IMAGES, {"block_1": np.zeros((2, 4, 4, 12))})  # warns if a variable is not used
 
     def test_hybrids_add_their_stages(self):
         shapes = {name: x.shape[1:] for name, x in hybrid(features_only=True).output.items()}
@@ -183,8 +164,8 @@ class TestAsKerasModels:
         rng = np.random.default_rng(0)
         images = rng.standard_normal((8, *model.input_shape[1:]), np.float32)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.Adam(1e-2), loss)
-        history = model.fit(images, rng.integers(0, 5, 8), epochs=12, verbose=0).history["loss"]
+        model.compile(keras.optimizers.Adam(2e-2), loss, run_eagerly=True)
+        history = model.fit(images, rng.integers(0, 5, 8), epochs=10, verbose=0).history["loss"]
         assert history[-1] < 0.7 * history[0]
 
     def test_names_are_fit_for_tensorflow_scopes(self):
