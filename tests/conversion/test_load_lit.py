@@ -121,7 +121,7 @@ def test_commands(tmp_path, capsys):
     assert "8 x 8 x 3, 8" in output
 
 
-def test_a_locked_tower_stays_locked(model, tmp_path):
+def test_a_locked_tower_stays_locked(tmp_path):
     model = lit_models.create()
     model.image_model.trainable = False
     model.save(tmp_path / "model.keras")
