@@ -111,14 +111,14 @@ class TestImageSize:
         same = create("vit_rep_linen", tmp_path / "wide.npz", image_size=(16, 24))
         np.testing.assert_array_equal(tensor(same, POSITIONS), tensor(wide(), POSITIONS))
 
-    @pytest.mark.parametrize("suffix", ["keras", "npz"])
-    def test_gap_model_from_a_rectangular_token_file(self, suffix, tmp_path):
+    def test_gap_model_from_a_rectangular_token_file(self, tmp_path):
         wide().save(tmp_path / "wide.keras")
         conversion.write_checkpoint(wide(), tmp_path / "wide.npz")
-        gap = create("vit_rep_linen", tmp_path / f"wide.{suffix}", image_size=(16, 24), classifier="gap")
-        np.testing.assert_array_equal(tensor(gap, POSITIONS), tensor(wide(), POSITIONS)[:, 1:])
+        for path in tmp_path.iterdir():
+            gap = create("vit_rep_linen", path, image_size=(16, 24), classifier="gap")
+            np.testing.assert_array_equal(tensor(gap, POSITIONS), tensor(wide(), POSITIONS)[:, 1:])
 
-    @pytest.mark.parametrize(("old", "new"), [((8, 20), 12), ((8, 20), (16, 40)), ((4, 4), 8)])
+    @pytest.mark.parametrize(("old", "new"), [((8, 20), 12), ((4, 4), 8)])
     def test_gap_model_from_a_gap_file_one_above_a_square(self, old, new, tmp_path):
         """2 x 5 tokens are no class token and 3 x 3 others, nor is one token a class token."""
         gap = create("vit_rep_linen", image_size=old, classifier="gap")

@@ -104,6 +104,7 @@ class TestCreateModel:
         same = keras_nest.create_model(weights=tmp_path / "own.keras")
         assert same.get_config() == model.get_config()
         assert [v.trainable for v in same.variables] == [v.trainable for v in model.variables]
+        assert all(map(np.array_equal, same.get_weights(), model.get_weights()))
         larger = keras_nest.create_model(weights=tmp_path / "own.keras", image_size=24, temperature_init=2.0)
         assert larger.image_size == (24, 24)
         assert larger.config["temperature_init"] == 2.0
