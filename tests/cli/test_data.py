@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from PIL import Image
 
 from keras_nest import console
 from keras_nest.cli import commands as cli
@@ -94,14 +93,11 @@ class TestShow:
 
 
 class TestSpeed:
-    def test_table_and_picture(self, run, photographs, tmp_path):
-        options = ("--image-size", 32, "--batch-size", 4, "--recipe", "vit", "--show", tmp_path / "out.png")
+    def test_table(self, run, photographs):
+        """With a picture, as a process: tests/test_pages_run.py."""
+        options = ("--image-size", 32, "--batch-size", 4, "--recipe", "vit")
         code, output, errors = run(photographs, "--speed", "--duration", 0.05, *options)
         assert (code, errors) == (0, "")
-        assert f"Drawn: {tmp_path / 'out.png'}\n" in output
-        with Image.open(tmp_path / "out.png") as picture:
-            assert picture.format == "PNG"
-        assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
         assert re.search(r"recipe vit, 32 x 32, batches\s+of\s+4,\s+\d+\s+cores", output)
         rows = rows_of(output)
         assert [stage for stage, *_ in rows] == ["read", "decode, crop, normalize", "flip"]

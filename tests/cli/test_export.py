@@ -133,7 +133,9 @@ def test_wrong_usage(capsys, arguments):
 # TFLite's converter raises these about itself.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorflow")
 class TestTFLite:
-    def test_files_and_a_table(self, run, workdir, tmp_path):
+    def test_files_and_a_table(self, run, workdir, tmp_path, monkeypatch):
+        monkeypatch.setattr(exporter, "_CALIBRATION_IMAGES", 8)
+        monkeypatch.setattr(exporter, "_REPORT_IMAGES", 8)
         code, told, _ = run(
             *(workdir, "--format", "tflite", "--output", tmp_path, "--precision", "float32,int8"),
             *("--representative", "digits", "--batch-size", "2"),
