@@ -76,6 +76,8 @@ SOURCES = {
     "name and file": (("testing", "bare.keras"), False, False),
     "name and run": (("testing", "run"), True, True),
 }
+# One of each kind of file, for each command: what the others are is found before a command sees it.
+FOR_COMMANDS = ("run", "file", "checkpoint that tells its model", "name and run")
 
 
 class TestWhatIsOpened:
@@ -173,7 +175,7 @@ COMMANDS = {
     "info": "info MODEL WEIGHTS",
     "convert": "convert MODEL WEIGHTS out.keras",
     "convert --to-flax": "convert MODEL WEIGHTS out.npz --to-flax",
-    "export": "export MODEL --weights WEIGHTS --format saved_model --output out",
+    "export": "export MODEL --weights WEIGHTS --format tflite --output out",
     "predict": "predict IMAGE --model MODEL --weights WEIGHTS",
     "explain": "explain IMAGE --model MODEL --weights WEIGHTS --method cam",
     "zero-shot": "zero-shot IMAGE --model MODEL --weights WEIGHTS --labels a b --vocab VOCAB",
@@ -312,7 +314,8 @@ class TestEveryCommandOpensTheSame:
     @pytest.mark.parametrize("command", ["info", "convert", "convert --to-flax", "predict", "explain"])
     def test_classifiers(self, command, run, tmp_path):
         outputs = {}
-        for kind, ((source, *weights), _, has_names) in SOURCES.items():
+        for kind in FOR_COMMANDS:
+            (source, *weights), _, has_names = SOURCES[kind]
             code, output, error = run(command, source, *weights)
             assert (code, error) == (0, ""), kind
             if command in ("predict", "explain"):
@@ -324,13 +327,22 @@ class TestEveryCommandOpensTheSame:
             for ours, theirs in zip(found, outputs["run"], strict=True):
                 np.testing.assert_array_equal(ours, theirs, err_msg=kind)
 
-    @pytest.mark.parametrize("kind", ["name and run", "checkpoint that tells its model"])
-    def test_exports(self, kind, run, tmp_path):
-        (source, *weights), *_ = SOURCES[kind]
-        code, _, error = run("export", source, *weights)
-        assert (code, error) == (0, "")
-        labels = tmp_path / "out" / "1" / "assets" / "labels.txt"
-        assert labels.is_file() == (kind == "name and run")
+    def test_exports(self, run, model, monkeypatch):
+        """What is written: tests/cli/test_export.py."""
+        given = []
+
+        def write(model, output, class_names, **options):
+            given.append((model, class_names))
+            return []
+
+        monkeypatch.setattr("keras_nest.cli.export.to_tflite", write)
+        for kind in FOR_COMMANDS:
+            (source, *weights), _, has_names = SOURCES[kind]
+            code, _, error = run("export", source, *weights)
+            assert (code, error) == (0, ""), kind
+            exported, names = given.pop()
+            assert all(map(np.array_equal, exported.get_weights(), model.get_weights())), kind
+            assert names == (NAMES if has_names else None), kind
 
     @pytest.mark.parametrize(("command", "source"), [(c, s) for c, sources in OTHERS.items() for s in sources])
     def test_other_models(self, command, source, run):

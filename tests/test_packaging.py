@@ -1,7 +1,9 @@
 """What is installed: a command that answers at once, packages under their old names, configurations from anywhere."""
 
+import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -15,14 +17,22 @@ from keras_nest.export.activations import ACTIVATIONS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+HEAVY = ["flax", "jax", "matplotlib", "orbax", "pandas", "sklearn", "tensorflow_datasets", "tensorflow_hub"]
+HEAVY += ["tensorflow_text"]
 LIGHT = """
-import sys
+import contextlib, io, json, sys
 import keras_nest_start
-sys.argv = ["keras-nest", *{arguments}]
-try:
-    keras_nest_start.main()
-finally:
-    print("loaded:", *[name for name in ("tensorflow", "keras", "numpy", "absl") if name in sys.modules])
+answers = []
+for words in {lines}:
+    sys.argv = ["keras-nest", *words]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            code = keras_nest_start.main()
+        except SystemExit as ended:
+            code = ended.code
+    loaded = [name for name in ("tensorflow", "keras", "numpy", "absl") if name in sys.modules]
+    answers.append((words, code or 0, out.getvalue(), err.getvalue(), loaded))
+print(json.dumps(answers))
 """
 
 
@@ -33,24 +43,22 @@ def run_python(script, cwd, **variables):
 
 
 class TestStart:
-    @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
-    def test_help_imports_nothing_heavy(self, arguments, tmp_path):
-        done = run_python(LIGHT.format(arguments=arguments), tmp_path)
+    def test_help_and_wrong_usage_import_nothing_heavy(self, tmp_path):
+        lines = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS), ["fly"]]
+        done = run_python(LIGHT.format(lines=lines), tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.endswith("\nloaded:\n")
-        assert len(done.stdout.splitlines()) > 1
-
-    def test_wrong_usage_imports_nothing_heavy(self, tmp_path):
-        done = run_python(LIGHT.format(arguments=["fly"]), tmp_path)
-        assert done.returncode == 2
-        assert done.stdout == "loaded:\n"
-        assert "'fly' (choose from" in done.stderr
+        *helps, (_, code, told, complaint, loaded) = json.loads(done.stdout)
+        assert len(helps) == 2 + len(COMMANDS)
+        for words, *answer in helps:
+            assert answer == [0, answer[1], "", []], words
+            assert answer[1], words
+        assert (code, told, loaded) == (2, "", [])
+        assert "'fly' (choose from" in complaint
 
     def test_completion(self, tmp_path):
-        done = run_python(LIGHT.format(arguments=["--print-completion", "bash"]), tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-        script, loaded = done.stdout.rsplit("loaded:", 1)
-        assert loaded == "\n"
+        done = run_python(LIGHT.format(lines=[["--print-completion", "bash"]]), tmp_path)
+        ((_, code, script, complaint, loaded),) = json.loads(done.stdout)
+        assert (code, complaint, loaded) == (0, "", [])
         (tmp_path / "keras-nest.bash").write_text(script)
         asked = {
             "keras-nest ex": "export explain",
@@ -65,16 +73,6 @@ class TestStart:
             done = subprocess.run(["bash", "-c", bash], cwd=tmp_path, capture_output=True, text=True, check=True)
             assert done.stdout.strip() == completed
 
-    def test_work_is_done_quietly_with_the_whole_package(self, tmp_path):
-        script = (
-            "import sys, keras_nest_start as start\nsys.argv = ['keras-nest', 'list', 'vit_flax_nest']\n"
-            "assert start.main() == 0\nimport keras_nest\nassert keras_nest.create_model\n"
-            "assert sys.modules['keras_nest'] is keras_nest and 'tensorflow' in sys.modules"
-        )
-        done = run_python(script, tmp_path, TF_CPP_MIN_LOG_LEVEL="0")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "vit_flax_nest" in done.stdout
-
 
 def test_choices_are_those_there_are():
     """The parser must not import the tables; here they are compared."""
@@ -83,36 +81,36 @@ def test_choices_are_those_there_are():
     assert tuple(RECIPES) == choices.RECIPES
 
 
-class TestCheckout:
-    """`conversion`, `export` and `train_keras` of a checkout, from another directory with the checkout on the path."""
+def test_importing(tmp_path):
+    """A command makes the whole package, the packages of a checkout are no second copies, and nothing heavy is loaded.
 
-    def test_one_copy_of_each_module(self, tmp_path):
-        script = (
-            "import sys, conversion.load, export.saved_model\nfrom conversion.flax_reference import nest\n"
-            "import keras_nest.conversion, keras_nest.export\n"
-            "assert conversion is keras_nest.conversion and export is keras_nest.export\n"
-            "names = [name for name in sys.modules if name.startswith(('conversion.', 'export.'))]\n"
-            "print(*names, [name for name in names if sys.modules[name] is not sys.modules[f'keras_nest.{name}']])"
-        )
-        done = run_python(script, tmp_path)
-        *names, twice = done.stdout.split()
-        assert {"conversion.load", "conversion.flax_reference", "export.saved_model"} <= set(names), done.stderr
-        assert twice == "[]"
-
-    @pytest.mark.parametrize(
-        ("command", "told"),
-        [
-            pytest.param(["-m", "conversion", "--help"], "usage: keras-nest convert", marks=pytest.mark.slow),
-            pytest.param(["-m", "conversion", "augreg", "--help"], "usage: keras-nest augreg", marks=pytest.mark.slow),
-            pytest.param(["-m", "export", "--help"], "usage: keras-nest export", marks=pytest.mark.slow),
-            (["-m", "keras_nest", "--version"], "keras-nest "),
-            ([str(ROOT / "train_keras.py"), "--help"], "usage: train_keras.py --config="),
-        ],
+    Heavy is what Keras does not load itself; converting and exporting need none of it either. The directory is another
+    one than the checkout, which is on the path.
+    """
+    script = (
+        "import sys, keras\nbefore = set(sys.modules)\nimport keras_nest_start as start\n"
+        "sys.argv = ['keras-nest', 'list', 'vit_flax_nest']\nassert start.main() == 0\n"
+        "import keras_nest\nassert keras_nest.create_model and sys.modules['keras_nest'] is keras_nest\n"
+        "import conversion.load, export.saved_model, keras_nest.cli, keras_nest.cli.train\n"
+        f"print('heavy', *(name for name in {HEAVY} if name in sys.modules and name not in before))\n"
+        "from conversion.flax_reference import nest\nimport keras_nest.conversion, keras_nest.export\n"
+        "assert conversion is keras_nest.conversion and export is keras_nest.export\n"
+        "names = [name for name in sys.modules if name.startswith(('conversion.', 'export.'))]\n"
+        "print(*names)\nprint([name for name in names if sys.modules[name] is not sys.modules[f'keras_nest.{name}']])"
     )
-    def test_commands(self, command, told, tmp_path):
-        environment = {**os.environ, "PYTHONPATH": PATH}
-        done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert told in done.stdout
-        if "keras_nest" not in command:
-            assert done.stderr == ""
+    done = run_python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    *listed, heavy, names, twice = done.stdout.splitlines()
+    assert "vit_flax_nest" in " ".join(listed)
+    assert heavy == "heavy"
+    assert {"conversion.load", "conversion.flax_reference", "export.saved_model"} <= set(names.split())
+    assert twice == "[]"
+
+
+def test_the_package_runs_as_a_module(monkeypatch, capsys):
+    """In this process; as one of its own: tests/cli/test_predict.py."""
+    monkeypatch.setattr(sys, "argv", ["keras_nest", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("keras_nest", run_name="__main__")
+    assert not ended.value.code
+    assert capsys.readouterr().out.startswith("keras-nest ")

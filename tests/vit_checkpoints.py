@@ -1,5 +1,7 @@
 """The stand-ins for published ViT, hybrid and Mixer files, loaded as a user does."""
 
+import functools
+
 import keras_nest
 from keras_nest import conversion
 from tests.golden import vit_loading
@@ -13,6 +15,12 @@ def create(name, weights=None, **fields):
     config = {k: v for k, v in checkpoint.config.items() if k not in ("num_classes", "representation_size")}
     path = checkpoint.path if weights is None else weights
     return keras_nest.create_model(_published_name(config), weights=path, **{**config, **fields})
+
+
+@functools.cache
+def loaded(name):
+    """The model of a stand-in as it is; no test may change it."""
+    return create(name)
 
 
 def tensor(model, path):

@@ -3,11 +3,9 @@
 import re
 
 import pytest
-from PIL import Image
 
 from keras_nest import console
 from keras_nest.cli import commands as cli
-from tests.cli.test_commands import run_process
 from tests.data.photographs import CLASSES, encoded, small, write_folder
 
 
@@ -32,18 +30,6 @@ def run(capsys, monkeypatch):
 def rows_of(output):
     """Cells of a printed table."""
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line[:1] == "│"]
-
-
-@pytest.mark.slow
-def test_picture_and_speed_as_a_process(photographs, tmp_path):
-    options = ("--recipe", "vit", "--image-size", "32", "--batch-size", "4", "--duration", "0.01")
-    code, output, errors = run_process("data", photographs, "--show", tmp_path / "out.png", "--speed", *options)
-    assert (code, errors) == (0, [])
-    assert f"Drawn: {tmp_path / 'out.png'}\n" in output
-    assert [stage for stage, *_ in rows_of(output)] == ["read", "decode, crop, normalize", "flip"]
-    with Image.open(tmp_path / "out.png") as picture:
-        assert picture.format == "PNG"
-    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
 
 
 class TestFacts:
@@ -85,21 +71,16 @@ class TestFacts:
 
 
 class TestShow:
-    def test_small_data_set_needs_no_smaller_batch(self, run, photographs, tmp_path):
-        code, output, errors = run(photographs, "--show", tmp_path / "out.pdf", "--image-size", 16, "--recipe", "vit")
-        assert (code, output, errors) == (0, f"Drawn: {tmp_path / 'out.pdf'}\n", "")
-        assert (tmp_path / "out.pdf").read_bytes().startswith(b"%PDF")
-
-    def test_nothing_is_replaced_unasked(self, run, tmp_path):
-        picture = tmp_path / "out.png"
+    def test_small_data_set_needs_no_smaller_batch_and_nothing_is_replaced_unasked(self, run, photographs, tmp_path):
+        picture = tmp_path / "out.pdf"
         picture.write_bytes(b"precious")
-        command = ("digits", "--recipe", "plain", "--image-size", 32, "--show", picture)
+        command = (photographs, "--show", picture, "--image-size", 16, "--recipe", "vit")
         code, output, errors = run(*command)
         assert (code, output, errors.count("\n")) == (2, "", 1)
         assert "exists already" in errors
         assert picture.read_bytes() == b"precious"
-        assert run(*command, "--overwrite")[0] == 0
-        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert run(*command, "--overwrite") == (0, f"Drawn: {picture}\n", "")
+        assert picture.read_bytes().startswith(b"%PDF")
 
     def test_wrong_suffix_is_told_before_the_data_set_is_opened(self, run, tmp_path):
         code, _, errors = run(tmp_path / "nowhere", "--show", tmp_path / "out.txt")
@@ -113,6 +94,7 @@ class TestShow:
 
 class TestSpeed:
     def test_table(self, run, photographs):
+        """With a picture, as a process: tests/test_pages_run.py."""
         options = ("--image-size", 32, "--batch-size", 4, "--recipe", "vit")
         code, output, errors = run(photographs, "--speed", "--duration", 0.05, *options)
         assert (code, errors) == (0, "")
@@ -164,7 +146,7 @@ class TestBrokenImages:
         assert code == 2
         assert "24 of 24 files cannot be read as images" in errors
 
-    @pytest.mark.parametrize("work", [["--show", "out.png"], ["--speed"]])
+    @pytest.mark.parametrize("work", [["--show", "out.png"], ["--speed", "--duration", "0.05"]])
     def test_that_are_found_late(self, run, folder, monkeypatch, work):
         monkeypatch.chdir(folder)
         options = ("--broken", "unchecked", "--recipe", "vit", "--image-size", 16, "--batch-size", 4)

@@ -1,8 +1,10 @@
 """The exporters' command line."""
 
+import contextlib
+import io
 import pathlib
 import re
-import subprocess
+import runpy
 import sys
 
 import numpy as np
@@ -13,8 +15,6 @@ from keras_nest.cli import commands as cli
 from keras_nest.cli import export as exporter
 from keras_nest.predict import open_predictor
 from tests.export import toys
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +40,32 @@ def run(capsys, monkeypatch):
     return run_here
 
 
-@pytest.mark.slow
-def test_as_a_module(tmp_path):
-    command = [sys.executable, "-m", "export", "nest_tiny", "--format", "saved_model", "--output", tmp_path / "out"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    (sentence,) = done.stderr.splitlines()  # nor a note of TensorFlow's
+def test_as_a_module(tmp_path, monkeypatch, capsys):
+    """In this process; as one of its own: tests/compatibility/test_surface.py."""
+    monkeypatch.setattr(sys, "argv", ["export", "nest_tiny", "--format", "saved_model", "--output", f"{tmp_path}/out"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("export", run_name="__main__")
+    told, errors = capsys.readouterr()
+    assert (ended.value.code, told) == (2, "")
+    (sentence,) = errors.splitlines()
     remedy = "add its weights (--weights CHECKPOINT, weights=…)."
     assert sentence == f"error: nest_tiny is the name of a model, not a trained one; {remedy}"
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_is_published(run, workdir, tmp_path):
-    output = tmp_path / "models"
-    code, told, errors = run(workdir, "--format", "saved_model", "--output", output, "--archive")
-    assert (code, errors) == (0, "")
+@pytest.fixture(scope="module")
+def models(workdir, tmp_path_factory):
+    """Where a run was published, and what was told; read only."""
+    output, told = tmp_path_factory.mktemp("published") / "models", io.StringIO()
+    with contextlib.redirect_stdout(told), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console.console, "width", 110)
+        command = ["export", workdir, "--format", "saved_model", "--output", output, "--archive"]
+        assert cli.main([*map(str, command)]) == 0
+    return output, told.getvalue()
+
+
+def test_a_run_is_published(models):
+    output, told = models
     for row in (r"written .*models/1 ", r"archive .*models/1\.tar\.gz", r"class names +│ 7 ", r"size .* MiB"):
         assert re.search(row, told.replace("\n", " ")), row
     assert re.search(r"serving_bytes +│ image_bytes -> classes, labels, logits, probabilities, scores", told)
@@ -74,13 +85,13 @@ def test_a_run_is_published(run, workdir, tmp_path):
         ("--labels names.txt", {"class_names": tuple("abcdefg")}),
     ],
 )
-def test_options_are_handed_on(run, published, workdir, tmp_path, monkeypatch, arguments, expected):
+def test_options_are_handed_on(run, models, workdir, tmp_path, monkeypatch, arguments, expected):
     """What they do is in test_versions.py."""
     given = {}
 
     def publish(model, directory, overwrite, **options):
         given.update(options, overwrite=overwrite)
-        return published("nest")[1]
+        return models[0] / "1"
 
     monkeypatch.setattr(exporter, "publish", publish)
     monkeypatch.chdir(tmp_path)
@@ -122,7 +133,9 @@ def test_wrong_usage(capsys, arguments):
 # TFLite's converter raises these about itself.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorflow")
 class TestTFLite:
-    def test_files_and_a_table(self, run, workdir, tmp_path):
+    def test_files_and_a_table(self, run, workdir, tmp_path, monkeypatch):
+        monkeypatch.setattr(exporter, "_CALIBRATION_IMAGES", 8)
+        monkeypatch.setattr(exporter, "_REPORT_IMAGES", 8)
         code, told, _ = run(
             *(workdir, "--format", "tflite", "--output", tmp_path, "--precision", "float32,int8"),
             *("--representative", "digits", "--batch-size", "2"),
@@ -138,12 +151,14 @@ class TestTFLite:
         answers = [open_predictor(source).probabilities(images) for source in (workdir, tmp_path / "float32.tflite")]
         np.testing.assert_allclose(*answers, atol=1e-5)
 
-    def test_an_embedder_has_no_activation(self, run, tmp_path):
-        """Nobody asked for one, whatever the loss of its run says."""
+    def test_an_embedder_has_no_activation(self, run, tmp_path, monkeypatch):
+        """Nobody asked for one, whatever the loss of its run says. Its file is in tests/export/test_tflite.py."""
+        given = []
+        monkeypatch.setattr(exporter, "to_tflite", lambda *_, **options: given.append(options["activation"]) or [])
         toys.build("mixer", num_classes=0).save(tmp_path / "model.keras")
         (tmp_path / "config.json").write_text('{"loss": "sigmoid"}')
         code, _, errors = run(tmp_path, "--format", "tflite", "--output", tmp_path / "out", "--precision", "float32")
-        assert (code, errors) == (0, "")
+        assert (code, errors, given) == (0, "", [None])
 
     def test_int8_needs_images(self, run, workdir, tmp_path):
         code, _, errors = run(workdir, "--format", "tflite", "--output", tmp_path / "out", "--precision", "int8")

@@ -18,6 +18,15 @@ from keras_nest.predict import Predictor, find_images
 from tests.predict.conftest import NAMES
 
 
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    """What a training leaves; of the other kinds of files, `files` of tests/predict, writing takes longer."""
+    folder = tmp_path_factory.mktemp("run")
+    model.save(folder / "model.keras")
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in NAMES), "utf-8")
+    return folder
+
+
 def predict(capsys, *arguments):
     """Exit code, what was printed, and what was complained about."""
     code = cli.main(["predict", *map(str, arguments)])
@@ -25,8 +34,8 @@ def predict(capsys, *arguments):
     return code, printed.out, printed.err
 
 
-def test_json(capsys, files, photos, expected):
-    code, out, _ = predict(capsys, photos, "--model", files["run"], "--json", "--top", 2, "--batch", 2)
+def test_json(capsys, run, photos, expected):
+    code, out, _ = predict(capsys, photos, "--model", run, "--json", "--top", 2, "--batch", 2)
     assert code == 0
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["image"] for row in rows] == [str(path) for path in find_images([str(photos)])]
@@ -37,8 +46,8 @@ def test_json(capsys, files, photos, expected):
         assert [answer["probability"] for answer in row["predictions"]] == pytest.approx(shares[best], abs=1e-5)
 
 
-def test_table(capsys, files, photos, expected):
-    code, out, _ = predict(capsys, photos / "chelsea.png", "--model", files["saved_model"])
+def test_table(capsys, run, photos, expected):
+    code, out, _ = predict(capsys, photos / "chelsea.png", "--model", run)
     assert code == 0
     row = expected[1]
     lines = [line for line in out.splitlines() if "%" in line]
@@ -49,10 +58,10 @@ def test_table(capsys, files, photos, expected):
     assert "chelsea.png" in lines[0]
 
 
-def test_pictures(capsys, files, photos, tmp_path):
+def test_pictures(capsys, run, photos, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "chelsea.png").write_bytes((photos / "chelsea.png").read_bytes())
-    asked = [photos, tmp_path / "other", "--model", files["run"], "--save", tmp_path / "out"]
+    asked = [photos, tmp_path / "other", "--model", run, "--save", tmp_path / "out"]
     assert predict(capsys, *asked)[0] == 0
     names = ["astronaut.png", "chelsea-2.png", "chelsea.png", "rocket.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
@@ -64,13 +73,13 @@ def test_pictures(capsys, files, photos, tmp_path):
     assert predict(capsys, *asked, "--overwrite")[0] == 0
 
 
-def test_broken_images_are_told_and_the_others_answered(capsys, files, photos, tmp_path):
+def test_broken_images_are_told_and_the_others_answered(capsys, run, photos, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"text")
-    asked = [tmp_path / "broken.png", photos / "rocket.png", "--model", files["run"], "--json"]
+    asked = [tmp_path / "broken.png", photos / "rocket.png", "--model", run, "--json"]
     code, out, err = predict(capsys, *asked)
     assert (code, len(out.splitlines())) == (1, 1)
     assert err.startswith(f"error: {tmp_path}/broken.png cannot be read as an image;")
-    code, out, _ = predict(capsys, tmp_path / "broken.png", "--model", files["run"])
+    code, out, _ = predict(capsys, tmp_path / "broken.png", "--model", run)
     assert (code, out) == (1, "")
 
 
@@ -89,9 +98,18 @@ def hostile(photos, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["run", "saved_model", "tflite"])
-def test_each_fault_belongs_to_its_image(capsys, files, hostile, kind):
-    code, out, err = predict(capsys, hostile, "--model", files[kind], "--json")
+def test_each_fault_belongs_to_its_image(capsys, run, hostile):
+    assert_faults_belong_to_their_images(capsys, run, hostile)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["saved_model", "tflite"])
+def test_each_fault_belongs_to_its_image_with_other_files(capsys, files, hostile, kind):
+    assert_faults_belong_to_their_images(capsys, files[kind], hostile)
+
+
+def assert_faults_belong_to_their_images(capsys, model, hostile):
+    code, out, err = predict(capsys, hostile, "--model", model, "--json")
     answered = [json.loads(line)["image"] for line in out.splitlines()]
     assert (code, answered) == (1, [f"{hostile}/{name}.png" for name in ("fine", "folder.png/inside", "strip")])
     told = [line.split(" ")[1].rpartition("/")[2] for line in err.splitlines()]
@@ -164,9 +182,9 @@ class TestNames:
                 file.write((photos / "rocket.png").read_bytes())
         return tmp_path
 
-    def test_all_are_in_the_table(self, capsys, files, folder, monkeypatch):
+    def test_all_are_in_the_table(self, capsys, run, folder, monkeypatch):
         monkeypatch.chdir(folder)
-        code, out, _ = predict(capsys, ".", "--model", files["run"], "--top", 1)
+        code, out, _ = predict(capsys, ".", "--model", run, "--top", 1)
         lines = [line.strip() for line in out.splitlines()]
         assert code == 0
         for shown in (r"new\nline.png", "[red]x[red].png", r"bytes\udcff.png", self.FACE):
@@ -175,50 +193,50 @@ class TestNames:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("options", [["--json"], []])
-    def test_all_are_answered_where_the_locale_knows_ascii_alone(self, files, folder, options):
-        run = [
+    def test_all_are_answered_where_the_locale_knows_ascii_alone(self, run, folder, options):
+        command = [
             sys.executable,
             "-m",
             "keras_nest",
             "predict",
             ".",
             "--model",
-            str(files["run"]),
+            str(run),
             "--top",
             "1",
             *options,
         ]
         ascii_alone = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
-        done = subprocess.run(run, capture_output=True, cwd=folder, env=os.environ | ascii_alone)
+        done = subprocess.run(command, capture_output=True, cwd=folder, env=os.environ | ascii_alone)
         assert done.returncode == 0, done.stderr
         if options:
             assert {os.fsencode(json.loads(line)["image"]) for line in done.stdout.splitlines()} == set(self.NAMES)
         else:
             assert all(name in done.stdout for name in (rb"new\nline", b"[red]x", rb"bytes\udcff", rb"\U0001f600"))
 
-    def test_each_has_a_picture_of_its_own(self, capsys, files, photos, tmp_path):
+    def test_each_has_a_picture_of_its_own(self, capsys, run, photos, tmp_path):
         names = ["a/x.png", "b/x.png", "x-2.png", "X.png", f"{'y' * 250}.png"]
         for name in names:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes((photos / "rocket.png").read_bytes())
         asked = [tmp_path / name for name in names]
-        assert predict(capsys, *asked, "--model", files["run"], "--save", tmp_path / "out")[0] == 0
+        assert predict(capsys, *asked, "--model", run, "--save", tmp_path / "out")[0] == 0
         written = {path.name.lower() for path in (tmp_path / "out").iterdir()}
         assert written == {"x.png", "x-2.png", "x-2-2.png", "x-3.png", f"{'y' * 200}.png"}
 
-    def test_no_picture_replaces_an_image(self, capsys, files, photos, tmp_path):
+    def test_no_picture_replaces_an_image(self, capsys, run, photos, tmp_path):
         image = tmp_path / "x.png"
         image.write_bytes((photos / "rocket.png").read_bytes())
-        code, _, err = predict(capsys, image, "--model", files["run"], "--save", tmp_path, "--overwrite")
+        code, _, err = predict(capsys, image, "--model", run, "--save", tmp_path, "--overwrite")
         assert (code, "x.png is one of the images; save the pictures in another folder" in err) == (2, True)
         assert image.read_bytes() == (photos / "rocket.png").read_bytes()
 
-    def test_a_picture_that_cannot_be_written_costs_no_answer(self, capsys, files, photos, tmp_path, monkeypatch):
+    def test_a_picture_that_cannot_be_written_costs_no_answer(self, capsys, run, photos, tmp_path, monkeypatch):
         def fail(path, *_):
             raise PermissionError(f"{path.name} cannot be written to")
 
         monkeypatch.setattr(answers_module, "save_picture", fail)
-        code, out, err = predict(capsys, photos, "--model", files["run"], "--save", tmp_path, "--json")
+        code, out, err = predict(capsys, photos, "--model", run, "--save", tmp_path, "--json")
         assert (code, len(out.splitlines()), len(err.splitlines())) == (1, 3, 3)
 
 
@@ -231,15 +249,8 @@ class TestNames:
         (["--labels", "nowhere.txt"], "There is no file of class names nowhere.txt"),
     ],
 )
-def test_bad_input(capsys, files, photos, arguments, message):
-    code, out, err = predict(capsys, photos / "rocket.png", *arguments, "--model", files["run"])
+def test_bad_input(capsys, run, photos, arguments, message):
+    code, out, err = predict(capsys, photos / "rocket.png", *arguments, "--model", run)
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1
-
-
-@pytest.mark.slow
-def test_from_the_shell(files, photos):
-    command = [sys.executable, "-m", "keras_nest", "predict", str(photos), "--model", str(files["tflite"])]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert all(name in done.stdout for name in (*NAMES, "chelsea.png"))

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -286,10 +284,3 @@ class TestOpening:
         keras_nest.create_model("testing").save(tmp_path / "model.keras")
         with pytest.raises(ValueError, match=r"model\.keras is a VisionTransformer, which knows no texts; give a LiT"):
             open_lit(str(tmp_path / "model.keras"), vocabulary=VOCABULARY)
-
-
-@pytest.mark.slow
-def test_from_the_shell(run, photos):
-    command = [sys.executable, "-m", "keras_nest", "zero-shot", str(photos / "red.png"), "--labels", *LABELS]
-    done = subprocess.run([*command, "--model", str(run)], check=True, capture_output=True, text=True)
-    assert all(name in done.stdout for name in (*LABELS, "red.png"))

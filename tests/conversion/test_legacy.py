@@ -8,6 +8,7 @@ from keras_nest.conversion.legacy import to_layout, to_linen
 from keras_nest.conversion.tree import select_variables
 from tests import keras_models
 from tests.golden import loading, vit_loading
+from tests.vit_checkpoints import loaded
 
 # Old file and the same weights in a file of today.
 PAIRS = {
@@ -22,15 +23,6 @@ def stored(name):
     """A stand-in as it lies in the file."""
     with np.load(vit_loading.checkpoint(name).path) as file:
         return dict(file)
-
-
-def loaded(name):
-    """The model of a stand-in with its weights."""
-    case = vit_loading.checkpoint(name)
-    architecture = keras_models.ARCHITECTURES[case.architecture]
-    model = architecture(**case.config, image_size=case.images.shape[1:3])
-    conversion.load_weights(model, conversion.read_checkpoint(case.path))
-    return model
 
 
 def of_shapes(shapes):

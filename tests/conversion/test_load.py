@@ -1,5 +1,6 @@
 """Checkpoints into models: everything fits, or one sentence says what does not."""
 
+import functools
 import logging
 
 import keras
@@ -19,6 +20,18 @@ FIELDS = {"embedding_dim": 6, "init_patch_embed_size": 2, "num_layers_per_block"
 
 def create(weights=TINY, **fields):
     return keras_nest.create_model("nest_tiny", weights=weights, **{**FIELDS, **fields})
+
+
+@functools.cache
+def loaded():
+    """The stand-in as it is; no test may change it."""
+    return create()
+
+
+@functools.cache
+def reheaded():
+    """The stand-in with a new head of seven classes; no test may change it."""
+    return create(num_classes=7, reinit_head=True)
 
 
 @pytest.mark.parametrize("name", ["checkpoint_tiny", "checkpoint_bn"])
@@ -69,20 +82,20 @@ class TestHead:
             create(num_classes=7)
 
     def test_a_new_one_is_zero(self):
-        model = create(num_classes=7, reinit_head=True)
+        model = reheaded()
         assert model.num_classes == 7
         assert not np.any(model(np.ones((1, 32, 32, 3), np.float32)))
         assert not np.any(create(reinit_head=True).get_layer("Dense_0").get_weights()[0])
 
     def test_the_body_is_the_checkpoints(self):
-        ours, theirs = conversion.model_tree(create(num_classes=7, reinit_head=True)), conversion.read_checkpoint(TINY)
+        ours, theirs = conversion.model_tree(reheaded()), conversion.read_checkpoint(TINY)
         for path in set(theirs) - {"params/Dense_0/kernel", "params/Dense_0/bias"}:
             np.testing.assert_array_equal(ours[path], theirs[path])
 
     def test_models_without_one_skip_it(self):
         case = loading.case("checkpoint_tiny")
         embedding = create(num_classes=0)
-        pooled = keras_models.endpoints(create(), case.images, ["pre_logits"])["pre_logits"]
+        pooled = keras_models.endpoints(loaded(), case.images, ["pre_logits"])["pre_logits"]
         np.testing.assert_allclose(embedding(case.images), pooled, atol=1e-6)
         assert list(create(features_only=True).output) == ["P1", "P2", "P3"]
 
@@ -104,7 +117,7 @@ class TestMisfits:
     def test_missing_and_extra_tensors(self, tmp_path):
         tree = conversion.read_checkpoint(TINY)
         tree["params/Extra_0/kernel"] = tree.pop("params/LayerNorm_0/scale")
-        model = create()
+        model = loaded()
         before = conversion.model_tree(model)
         with pytest.raises(ValueError, match="lacks LayerNorm_0/scale; the model lacks Extra_0/kernel"):
             conversion.load_weights(model, tree)
@@ -117,15 +130,6 @@ class TestMisfits:
         with pytest.raises(ValueError, match="tensors differ"):
             conversion.load_weights(model, keras_models.tree(loading.case("small_mq_scale2")))
         assert all(np.array_equal(before[path], value) for path, value in conversion.model_tree(model).items())
-
-    def test_rectangular_files_without_their_size(self, tmp_path):
-        create(image_size=(32, 64)).save(tmp_path / "wide.keras")
-        wide = conversion.read_checkpoint(tmp_path / "wide.keras")
-        np.savez(tmp_path / "wide.npz", **{path.removeprefix("params/"): value for path, value in wide.items()})
-        with pytest.raises(ValueError, match="32 tokens are not a square block"):
-            create(tmp_path / "wide.npz", image_size=32)
-        same = conversion.model_tree(create(tmp_path / "wide.npz", image_size=(32, 64)))
-        assert all(np.array_equal(same[path], value) for path, value in wide.items())
 
     def test_unknown_resize_method(self):
         with pytest.raises(ValueError, match="must be one of block, grid"):
@@ -147,13 +151,6 @@ def test_group_norm_vectors_of_old_flax():
     }
     model = keras_models.load(case, to_linen(tree))
     assert keras_models.differences(model, case)["logits"] <= keras_models.SMALL_LOGITS
-
-
-def test_keras_files_are_checkpoints_too(tmp_path):
-    create(image_size=64).save(tmp_path / "tuned.keras")
-    model = create(tmp_path / "tuned.keras")
-    assert model.image_size == (64, 64)
-    assert isinstance(model, keras.Model)
 
 
 def test_keras_files_know_their_rectangle(tmp_path, caplog):

@@ -42,14 +42,11 @@ class TestCreateModel:
     @pytest.mark.parametrize(
         "given",
         [
-            {"image_size": 24},
-            {"dropout_rate": 0.5},
-            {"dtype": "mixed_bfloat16"},
+            {"image_size": 24, "dropout_rate": 0.5, "dtype": "mixed_bfloat16"},
             {"in_channels": 1},
             {"num_classes": 5, "reinit_head": True},
-            {"preprocessing": {**OWN, "stretch": False}},
+            {"num_classes": 0, "preprocessing": {**OWN, "stretch": False}},
             {"features_only": True},
-            {"num_classes": 0},
         ],
         ids=str,
     )
@@ -76,25 +73,19 @@ class TestCreateModel:
         assert not np.any(again.get_layer("head").kernel)
         assert again.config == model.config
 
-    def test_a_new_head_is_not_frozen_as_the_old_one_was(self, tmp_path):
-        model = families.vit()
+    def test_what_belongs_to_a_head_goes_with_it(self, tmp_path):
+        """A frozen head's successor is not frozen, and the layer and the activation go with the one that needs them."""
+        model = families.vit(classifier_activation="softmax", representation_size=4)
         model.get_layer("head").trainable = False
         model.save(tmp_path / "own.keras")
-        kept = keras_nest.create_model(weights=tmp_path / "own.keras", image_size=24)
-        new = keras_nest.create_model(weights=tmp_path / "own.keras", reinit_head=True)
+        kept, new, none, features = (
+            keras_nest.create_model(weights=tmp_path / "own.keras", **given)
+            for given in ({"image_size": 24}, {"reinit_head": True}, {"num_classes": 0}, {"features_only": True})
+        )
         assert (kept.get_layer("head").trainable, new.get_layer("head").trainable) == (False, True)
-
-    @pytest.mark.parametrize("given", [{"num_classes": 0}, {"features_only": True}], ids=str)
-    def test_the_activation_goes_with_the_head(self, tmp_path, given):
-        families.vit(classifier_activation="softmax").save(tmp_path / "own.keras")
-        assert keras_nest.create_model(weights=tmp_path / "own.keras", image_size=24).classifier_activation == "softmax"
-        assert keras_nest.create_model(weights=tmp_path / "own.keras", **given).classifier_activation is None
-
-    def test_the_representation_goes_with_the_head_that_needs_it(self, tmp_path):
-        families.vit(representation_size=4).save(tmp_path / "own.keras")
-        kept = keras_nest.create_model(weights=tmp_path / "own.keras", image_size=24)
-        new = keras_nest.create_model(weights=tmp_path / "own.keras", reinit_head=True)
         assert (kept.config["representation_size"], new.config["representation_size"]) == (4, None)
+        assert kept.classifier_activation == "softmax"
+        assert none.classifier_activation is features.classifier_activation is None
 
     def test_block_size_of_nest(self, tmp_path):
         families.nest(stochastic_depth_drop=0.25).save(tmp_path / "own.keras")
@@ -113,6 +104,7 @@ class TestCreateModel:
         same = keras_nest.create_model(weights=tmp_path / "own.keras")
         assert same.get_config() == model.get_config()
         assert [v.trainable for v in same.variables] == [v.trainable for v in model.variables]
+        assert all(map(np.array_equal, same.get_weights(), model.get_weights()))
         larger = keras_nest.create_model(weights=tmp_path / "own.keras", image_size=24, temperature_init=2.0)
         assert larger.image_size == (24, 24)
         assert larger.config["temperature_init"] == 2.0
@@ -162,10 +154,9 @@ class TestCreateModel:
         with pytest.raises(ValueError, match=words):
             keras_nest.create_model(name, weights=saved[1], **given)
 
-    def test_another_published_model(self, tmp_path):
-        families.vit().save(tmp_path / "own.keras")
+    def test_another_published_model(self, saved):
         with pytest.raises(ValueError, match="holds ViT-Ti_16, whose hidden_size is not that of ViT-S_16"):
-            keras_nest.create_model("ViT-S_16", weights=tmp_path / "own.keras")
+            keras_nest.create_model("ViT-S_16", weights=saved[1])
 
 
 class TestCommand:
