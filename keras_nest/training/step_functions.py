@@ -65,9 +65,11 @@ class StepFunction:
     def _on_batch(self, batch: Any) -> Any:
         return self._reduce(self._run(batch))
 
+    @tf.autograph.experimental.do_not_convert  # Rewriting all of a step takes seconds, and none of Keras is rewritten.
     def _run(self, batch: Any) -> Any:
         return self._strategy.run(self._step, args=(batch,))
 
+    @tf.autograph.experimental.do_not_convert
     def _reduce(self, outputs: Any) -> Any:
         mean = functools.partial(self._strategy.reduce, tf.distribute.ReduceOp.MEAN, axis=None)
         return tf.nest.map_structure(mean, outputs)
