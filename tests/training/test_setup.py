@@ -186,7 +186,7 @@ def test_the_directory_is_claimed(tmp_path):
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 def test_a_model_that_shall_put_out_probabilities_trains_alike(loss, tmp_path):
-    config = {**OF_VIT, "loss": loss}
+    config = {**OF_VIT, "loss": loss, "accum_steps": 1}
     plain = prepare(config, tmp_path / "plain")
     ending = prepare({**config, "model": {**SMALL_VIT, "classifier_activation": loss}}, tmp_path / "ending")
     images, labels = first(plain.train(ONLY_HOST))

@@ -89,7 +89,7 @@ ALL = {"clip_norm": 0.1, "accum_steps": 2, "averaged": True}
 class TestSameNumbers:
     @pytest.mark.parametrize(
         ("optimizer", "options"),
-        [("adamw", {}), ("adamw", {"clip_norm": 0.1}), ("momentum", {"accum_steps": 2}), ("adamw", ALL)],
+        [("adamw", {}), ("momentum", {"accum_steps": 2}), ("adamw", ALL)],
     )
     def test_two_replicas_are_one_device(self, optimizer, options):
         expected = trained("one_device", optimizer, **options)
@@ -127,12 +127,10 @@ def test_several_steps_in_one_call(place):
 def test_batches_that_are_left_over(count):
     """9 batches; what Keras has no whole call for is trained on too."""
     images, labels = IMAGES[:9], LABELS[:9]
-    expected = fit(trainer_of(), images=images, labels=labels)
-    found = fit(trainer_of(compiling={"steps_per_execution": count}), images=images, labels=labels)
-    assert_same(found, expected, 1e-5)
     together, single = (trainer_of(compiling={"steps_per_execution": steps}) for steps in (count, 1))
     part = batches("one_device", images, labels)
     assert together.evaluate(part, verbose=0) == pytest.approx(single.evaluate(part, verbose=0), rel=1e-6)
+    assert_same(*(fit(trainer, images=images, labels=labels) for trainer in (together, single)), 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -256,17 +254,21 @@ def test_evaluation_during_training():
 
 
 class TestWatch:
-    @pytest.mark.parametrize(("place", "image"), [("one_device", 1), ("mirrored", 1), ("mirrored", 6)])
-    def test_where_a_nan_appears(self, place, image):
+    @pytest.mark.parametrize(("place", "places"), [("one_device", [1]), ("mirrored", [1, 6])])
+    def test_where_a_nan_appears(self, place, places):
         """With two replicas, in the half of the one or the other."""
-        trainer, images = trainer_of(place), IMAGES.copy()
-        images[7, image, 2, 2, 1] = np.nan
-        history, _ = fit(trainer, place, images)
-        assert trainer.watch.finite_steps == 7
-        assert np.isnan(trainer.watch.norm)
-        assert np.isnan(history["loss"][0])
-        trainer.reset_metrics()
-        assert trainer.watch.finite_steps == 0
+        trainer = trainer_of(place, lambda: keras.optimizers.SGD(0.1))
+        weights = trainer.get_weights()
+        for image in places:
+            images = IMAGES.copy()
+            images[7, image, 2, 2, 1] = np.nan
+            trainer.set_weights(weights)
+            history, _ = fit(trainer, place, images)
+            assert trainer.watch.finite_steps == 7
+            assert np.isnan(trainer.watch.norm)
+            assert np.isnan(history["loss"][0])
+            trainer.reset_metrics()
+            assert trainer.watch.finite_steps == 0
 
     def test_labels_are_seen_too(self):
         trainer, labels = trainer_of(), np.eye(CLASSES, dtype=np.float32)[LABELS]
