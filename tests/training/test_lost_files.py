@@ -22,22 +22,14 @@ def workdir(finished, tmp_path):
     return shutil.copytree(finished[0], tmp_path / "run")
 
 
-def lose_list(workdir):
-    (workdir / "checkpoints" / "checkpoint").write_bytes(b"")
-    (workdir / "metrics.json").unlink()
-
-
 def lose_model(workdir):
     (workdir / "model.keras").unlink()
 
 
-def damage_metrics(workdir):
+def test_results_are_written_again_from_the_last_checkpoint(workdir, finished, capsys):
+    """Whatever the list of them says. Without a model: the two threads below."""
+    (workdir / "checkpoints" / "checkpoint").write_bytes(b"")
     (workdir / "metrics.json").write_text('{"top1": 0.')
-
-
-@pytest.mark.parametrize("lose", [lose_list, damage_metrics])  # Of `lose_model`: the two threads below.
-def test_results_are_written_again_from_the_last_checkpoint(lose, workdir, finished, capsys):
-    lose(workdir)
     metrics = main(runs.CONFIG, workdir)
     assert "Going on after step 44 of 44." in capsys.readouterr().out
     assert metrics == json.loads((workdir / "metrics.json").read_text())
