@@ -27,4 +27,4 @@ def test_stages_of_users_can():
     source = digits.open_digits()
     recipe = dataclasses.replace(data.create_recipe("shift", source.info, 32), flip=by_the_value)
     images, _ = next(iter(data.train_batches(source, recipe, (32, 32), 8, 0)))
-    assert tf.reduce_all(tf.math.reduce_std(images, axis=(1, 2)) == 0)
+    assert tf.reduce_all(images == images[:, :1, :1])
