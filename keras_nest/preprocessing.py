@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_nest.graphs import as_written
 from keras_nest.pixels import as_images
 from keras_nest.registry import preprocessing_spec
 from keras_nest.specs import Geometry, PreprocessingSpec
@@ -97,6 +98,7 @@ class EvalPreprocessing(keras.layers.Layer):
         self.resized = spec.resized(self.image_size)
         self._told = False
 
+    @as_written
     def __call__(self, images: Any, **options: Any) -> Any:
         """Preprocesses; see the class for shapes. The options of Keras' layers, such as `training`, change nothing."""
         if isinstance(images, keras.KerasTensor):

@@ -1,5 +1,6 @@
 """The code of README and docs/, run as written; stand-ins with new weights take the place of what is published."""
 
+import json
 import os
 import pathlib
 import re
@@ -82,7 +83,7 @@ def write_checkpoints(directory, *words):
             conversion.write_checkpoint(keras_nest.create_model(name, **fields), file, layout=layout)
 
 
-def run(command, directory):
+def run(command, directory, given=None):
     """Output of a command, which must succeed."""
     environment = {
         **os.environ,
@@ -90,7 +91,8 @@ def run(command, directory):
         "PYTHONPATH": str(ROOT),
         "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=900)
+    talk = {"input": given, "capture_output": True, "text": True}
+    done = subprocess.run(command, cwd=directory, env=environment, **talk, timeout=900)
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 
@@ -103,17 +105,27 @@ def run_python(page, directory, shown="''"):
     return run([sys.executable, "page.py"], directory)
 
 
-def run_shell(page, directory):
-    """(command, output) of the shell commands of a page."""
-    lines = [line for line in pages.commands(page) if not any(words in stand_in(line) for words in NOT_RUN)]
+def run_shell(directory, *of_pages):
+    """Outputs of the shell commands of pages, page by page and in order."""
+    return run_lines(directory, [line for page in of_pages for line in commands_to_run(page)])
+
+
+def commands_to_run(page):
+    lines = [stand_in(line) for line in pages.commands(page)]
+    lines = [line for line in lines if not any(words in line for words in NOT_RUN)]
     assert lines
-    return {line: run(["bash", "-c", stand_in(line)], directory) for line in lines}
+    return lines
+
+
+def run_lines(directory, lines):
+    """Outputs of commands, all in one process; tests/test_packaging.py and an export below start programs."""
+    return json.loads(run([sys.executable, ROOT / "tests/shell.py"], directory, json.dumps(lines)))
 
 
 @pytest.mark.slow
 def test_readme(directory):
     write_checkpoints(directory, "nest-t")
-    run_shell("README.md", directory)
+    run_shell(directory, "README.md")
     assert (directory / "answers" / "mosaic.png").stat().st_size > 10_000
     assert (directory / "models" / "photos" / "1" / "saved_model.pb").exists()
     assert "(1, 6) (None, 6)" in run_python("README.md", directory, "logits.shape, model.output_shape, sep=' '")
@@ -129,7 +141,7 @@ def test_published_checkpoints(directory):
     assert expected in run_python("docs/guides/checkpoints.md", directory, shown)
     # The published addresses are stand-ins here, so that these lines are run in spite of them.
     lines = [stand_in(line) for line in pages.commands("docs/guides/checkpoints.md")]
-    outputs = [run(["bash", "-c", line], directory) for line in lines]
+    outputs = run_lines(directory, lines)
     assert (directory / "checkpoints" / "ViT-B_16.npz").exists()
     assert "R26_S_32-i21k-300ep-lr_0.001-aug_medium2" in outputs[1]
     assert "largest difference" in outputs[2]
@@ -139,15 +151,12 @@ def test_published_checkpoints(directory):
 
 @pytest.mark.slow
 def test_digits_from_training_to_export(directory):
-    run_shell("docs/guides/fine-tuning.md", directory)
-    assert (directory / "answers" / "tuned" / "picture.png").exists()
-    run_shell("docs/guides/explaining.md", directory)
-    assert (directory / "answers" / "why" / "picture.png").exists()
-    outputs = run_shell("docs/guides/training.md", directory)
-    assert any("dynamic_int8" in output for output in outputs.values())
-    outputs = run_shell("docs/guides/lit.md", directory)
-    assert re.search(r"top-1 accuracy .* 9\d\.\d+", "".join(outputs.values()))
-    assert (directory / "answers" / "words" / "picture.png").exists()
+    guides = ("fine-tuning", "explaining", "training", "lit")
+    outputs = "".join(run_shell(directory, *(f"docs/guides/{guide}.md" for guide in guides)))
+    for answers in ("tuned", "why", "words"):
+        assert (directory / "answers" / answers / "picture.png").exists()
+    assert "dynamic_int8" in outputs
+    assert re.search(r"top-1 accuracy .* 9\d\.\d+", outputs)
     assert "(2, 2)" in run_python("docs/guides/lit.md", directory, "probabilities.shape")
     run_python("docs/guides/export.md", directory)
     run(["keras-nest", "export", "runs/digits_lit", "--format", "tflite", "--output", "lit_tflite"], directory)
@@ -157,7 +166,7 @@ def test_digits_from_training_to_export(directory):
 @pytest.mark.slow
 def test_data_and_explaining(directory):
     assert "(192, 32, 32, 3)" in run_python("docs/guides/data.md", directory, "next(iter(train))[0].shape")
-    (output,) = run_shell("docs/guides/data.md", directory).values()
+    (output,) = run_shell(directory, "docs/guides/data.md")
     assert "images/s" in output
     assert (directory / "digits.png").stat().st_size > 100_000
     assert "(2, 4)" in run_python("docs/guides/explaining.md", directory, "leaf.shape")

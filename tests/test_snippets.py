@@ -64,7 +64,7 @@ def test_fine_tuning_in_the_readme(toy, pictures):
     _, test = pictures
     snippet = block("README.md", "reinit_head=True", "model.compile")
     snippet = snippet.replace('"photos", recipe="nest", image_size=224', '"digits", recipe="shift", image_size=16')
-    snippet = snippet.replace("AdamW(1e-4)", "AdamW(3e-3)").replace("epochs=5", "epochs=8")
+    snippet = snippet.replace("AdamW(1e-4)", "AdamW(6e-3)").replace("epochs=5", "epochs=4")
     exec(snippet, {})
     assert accuracy(keras.saving.load_model("tuned.keras"), test) > LEARNED
 
@@ -89,7 +89,7 @@ def test_replicas_in_the_fine_tuning_guide(toy, pictures):
     snippet += block("docs/guides/fine-tuning.md", "training.Trainer(", "trainer.fit(")
     snippet = snippet.replace('"cifar10", recipe="nest"', '"digits", recipe="shift"')
     snippet = snippet.replace("image_size=32, batch_size=32", "image_size=16, batch_size=48")
-    snippet = snippet.replace("epochs=1", "epochs=8")
+    snippet = snippet.replace("AdamW(1e-3", "AdamW(6e-3").replace("epochs=1", "epochs=4")
     names = {"keras_nest": keras_nest}
     exec(snippet, names)
     assert accuracy(names["model"], test) > LEARNED

@@ -16,7 +16,8 @@ TOY = (
     "--config.warmup_epochs=0",
     "--config.per_device_batch_size=240",
     "--config.model.embedding_dim=8",
-    "--config.model.num_layers_per_block=(1,1,1)",
+    "--config.model.image_size=16",
+    "--config.model.num_layers_per_block=(1,1)",
     "--config.model.init_patch_embed_size=4",
 )
 
@@ -37,7 +38,7 @@ def test_results(finished):
     assert runs.files(workdir) == runs.FILES
     config = json.loads((workdir / "config.json").read_text())
     assert config["seed"] == 7
-    assert config["model"]["num_layers_per_block"] == [1, 1, 1]
+    assert config["model"]["num_layers_per_block"] == [1, 1]
     assert config["model"]["proj_drop"] == 0.1
     metrics = json.loads((workdir / "metrics.json").read_text())
     assert f"{metrics['top1']:.2%}" in done.stdout

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_nest.data.crops import random_flip
 from keras_nest.data.operations import check_image
+from keras_nest.graphs import as_written
 
 _MAX_STRENGTH = 1.25
 _JITTERED, _GRAY = 0.8, 0.2  # probabilities
@@ -65,6 +66,7 @@ def color_jitter(
     return tf.ensure_shape(tf.cast(pixels * 255.0, tf.uint8), image.shape)
 
 
+@as_written
 def random_color_jitter(image: tf.Tensor, key: tf.Tensor, strength: float = 0.3, flip: bool = False) -> tf.Tensor:
     """Changes the colors of most images, and makes a fifth of them gray.
 

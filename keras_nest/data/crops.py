@@ -11,6 +11,7 @@ from keras_nest.data.checks import Range, check_range, check_unit_range
 from keras_nest.data.decoding import check_size, decode_upright
 from keras_nest.data.operations import as_row
 from keras_nest.data.orientation import UPRIGHT
+from keras_nest.graphs import as_written
 from keras_nest.types import Size, as_size
 
 
@@ -54,6 +55,7 @@ def random_box(
     return tf.concat([begin[:2], size[:2]], 0)
 
 
+@as_written
 def decode_random_crop(
     encoded: tf.Tensor, key: tf.Tensor, size: int | Size, orientation: tf.Tensor | int = UPRIGHT
 ) -> tf.Tensor:
@@ -88,6 +90,7 @@ def decode_random_crop(
     return _resize(tf.cond(is_upright_jpeg, part, whole), size)
 
 
+@as_written
 def random_resized_crop(image: tf.Tensor, key: tf.Tensor, size: int | Size) -> tf.Tensor:
     """Resizes a random part of a decoded image, bilinearly and without antialiasing.
 
@@ -107,6 +110,7 @@ def random_resized_crop(image: tf.Tensor, key: tf.Tensor, size: int | Size) -> t
     return _resize(_crop(image, random_box(tf.shape(image), key)), size)
 
 
+@as_written
 def pad_and_crop(image: tf.Tensor, key: tf.Tensor, size: int | Size | None = None, pad: int = 2) -> tf.Tensor:
     """Pads an image with zeros and takes a random part, as training on CIFAR does.
 
@@ -132,6 +136,7 @@ def pad_and_crop(image: tf.Tensor, key: tf.Tensor, size: int | Size | None = Non
     return tf.ensure_shape(cropped, image.shape) if size is None else cropped
 
 
+@as_written
 def random_flip(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """Mirrors an image left to right, half of the time.
 
@@ -145,6 +150,7 @@ def random_flip(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     return tf.image.stateless_random_flip_left_right(image, key)
 
 
+@as_written
 def normalize(images: tf.Tensor, mean: Sequence[float], std: Sequence[float]) -> tf.Tensor:
     """(x - mean) / std of [0, 1] pixels, as one multiplication and one addition.
 

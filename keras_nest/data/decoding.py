@@ -3,11 +3,13 @@
 import tensorflow as tf
 
 from keras_nest.data.image_files import MAX_PIXELS, too_large
+from keras_nest.graphs import as_written
 
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 _HEAD = 32  # bytes in which the size stands, but for JPEG
 
 
+@as_written
 def decode_upright(encoded: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
     """All pixels of an image file, upright.
 

@@ -10,11 +10,13 @@ import math
 import tensorflow as tf
 
 from keras_nest.data.checks import Range, check_probability, check_range
+from keras_nest.graphs import as_written
 
 # The generator behind `stateless_normal` on CPUs, as TensorFlow's operations number them.
 _PHILOX = 1
 
 
+@as_written
 def random_erasing(
     image: tf.Tensor,
     key: tf.Tensor,

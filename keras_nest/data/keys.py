@@ -4,6 +4,8 @@ import enum
 
 import tensorflow as tf
 
+from keras_nest.graphs import as_written
+
 
 class Stream(enum.IntEnum):
     """What a key is for; draws of different streams are unrelated."""
@@ -14,6 +16,7 @@ class Stream(enum.IntEnum):
     CAPTION = 4
 
 
+@as_written
 def key_of(seed: int, stream: Stream, counter: int | tf.Tensor) -> tf.Tensor:
     """The key of one draw.
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.checks import check_probability
+from keras_nest.graphs import as_written
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 """Images (B, H, W, C) and labels (B, K)."""
@@ -44,6 +45,7 @@ def smooth_one_hot(labels: tf.Tensor, classes: int, smoothing: float = 0.0) -> t
     return tf.one_hot(labels, classes, 1 - smoothing + rest, rest)
 
 
+@as_written
 def check_labels(labels: tf.Tensor, classes: int) -> None:
     """Refuses labels outside 0..classes - 1.
 
@@ -116,6 +118,7 @@ def cutmix(
     return tf.reshape(mixed, tf.shape(images)), _mix_labels(labels, weights, partner)
 
 
+@as_written
 def random_mix(
     images: tf.Tensor,
     labels: tf.Tensor,

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_nest.data import operations
 from keras_nest.data.checks import check_probability
 from keras_nest.data.operations import check_image
+from keras_nest.graphs import as_written
 from keras_nest.hints import did_you_mean
 
 _TRANSLATE_PIXELS = {224: 100, 128: 40, 96: 30, 32: 10}
@@ -159,6 +160,7 @@ class RandAugment:
         if self.magnitude_std is not None and not self.magnitude_std >= 0:
             raise ValueError(f"magnitude_std is {self.magnitude_std}; it must be 0 or more, or None.")
 
+    @as_written
     def __call__(self, image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         """The augmented image.
 

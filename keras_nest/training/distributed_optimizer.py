@@ -12,6 +12,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from keras_nest.graphs import as_written
 from keras_nest.keras_private import variable_index
 
 
@@ -75,7 +76,7 @@ class DistributedUpdates:
         """
         self.apply_summed(sum_over_replicas(list(map(_dense, grads))), trainable_variables)
 
-    @tf.autograph.experimental.do_not_convert
+    @as_written
     def apply_summed(self, gradients: Sequence[Any], variables: Sequence[Any] | None = None) -> None:
         """As `apply`, of gradients that were summed over the replicas already."""
         if self.accum_steps == 1:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
+from keras_nest.graphs import as_written
 from keras_nest.layers.changes import layers_inside
 
 Step: TypeAlias = Callable[[Any], Any]
@@ -65,9 +66,11 @@ class StepFunction:
     def _on_batch(self, batch: Any) -> Any:
         return self._reduce(self._run(batch))
 
+    @as_written
     def _run(self, batch: Any) -> Any:
         return self._strategy.run(self._step, args=(batch,))
 
+    @as_written
     def _reduce(self, outputs: Any) -> Any:
         mean = functools.partial(self._strategy.reduce, tf.distribute.ReduceOp.MEAN, axis=None)
         return tf.nest.map_structure(mean, outputs)

@@ -18,6 +18,7 @@ from keras_nest.generative.samples import grid
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import InUseError, locked
+from tests.training import runs
 
 # ml_collections loads configuration files with it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
@@ -206,34 +207,22 @@ def test_the_directory_of_another_run_is_not_touched(finished):
 
 
 @pytest.mark.slow
-def test_command_line(tmp_path, capsys):
-    flag = write_config(tmp_path / "config.py")
-    run(["train_keras.py", flag, f"--workdir={tmp_path / 'run'}", "--config.total_steps=2", "--config.seed=1"])
+def test_the_configuration_of_the_project_on_the_command_line(tmp_path, capsys):
+    flag = f"--config={ROOT / 'configs/digits_gan.py'}"
+    few = ["--config.total_steps=1", "--config.batch=2", "--config.seed=1"]
+    run(["train_keras.py", flag, f"--workdir={tmp_path / 'run'}", *few])
     told = capsys.readouterr().out
     assert "against a discriminator" in told
     assert "generator_loss" in told
-    assert (tmp_path / "run" / "generator.keras").exists()
-
-
-@pytest.mark.slow
-def test_the_configuration_of_the_project(tmp_path):
-    flag = f"--config={ROOT / 'configs/digits_gan.py'}"
-    few = ["--config.total_steps=1", "--config.batch=2"]
-    run(["train_keras.py", flag, f"--workdir={tmp_path / 'run'}", *few])
     generator = keras.models.load_model(tmp_path / "run" / "generator.keras")
     assert generator.output_shape == (None, 32, 32, 3)
     assert generator.num_classes == 10
 
 
-def write_config(path):
-    path.write_text(f"import ml_collections\n\n\ndef get_config():\n    return ml_collections.ConfigDict({CONFIG!r})\n")
-    return f"--config={path}"
-
-
 @pytest.mark.slow
 def test_a_killed_run_goes_on(finished, tmp_path):
     workdir = tmp_path / "run"
-    command = [sys.executable, str(ROOT / "train_keras.py"), write_config(tmp_path / "config.py")]
+    command = [sys.executable, str(ROOT / "train_keras.py"), runs.write_config(tmp_path / "config.py", CONFIG)]
     command.append(f"--workdir={workdir}")
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     while tf.train.latest_checkpoint(str(workdir / "checkpoints")) is None:
@@ -242,8 +231,7 @@ def test_a_killed_run_goes_on(finished, tmp_path):
     process.kill()
     assert process.wait() == -9
     assert not (workdir / "metrics.json").exists()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    main(CONFIG, workdir)
     assert_same_results(workdir, finished[0])
 
 

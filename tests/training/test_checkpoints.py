@@ -134,26 +134,26 @@ def test_half_written_ones_are_not_looked_at_and_are_replaced(tmp_path):
     assert_same(state(second), state(first))
 
 
-class TestDamage:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def written(cls, tmp_path_factory):
-        """Directory with checkpoints of two steps, and the state of the first; no test may change it."""
-        folder, first = tmp_path_factory.mktemp("written"), trainer()
-        checkpoints = Checkpoints(folder, first)
-        checkpoints.save(5)
-        state_of_first = state(first)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Directory with checkpoints of the steps 5 and 10, and the states by step; no test may change it."""
+    folder, first, states = tmp_path_factory.mktemp("written"), trainer(), {}
+    for step in (5, 10):
         train(first, 1)
-        checkpoints.save(10)
-        return folder, state_of_first
+        Checkpoints(folder, first).save(step)
+        states[step] = state(first)
+    return folder, states
 
-    @pytest.fixture
-    def saved(self, written, tmp_path):
-        """A copy of them to be damaged, in `tmp_path`; returns the state of the first."""
-        folder, state_of_first = written
-        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-        return state_of_first
 
+@pytest.fixture
+def saved(written, tmp_path):
+    """A copy of them to be damaged, in `tmp_path`; returns the states."""
+    folder, states = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return states
+
+
+class TestDamage:
     @pytest.mark.parametrize(
         "harm",
         [
@@ -169,7 +169,7 @@ class TestDamage:
         harm(tmp_path / file)
         second = trainer()
         assert Checkpoints(tmp_path, second).restore() == 5
-        assert_same(state(second), saved)
+        assert_same(state(second), saved[5])
         assert f"The checkpoint {tmp_path}/ckpt-10 is damaged; the one before it is tried." in capsys.readouterr().out
 
     def test_all(self, saved, tmp_path):
@@ -234,11 +234,7 @@ class TestTheListOfThem:
         ],
         ids=["lost", "empty", "truncated", "of another machine", "of files that are not there", "old"],
     )
-    def test_it_is_not_needed(self, content, tmp_path):
-        first = trainer()
-        for step in (5, 10):
-            train(first, 1)
-            Checkpoints(tmp_path, first).save(step)
+    def test_it_is_not_needed(self, content, saved, tmp_path):
         (tmp_path / "checkpoint").unlink()
         if content is not None:
             (tmp_path / "checkpoint").write_text(content)
@@ -246,7 +242,7 @@ class TestTheListOfThem:
         checkpoints = Checkpoints(tmp_path, second)
         assert checkpoints.newest == str(tmp_path / "ckpt-10")
         assert checkpoints.restore() == 10
-        assert_same(state(second), state(first))
+        assert_same(state(second), saved[10])
         checkpoints.save(15)
         assert saved_steps(tmp_path) == [10, 15]
         assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-15")

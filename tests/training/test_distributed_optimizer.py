@@ -39,10 +39,10 @@ def network():
     return keras.Model(words, keras.layers.Dense(3)(x))
 
 
-def compiled(optimizer, place="one_device", **options):
+def compiled(optimizer, place="one_device"):
     with strategy(place).scope():
         model = network()
-        model.compile(optimizer(), LOSS, metrics=["accuracy"], jit_compile=False, **options)
+        model.compile(optimizer(), LOSS, jit_compile=False)
     return model
 
 
@@ -65,14 +65,7 @@ def farthest(found, expected):
 class TestSameNumbers:
     @pytest.mark.parametrize(
         ("optimizer", "options"),
-        [
-            ("adamw", {}),
-            ("adamw", CHANGES[2]),
-            ("momentum", CHANGES[1]),
-            ("momentum", CHANGES[2]),
-            ("wrapped", CHANGES[0]),
-            ("wrapped", CHANGES[2]),
-        ],
+        [("adamw", CHANGES[2]), ("momentum", CHANGES[1]), ("wrapped", CHANGES[0])],
         ids=str,
     )
     def test_two_replicas_are_one_device(self, optimizer, options):
@@ -80,14 +73,19 @@ class TestSameNumbers:
         assert farthest(found, expected) < 1e-5
         assert found[0]["loss"] == pytest.approx(expected[0]["loss"], rel=1e-5)
 
-    @pytest.mark.parametrize("options", CHANGES[1:], ids=str)
-    @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+    @pytest.mark.parametrize(
+        ("optimizer", "options"), [("adamw", CHANGES[2]), ("momentum", CHANGES[1]), ("wrapped", CHANGES[2])], ids=str
+    )
     def test_steps_that_are_accumulated_are_one_of_the_whole_batch(self, optimizer, options):
+        """The average, too: one of updates, not of steps between which no weight moves."""
         whole = trained(optimizer, batch_size=24, **(options | {"accum_steps": 1}))
         assert farthest(trained(optimizer, **options), whole) < 1e-5
 
-    @pytest.mark.parametrize("options", CHANGES, ids=str)
-    @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+    @pytest.mark.parametrize(
+        ("optimizer", "options"),
+        [("adamw", CHANGES[2]), ("momentum", CHANGES[1]), ("wrapped", CHANGES[0]), ("wrapped", CHANGES[2])],
+        ids=str,
+    )
     def test_options_matter(self, optimizer, options):
         """Otherwise the tests above would show nothing."""
         assert farthest(trained(optimizer, **options), trained(optimizer)) > 1e-3
@@ -109,32 +107,22 @@ def test_the_norm_is_that_of_keras():
     np.testing.assert_allclose(plain.get_weights()[1], stock.get_weights()[1], atol=1e-5)
 
 
-class TestWhatIsCounted:
-    @pytest.mark.parametrize(
-        "make", [Momentum, lambda rate, **options: DistributedOptimizer(keras.optimizers.SGD(rate), **options)]
+@pytest.mark.parametrize(
+    "make", [Momentum, lambda rate, **options: DistributedOptimizer(keras.optimizers.SGD(rate), **options)]
+)
+def test_updates_are_counted(make):
+    """By the schedule, too."""
+    rates, seen = WarmupDecay(0.1, steps_per_epoch=2, num_epochs=4), []
+    schedule = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(float(model.optimizer.learning_rate))
     )
-    def test_updates(self, make):
-        """By the schedule, too."""
-        rates, seen = WarmupDecay(0.1, steps_per_epoch=2, num_epochs=4), []
-        schedule = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: seen.append(float(model.optimizer.learning_rate))
-        )
-        model = compiled(functools.partial(make, rates, accum_steps=3))
-        fit(model, callbacks=[schedule])
-        assert int(model.optimizer.iterations) == 2
-        assert seen == pytest.approx([float(rates(step)) for step in (0, 0, 1, 1, 1, 2)])
-
-    def test_the_average(self):
-        """One of updates, not of steps between which no weight moves."""
-        whole = compiled(functools.partial(OPTIMIZERS["adamw"]))
-        fit(whole, 24, epochs=2)
-        parts = compiled(functools.partial(OPTIMIZERS["adamw"], accum_steps=3))
-        fit(parts, epochs=2)
-        for one, other in zip(parts.get_weights(), whole.get_weights(), strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-5)
+    model = compiled(functools.partial(make, rates, accum_steps=3))
+    fit(model, callbacks=[schedule])
+    assert int(model.optimizer.iterations) == 2
+    assert seen == pytest.approx([float(rates(step)) for step in (0, 0, 1, 1, 1, 2)])
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["adamw", "wrapped"])
 def test_a_saved_model_goes_on_as_if_nothing_had_happened(tmp_path, optimizer):
     """In the middle of a sum of gradients."""
     model = compiled(functools.partial(OPTIMIZERS[optimizer], clip_norm=0.05, accum_steps=4))
@@ -161,7 +149,7 @@ class TestTheWrapper:
     def test_keras_callback_swaps_the_average(self):
         model = compiled(OPTIMIZERS["wrapped"])
         history = fit(model, validation_data=(IMAGES, LABELS), callbacks=[keras.callbacks.SwapEMAWeights(True)])
-        assert model.evaluate(IMAGES, LABELS, verbose=0)[0] == pytest.approx(history.history["val_loss"][0], rel=1e-5)
+        assert model.evaluate(IMAGES, LABELS, verbose=0) == pytest.approx(history.history["val_loss"][0], rel=1e-5)
 
     def test_in_a_trainer(self):
         found = {}

@@ -1,4 +1,4 @@
-"""A training that is killed twenty times, from its start-up to its last file, ends as one that is not."""
+"""A training that is killed six times, from its start-up to its last file, ends as one that is not."""
 
 import dataclasses
 import json
@@ -19,21 +19,21 @@ import train_keras
 from keras_nest.training.history import read_history
 from tests.training import runs
 
-# Twenty starts take minutes, most of them imports: these processes have theirs behind them.
+# Most of a start is imports: these processes have theirs behind them.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["train_keras"])
-# 132 steps, of which a process does some ten before it is killed; one level, which is traced sooner than two.
+# 88 steps, of which a process does some ten before it is killed; one level, which is traced sooner than two.
 CONFIG = {
     **runs.CONFIG,
     "model": {**runs.CONFIG["model"], "num_layers_per_block": (2,)},
-    "num_epochs": 6,
+    "num_epochs": 4,
     "ema_decay": 0.0,
     "accum_steps": 1,
     "mix": {},
     "checkpoint_every_steps": 4,
     "eval_every_steps": 44,
 }
-LAST = "ckpt-132"
+LAST = "ckpt-88"
 
 
 def train(workdir):
@@ -97,18 +97,15 @@ def first_of(*conditions):
 
 
 def kills(workdir, starting):
-    """Eight in the `starting` seconds, nine around checkpoints, three while the results are written."""
+    """Two in the `starting` seconds, two around checkpoints, two while the results are written."""
     lot = random.Random(0)
-    moments = ["starting"] * 8 + ["checkpoint"] * 9
-    lot.shuffle(moments)
-    for moment in moments:
+    for moment in ("starting", "checkpoint") * 2:
         if moment == "starting":
             # The machine may have become faster meanwhile.
             yield Kill(first_of(passes(lot.uniform(0, starting)), changes(newest, workdir)), 0)
         else:
             yield Kill(changes(newest, workdir), lot.uniform(0, 0.25))
     yield Kill(lambda: newest(workdir) == LAST, lot.uniform(0, 0.3))
-    yield Kill(changes(version, workdir / "model.keras"), lot.uniform(0, 0.05))
     yield Kill(changes(version, workdir / "curves.png"), lot.uniform(0, 0.05))
 
 
@@ -126,7 +123,7 @@ def assert_in_order(workdir):
 
 
 @pytest.mark.slow
-def test_twenty_kills(tmp_path):
+def test_six_kills(tmp_path):
     undisturbed, workdir = tmp_path / "undisturbed", tmp_path / "run"
     process, began = start(undisturbed), time.perf_counter()
     while not newest(undisturbed):
@@ -139,10 +136,10 @@ def test_twenty_kills(tmp_path):
         kill(start(workdir))
         assert_in_order(workdir)
         reached.append(newest(workdir))
-    assert len(reached) == 20
-    assert reached[-4] != LAST == reached[-1], "the results were written after all kills in the training"
+    assert len(reached) == 6
+    assert reached[-3] != LAST == reached[-1], "the results were written after all kills in the training"
     assert exit_code(start(workdir)) == 0, workdir.with_suffix(".log").read_text()
     runs.assert_same_results(workdir, undisturbed)
     assert runs.files(workdir / "checkpoints") == runs.files(undisturbed / "checkpoints")
-    assert json.loads((workdir / "metrics.json").read_text())["steps"] == 132
+    assert json.loads((workdir / "metrics.json").read_text())["steps"] == 88
     print(f"\nCheckpoints at the kills: {reached}")

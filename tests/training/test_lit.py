@@ -1,6 +1,7 @@
 """Tuning a LiT through the door of all trainings: captioned digits, and lists of images and captions."""
 
 import csv
+import functools
 import pathlib
 
 import keras
@@ -40,9 +41,15 @@ LISTED = {field: value for field, value in CONFIG.items() if field not in ("clas
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "lit"
-    return workdir, main(CONFIG, workdir)
+def tuned(tmp_path_factory, finished):
+    """Directory, metrics and saved model of texts tuned to a trained tower, which is opened once."""
+    workdir, opened = tmp_path_factory.mktemp("runs") / "lit", []
+    config = {**CONFIG, "model": {"text_model": TEXT, "temperature_init": 10.0}, "image_tower": str(finished[0])}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lit_task, "open_model", lambda path: opened.append(path) or open_model(path))
+        metrics = main(config, workdir)
+    assert opened == [str(finished[0])]
+    return workdir, metrics, keras.models.load_model(workdir / "model.keras")
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +67,7 @@ def lists(tmp_path_factory):
     return folder
 
 
+@functools.cache
 def lit():
     fields = {"image_model": IMAGE, "text_model": {**TEXT, "out_dim": 16}}
     model = keras_nest.create_model("LiT-B16B_2", image_size=16, **fields)
@@ -71,35 +79,28 @@ def lit():
 
 class TestClasses:
     def test_what_is_left(self, tuned):
-        workdir, metrics = tuned
+        workdir, metrics, _ = tuned
         assert runs.files(workdir) == runs.FILES | {"vocab.txt"}
         assert (workdir / "vocab.txt").read_bytes() == VOCABULARY.read_bytes()
         assert (workdir / "classes.txt").read_text().split() == list(DIGITS)
         assert metrics["examples"] == 360
 
     def test_accuracy_is_that_of_the_classifier_on_the_saved_model(self, tuned):
-        workdir, metrics = tuned
-        model = keras.models.load_model(workdir / "model.keras")
+        workdir, metrics, model = tuned
         tokenizer = keras_nest.get_tokenizer(workdir / "vocab.txt", max_len=6)
         _, test, _ = data.sources.digits.load(32)
         found = ZeroShotClassifier(model, tokenizer, DIGITS, TEMPLATES).probabilities(test.images)
         assert np.mean(found.argmax(axis=1) == test.labels) == pytest.approx(metrics["top1"], abs=1e-6)
         assert -np.mean(np.log(found[np.arange(360), test.labels])) == pytest.approx(metrics["loss"], abs=1e-4)
 
-    def test_a_trained_tower_without_its_head_stays_bit_for_bit(self, finished, tmp_path, monkeypatch):
-        """It is opened once."""
-        model, opened = {"text_model": TEXT, "temperature_init": 10.0}, []
-        monkeypatch.setattr(lit_task, "open_model", lambda path: opened.append(path) or open_model(path))
-        main({**CONFIG, "model": model, "image_tower": str(finished[0])}, tmp_path / "run")
-        assert opened == [str(finished[0])]
-        trained = keras.models.load_model(finished[0] / "model.keras")
-        tuned = keras.models.load_model(tmp_path / "run" / "model.keras")
-        locked, new = tuned.image_model, keras.models.clone_model(tuned.text_model)
+    def test_a_trained_tower_without_its_head_stays_bit_for_bit(self, finished, tuned):
+        trained, model = keras.models.load_model(finished[0] / "model.keras"), tuned[2]
+        locked, new = model.image_model, keras.models.clone_model(model.text_model)
         assert not locked.trainable_variables
         for layer in locked.layers:
             for ours, theirs in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights(), strict=True):
                 np.testing.assert_array_equal(ours, theirs)
-        for one, other in zip(tuned.text_model.get_weights(), new.get_weights(), strict=True):
+        for one, other in zip(model.text_model.get_weights(), new.get_weights(), strict=True):
             assert not np.array_equal(one, other)
 
 
@@ -141,7 +142,7 @@ def test_evaluation_on_two_replicas():
     found = []
     for strategy in (tf.distribute.get_strategy(), create_strategy("mirrored")):
         with strategy.scope():
-            evaluator = ZeroShotEvaluator(lit(), tokenizer, captions)
+            evaluator = ZeroShotEvaluator(lit.__wrapped__(), tokenizer, captions)
         found.append(evaluator(distribute(strategy, lambda host: tf.data.Dataset.from_tensors(batch))))
     for name in ("accuracy", "top5", "loss"):
         assert found[0][name] == pytest.approx(found[1][name], abs=1e-6)

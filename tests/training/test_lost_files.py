@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from keras_nest.cli.train import main, run
-from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.lock import InUseError, locked
 from tests.training import runs
@@ -23,22 +22,14 @@ def workdir(finished, tmp_path):
     return shutil.copytree(finished[0], tmp_path / "run")
 
 
-def lose_list(workdir):
-    (workdir / "checkpoints" / "checkpoint").write_bytes(b"")
-    (workdir / "metrics.json").unlink()
-
-
 def lose_model(workdir):
     (workdir / "model.keras").unlink()
 
 
-def damage_metrics(workdir):
+def test_results_are_written_again_from_the_last_checkpoint(workdir, finished, capsys):
+    """Whatever the list of them says. Without a model: the two threads below."""
+    (workdir / "checkpoints" / "checkpoint").write_bytes(b"")
     (workdir / "metrics.json").write_text('{"top1": 0.')
-
-
-@pytest.mark.parametrize("lose", [lose_list, lose_model, damage_metrics])
-def test_results_are_written_again_from_the_last_checkpoint(lose, workdir, finished, capsys):
-    lose(workdir)
     metrics = main(runs.CONFIG, workdir)
     assert "Going on after step 44 of 44." in capsys.readouterr().out
     assert metrics == json.loads((workdir / "metrics.json").read_text())
@@ -82,8 +73,8 @@ class TestInUse:
         assert capsys.readouterr().err.startswith(f"error: {workdir} is in use: a training is at work there (process ")
         assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
-    def test_two_threads_train_once(self, tmp_path, monkeypatch, finished):
-        """The second comes while the first is at work."""
+    def test_two_threads_train_once(self, workdir, monkeypatch, finished):
+        """The second comes while the first is at work, which writes the results again."""
         begun, refused, errors = threading.Event(), threading.Event(), []
         execute = Experiment._execute
 
@@ -96,24 +87,27 @@ class TestInUse:
             assert begun.wait(120)
             for overwrite in (False, True):
                 try:
-                    main(runs.CONFIG, tmp_path / "run", overwrite)
+                    main(runs.CONFIG, workdir, overwrite)
                 except InUseError as error:
                     errors.append(error)
             refused.set()
 
+        lose_model(workdir)
         monkeypatch.setattr(Experiment, "_execute", slow)
         thread = threading.Thread(target=second)
         thread.start()
-        main(runs.CONFIG, tmp_path / "run")
+        main(runs.CONFIG, workdir)
         thread.join()
         assert len(errors) == 2
-        runs.assert_same_results(tmp_path / "run", finished[0])
+        runs.assert_same_results(workdir, finished[0])
 
 
 FULL = "The checkpoint of step 24 cannot be written: No space left on device."
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
+    """The run goes on as after any error at that place: tests/training/test_resume.py."""
+
     def full(self, chief):
         raise OSError(FULL)
 
@@ -125,21 +119,3 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
         f"error: {FULL} Put that right, and the same command goes on from the last checkpoint.\n"
     )
     assert runs.files(tmp_path / "run") == {"config.json"}
-
-
-@pytest.mark.slow
-def test_after_a_full_disk_the_run_goes_on(tmp_path, finished, monkeypatch, capsys):
-    save = Checkpoints.save
-
-    def full(self, step):
-        if step == 24:
-            raise OSError(FULL)
-        save(self, step)
-
-    monkeypatch.setattr(Checkpoints, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        main(runs.CONFIG, tmp_path / "run")
-    monkeypatch.undo()
-    main(runs.CONFIG, tmp_path / "run")
-    assert "Going on after step 16 of 44." in capsys.readouterr().out
-    runs.assert_same_results(tmp_path / "run", finished[0])

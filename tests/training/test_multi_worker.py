@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import keras_nest
+from keras_nest.cli.train import run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH, WORKERS = 48, 2
@@ -31,7 +32,8 @@ FIELDS = (
     "--config.model.stochastic_depth_drop=0.0",
     "--config.grad_clip_max_norm=1.0",
 )
-pytestmark = pytest.mark.slow
+# ml_collections loads configuration files with it.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")]
 
 
 def command(workdir, *fields):
@@ -83,13 +85,13 @@ def weights(workdir):
 
 
 def test_two_machines(tmp_path):
-    """One training that nothing disturbs, to which all others are compared."""
+    """One training that loses a machine and goes on; it ends as one that nothing disturbs on one machine."""
     together = tmp_path / "together"
+    assert_a_lost_machine_is_told(together)
     with started(together, "--config.num_epochs=2") as workers:
         spoken = finish(workers)
     assert_both_end_cleanly_and_one_speaks(together, *spoken)
     assert_the_same_as_on_one_machine(together, tmp_path / "alone")
-    assert_a_lost_machine_is_told_and_a_restart_goes_on(together, tmp_path / "lost")
 
 
 def assert_both_end_cleanly_and_one_speaks(workdir, chief, other):
@@ -97,12 +99,13 @@ def assert_both_end_cleanly_and_one_speaks(workdir, chief, other):
     assert rest == ["", 0]
     assert other == ("", "", 0)
     assert "on 2 CPUs of 2 machines" in output
+    assert "Going on after step" in output
     assert {"model.keras", "metrics.json", "history.csv", "checkpoints"} < {path.name for path in workdir.iterdir()}
 
 
 def assert_the_same_as_on_one_machine(together, alone):
     line = command(alone, f"--config.per_device_batch_size={BATCH}", "--config.num_epochs=2", "--strategy=one_device")
-    subprocess.run(line, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    run(line[1:])
     for ours, expected in zip(weights(together), weights(alone), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
     for ours, expected in zip(history(together), history(alone), strict=True):
@@ -111,7 +114,7 @@ def assert_the_same_as_on_one_machine(together, alone):
         )
 
 
-def assert_a_lost_machine_is_told_and_a_restart_goes_on(together, workdir):
+def assert_a_lost_machine_is_told(workdir):
     with started(workdir, "--config.num_epochs=2") as workers:
         wait_for(lambda: (workdir / "checkpoints" / "checkpoint").exists(), workers[0])
         workers[1].send_signal(signal.SIGKILL)
@@ -121,11 +124,6 @@ def assert_a_lost_machine_is_told_and_a_restart_goes_on(together, workdir):
     assert errors.count("\n") == 1
     assert "start the same command again on all of them" in errors
     assert not (workdir / "metrics.json").exists()
-    with started(workdir, "--config.num_epochs=2") as workers:
-        assert [code for _, _, code in finish(workers)] == [0, 0]
-    assert history(workdir) == history(together)
-    for ours, expected in zip(weights(workdir), weights(together), strict=True):
-        np.testing.assert_array_equal(ours, expected)
 
 
 def wait_for(happened, worker, seconds=200):

@@ -15,10 +15,8 @@ def test_profile_of_two_steps(tmp_path):
     assert profiles[0].stat().st_size > 1000
 
 
-@pytest.mark.slow
-def test_none_unless_asked_for(tmp_path):
-    main({**runs.CONFIG, "num_epochs": 1}, tmp_path / "run")
-    assert not (tmp_path / "run" / "tensorboard" / "plugins").exists()
+def test_none_unless_asked_for(finished):
+    assert not (finished[0] / "tensorboard" / "plugins").exists()
 
 
 @pytest.mark.parametrize("steps", [(3,), (0, 2), (5, 4), (1, 2, 3)])

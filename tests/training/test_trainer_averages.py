@@ -59,6 +59,15 @@ class Raw(keras.callbacks.Callback):
         self.weights = self.model.model.get_weights()
 
 
+class Look(keras.callbacks.Callback):
+    """What callbacks measure in `fit` is the average, as what is validated."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        assert self.model.evaluate(IMAGES, LABELS, verbose=0)[0] == pytest.approx(logs["val_loss"], rel=1e-5)
+        logits = self.model.predict(IMAGES, verbose=0)
+        assert float(np.mean(cross_entropy(LABELS, logits))) == pytest.approx(logs["val_loss"], rel=1e-5)
+
+
 @pytest.mark.parametrize("place", PLACES, scope="class")
 class TestWhatIsSavedIsWhatWasMeasured:
     @pytest.fixture(scope="class")
@@ -73,11 +82,12 @@ class TestWhatIsSavedIsWhatWasMeasured:
         checkpoint = keras.callbacks.ModelCheckpoint
         callbacks = [
             raw,
+            *([Look()] if place == "one_device" else []),
             checkpoint(folder / "epoch_{epoch}.keras"),
             checkpoint(str(folder / "epoch_{epoch}.weights.h5"), save_weights_only=True),
             checkpoint(folder / "step.keras", save_freq=1),
         ]
-        history = fit(trainer, validation_data=(IMAGES, LABELS), callbacks=callbacks)
+        history = fit(trainer, 2, validation_data=(IMAGES, LABELS), callbacks=callbacks)
         return trainer, history, raw
 
     def test_models(self, made, folder):
@@ -100,7 +110,7 @@ class TestWhatIsSavedIsWhatWasMeasured:
     def test_training_is_the_same_as_without_looking(self, made, place):
         trainer, history, _ = made
         quiet = trainer_of(place)
-        assert fit(quiet)["loss"] == pytest.approx(history["loss"], rel=1e-6)
+        assert fit(quiet, 2)["loss"] == pytest.approx(history["loss"], rel=1e-6)
         assert_same(quiet.model, trainer.model)
 
 
@@ -118,25 +128,15 @@ class TestEarlyStopping:
             np.testing.assert_array_equal(one, other)
 
 
-def test_what_callbacks_measure_in_fit_is_the_average():
-    class Look(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            assert self.model.evaluate(IMAGES, LABELS, verbose=0)[0] == pytest.approx(logs["val_loss"], rel=1e-5)
-            logits = self.model.predict(IMAGES, verbose=0)
-            assert float(np.mean(cross_entropy(LABELS, logits))) == pytest.approx(logs["val_loss"], rel=1e-5)
-
-    fit(trainer_of(), validation_data=(IMAGES, LABELS), callbacks=[Look()])
-
-
-@pytest.mark.parametrize(("swap_on_epoch", "as_list"), [(False, True), (True, False)])
-def test_keras_own_callback_changes_nothing(swap_on_epoch, as_list):
-    own, plain = trainer_of(), trainer_of()
-    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)
-    history = fit(own, validation_data=(IMAGES, LABELS), callbacks=[swap] if as_list else swap)
+def test_keras_own_callback_changes_nothing():
+    plain = trainer_of()
     expected = fit(plain, validation_data=(IMAGES, LABELS))
-    for name, values in expected.items():
-        assert history[name] == pytest.approx(values, rel=1e-6), name
-    assert_same(own.model, plain.model)
+    for swap_on_epoch, as_list in ((False, True), (True, False)):
+        own, swap = trainer_of(), keras.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)
+        history = fit(own, validation_data=(IMAGES, LABELS), callbacks=[swap] if as_list else swap)
+        for name, values in expected.items():
+            assert history[name] == pytest.approx(values, rel=1e-6), name
+        assert_same(own.model, plain.model)
 
 
 def test_a_training_without_steps_changes_nothing():
@@ -171,9 +171,8 @@ def test_weights_that_are_set_are_those_that_are_measured():
     assert loss_of(trainer.model) == pytest.approx(np.log(3), rel=1e-5)
 
 
-@pytest.mark.parametrize("averaged", [False, True])
 class TestFilesOfWeights:
-    def test_a_training_goes_on_from_a_backup_as_if_nothing_had_happened(self, averaged, tmp_path):
+    def test_a_training_goes_on_from_a_backup_as_if_nothing_had_happened(self, tmp_path):
         class Break(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
                 if epoch == 1:
@@ -181,13 +180,14 @@ class TestFilesOfWeights:
 
         backup = functools.partial(keras.callbacks.BackupAndRestore, str(tmp_path / "backup"))
         with pytest.raises(KeyboardInterrupt):
-            fit(trainer_of(averaged=averaged), epochs=4, callbacks=[backup(), Break()])
-        again, undisturbed = trainer_of(averaged=averaged), trainer_of(averaged=averaged)
+            fit(trainer_of(), epochs=4, callbacks=[backup(), Break()])
+        again, undisturbed = trainer_of(), trainer_of()
         history = fit(again, epochs=4, callbacks=[backup()])
         assert history["loss"] == pytest.approx(fit(undisturbed, epochs=4)["loss"][2:], rel=1e-6)
         assert_same(again.model, undisturbed.model)
         assert int(again.optimizer.iterations) == 8
 
+    @pytest.mark.parametrize("averaged", [False, True])
     def test_between_two_trainings(self, averaged, tmp_path):
         first, second = trainer_of(averaged=averaged), trainer_of(averaged=averaged)
         fit(first)
@@ -197,8 +197,8 @@ class TestFilesOfWeights:
         assert fit(first)["loss"] == pytest.approx(fit(second)["loss"], rel=1e-6)
         assert_same(first.model, second.model)
 
-    def test_of_the_model_alone(self, averaged, tmp_path):
-        first, second = trainer_of(averaged=averaged), trainer_of(averaged=averaged)
+    def test_of_the_model_alone(self, tmp_path):
+        first, second = trainer_of(), trainer_of()
         fit(first)
         first.model.save_weights(tmp_path / "plain.weights.h5")
         fit(second, epochs=1)
@@ -207,8 +207,8 @@ class TestFilesOfWeights:
         fit(second, epochs=1, initial_epoch=1)
         assert_same(first.model, second.model)
 
-    def test_before_compiling(self, averaged, tmp_path):
-        trainer = Trainer(trainer_of(averaged=averaged).model)
+    def test_before_compiling(self, tmp_path):
+        trainer = Trainer(trainer_of().model)
         trainer.save_weights(tmp_path / "plain.weights.h5")
         trainer.load_weights(tmp_path / "plain.weights.h5")
 
