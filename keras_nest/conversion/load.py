@@ -115,8 +115,20 @@ def load_model(
         report = load_weights(model, tree, reinit_head, resize_method, source_size)
     except ValueError as error:
         raise ValueError(f"{os.fspath(weights)} does not fit {full_name}: {error}") from None
+    if (dataset := registry.dataset_of_head(full_name, model.num_classes)) and not report.new_head:
+        model.mark_head(dataset)
+        # As files are that this package wrote, and published ones are not.
+        if source_size:
+            report = dataclasses.replace(report, assumed=(*report.assumed, _assumed_classes(model.num_classes)))
     report.log()
     return model, report
+
+
+def _assumed_classes(num_classes: int) -> str:
+    return (
+        f"The {num_classes} classes are taken for those of ImageNet, as in published heads; if they are others, give "
+        "their names where they matter (--labels, labels=…, class_names=…)."
+    )
 
 
 def _load_own(
@@ -135,6 +147,9 @@ def _load_own(
         report = load_weights(model, tree, reinit_head, resize_method, source.image_size)
     except ValueError as error:
         raise ValueError(f"{path} does not fit {source.name} with other fields: {error}") from None
+    dataset = getattr(source, "head_dataset", None)
+    if dataset and model.num_classes == source.num_classes and not report.new_head:
+        model.mark_head(dataset)
     report.log()
     return model, report
 
