@@ -73,8 +73,8 @@ def open_model(
         source: a .keras file (local, or an address that TensorFlow reads), the working directory of a training, a
             published checkpoint whose file name tells its model, or a name of `list_models` with `weights`.
         weights: checkpoint for the name, whatever `create_model(weights=…)` takes: a directory of a training too.
-        labels: file of class names, one a line, UTF-8; None takes classes.txt beside the .keras file if it is there, and
-            else the names that the model's own head has, those of ImageNet if it is a published one.
+        labels: file of class names, one a line, UTF-8; None takes classes.txt beside the .keras file if it is there,
+            and else the names of ImageNet if the head is a published one.
         trust: also read a .keras file that carries code, which runs then; see `HubLayer`.
         untrained: a name without weights is allowed, and makes a model with new ones.
 

@@ -7,6 +7,7 @@ files.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
@@ -154,8 +155,10 @@ class PreprocessingSpec(Mapping[str, Any]):
             channels: of the images.
 
         Raises:
-            ValueError: there are several values, but for other channels.
+            ValueError: there are several values, but for other channels, which are no whole number.
         """
+        if not isinstance(channels, Integral):
+            raise ValueError(f"in_channels is {channels!r}; it must be a whole number.")
 
         def spread(name: str, values: Sequence[float]) -> Sequence[float]:
             if len(values) not in (1, channels):

@@ -17,7 +17,7 @@ from keras_nest.models.heads import feature_pyramid
 from keras_nest.models.inputs import check_images, warn_of_range
 from keras_nest.models.keras_file import read_keras_file
 from keras_nest.models.outputs import ClassifierCompile, is_linear
-from keras_nest.types import Size
+from keras_nest.types import Size, as_size
 
 # As configurations of models hold them.
 IMAGENET_PREPROCESSING = specs.IMAGENET.to_dict()
@@ -58,6 +58,8 @@ class PublishedModel(ConfiguredModel):
             field of the configuration that makes each.
         FIXED_BY_IMAGE_SIZE: names of layers whose weights no other number of patches fits.
         DETERMINED_BY: fields whose value follows from another field where only that one is given.
+        PATCHES: the field that says the size of a patch, and the layer that embeds patches, whose kernel (height,
+            width, channels, C) is resized to another size; None where it is not.
 
     Args:
         inputs: symbolic inputs.
@@ -77,6 +79,7 @@ class PublishedModel(ConfiguredModel):
     PRE_HEAD: ClassVar[Mapping[str, str]] = types.MappingProxyType({})
     FIXED_BY_IMAGE_SIZE: ClassVar[tuple[str, ...]] = ()
     DETERMINED_BY: ClassVar[Mapping[str, str]] = types.MappingProxyType({})
+    PATCHES: ClassVar[tuple[str, str] | None] = None
 
     def __init__(
         self,
@@ -117,6 +120,18 @@ class PublishedModel(ConfiguredModel):
         check_images(inputs, self.name)
         if not self._warned_of_range and self.config.get("preprocessing"):
             self._warned_of_range = warn_of_range(inputs, self.config["preprocessing"], self.name)
+
+    @classmethod
+    def checkpoint_patch(cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Size:
+        """Height and width of a checkpoint's patches, maybe others than the model's; arguments as `infer_fields`.
+
+        Raises:
+            ValueError: the checkpoint does not tell, and the field is no size.
+        """
+        assert cls.PATCHES is not None
+        field, layer = cls.PATCHES
+        kernel = shapes.get(f"{layer}/kernel", ())
+        return (kernel[0], kernel[1]) if len(kernel) == 4 else as_size(fields[field], field)
 
     @classmethod
     def infer_fields(
@@ -268,7 +283,7 @@ class ImageModel(ClassifierCompile, PublishedModel):
 
     def with_fields(self, **fields: Any) -> Self:
         """As `ConfiguredModel.with_fields`; a head that is left out takes its activation with it."""
-        merged = {**self.get_config(), **fields}
+        merged = self._with(fields)
         merged.pop("published_head", None)  # the weights are new
         if "classifier_activation" not in fields and (merged.get("features_only") or merged.get("num_classes") == 0):
             merged.pop("classifier_activation", None)

@@ -14,6 +14,7 @@ from keras_nest.layers import MlpBlock
 from keras_nest.layers.base import Layer
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.tokens import MapToTokens, TokensToMap
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import (
@@ -122,7 +123,10 @@ class MlpMixer(ImageModel):
     )
     HEAD: ClassVar[tuple[str, ...]] = ("head",)
     FIXED_BY_IMAGE_SIZE: ClassVar[tuple[str, ...]] = ("token_mixing",)
+    PATCHES: ClassVar[tuple[str, str] | None] = ("patch_size", "stem")
+    BLOCKS: ClassVar[tuple[str, str] | None] = ("num_blocks", "MixerBlock_{}")
 
+    @plain_arguments
     def __init__(
         self,
         num_classes: int = 1000,
@@ -176,7 +180,7 @@ class MlpMixer(ImageModel):
         kernel = shapes.get("MixerBlock_0/token_mixing/Dense_0/kernel")
         side = square_side(kernel[0]) if kernel else None
         if side:
-            height, width = as_size(fields["patch_size"])
+            height, width = cls.checkpoint_patch(fields, shapes)
             inferred["image_size"] = (side * height, side * width)
         return inferred
 
