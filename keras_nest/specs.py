@@ -144,7 +144,12 @@ class PreprocessingSpec(Mapping[str, Any]):
 
         Args:
             channels: of the images.
+
+        Raises:
+            ValueError: it is no whole number.
         """
+        if not isinstance(channels, Integral):
+            raise ValueError(f"in_channels is {channels!r}; it must be a whole number.")
         mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
         return dataclasses.replace(self, mean=(mean,) * channels, std=(std,) * channels)
 
@@ -155,10 +160,8 @@ class PreprocessingSpec(Mapping[str, Any]):
             channels: of the images.
 
         Raises:
-            ValueError: there are several values, but for other channels, which are no whole number.
+            ValueError: there are several values, but for other channels.
         """
-        if not isinstance(channels, Integral):
-            raise ValueError(f"in_channels is {channels!r}; it must be a whole number.")
 
         def spread(name: str, values: Sequence[float]) -> Sequence[float]:
             if len(values) not in (1, channels):

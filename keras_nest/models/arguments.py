@@ -28,11 +28,14 @@ def plain_arguments(init: Init) -> Init:
 
     @functools.wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        bound = signature.bind(self, *args, **kwargs)
+        try:
+            bound = signature.bind(self, *args, **kwargs)
+        except TypeError:
+            return init(self, *args, **kwargs)  # Python's own message names the class
         for name in bound.arguments.keys() - {"self"}:
             value = bound.arguments[name] = plain(bound.arguments[name])
             _check(name, value, signature.parameters[name].annotation)
-        init(*bound.args, **bound.kwargs)
+        return init(*bound.args, **bound.kwargs)
 
     # Keras wraps constructors itself, and reads no further than this.
     checked.__signature__ = signature  # type: ignore[attr-defined]

@@ -147,9 +147,10 @@ class MlpMixer(ImageModel):
         config = constructor_arguments(MlpMixer, locals())
         policy = resolve_policy(dtype)
         check_num_classes(num_classes)
-        feature_blocks = check_feature_blocks(feature_blocks, num_blocks)
-        config |= {"image_size": as_size(image_size), "feature_blocks": feature_blocks, "dtype": policy.name}
-        depth = feature_blocks[-1] if features_only else num_blocks
+        numbers = check_feature_blocks(feature_blocks, num_blocks)
+        config |= {"image_size": as_size(image_size), "dtype": policy.name}
+        config["feature_blocks"] = feature_blocks and numbers  # the default goes with num_blocks
+        depth = numbers[-1] if features_only else num_blocks
 
         inputs = keras.Input((*config["image_size"], in_channels), dtype=policy.variable_dtype, name="images")
         stem = _stem(hidden_dim, as_size(patch_size, "patch_size"), policy)(inputs)
@@ -157,7 +158,7 @@ class MlpMixer(ImageModel):
         grid = stem.shape[1:3]
         maps = {
             f"block_{k}": TokensToMap(grid, name=f"block_{k}", dtype=policy)(endpoints[f"MixerBlock_{k - 1}"])
-            for k in feature_blocks
+            for k in numbers
         }
         endpoints |= {f"level_{i}": level for i, level in enumerate(maps.values(), 1)}
         omitted = [f"MixerBlock_{i}" for i in range(depth, num_blocks)]

@@ -90,7 +90,7 @@ class Bert(TextModel):
         ValueError: a field has no meaning, or a text would be longer than the positions reach.
     """
 
-    BLOCKS: ClassVar[tuple[str, str] | None] = ("num_layers", "BertEncoder_0/layers_{}")
+    BLOCKS: ClassVar[tuple[str, str] | None] = ("num_layers", "BertEncoder_0/encoder_block/layer_sequence/layers_{}")
 
     @plain_arguments
     def __init__(
