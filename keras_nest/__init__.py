@@ -11,6 +11,7 @@ from keras_nest.aliases import add_alias
 from keras_nest.factory import create_model
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.hub import HubLayer
+from keras_nest.imagenet import decode_predictions
 from keras_nest.models import (
     Bert,
     LiT,
@@ -49,6 +50,7 @@ __all__ = [
     "__version__",
     "create_model",
     "data",
+    "decode_predictions",
     "explain",
     "get_tokenizer",
     "list_models",

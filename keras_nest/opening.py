@@ -21,7 +21,7 @@ from keras_nest.exported import find_saved_model, refuse_export
 from keras_nest.factory import create_model
 from keras_nest.files import check_local, is_address
 from keras_nest.models import LiT
-from keras_nest.models.base import ConfiguredModel, read_model
+from keras_nest.models.base import ConfiguredModel, published_class_names, read_model
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.user_model import as_image_model
 from keras_nest.registry import is_name, resolve
@@ -86,7 +86,8 @@ def open_model(
         source: a .keras file (local, or an address that TensorFlow reads), the working directory of a training, a
             published checkpoint whose file name tells its model, or a name of `list_models` with `weights`.
         weights: checkpoint for the name, whatever `create_model(weights=…)` takes: a directory of a training too.
-        labels: file of class names, one a line, UTF-8; None takes classes.txt beside the .keras file if it is there.
+        labels: file of class names, one a line, UTF-8; None takes classes.txt beside the .keras file if it is there,
+            and else the names of ImageNet if the head is a published one.
         trust: also read a .keras file that carries code, which runs then; see `HubLayer`.
         untrained: a name without weights is allowed, and makes a model with new ones.
 
@@ -198,12 +199,13 @@ def _refuse_missing(source: str) -> NoReturn:
 
 
 def _class_names(model: keras.Model, file: str | None, labels: str | os.PathLike[str] | None) -> tuple[str, ...] | None:
+    """Those that are given, else those beside the file, else those of the head that was published."""
     # Of a user's model, the file says nothing of its classes.
     num_classes = model.num_classes if hasattr(model, "num_classes") else _user_classes(model)
     beside = pathlib.Path(file).with_name(CLASSES) if file else None
     if labels is None and num_classes and beside and beside.is_file():
         labels = beside
-    return read_class_names(labels, num_classes) if labels else None
+    return read_class_names(labels, num_classes) if labels else published_class_names(model)
 
 
 def _user_classes(model: keras.Model) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_nest.hints import did_you_mean
+from keras_nest.imagenet import find_dataset
 from keras_nest.models import PublishedModel
 from keras_nest.models.families import ALIASES, MODELS
 from keras_nest.models.wrapping import image_symbol, preprocessing_of
@@ -55,6 +56,18 @@ def resolve(name: str) -> tuple[str, type[PublishedModel], dict[str, Any]]:
         raise ValueError(f"There is no model {name!r}; {hint}")
     architecture, fields = MODELS[full_name]
     return full_name, architecture, dict(fields)
+
+
+def dataset_of_head(full_name: str, num_classes: int) -> str | None:
+    """What the published head of so many classes was trained on, as `keras_nest.imagenet` names it; None if unknown.
+
+    Args:
+        full_name: a name of `list_models`.
+        num_classes: of a checkpoint of this model: those of models for ImageNet were published for 1000 classes and
+            for the 21,843 of ImageNet-21k.
+    """
+    _, fields = MODELS[full_name]
+    return find_dataset(num_classes) if find_dataset(fields.get("num_classes", 0)) else None
 
 
 def read_measurements() -> list[dict[str, str]]:

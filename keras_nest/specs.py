@@ -7,6 +7,7 @@ files.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
@@ -143,7 +144,12 @@ class PreprocessingSpec(Mapping[str, Any]):
 
         Args:
             channels: of the images.
+
+        Raises:
+            ValueError: it is no whole number.
         """
+        if not isinstance(channels, Integral):
+            raise ValueError(f"in_channels is {channels!r}; it must be a whole number.")
         mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
         return dataclasses.replace(self, mean=(mean,) * channels, std=(std,) * channels)
 

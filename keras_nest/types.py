@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, TypeAlias
 
+import numpy as np
+
 Size: TypeAlias = tuple[int, int]
 """Height and width."""
 Shape: TypeAlias = tuple[Any, ...]
@@ -24,9 +26,15 @@ def as_size(size: int | Size, field: str = "image_size") -> Size:
         field: what it is, for the message.
 
     Raises:
-        ValueError: not one or two positive whole numbers.
+        ValueError: not one or two positive whole numbers, of Python or NumPy.
     """
-    sides = tuple(size) if isinstance(size, Iterable) else (size, size)
-    if len(sides) != 2 or not all(isinstance(side, Integral) and side > 0 for side in sides):
+    plain = np.asarray(size).tolist() if isinstance(size, np.ndarray | np.generic) else size
+    sides = tuple(plain) if isinstance(plain, Iterable) else (plain, plain)
+    if len(sides) != 2 or not all(map(_is_side, sides)):
         raise ValueError(f"{field} is {size!r}; it must be a positive whole number or (height, width).")
     return int(sides[0]), int(sides[1])
+
+
+def _is_side(value: Any) -> bool:
+    # A bool is an integer for Python.
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0

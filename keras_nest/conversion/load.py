@@ -5,6 +5,8 @@ import logging
 import math
 import os
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -13,6 +15,7 @@ import numpy as np
 from keras_nest import registry
 from keras_nest.choices import RESIZE_METHODS
 from keras_nest.conversion.augreg import model_of
+from keras_nest.conversion.depth import shorten
 from keras_nest.conversion.fit import Fitted, fit
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
 from keras_nest.conversion.own import check_name, read_own, rebuild
@@ -103,7 +106,7 @@ def load_model(
     refuse_export(weights)
     if name is None:
         locate(os.fspath(weights))  # what is not there has no name
-    full_name, architecture, _ = registry.resolve(name or name_of(weights))
+    full_name, architecture, published = registry.resolve(name or name_of(weights))
     registry.check_fields(architecture, given)
     tree, source_size = read_checkpoint(weights, progress), read_image_size(weights)
     shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
@@ -112,11 +115,23 @@ def load_model(
         inferred["image_size"] = source_size
     model = architecture(**registry.merge_fields(full_name, inferred, given))
     try:
-        report = load_weights(model, tree, reinit_head, resize_method, source_size)
+        report = load_weights(model, tree, reinit_head, resize_method, source_size, given, published)
     except ValueError as error:
         raise ValueError(f"{os.fspath(weights)} does not fit {full_name}: {error}") from None
+    if (dataset := registry.dataset_of_head(full_name, model.num_classes)) and not report.new_head:
+        model.mark_head(dataset)
+        # As files are that this package wrote, and published ones are not.
+        if source_size:
+            report = dataclasses.replace(report, assumed=(*report.assumed, _assumed_classes(model.num_classes)))
     report.log()
     return model, report
+
+
+def _assumed_classes(num_classes: int) -> str:
+    return (
+        f"The {num_classes} classes are taken for those of ImageNet, as in published heads; if they are others, give "
+        "their names where they matter (--labels, labels=…, class_names=…)."
+    )
 
 
 def _load_own(
@@ -132,9 +147,12 @@ def _load_own(
         return source, LoadReport(len(tree), sum(value.size for value in tree.values()))
     model = rebuild(source, given, reinit_head)
     try:
-        report = load_weights(model, tree, reinit_head, resize_method, source.image_size)
+        report = load_weights(model, tree, reinit_head, resize_method, source.image_size, given, source.config)
     except ValueError as error:
         raise ValueError(f"{path} does not fit {source.name} with other fields: {error}") from None
+    dataset = getattr(source, "head_dataset", None)
+    if dataset and model.num_classes == source.num_classes and not report.new_head:
+        model.mark_head(dataset)
     report.log()
     return model, report
 
@@ -145,6 +163,8 @@ def load_weights(
     reinit_head: bool = False,
     resize_method: str = "block",
     source_size: Size | None = None,
+    given: Mapping[str, Any] = MappingProxyType({}),
+    source: Mapping[str, Any] = MappingProxyType({}),
 ) -> LoadReport:
     """Puts a checkpoint's tensors into a model; all of them or, on an error, none.
 
@@ -155,6 +175,9 @@ def load_weights(
         resize_method: "block" or "grid", see `PositionEmbedding.resize`.
         source_size: height and width of the checkpoint's images. None takes as many tokens as the model has for the
             same ones, and others for a square.
+        given: fields of the model that the user set. Patches of another size than the checkpoint's, and fewer blocks,
+            fit where they are among them, and are a mistake where they are not.
+        source: fields of the checkpoint's model, as far as they are known.
 
     Returns:
         What was done.
@@ -165,6 +188,7 @@ def load_weights(
     if resize_method not in RESIZE_METHODS:
         raise ValueError(f"resize_method is {resize_method!r}; it must be one of {', '.join(RESIZE_METHODS)}.")
     variables = checkpoint_variables(model)
+    tree, shortened = shorten(model, tree, given, source)
     if reinit_head and not model.HEAD:
         raise ValueError(f"a {type(model).__name__} has no head to start anew; leave reinit_head out.")
     head, pre_head = (model.HEAD, model.PRE_HEAD) if reinit_head else ((), ())
@@ -172,7 +196,7 @@ def load_weights(
     new_pre_head = {path for path in variables if belongs_to(path, pre_head) and path not in tree}
     skipped = [name for name in sorted(model.omitted) if any(belongs_to(path, [name]) for path in tree)]
     wanted = {path: tree[path] for path in variables if path in tree and path not in new_head}
-    fitted = fit(model, variables, wanted, resize_method, source_size, drop_class_token="cls" in skipped)
+    fitted = fit(model, variables, wanted, resize_method, source_size, "cls" in skipped, given)
     left = [path for path in tree if path not in variables and not belongs_to(path, (*skipped, *head))]
     _check(model, variables, fitted, left, new_head | new_pre_head)
     _check_pre_head(model, tree, skipped, reinit_head)
@@ -182,7 +206,7 @@ def load_weights(
     return LoadReport(
         tensors=len(fitted.values),
         parameters=sum(math.prod(variable.shape) for variable in variables.values()),
-        changed=(*fitted.changed, *new),
+        changed=(*shortened, *fitted.changed, *new),
         new_head=bool(new_head),
         skipped=tuple(skipped),
         assumed=tuple(fitted.assumed),
@@ -219,11 +243,6 @@ def _check(
     if extra:
         parts.append(f"the model lacks {_some(extra)}")
     hint = "Is it a checkpoint of another model, or does a field need to be set?"
-    if all(set(path.split("/")) & set(model.FIXED_BY_IMAGE_SIZE) for path in problems):
-        hint = (
-            "They depend on the number of patches: a checkpoint fits its own image_size only, which may be left out "
-            "if it is square or the file tells it."
-        )
     raise ValueError(f"{len(problems)} tensors differ: {'; '.join(parts)}. {hint}")
 
 

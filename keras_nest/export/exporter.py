@@ -18,6 +18,7 @@ from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.hints import did_you_mean
+from keras_nest.models.base import published_class_names
 
 Served: TypeAlias = tuple[tf.train.Checkpoint, dict[str, Callable[..., Outputs]]]
 """The object of a SavedModel, and its signatures."""
@@ -70,7 +71,7 @@ class Exporter:
         Args:
             head: one of `keras_nest.choices.HEADS`.
             activation: from logits to probabilities; None takes the model's, or else a softmax.
-            class_names: as `labels` gives them.
+            class_names: as `labels` gives them; None has none.
             vocab: vocabulary file of a text tower.
 
         Raises:
@@ -85,9 +86,14 @@ class Exporter:
     def labels(self, class_names: Sequence[str] | None, head: str = "classifier") -> tuple[str, ...] | None:
         """Class names that belong into the file: none without scores of classes.
 
+        Args:
+            class_names: in the order of the logits; None takes those of a published head, an empty list none.
+            head: one of `keras_nest.choices.HEADS`.
+
         Raises:
             ValueError: there are not as many as classes.
         """
+        class_names = known_class_names(self.model, class_names)
         if not class_names or head != "classifier" or not is_classifier(self.model):
             return None
         return check_class_names(class_names, self.model.output.shape[-1])
@@ -116,7 +122,8 @@ class Exporter:
                 exported.
         """
         self._check_vocab(vocab)
-        return [image_source(self.model, batch_size, images, class_names, activation)]
+        names = known_class_names(self.model, class_names)
+        return [image_source(self.model, batch_size, images, names or None, activation)]
 
     def check_onnx(self) -> None:
         """Refuses models that no ONNX file can hold.
@@ -148,6 +155,11 @@ class Exporter:
     def _check_vocab(self, vocab: Any) -> None:
         if vocab is not None:
             raise ValueError(f"A vocabulary is for LiT models; {self.model.name!r} reads no texts, so leave it out.")
+
+
+def known_class_names(model: keras.Model, class_names: Sequence[str] | None) -> Sequence[str] | None:
+    """The class names that were given, or None those of the model's head if it is a published one."""
+    return published_class_names(model) if class_names is None else class_names
 
 
 def check_option(field: str, value: str, known: Collection[str]) -> None:

@@ -53,6 +53,7 @@ def to_saved_model(
         path: directory to write; it appears complete or not at all.
         overwrite: replace what lies there.
         class_names: in the order of the logits; they become the asset `labels.txt`, and outputs of `serving_bytes`.
+            None takes the names of ImageNet for a head that was published, and none for others; an empty list is none.
         head: "classifier", or "none" for TF-Hub's feature vector: the model without the weights of its head.
         activation: from logits to probabilities, "softmax" or "sigmoid"; None takes the model's
             `classifier_activation`, or else "softmax".

@@ -55,7 +55,8 @@ def to_tflite(
         batch_size: images at a time, fixed in the file.
         representative: float32 batches (any, H, W, C) in [0, 1] for "int8", which takes the range of every tensor from
             them: 100 images as the model will meet them are enough. They are read once and kept in memory.
-        class_names: in the order of the logits; they become `labels.txt` in the file. Beside it lies
+        class_names: in the order of the logits; they become `labels.txt` in the file. None takes the names of ImageNet
+            for a head that was published. Beside it lies
             `preprocessing.json` if the model knows its preprocessing: arguments of `keras_nest.EvalPreprocessing`.
         overwrite: replace what lies there.
         images: float32 (N, H, W, C) in [0, 1] for the report; parts of two photographs by default.

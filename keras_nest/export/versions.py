@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_nest.export.card import model_card
+from keras_nest.export.exporter import known_class_names
 from keras_nest.export.saved_model import read_signatures, to_saved_model
 from keras_nest.export.warm_up import can_write_requests
 from keras_nest.exported import numbered_versions
@@ -38,7 +39,7 @@ def publish(
         model: of this package.
         directory: where the versions lie.
         overwrite: replace the newest version instead; a TF-Serving that runs does not notice.
-        class_names: in the order of the logits.
+        class_names: as `to_saved_model` takes them.
         metrics: for the model card, as `model_card` takes them.
         head: as `to_saved_model` takes it.
         activation: as `to_saved_model` takes it.
@@ -63,7 +64,8 @@ def publish(
         raise ValueError(f"The model {model.name!r} is none of keras_nest; to_saved_model writes it, without a card.")
     packed = path.with_name(f"{path.name}.tar.gz")
     warm_up = can_write_requests() if warm_up is None else warm_up
-    options: dict[str, Any] = {"class_names": class_names, "head": head, "activation": activation}
+    names = known_class_names(model, class_names)
+    options: dict[str, Any] = {"class_names": names, "head": head, "activation": activation}
     with atomic_output(path, overwrite) as partial:
         to_saved_model(model, partial, vocab=vocab, warm_up=warm_up, **options)
         card = model_card(model, read_signatures(partial), metrics=metrics, **options)

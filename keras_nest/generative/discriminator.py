@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.fields import check_image_size, check_num_classes, constructor_arguments
 from keras_nest.types import Shape, Size, as_size
@@ -92,6 +93,7 @@ class Discriminator(ConfiguredModel):
         ValueError: a field has no meaning, or the image cannot be halved so often.
     """
 
+    @plain_arguments
     def __init__(
         self,
         image_size: int | Size = 64,

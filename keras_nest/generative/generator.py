@@ -16,6 +16,7 @@ from keras_nest.layers import BlockDeaggregation, EncoderNDBlock, PositionEmbedd
 from keras_nest.layers.encoder import ATTENTIONS
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.fields import (
     check_heads,
@@ -79,6 +80,7 @@ class NesTGenerator(ConfiguredModel):
         ValueError: a field has no meaning, or the image size does not divide into the blocks.
     """
 
+    @plain_arguments
     def __init__(
         self,
         image_size: int | Size = 64,

@@ -3,19 +3,22 @@
 import os
 import types
 import weakref
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import keras
+import numpy as np
 
 from keras_nest import specs
+from keras_nest.imagenet import read_classes
 from keras_nest.layers.image_input import ImageInput
 from keras_nest.models.configured import ConfiguredModel, copied
 from keras_nest.models.heads import feature_pyramid
 from keras_nest.models.inputs import check_images, warn_of_range
 from keras_nest.models.keras_file import read_keras_file
 from keras_nest.models.outputs import ClassifierCompile, is_linear
-from keras_nest.types import Size
+from keras_nest.types import Size, as_size
 
 # As configurations of models hold them.
 IMAGENET_PREPROCESSING = specs.IMAGENET.to_dict()
@@ -56,6 +59,8 @@ class PublishedModel(ConfiguredModel):
             field of the configuration that makes each.
         FIXED_BY_IMAGE_SIZE: names of layers whose weights no other number of patches fits.
         DETERMINED_BY: fields whose value follows from another field where only that one is given.
+        PATCHES: the field that says the size of a patch, and the layer that embeds patches, whose kernel (height,
+            width, channels, C) is resized to another size; None where it is not.
 
     Args:
         inputs: symbolic inputs.
@@ -75,6 +80,7 @@ class PublishedModel(ConfiguredModel):
     PRE_HEAD: ClassVar[Mapping[str, str]] = types.MappingProxyType({})
     FIXED_BY_IMAGE_SIZE: ClassVar[tuple[str, ...]] = ()
     DETERMINED_BY: ClassVar[Mapping[str, str]] = types.MappingProxyType({})
+    PATCHES: ClassVar[tuple[str, str] | None] = None
 
     def __init__(
         self,
@@ -115,6 +121,18 @@ class PublishedModel(ConfiguredModel):
         check_images(inputs, self.name)
         if not self._warned_of_range and self.config.get("preprocessing"):
             self._warned_of_range = warn_of_range(inputs, self.config["preprocessing"], self.name)
+
+    @classmethod
+    def checkpoint_patch(cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Size:
+        """Height and width of a checkpoint's patches, maybe others than the model's; arguments as `infer_fields`.
+
+        Raises:
+            ValueError: the checkpoint does not tell, and the field is no size.
+        """
+        assert cls.PATCHES is not None
+        field, layer = cls.PATCHES
+        kernel = shapes.get(f"{layer}/kernel", ())
+        return (kernel[0], kernel[1]) if len(kernel) == 4 else as_size(fields[field], field)
 
     @classmethod
     def infer_fields(
@@ -162,6 +180,7 @@ class ImageModel(ClassifierCompile, PublishedModel):
     """
 
     HEAD: ClassVar[tuple[str, ...]] = ("Dense_0",)
+    _published_head: tuple[str | None, int | None] = (None, None)
 
     def __init__(
         self,
@@ -227,9 +246,48 @@ class ImageModel(ClassifierCompile, PublishedModel):
         """What the output is of the logits: None (themselves), or their "softmax" or "sigmoid"."""
         return self.config.get("classifier_activation")
 
+    @property
+    def head_dataset(self) -> str | None:
+        """The data set of `keras_nest.imagenet` whose classes the head answers with, as it was published; else None.
+
+        A head that was trained on or changed since is none of these any more.
+        """
+        dataset, checksum = self._published_head
+        return dataset if dataset and checksum == self._head_checksum() else None
+
+    def mark_head(self, dataset: str) -> None:
+        """Says that the head, with the weights that it has now, was published for a data set; files keep that.
+
+        Args:
+            dataset: as `keras_nest.imagenet.read_classes` takes it.
+        """
+        self._published_head = dataset, self._head_checksum()
+
+    def _head_checksum(self) -> int | None:
+        """A number that is another one once the head is; without a head None."""
+        if not self.num_classes:
+            return None
+        # No training leaves the bias as it is, and quantization does.
+        return zlib.crc32(np.asarray(self.get_layer(self.HEAD[-1]).bias, np.float32).tobytes())
+
+    def get_config(self) -> dict[str, Any]:
+        """As `ConfiguredModel.get_config`, and what the head was published for."""
+        dataset, checksum = self._published_head
+        return super().get_config() | ({"published_head": [dataset, checksum]} if dataset else {})
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Inverse of `get_config`."""
+        config = dict(config)
+        dataset, checksum = config.pop("published_head", (None, None))
+        model = super().from_config(config, custom_objects)
+        model._published_head = dataset, checksum
+        return model
+
     def with_fields(self, **fields: Any) -> Self:
         """As `ConfiguredModel.with_fields`; a head that is left out takes its activation with it."""
-        merged = {**self.get_config(), **fields}
+        merged = self._with(fields)
+        merged.pop("published_head", None)  # the weights are new
         if "classifier_activation" not in fields and (merged.get("features_only") or merged.get("num_classes") == 0):
             merged.pop("classifier_activation", None)
         return type(self).from_config(merged)
@@ -241,6 +299,12 @@ class ImageModel(ClassifierCompile, PublishedModel):
         """See `PublishedModel.infer_fields`."""
         head = shapes.get(f"{cls.HEAD[-1]}/kernel")
         return {"num_classes": head[-1] if head else 0}
+
+
+def published_class_names(model: keras.Model) -> tuple[str, ...] | None:
+    """Names of a model's classes, in the order of the logits, while its head is one that was published; else None."""
+    dataset = model.head_dataset if isinstance(model, ImageModel) else None
+    return tuple(each.name for each in read_classes(dataset)) if dataset else None
 
 
 def read_model(path: str | os.PathLike[str], trust: bool = False, around: bool = False) -> Any:

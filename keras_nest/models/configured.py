@@ -4,8 +4,8 @@ import inspect
 import itertools
 import os
 import types
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
 
 import keras
 
@@ -19,6 +19,8 @@ class ConfiguredModel(keras.Model):
     Attributes:
         config: these arguments. The evaluation preprocessing in them may be replaced; the others say how the model was
             built, and a model that they no longer describe is not saved.
+        BLOCKS: the field that says how many blocks there are, in all or in each level, and the path of block "{}"; None
+            where the blocks of a deeper checkpoint do not fit.
 
     Args:
         inputs: symbolic inputs.
@@ -28,6 +30,7 @@ class ConfiguredModel(keras.Model):
     """
 
     config: dict[str, Any]
+    BLOCKS: ClassVar[tuple[str, str] | None] = None
 
     def __init__(self, inputs: Any, outputs: Any, config: Mapping[str, Any], name: str | None = None) -> None:
         super().__init__(inputs=inputs, outputs=outputs, name=name)
@@ -114,7 +117,16 @@ class ConfiguredModel(keras.Model):
         Raises:
             ValueError: a field has no meaning.
         """
-        return type(self).from_config({**self.get_config(), **fields})
+        return type(self).from_config(self._with(fields))
+
+    def _with(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration with some fields set, without what was changed on blocks that are left out by them."""
+        config = self.get_config()
+        if self.BLOCKS and self.BLOCKS[0] in fields and "changed_layers" in config:
+            field, path = self.BLOCKS
+            depth, built = (sum(levels_of(each[field])) for each in (fields, self.config))
+            config["changed_layers"] = without(config["changed_layers"], [path.format(i) for i in range(depth, built)])
+        return {**config, **fields}
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **options: Any) -> None:
         """As in Keras, which opens the file first: what `get_config` refuses must not cost the one that lies there."""
@@ -136,6 +148,11 @@ class ConfiguredModel(keras.Model):
         for layer in frozen:
             model.get_layer(layer).trainable = False
         return model
+
+
+def levels_of(depth: Any) -> tuple[int, ...]:
+    """Blocks of each level, from the field of `ConfiguredModel.BLOCKS`; a model without levels is one."""
+    return tuple(depth) if isinstance(depth, Iterable) else (depth or 0,)
 
 
 def copied(value: Any) -> Any:

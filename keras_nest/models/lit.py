@@ -11,6 +11,7 @@ import keras
 
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.two_tower import L2Normalize, Temperature
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import (
     STRETCHED_PREPROCESSING,
     ImageModel,
@@ -81,6 +82,7 @@ class LiT(PublishedModel):
         "LiT: Zero-Shot Transfer with Locked-image text Tuning, CVPR 2022", "https://arxiv.org/abs/2111.07991"
     )
 
+    @plain_arguments
     def __init__(
         self,
         image_model: keras.Model | Mapping[str, Any],

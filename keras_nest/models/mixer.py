@@ -14,6 +14,7 @@ from keras_nest.layers import MlpBlock
 from keras_nest.layers.base import Layer
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.tokens import MapToTokens, TokensToMap
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import (
@@ -123,7 +124,10 @@ class MlpMixer(ImageModel):
     )
     HEAD: ClassVar[tuple[str, ...]] = ("head",)
     FIXED_BY_IMAGE_SIZE: ClassVar[tuple[str, ...]] = ("token_mixing",)
+    PATCHES: ClassVar[tuple[str, str] | None] = ("patch_size", "stem")
+    BLOCKS: ClassVar[tuple[str, str] | None] = ("num_blocks", "MixerBlock_{}")
 
+    @plain_arguments
     def __init__(
         self,
         num_classes: int = 1000,
@@ -144,9 +148,10 @@ class MlpMixer(ImageModel):
         config = constructor_arguments(MlpMixer, locals())
         policy = resolve_policy(dtype)
         check_num_classes(num_classes)
-        feature_blocks = check_feature_blocks(feature_blocks, num_blocks)
-        config |= {"image_size": as_size(image_size), "feature_blocks": feature_blocks, "dtype": policy.name}
-        depth = feature_blocks[-1] if features_only else num_blocks
+        numbers = check_feature_blocks(feature_blocks, num_blocks)
+        config |= {"image_size": as_size(image_size), "dtype": policy.name}
+        config["feature_blocks"] = feature_blocks and numbers  # the default goes with num_blocks
+        depth = numbers[-1] if features_only else num_blocks
 
         inputs, images = image_input(MlpMixer, config, policy)
         stem = _stem(hidden_dim, as_size(patch_size, "patch_size"), policy)(images)
@@ -154,7 +159,7 @@ class MlpMixer(ImageModel):
         grid = stem.shape[1:3]
         maps = {
             f"block_{k}": TokensToMap(grid, name=f"block_{k}", dtype=policy)(endpoints[f"MixerBlock_{k - 1}"])
-            for k in feature_blocks
+            for k in numbers
         }
         endpoints |= {f"level_{i}": level for i, level in enumerate(maps.values(), 1)}
         omitted = [f"MixerBlock_{i}" for i in range(depth, num_blocks)]
@@ -177,7 +182,7 @@ class MlpMixer(ImageModel):
         kernel = shapes.get("MixerBlock_0/token_mixing/Dense_0/kernel")
         side = square_side(kernel[0]) if kernel else None
         if side:
-            height, width = as_size(fields["patch_size"])
+            height, width = cls.checkpoint_patch(fields, shapes)
             inferred["image_size"] = (side * height, side * width)
         return inferred
 

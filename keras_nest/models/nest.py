@@ -21,6 +21,7 @@ from keras_nest.layers import (
 from keras_nest.layers.encoder import ATTENTIONS
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import (
@@ -131,7 +132,10 @@ class NesT(ImageModel):
     )
     # Block size and image size determine each other.
     DETERMINED_BY: ClassVar[Mapping[str, str]] = {"image_size": "patch_size"}
+    PATCHES: ClassVar[tuple[str, str] | None] = ("init_patch_embed_size", "PatchEmbedding_0/Conv_0")
+    BLOCKS: ClassVar[tuple[str, str] | None] = ("num_layers_per_block", "EncoderNDBlock_{}")
 
+    @plain_arguments
     def __init__(
         self,
         num_classes: int = 1000,
@@ -200,9 +204,9 @@ class NesT(ImageModel):
         position_embedding = shapes.get("PositionEmbedding_0/pos_embedding")
         side = square_side(position_embedding[2]) if position_embedding else None
         if side:
-            inferred["image_size"] = (
-                side * 2 ** (len(fields["num_layers_per_block"]) - 1) * fields["init_patch_embed_size"]
-            )
+            height, width = cls.checkpoint_patch(fields, shapes)
+            blocks = 2 ** (len(fields["num_layers_per_block"]) - 1)
+            inferred["image_size"] = (side * blocks * height, side * blocks * width)
         return inferred
 
 

@@ -16,6 +16,7 @@ import keras
 from keras_nest.layers.base import Layer
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.resnet import ResidualUnit
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import check_num_classes, constructor_arguments, resolve_policy
@@ -161,6 +162,7 @@ class ResNet(ImageModel):
     )
     HEAD: ClassVar[tuple[str, ...]] = ("head",)
 
+    @plain_arguments
     def __init__(
         self,
         num_classes: int = 1000,

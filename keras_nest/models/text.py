@@ -5,7 +5,7 @@ al., "LiT: Zero-Shot Transfer with Locked-image text Tuning", CVPR 2022. Referen
 `vit_jax/models_lit.py`, and the BERT of google/flaxformer.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -13,6 +13,7 @@ from keras_nest.layers.bert import BertEncoder
 from keras_nest.layers.encoder_1d import Encoder
 from keras_nest.layers.text import TextPositions, TokenEmbedding
 from keras_nest.layers.tokens import PoolTokens
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import check_heads, check_rates, constructor_arguments, resolve_policy
@@ -89,6 +90,9 @@ class Bert(TextModel):
         ValueError: a field has no meaning, or a text would be longer than the positions reach.
     """
 
+    BLOCKS: ClassVar[tuple[str, str] | None] = ("num_layers", "BertEncoder_0/encoder_block/layer_sequence/layers_{}")
+
+    @plain_arguments
     def __init__(
         self,
         out_dim: int | None = None,
@@ -142,6 +146,9 @@ class TextTransformer(TextModel):
         ValueError: a field has no meaning.
     """
 
+    BLOCKS: ClassVar[tuple[str, str] | None] = ("num_layers", "Encoder_0/encoderblock_{}")
+
+    @plain_arguments
     def __init__(
         self,
         out_dim: int | None = None,

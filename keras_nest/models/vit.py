@@ -15,6 +15,7 @@ from keras_nest.layers.encoder_1d import Encoder
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.resnet import ResNetStage, StdConv
 from keras_nest.layers.tokens import CLASSIFIERS, ClassToken, MapToTokens, PoolTokens, TokensToMap, has_class_token
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import (
@@ -118,7 +119,10 @@ class VisionTransformer(ImageModel):
     )
     HEAD: ClassVar[tuple[str, ...]] = ("head",)
     PRE_HEAD: ClassVar[Mapping[str, str]] = {"pre_logits": "representation_size"}
+    PATCHES: ClassVar[tuple[str, str] | None] = ("patch_size", "embedding")
+    BLOCKS: ClassVar[tuple[str, str] | None] = ("num_layers", "Transformer/encoderblock_{}")
 
+    @plain_arguments
     def __init__(
         self,
         num_classes: int = 1000,
@@ -197,7 +201,7 @@ class VisionTransformer(ImageModel):
         if side:
             stages = fields.get("resnet_num_layers")
             stride = 1 if stages is None else 4 * 2 ** max(len(stages) - 1, 0)
-            height, width = as_size(fields["patch_size"])
+            height, width = cls.checkpoint_patch(fields, shapes)
             inferred["image_size"] = (side * stride * height, side * stride * width)
         return inferred
 

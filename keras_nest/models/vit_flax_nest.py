@@ -17,6 +17,7 @@ from keras_nest.layers.base import Layer
 from keras_nest.layers.embeddings import Scale, resize_maps, source_block
 from keras_nest.layers.encoder import gelu
 from keras_nest.layers.image_blocks import block_images
+from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import IMAGENET_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import check_image_size, constructor_arguments, resolve_policy, square_side
@@ -301,6 +302,7 @@ class ViTFlaxNesT(ImageModel):
         "Nested Hierarchical Transformer, AAAI 2022", "https://arxiv.org/abs/2105.12723"
     )
 
+    @plain_arguments
     def __init__(
         self,
         image_size: int | Size = 224,
