@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_nest.types import Shape
+
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class ImageInput(keras.layers.Layer):
@@ -29,6 +31,9 @@ class ImageInput(keras.layers.Layer):
 
     def call(self, images: Any) -> Any:
         return images
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "architecture": self.architecture, "fields": self.describe()}
