@@ -17,7 +17,7 @@ import tensorflow_hub as hub
 import tf_keras
 from tensorflow.python.tools import saved_model_cli
 
-STEPS = 20
+STEPS = 10
 
 
 def python_loaders(folder, batches, files):
@@ -45,7 +45,7 @@ def session_loader(folder, batches, files):
 
 def command_line(folder, batches, files):
     for signature, name, key, value in (
-        *(("serving_default", "images", key, images) for key, images in batches.items()),
+        ("serving_default", "images", "images_7", batches["images_7"]),
         ("serving_bytes", "image_bytes", "files", files),
     ):
         with tempfile.TemporaryDirectory() as scratch:

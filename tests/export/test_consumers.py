@@ -13,7 +13,7 @@ import keras_nest
 from tests.export import toys
 
 pytestmark = pytest.mark.slow
-BATCHES = (1, 2, 7)
+BATCHES = (1, 7)
 families = pytest.mark.parametrize("family", toys.FAMILIES)
 WITH_FILES = ["signature", "session", "saved_model_cli", "C API"]
 EVERYWHERE = ["saved_model.load", "hub.load", "OpenVINO", *WITH_FILES]
@@ -59,7 +59,8 @@ class TestAgreement:
     @pytest.mark.parametrize("consumer", EVERYWHERE)
     def test_on_pixels(self, published, answers, family, consumer):
         model, found = published(family)[0], answers(family)
-        for batch in BATCHES:
+        # The command line reads the file again for each.
+        for batch in (7,) if consumer == "saved_model_cli" else BATCHES:
             toys.assert_close(found[f"{consumer}/images_{batch}"], toys.logits(model, toys.pixels(batch)))
 
     @pytest.mark.parametrize("consumer", WITH_FILES)
