@@ -79,7 +79,7 @@ def predictor(files, request):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
-    for path, files in (("test/a", READ), ("train/a", {"plain.jpg": READ["plain.jpg"]})):
+    for path, files in (("test/a", READ), ("train/a", READ)):
         (root / path).mkdir(parents=True)
         for name, content in files.items():
             (root / path / name).write_bytes(content)
