@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_nest.export.activations import ACTIVATIONS
-from keras_nest.export.module import config_of, on_unit_images, output_name, reusable_object
+from keras_nest.export.module import check_outputs, config_of, holder, image_shape, on_unit_images, output_name
 from keras_nest.layers.changes import layers_inside
 from keras_nest.models.base import logits_model
 
@@ -24,19 +24,22 @@ def inference(model: keras.Model, activation: str | None = None) -> tuple[tf.tra
         activation: from logits to probabilities, "softmax" or "sigmoid"; None leaves the outputs as they are.
 
     Returns:
-        The model's `reusable_object`, which holds the variables, and the function: images float32 (B, H, W, C) in
+        An object that holds the variables, and the function: images float32 (B, H, W, C) in
         [0, 1] -> `logits`, `probabilities`, `embedding` or maps by name, float32.
 
     Raises:
         ValueError: as `reusable_object`; or an activation of what are no logits.
     """
+    image_shape(model)
+    check_outputs(model)
     plain, name = in_float32(model), output_name(model)
     if activation is not None and (name != "logits" or isinstance(model.output, dict)):
         what = "maps" if isinstance(model.output, dict) else name
         raise ValueError(f"activation is {activation!r}; {model.name!r} gives {what} and no logits, so leave it out.")
     activation = activation or config_of(model).get("classifier_activation")
-    # Not the object's own function, whose checks of the values such formats cannot express.
-    compute = on_unit_images(logits_model(plain), plain)
+    network = logits_model(plain)
+    # Not the function of `reusable_object`, whose checks of the values such formats cannot express.
+    compute = on_unit_images(network, plain)
 
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = compute(images, training=False)
@@ -44,7 +47,7 @@ def inference(model: keras.Model, activation: str | None = None) -> tuple[tf.tra
             return {"probabilities": ACTIVATIONS[activation](outputs)}
         return outputs if isinstance(outputs, dict) else {name: outputs}
 
-    return reusable_object(plain), call
+    return holder(network), call
 
 
 def in_float32(model: keras.Model) -> keras.Model:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_nest.export import inference
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.exporter import HEADS, Exporter, Served, Signatures, check_option
-from keras_nest.export.module import reusable_object
+from keras_nest.export.module import holder, reusable_object
 from keras_nest.export.signatures import Outputs, image_inputs, signature
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import SAMPLE_TEXTS
@@ -185,13 +185,11 @@ def _tower_sources(
 
 
 def _text_source(model: keras.Model, tokenizer: Tokenizer, batch_size: int) -> TFLiteSource:
-    module = tf.train.Checkpoint()
-    module.variables = [variable.value for variable in model.variables]
     spec = tf.TensorSpec((batch_size, tokenizer.max_len), tf.int32, name="tokens")
     vocabulary = pathlib.Path(tokenizer.path)
     return TFLiteSource(
         model.name,
-        module,
+        holder(model),
         lambda tokens: {"embedding": model(tokens, training=False)},
         spec,
         samples=tokenizer(SAMPLE_TEXTS).numpy(),
@@ -220,6 +218,7 @@ def two_tower_object(model: LiT, tokenizer: Tokenizer) -> tuple[tf.train.Checkpo
     module.tokenizer, module.log_temperature = tokenizer, _log_temperature(model)
     module.text_variables = [variable.value for variable in text.variables]
 
+    @tf.function(autograph=False)  # so that the signatures share one graph of the text tower
     def encode_text(texts: tf.Tensor) -> Outputs:
         return {"embedding": tf.cast(text(tokenizer(texts), training=False), tf.float32)}
 

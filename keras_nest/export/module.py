@@ -37,7 +37,7 @@ def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Ch
             normalization for another number of channels, or no embedding to end with.
     """
     shape = image_shape(model)
-    _check_outputs(model)
+    check_outputs(model)
     network = logits_model(model) if head == "classifier" else without_head(model)
     compute = on_unit_images(network, model)
 
@@ -49,12 +49,18 @@ def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Ch
     for training in (False, True):
         call.get_concrete_function(tf.TensorSpec((None, *shape), name="images"), training=training)
 
-    module = tf.train.Checkpoint()
-    # `.value` is TensorFlow's variable. Keras' wrapper around it would be stored as well, as a second copy.
-    module.variables = [variable.value for variable in network.variables]
+    module = holder(network)
     module.trainable_variables = [variable.value for variable in network.trainable_variables]
     module.regularization_losses = _regularization_losses(network)
     module.__call__ = call
+    return module
+
+
+def holder(network: keras.Model) -> tf.train.Checkpoint:
+    """An object that holds the variables of a model, so that a function of it can be saved."""
+    module = tf.train.Checkpoint()
+    # `.value` is TensorFlow's variable. Keras' wrapper around it would be stored as well, as a second copy.
+    module.variables = [variable.value for variable in network.variables]
     return module
 
 
@@ -172,8 +178,12 @@ def image_shape(model: keras.Model) -> tuple[int, int, int]:
     return shapes[0][1:]
 
 
-def _check_outputs(model: keras.Model) -> None:
-    # A sequence has no names for the signature to give.
+def check_outputs(model: keras.Model) -> None:
+    """Refuses a sequence, which has no names for the signature to give.
+
+    Raises:
+        ValueError: the model puts one out.
+    """
     if isinstance(model.output, (list, tuple)):
         raise ValueError(
             f"The model {model.name!r} has a list of {len(model.output)} outputs; it must have a single one or a "

@@ -17,7 +17,7 @@ POOLING = {
     "ViTFlaxNesT": lambda: ViTFlaxNesT(SIZE, 2, 8, 2, 2, 1, num_classes=3),
     "ViT": lambda: VisionTransformer(**VIT, num_layers=1, classifier="gap"),
     "hybrid": lambda: VisionTransformer(**VIT | HYBRID, num_layers=1, classifier="gap"),
-    "MLP-Mixer": lambda: MlpMixer(3, SIZE, 3, 4, 8, 2, 8, 8),
+    "MLP-Mixer": lambda: MlpMixer(3, SIZE, 3, 4, 8, 1, 8, 8),
     "ResNet": lambda: ResNet(3, SIZE, stage_sizes=(1, 1), width_factor=0.125, small_input=True),
 }
 

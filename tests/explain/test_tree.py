@@ -33,6 +33,12 @@ def model():
     return nest()
 
 
+@pytest.fixture(scope="module", params=[nest, flax_nest])
+def either(request):
+    """A model of each kind, which no test changes."""
+    return request.param()
+
+
 def images(count=3, seed=0, size=SIZE):
     return np.random.default_rng(seed).standard_normal((count, size, size, 3)).astype(np.float32)
 
@@ -75,7 +81,7 @@ def by_hand(model, image, target, sign):
     return target, path
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     depths=st.lists(st.integers(1, 2), min_size=1, max_size=3),
     scale=st.sampled_from([None, 2]),
@@ -98,9 +104,8 @@ def test_as_by_hand(depths, scale, attention, target, sign):
         np.testing.assert_allclose(node.scores, scores, rtol=0, atol=1e-4 * size)
 
 
-@pytest.mark.parametrize("make", [nest, flax_nest])
-def test_boxes_are_nested_and_cover_the_image(make):
-    found = gradcat(make(), images(8), np.arange(8) % CLASSES)
+def test_boxes_are_nested_and_cover_the_image(either):
+    found = gradcat(either, images(8), np.arange(8) % CLASSES)
     np.testing.assert_array_equal(found.levels[0].box, [[0, 0, SIZE, SIZE]] * 8)
     for above, below in zip(found.levels[:-1], found.levels[1:], strict=True):
         best = np.reshape(above.scores, (-1, 4)).argmax(1)
@@ -121,8 +126,8 @@ def test_rectangles():
     assert found.levels[1].map.shape == (6, 4)
 
 
-def test_batch_single_and_graph_agree(model):
-    batch, classes = images(), np.array([4, 0, 2])
+def test_batch_single_and_graph_agree():
+    model, batch, classes = nest((1, 1)), images(2), np.array([4, 0])
     together = gradcat(model, batch, classes)
     in_graph = tf.function(lambda x, k: gradcat(model, x, k))(batch, classes)
     alone = [gradcat(model, image, k) for image, k in zip(batch, classes, strict=True)]
@@ -200,9 +205,8 @@ class TestMargin:
 
 
 class TestDepth:
-    @pytest.mark.parametrize("make", [nest, flax_nest])
-    def test_counts_the_levels_down_to_the_first_tie(self, make):
-        found = gradcat(make(), images(32), np.arange(32) % CLASSES)
+    def test_counts_the_levels_down_to_the_first_tie(self, either):
+        found = gradcat(either, images(32), np.arange(32) % CLASSES)
         margins = np.stack([node.margin for node in found.levels[:-1]], axis=1)
         expected = [1 + next((k for k, margin in enumerate(row) if margin < MARGIN), len(row)) for row in margins]
         np.testing.assert_array_equal(found.depth, expected)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_nest
 from keras_nest import export
@@ -18,7 +19,7 @@ SMALL = {
     "image_size": 16,
     "embedding_dim": 16,
     "num_heads": 2,
-    "num_layers_per_block": (1, 1),
+    "num_layers_per_block": (1,),
     "init_patch_embed_size": 2,
     "scale_hidden_dims": 2,
     "preprocessing": {
@@ -61,3 +62,17 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple
         return model, export.publish(model, root / family, class_names=toys.CLASS_NAMES, archive=True)
 
     return publish
+
+
+@pytest.fixture(scope="session")
+def loaded(published: Callable[[str], tuple[Any, pathlib.Path]]) -> Any:
+    """The published NesT as TensorFlow loads it."""
+    return tf.saved_model.load(str(published("nest")[1]))
+
+
+@pytest.fixture(scope="session")
+def feature_vector(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, pathlib.Path]:
+    """A small model, and the directory of a version of it without the head."""
+    model, folder = toys.build("mixer", preprocessing=None), tmp_path_factory.mktemp("feature_vector")
+    options = {"head": "none", "class_names": ["never asked"], "metrics": {"top1": 0.98765, "steps": 7}}
+    return model, export.publish(model, folder, warm_up=False, **options)

@@ -1,10 +1,12 @@
 """Consumers of LiT's SavedModels that know TensorFlow and TF Text but not this package; run by test_lit.py.
 
-python -I consume_lit.py INPUTS.npz OUTPUTS.npz FOLDER
+python -I consume_lit.py INPUTS.npz OUTPUTS.npz FOLDER…
 
-INPUTS holds `images`, float32, `files` and `texts`, strings. OUTPUTS gets CONSUMER/SIGNATURE/OUTPUT.
+INPUTS holds `images`, float32, `files` and `texts`, strings. OUTPUTS gets
+KIND/CONSUMER/SIGNATURE/OUTPUT, where a FOLDER is KIND/1.
 """
 
+import pathlib
 import sys
 
 import numpy as np
@@ -47,10 +49,13 @@ def reader_without_strings(folder, calls):
 
 def main():
     sys.modules["keras_nest"] = sys.modules["export"] = None  # whatever imports them fails
-    inputs, outputs, folder = sys.argv[1:]
-    calls = arguments(dict(np.load(inputs)))
-    consumers = (python_loader, session_loader, reader_without_strings)
-    np.savez(outputs, **{key: value for consume in consumers for key, value in consume(folder, calls)})
+    inputs, outputs, *folders = sys.argv[1:]
+    calls, found = arguments(dict(np.load(inputs))), {}
+    for folder in folders:
+        kind = pathlib.Path(folder).parent.name
+        for consume in (python_loader, session_loader, reader_without_strings):
+            found |= {f"{kind}/{key}": value for key, value in consume(folder, calls)}
+    np.savez(outputs, **found)
 
 
 if __name__ == "__main__":

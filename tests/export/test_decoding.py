@@ -1,5 +1,7 @@
 """Encoded images become what `keras_nest.preprocessor` makes of their pixels."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,12 +21,13 @@ SPECS = {
 
 
 @pytest.fixture(scope="module")
-def build(small_nest):
-    """Makes a model with a preprocessing of some kind, and its decoder as a graph runs it."""
+def build():
+    """Gives a model with a preprocessing of some kind, and its decoder as a graph runs it."""
     normalization = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear"}
 
+    @functools.cache
     def build_kind(kind):
-        model = small_nest(preprocessing={**normalization, **SPECS[kind]})
+        model = toys.build("mixer", preprocessing={**normalization, **SPECS[kind]})
         spec = tf.TensorSpec((None,), tf.string)
         return model, tf.function(decoding.image_decoder(model), input_signature=[spec], autograph=False)
 

@@ -73,18 +73,19 @@ def test_images_are_prepared_as_the_file_says(written):
     toys.assert_close(found, model.encode_image(keras_nest.preprocessor(model)(picture)))
 
 
-def test_existing_files_and_mixed_precision(written, tmp_path):
-    kind, _, folder, _ = written
-    options = {"vocab": toy_lit.vocabulary(kind), "precisions": ["float32"]}
-    mixed = toy_lit.build(kind, dtype="mixed_bfloat16")
+def test_existing_files(written):
+    kind, model, folder, _ = written
     with pytest.raises(FileExistsError, match=r"image/float32\.tflite exists already"):
-        to_tflite(mixed, folder, **options)
-    rows = to_tflite(mixed, tmp_path, **options)
+        to_tflite(model, folder, ["float32"], vocab=toy_lit.vocabulary(kind))
+
+
+def test_mixed_precision(tmp_path):
+    rows = to_tflite(toy_lit.build(dtype="mixed_bfloat16"), tmp_path, ["float32"], vocab=toy_lit.vocabulary())
     assert all(row["max_abs_diff"] <= TOLERANCES["float32"] for row in rows)
     # The towers of the same weights in float32.
     images = toys.pixels(2)
     found = TFLiteModel(tmp_path / "image/float32.tflite")(images)["embedding"]
-    toys.assert_close(found, toy_lit.embeddings(toy_lit.build(kind), images, kind)[0])
+    toys.assert_close(found, toy_lit.embeddings(toy_lit.build(), images)[0])
 
 
 def test_the_command_and_the_recipe_of_the_guide(tmp_path, monkeypatch, capsys):

@@ -21,41 +21,16 @@ def expected(model, images):
     return keras.tree.map_structure(np.asarray, model(normalized(model, images)))
 
 
-def disk_bytes(folder):
-    return sum(file.stat().st_size for file in pathlib.Path(folder).rglob("*") if file.is_file())
-
-
-@pytest.fixture(scope="module")
-def saved(small_nest, tmp_path_factory):
-    """A small model with drop path, and its export."""
-    model = small_nest(stochastic_depth_drop=0.5)
-    return model, str(export.to_saved_model(model, tmp_path_factory.mktemp("export") / "saved"))
-
-
-@pytest.fixture(scope="module")
-def loaded(saved):
-    """The same export as TensorFlow loads it."""
-    return tf.saved_model.load(saved[1])
-
-
-def test_gives_the_logits_of_the_keras_model(saved, loaded, images):
-    model, x = saved[0], images(3)
+def test_gives_the_logits_of_the_keras_model(published, loaded, images):
+    model, x = published("nest")[0], images(3)
     np.testing.assert_allclose(loaded(x), expected(model, x), atol=1e-6)
     signature = loaded.signatures["serving_default"]
     assert signature.structured_input_signature[1]["images"] == tf.TensorSpec((None, 16, 16, 3), name="images")
     np.testing.assert_allclose(signature(images=tf.constant(x))["logits"], loaded(x), atol=1e-6)
 
 
-def test_weights_are_stored_once(small_nest, tmp_path):
-    model = small_nest(embedding_dim=64)
-    folder = export.to_saved_model(model, str(tmp_path / "new" / "saved"))
-    assert folder == tmp_path / "new" / "saved"
-    stored = sum(file.stat().st_size for file in (folder / "variables").iterdir())
-    assert 4 * model.count_params() <= stored < 1.05 * 4 * model.count_params()
-
-
-def test_variables_are_those_of_the_model(saved, loaded):
-    model = saved[0]
+def test_variables_are_those_of_the_model(published, loaded):
+    model = published("nest")[0]
     assert len(loaded.variables) == len(model.variables)
     assert [v.shape for v in loaded.trainable_variables] == [v.shape for v in model.trainable_variables]
     assert len(loaded.regularization_losses) == 0
@@ -94,19 +69,18 @@ def test_all_trainable_variables_get_gradients(loaded, images):
     assert None not in tape.gradient(loss, loaded.trainable_variables)
 
 
-def test_the_head_can_be_left_out(small_nest, images, tmp_path):
-    model, x = small_nest(), images(2)
-    export.to_saved_model(model, tmp_path / "saved", head="none", class_names=["never asked"])
-    loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    embedding = keras.Model(model.input, model.endpoints["pre_logits"])(normalized(model, x))
+def test_the_head_can_be_left_out(feature_vector, images):
+    (model, folder), x = feature_vector, images(2)
+    loaded = tf.saved_model.load(str(folder))
+    embedding = keras.Model(model.input, model.endpoints["pre_logits"])(x)
     np.testing.assert_allclose(loaded(x), embedding, atol=1e-6)
     # Kernel and bias of the head.
     assert len(loaded.variables) == len(model.variables) - 2
     assert len(loaded.trainable_variables) == len(model.trainable_variables) - 2
-    weights = 4 * (model.count_params() - model.get_layer("Dense_0").count_params())
-    assert weights <= sum(file.stat().st_size for file in (tmp_path / "saved/variables").iterdir()) < weights + 10_000
+    weights = 4 * (model.count_params() - model.get_layer("head").count_params())
+    assert weights <= sum(file.stat().st_size for file in (folder / "variables").iterdir()) < weights + 10_000
     assert list(loaded.signatures["serving_default"].structured_outputs) == ["embedding"]
-    assert not list((tmp_path / "saved/assets").iterdir())
+    assert not list((folder / "assets").iterdir())
 
 
 def test_what_has_no_head_cannot_leave_it_out(small_nest, tmp_path):
@@ -129,11 +103,10 @@ def test_options_without_meaning_are_refused(options, message, small_nest, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_class_names_are_an_asset(published):
+def test_class_names_are_an_asset(published, loaded):
     _, folder = published("nest")
     assert (folder / "assets/labels.txt").read_text("utf-8").split("\n") == [*toys.CLASS_NAMES, ""]
-    asset = tf.saved_model.load(str(folder)).labels.asset_path.numpy().decode()
-    assert pathlib.Path(asset) == folder / "assets/labels.txt"
+    assert pathlib.Path(loaded.labels.asset_path.numpy().decode()) == folder / "assets/labels.txt"
 
 
 def test_signatures_are_read_without_loading(published):
@@ -155,10 +128,12 @@ def test_existing_output_is_refused_and_kept(tmp_path):
     export.to_saved_model(identity(), tmp_path / "saved", overwrite=True)
     assert not (tmp_path / "saved" / "mine").exists()
     assert tf.saved_model.contains_saved_model(tmp_path / "saved")
+    new = tmp_path / "new" / "saved"
+    assert export.to_saved_model(identity(), str(new)) == new
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_failing_save_leaves_everything_as_it_was(small_nest, tmp_path, monkeypatch, overwrite):
+def test_a_failing_save_leaves_everything_as_it_was(tmp_path, monkeypatch, overwrite):
     def fail(module, folder, **kwargs):
         pathlib.Path(folder).mkdir()
         (pathlib.Path(folder) / "saved_model.pb").write_text("half")
@@ -168,7 +143,7 @@ def test_a_failing_save_leaves_everything_as_it_was(small_nest, tmp_path, monkey
     if overwrite:
         (tmp_path / "saved").write_text("old")
     with pytest.raises(OSError, match="disk full"):
-        export.to_saved_model(small_nest(), tmp_path / "saved", overwrite=overwrite)
+        export.to_saved_model(identity(), tmp_path / "saved", overwrite=overwrite)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == ({"saved": "old"} if overwrite else {})
 
 
@@ -212,11 +187,12 @@ def test_normalization_must_fit_the_channels(small_nest, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_puts_out_probabilities_exports_its_logits(small_nest, images, tmp_path):
+def test_a_model_that_puts_out_probabilities_exports_its_logits(images, tmp_path):
     """A SavedModel gives logits and probabilities, whatever the model ends with; a TFLite file what the model does."""
-    model = small_nest(classifier_activation="sigmoid")
-    logits = logits_model(model)(normalized(model, images(3)))
-    module = tf.saved_model.load(str(export.to_saved_model(model, tmp_path / "saved")))
+    model = toys.build("mixer", classifier_activation="sigmoid", preprocessing=None)
+    logits = logits_model(model)(images(3))
+    own = export.publish(model, tmp_path / "versions", warm_up=False)
+    module = tf.saved_model.load(str(own))
     np.testing.assert_allclose(module(images(3)), logits, atol=1e-6)
     served = module.signatures["serving_default"](images=tf.constant(images(3)))
     np.testing.assert_allclose(served["logits"], logits, atol=1e-6)
@@ -226,13 +202,10 @@ def test_a_model_that_puts_out_probabilities_exports_its_logits(small_nest, imag
     lite = TFLiteModel(tmp_path / "lite" / "float32.tflite")(images(3))
     np.testing.assert_allclose(lite["probabilities"], keras.ops.sigmoid(logits), atol=1e-5)
 
-
-def test_the_activation_that_is_asked_for_comes_first(small_nest, images, tmp_path):
-    model = small_nest(classifier_activation="sigmoid")
+    # The activation that is asked for comes first.
     path = export.publish(model, tmp_path / "versions", activation="softmax", warm_up=False)
     served = tf.saved_model.load(str(path)).signatures["serving_default"](images=tf.constant(images(3)))
     np.testing.assert_allclose(served["probabilities"], keras.ops.softmax(served["logits"]), atol=1e-6)
-    own = export.publish(model, tmp_path / "versions", warm_up=False)
     assert "after the sigmoid" in (own / "README.md").read_text()
     assert "after the softmax" in (path / "README.md").read_text()
 

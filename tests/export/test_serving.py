@@ -78,4 +78,4 @@ def test_bad_requests_cost_no_good_answer(served):
         return np.abs(answer["logits"] - expected).max() <= toys.tolerance(expected)
 
     with ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(ask, range(1000))) == 1000
+        assert sum(threads.map(ask, range(210))) == 210

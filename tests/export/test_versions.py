@@ -121,9 +121,8 @@ def test_the_card_tells_what_is_in_the_file(published):
                 assert (signature, kind, f"`{name}`", description) in rows
 
 
-def test_the_card_of_a_feature_vector(tmp_path):
-    model = toys.build("mixer", preprocessing=None)
-    folder = export.publish(model, tmp_path, head="none", warm_up=False, metrics={"top1": 0.98765, "steps": 7})
+def test_the_card_of_a_feature_vector(feature_vector):
+    model, folder = feature_vector
     assert names(folder) == [name for name in CONTENT if name != "assets.extra"]
     card = (folder / "README.md").read_text("utf-8")
     parameters = model.count_params() - model.get_layer("head").count_params()
@@ -173,7 +172,7 @@ class TestWithoutThePackageOfTheRequests:
         monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
 
     def test_they_are_left_out_with_a_note(self, tmp_path, caplog):
-        folder = export.publish(toys.build("mixer"), tmp_path)
+        folder = export.publish(toys.build("mixer", preprocessing=None), tmp_path)
         assert not (folder / "assets.extra").exists()
         assert tf.saved_model.load(folder).signatures
         (note,) = caplog.messages
@@ -187,9 +186,7 @@ class TestWithoutThePackageOfTheRequests:
         assert not list(tmp_path.iterdir())
 
 
-def test_a_file_of_labels_is_read_back_as_it_was(published):
-    _, folder = published("nest")
-    serve = tf.saved_model.load(str(folder)).signatures["serving_bytes"]
-    answer = serve(tf.constant(toys.image_files()))
+def test_a_file_of_labels_is_read_back_as_it_was(loaded):
+    answer = loaded.signatures["serving_bytes"](tf.constant(toys.image_files()))
     names_of = np.array(toys.CLASS_NAMES)[answer["classes"].numpy()]
     assert [[label.decode() for label in row] for row in answer["labels"].numpy()] == names_of.tolist()

@@ -11,7 +11,7 @@ from tests.export import toys
 
 _FOLDER = Path(__file__).parents[1] / "golden/vit/tokenizer"
 _IMAGE = {"patch_size": 4, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 24}
-_TEXT = {"num_layers": 2, "num_heads": 2, "mlp_dim": 24, "max_len": 16}
+_TEXT = {"num_layers": 1, "num_heads": 2, "mlp_dim": 24, "max_len": 16}
 # Published name, fields of the text tower, vocabulary.
 KINDS = {
     "bert": ("LiT-B16B_2", {**_TEXT, "hidden_size": 16, "vocab_size": 64, "out_dim": 16}, _FOLDER / "vocab.txt"),

@@ -11,7 +11,7 @@ import keras_nest
 from keras_nest.data.decoding import decode_upright
 from tests import keras_models
 
-_VIT = {"patch_size": 4, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "mlp_dim": 24, "dropout_rate": 0.3}
+_VIT = {"patch_size": 4, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 24, "dropout_rate": 0.3}
 FAMILIES = {
     "nest": (
         "nest_tiny",
@@ -21,7 +21,7 @@ FAMILIES = {
     "hybrid": ("R+ViT-Ti_16", {**_VIT, "patch_size": 2, "resnet_width_factor": 0.5}),
     "mixer": (
         "Mixer-B_16",
-        {"patch_size": 4, "hidden_dim": 16, "num_blocks": 2, "tokens_mlp_dim": 6, "channels_mlp_dim": 24},
+        {"patch_size": 4, "hidden_dim": 16, "num_blocks": 1, "tokens_mlp_dim": 6, "channels_mlp_dim": 24},
     ),
 }
 CLASS_NAMES = ("owl", "Käuzchen", "cat, tabby", "dog", "fox", "hen", "猫")

@@ -15,7 +15,7 @@ SMALL = {
     "image_size": 16,
     "embedding_dim": 8,
     "num_heads": 2,
-    "num_layers_per_block": (1, 1),
+    "num_layers_per_block": (1,),
     "init_patch_embed_size": 4,
 }
 NAMES = ("owl", "cat, tabby", "猫")

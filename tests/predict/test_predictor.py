@@ -20,7 +20,7 @@ def images(photos):
     return [read_image(path) for path in sorted(photos.iterdir())]
 
 
-@pytest.mark.parametrize("kind", ["run", "keras", "bare", "saved_model", "versions", "tflite"])
+@pytest.mark.parametrize("kind", ["run", "keras", "bare", "versions", "tflite"])
 def test_same_probabilities_and_names(files, images, expected, kind):
     predictor = open_predictor(files[kind])
     np.testing.assert_allclose(predictor.probabilities(images), expected, atol=1e-5)
@@ -33,7 +33,7 @@ def test_the_images_tell_classes_apart(expected):
     assert np.ptp(expected, axis=0).max() > 0.01, "else the tests above could not fail"
 
 
-@pytest.mark.parametrize("kind", ["keras", "saved_model", "tflite"])
+@pytest.mark.parametrize("kind", ["keras", "tflite"])
 def test_other_labels(files, tmp_path, kind):
     (tmp_path / "labels.txt").write_text("a\nb\nc\n")
     assert open_predictor(files[kind], labels=tmp_path / "labels.txt").class_names == ("a", "b", "c")
@@ -50,8 +50,7 @@ def test_several_labels_an_image(files, images, model, tmp_path):
     np.testing.assert_allclose(open_predictor(tmp_path).probabilities(images), keras.ops.sigmoid(logits), atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("of_head", [False, True])
+@pytest.mark.parametrize(("activation", "of_head"), [("softmax", True), ("sigmoid", False)])
 def test_a_model_that_puts_out_probabilities(activation, of_head, images, model, tmp_path):
     """They are its answer, and no further softmax makes them alike."""
     ending = keras_nest.create_model("nest_tiny", **SMALL, classifier_activation=None if of_head else activation)
