@@ -77,7 +77,7 @@ SOURCES = {
     "name and run": (("testing", "run"), True, True),
 }
 # One of each kind of file, for each command: what the others are is found before a command sees it.
-FOR_COMMANDS = ("run", "file", "checkpoint that tells its model", "name and run")
+FOR_COMMANDS = ("run", "checkpoint that tells its model", "name and run")
 
 
 class TestWhatIsOpened:
@@ -297,12 +297,8 @@ OTHERS = {
     "convert --to-flax": {"gan": "is no checkpoint", "text.keras": "is no checkpoint", "lit": None},
     "info": {"gan": None, "text.keras": None, "lit": None},
     "export": {"text.keras": "is a TextTransformer, which takes no images; export its LiT."},
-    "predict": dict.fromkeys(
-        ("gan", "text.keras", "lit"), "gives no classes; it must be a classifier of images, with a head."
-    ),
-    "explain": dict.fromkeys(
-        ("gan", "text.keras", "lit"), "gives no classes; it must be a classifier of images, with a head."
-    ),
+    "predict": dict.fromkeys(("gan", "text.keras", "lit"), _NO_CLASSES),
+    "explain": {"lit": _NO_CLASSES},
     "zero-shot": {
         "run": "run is a VisionTransformer, which knows no texts; give a LiT",
         "gan": "gan is a NesTGenerator, which knows no texts; give a LiT",
