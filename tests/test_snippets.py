@@ -82,6 +82,25 @@ def test_fine_tuning_in_its_guide(toy, pictures):
 
 
 @pytest.mark.slow
+def test_your_own_model_in_its_guide(monkeypatch, tmp_path, pictures):
+    """It learns as written, and goes through all doors."""
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    _, test = pictures
+    names = {}
+    exec(block("docs/guides/your-own-model.md", "model.fit("), names)
+    model = keras.saving.load_model("own.keras")
+    assert accuracy(model, test) > LEARNED
+    exec(block("docs/guides/your-own-model.md", "explain.class_activation_map("), names)
+    assert names["where"].shape == (2, 4, 4)
+    served = tf.saved_model.load("own")(test.images / np.float32(255))
+    assert np.mean(np.argmax(served, -1) == test.labels) == accuracy(model, test)
+    exec(block("docs/guides/your-own-model.md", 'name="second"'), names)
+    images = keras_nest.preprocessor(model)(test.images[:2])
+    np.testing.assert_allclose(names["tuned"](images), names["base"](images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_replicas_in_the_fine_tuning_guide(toy, pictures):
     """With `fit` alone, and with the trainer."""
     _, test = pictures
