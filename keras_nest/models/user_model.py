@@ -23,7 +23,7 @@ class UserModel(keras.Model):
     It computes what the user's model does, and is for reading only: save and train the user's own.
 
     Attributes:
-        config: `image_size`, `in_channels`, `preprocessing`, and `num_classes` where the output is no answer.
+        config: `image_size`, `in_channels`, `preprocessing`, and `num_classes` 0 where the output is an embedding.
         endpoints: of the model inside, if there is one, but for its head's; "logits" and "probabilities" are those of
             the user's model, as far as it has them.
         feature_maps: of the model inside.
@@ -50,7 +50,7 @@ class UserModel(keras.Model):
         self.endpoints = {name: x for name, x in symbols.items() if name not in ("logits", "probabilities")}
         self.classifier_activation, answers = _answers(graph.outputs, symbols)
         self.endpoints |= answers
-        if not answers:
+        if "pre_logits" in symbols and _last(graph.outputs) is symbols["pre_logits"]:
             self.config["num_classes"] = 0
         self.feature_maps = {}
         if isinstance(inside, ImageModel):
@@ -72,7 +72,7 @@ class UserModel(keras.Model):
     @property
     def num_classes(self) -> int:
         """Number of classes; 0 if the output is no answer for each image."""
-        return 0 if self.config.get("num_classes") == 0 else self.output.shape[-1]
+        return self.output.shape[-1] if {"logits", "probabilities"} & self.endpoints.keys() else 0
 
     @property
     def evidence_endpoint(self) -> str:
@@ -156,10 +156,8 @@ def _answers(output: Any, symbols: Mapping[str, keras.KerasTensor]) -> tuple[str
         output: of the graph.
         symbols: endpoints of the model inside.
     """
-    if not isinstance(output, keras.KerasTensor) or len(output.shape) != 2:
-        return None, {}
-    last = _unchanged(output)
-    if last is symbols.get("pre_logits"):
+    last = _last(output)
+    if last is None or len(output.shape) != 2 or last is symbols.get("pre_logits"):
         return None, {}
     activation, logits = _ending(last)
     if last is symbols.get("probabilities"):
@@ -169,10 +167,12 @@ def _answers(output: Any, symbols: Mapping[str, keras.KerasTensor]) -> tuple[str
     return activation, {"probabilities": output} | ({} if logits is None else {"logits": logits})
 
 
-def _unchanged(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """What a tensor was before operations that leave it as it is at inference."""
-    layer, _, args, _ = producer(tensor)
-    return _unchanged(args[0]) if type(layer).__name__ in _KEEPING else tensor
+def _last(output: Any) -> keras.KerasTensor | None:
+    """What a single output was before operations that leave it as it is at inference; None of several outputs."""
+    if not isinstance(output, keras.KerasTensor):
+        return None
+    layer, _, args, _ = producer(output)
+    return _last(args[0]) if type(layer).__name__ in _KEEPING else output
 
 
 def _ending(tensor: keras.KerasTensor) -> tuple[str | None, keras.KerasTensor | None]:

@@ -119,6 +119,7 @@ class _Tracer:
         self._model = model
         self._parts: list[Part] = []
         self._results: dict[str, Any] = {}
+        self._shown: dict[int, keras.Model] = {}
 
     def graph(self) -> Graph:
         model = self._model
@@ -162,7 +163,10 @@ class _Tracer:
             {name: x for name, x in {**part.endpoints(), _SYMBOL: part.symbol}.items() if id(x) not in own}
             for part in inner.parts
         ]
-        found = keras.Model(inner.inputs, {"outputs": inner.outputs, "parts": shown}, name=layer.name)(*args, **kwargs)
+        outputs = {"outputs": inner.outputs, "parts": shown}
+        # A layer may be called several times.
+        network = self._shown.setdefault(id(layer), keras.Model(inner.inputs, outputs, name=layer.name))
+        found = network(*args, **kwargs)
         for part, endpoints in zip(inner.parts, found["parts"], strict=True):
             symbol = endpoints.pop(_SYMBOL) if _SYMBOL in endpoints else _images(args)
             if isinstance(layer, ImageModel):

@@ -10,7 +10,7 @@ import keras_nest
 from keras_nest import export, training
 from keras_nest.export.module import is_classifier, on_unit_images, output_name, without_head
 from keras_nest.export.signatures import image_inputs
-from keras_nest.export.wrapped import as_exported
+from keras_nest.export.wrapped import AUTO, as_exported
 from keras_nest.models.wrapping import preprocessing_of
 from keras_nest.tflite import TFLiteModel
 from tests.export import toys
@@ -117,7 +117,8 @@ WRAPPED = {
 }
 EMBEDS = {"functional", "sequential", "sequential with an input", "dropout and a hidden layer", "augmentation"}
 EMBEDS |= {"softmax on logits", "softmax in the head", "sigmoid", "softmax as an operation", "preprocessor"}
-EMBEDS |= {"normalization", "rescaling and normalization", "rescaling of a vit"}
+EMBEDS |= {"normalization", "rescaling and normalization", "rescaling of a vit", "flat", "flat in a functional"}
+EMBEDS |= {"flat, of a model that is gone", "nested twice"}
 PROBABILITIES = {"softmax on logits", "softmax in the head", "sigmoid", "softmax as an operation"}
 OTHERS = {"nothing of ours", "a sequential of nothing of ours"}
 NO_BYTES = {"preprocessor", *OTHERS}
@@ -212,14 +213,11 @@ class TestWhatCannotBeTold:
                 write(model, tmp_path / "out")
         assert list(tmp_path.iterdir()) == []
 
-    def test_flat_and_read_from_a_file(self, tmp_path):
+    def test_but_flat_and_read_from_a_file_it_can(self, tmp_path):
         flat(headless(), dense()).save(tmp_path / "flat.keras")
         model, images = keras.saving.load_model(tmp_path / "flat.keras"), toys.pixels(3)
-        with pytest.raises(ValueError, match=self.SENTENCE):
-            as_exported(model)
-        with pytest.raises(ValueError, match=self.SENTENCE):
-            keras_nest.preprocessor(model)
-        for given in ("nest_tiny", SPEC):
+        assert list(keras_nest.preprocessor(model).mean) == list(SPEC["mean"])
+        for given in (AUTO, "nest_tiny", SPEC):
             exported = as_exported(model, given)
             toys.assert_close(on_unit_images(exported, exported)(images), model(normalized(images)))
 
