@@ -108,7 +108,7 @@ def test_importing(tmp_path):
 
 
 def test_the_package_runs_as_a_module(monkeypatch, capsys):
-    """In this process; as one of its own: tests/cli/test_predict.py."""
+    """In this process; a module as a process of its own: tests/compatibility/test_surface.py."""
     monkeypatch.setattr(sys, "argv", ["keras_nest", "--version"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("keras_nest", run_name="__main__")

@@ -41,7 +41,7 @@ def run(capsys, monkeypatch):
 
 
 def test_as_a_module(tmp_path, monkeypatch, capsys):
-    """In this process; as one of its own: tests/compatibility/test_surface.py."""
+    """In this process; modules as processes of their own: tests/compatibility/test_surface.py."""
     monkeypatch.setattr(sys, "argv", ["export", "nest_tiny", "--format", "saved_model", "--output", f"{tmp_path}/out"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("export", run_name="__main__")

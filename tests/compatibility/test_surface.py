@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -158,22 +159,30 @@ def test_help_is_read():
     assert surface.options(usage) == expected
 
 
-@pytest.mark.slow
+def assert_options_are_there(command, recorded, usage):
+    assert list(changes_of_options({command: recorded}, {command: surface.options(usage)})) == []
+
+
 @pytest.mark.parametrize(
-    ("command", "same_as"),
-    [
-        ("-m conversion", "convert"),
-        ("-m export", "export"),
-        ("train_keras.py", "train"),
-        ("-m conversion augreg", None),
-    ],
+    ("command", "same_as"), [("conversion", "convert"), ("export", "export"), ("train_keras.py", "train")]
 )
-def test_commands_of_a_checkout(command, same_as, tmp_path):
-    """From another directory, with the checkout on the path."""
-    environment = {**os.environ, "COLUMNS": "10000", "PYTHONPATH": str(surface.ROOT)}
-    arguments = [sys.executable, *command.replace("train_keras.py", str(surface.ROOT / "train_keras.py")).split()]
-    done = subprocess.run([*arguments, "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+def test_commands_of_a_checkout(command, same_as, monkeypatch, capsys):
+    """In this process."""
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    monkeypatch.setenv("COLUMNS", "10000")
+    run, what = (runpy.run_path, str(surface.ROOT / command)) if ".py" in command else (runpy.run_module, command)
+    with pytest.raises(SystemExit) as ended:
+        run(what, run_name="__main__")
+    assert not ended.value.code
+    assert_options_are_there(command, RECORDED["options"][same_as], capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_a_command_of_a_checkout_as_a_process(tmp_path):
+    """From another directory, with the checkout on the path, and without a note of TensorFlow's."""
+    environment = {**os.environ, "COLUMNS": "10000", "PYTHONPATH": str(surface.ROOT), "TF_CPP_MIN_LOG_LEVEL": "0"}
+    command = [sys.executable, "-m", "conversion", "augreg", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     augreg = {"--model": [], "--index": [], "--rows": [], "required": ["--model"]}
-    recorded = RECORDED["options"][same_as] if same_as else augreg
-    assert list(changes_of_options({command: recorded}, {command: surface.options(done.stdout)})) == []
+    assert_options_are_there("-m conversion augreg", augreg, done.stdout)

@@ -53,16 +53,6 @@ class TestTinyModels:
             np.testing.assert_allclose(thin(updated[path]), expected, 0, 1e-6, err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["resnet50"])
-def test_published_model(name):
-    entry = resnet_loading.facts()["published"][name]
-    model = for_config("ResNet", entry["config"])
-    case = resnet_loading.published(name, all_shapes(model, (1, entry["image_size"], entry["image_size"], 3)))
-    assert sum(value.size for value in case.params.values()) == entry["parameters"]
-    logits = jax.jit(model.apply)(variables(case), case.images)
-    np.testing.assert_allclose(logits, case.expected["logits"], 0, 2e-6 * np.abs(case.expected["logits"]).max())
-
-
 def test_without_classes_the_pooled_vector_is_returned():
     case = resnet_loading.case("basic")
     model = for_config("ResNet", case.config | {"num_classes": 0})

@@ -19,9 +19,10 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["exact_arithmetic"]  # a fixture that this module uses by having it
 
-# One of each kind: the Keras models reproduce all stored outputs, and agree with these modules at random sizes.
+# The Keras models reproduce all stored outputs, also those of full size, and agree with these modules at random sizes
+# (tests/models): one of each kind needs to be compared here.
 TINY = ["vit_token_rep", "vit_gap", "hybrid_2_odd", "mixer_same_pad"]
-FULL_SIZE = ["ViT-Ti_16", "R+ViT-Ti_16", "Mixer-B_32"]
+PUBLISHED = ["ViT-Ti_16", "R+ViT-Ti_16", "Mixer-B_32"]
 TINY_VIT = VisionTransformer(5, 4, 8, num_layers=1, num_heads=2, mlp_dim=12)
 
 
@@ -33,12 +34,9 @@ def apply(architecture, config, params, images):
     return output, {path.removesuffix("/__call__"): value for path, value in by_name(state["intermediates"]).items()}
 
 
-def predict(case: Case, quick: bool = True):
-    """As `apply`; `quick` is for small models, whose compilation takes longer than their execution."""
-    compiled = jax.jit(
-        functools.partial(apply, case.architecture, case.config),
-        compiler_options=QUICK_COMPILATION if quick else {},
-    )
+def predict(case: Case):
+    """As `apply`."""
+    compiled = jax.jit(functools.partial(apply, case.architecture, case.config), compiler_options=QUICK_COMPILATION)
     return compiled(case.params, case.images)
 
 
@@ -88,22 +86,9 @@ def test_tiny_model_gradients(name):
         np.testing.assert_allclose(images if path == "images" else actual[path], expected, 0, atol, err_msg=path)
 
 
-@pytest.mark.parametrize("name", FULL_SIZE)
-def test_full_size_model(name):
-    case, tolerance = vit_loading.case(name), 5e-5
-    logits, outputs = predict(case, quick=False)
-    pre_logits = outputs["pre_logits"]
-    if case.config.get("representation_size"):
-        pre_logits = jnp.tanh(pre_logits)
-    np.testing.assert_allclose(case.sample("logits", logits), case.expected["logits"], 0, tolerance)
-    np.testing.assert_allclose(case.sample("pre_logits", pre_logits), case.expected["pre_logits"], 0, tolerance)
-    assert_outputs(case, outputs, tolerance)
-
-
-@pytest.mark.parametrize("name", ["vit_rep_linen", "hybrid_linen", "mixer_linen"])
-def test_checkpoint_in_the_same_naming(name):
-    checkpoint = vit_loading.checkpoint(name)
-    params = vit_loading.arrays(f"checkpoints/{name}")
+def test_checkpoint_in_the_same_naming():
+    checkpoint = vit_loading.checkpoint("hybrid_linen")
+    params = vit_loading.arrays("checkpoints/hybrid_linen")
     compiled = jax.jit(
         lambda params: apply(checkpoint.architecture, checkpoint.config, params, checkpoint.images)[0],
         compiler_options=QUICK_COMPILATION,
@@ -111,7 +96,7 @@ def test_checkpoint_in_the_same_naming(name):
     np.testing.assert_allclose(compiled(params), checkpoint.logits, 0, 5e-6)
 
 
-@pytest.mark.parametrize("scale", ["1.0", "0.01", "0.001", "0.0001"])
+@pytest.mark.parametrize("scale", ["1.0", "0.0001"])
 @pytest.mark.parametrize(("norm", "key"), [(vit.LayerNorm, "ln"), (resnet.GroupNorm, "gn")], ids=["layer", "group"])
 def test_epsilon_of_norms(norm, key, scale):
     stored = vit_loading.arrays("layers")
@@ -120,7 +105,7 @@ def test_epsilon_of_norms(norm, key, scale):
     np.testing.assert_allclose(norm().apply({"params": params}, images), stored[f"{key}_out_{scale}"], 0, 2e-6)
 
 
-@pytest.mark.parametrize("scale", ["1.0", "0.01", "0.0001", "1e-05"])
+@pytest.mark.parametrize("scale", ["1.0", "1e-05"])
 def test_epsilon_of_weight_standardization(scale):
     stored = vit_loading.arrays("layers")
     kernel = stored[f"stdconv_kernel_{scale}"]
@@ -134,7 +119,7 @@ def test_epsilon_of_weight_standardization(scale):
 # Parameter trees and initial values
 
 
-@pytest.mark.parametrize("name", FULL_SIZE)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_parameter_tree(name):
     model = for_config(vit_loading.architecture(name), vit_loading.config(name))
     actual = shapes_of(model, (1, 224, 224, 3))["params"]
@@ -195,7 +180,7 @@ def test_initial_bias_of_the_head():
 # Behavior of the modules
 
 
-@pytest.mark.parametrize("name", ["vit_token_rep", "vit_unpooled", "mixer"])
+@pytest.mark.parametrize("name", ["vit_token_rep", "mixer"])
 def test_without_classes_the_input_of_the_head_is_returned(name):
     case = vit_loading.case(name)
     params = {path: value for path, value in case.params.items() if not path.startswith("head/")}

@@ -132,7 +132,7 @@ class TestCreateModel:
     @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
     def test_quantized_models_stay_so_and_are_no_flax_checkpoints(self, tmp_path):
-        model = families.vit()
+        model = families.vit(num_layers=1)
         model.quantize("int8")
         model.save(tmp_path / "own.keras")
         same = keras_nest.create_model(weights=tmp_path / "own.keras", dropout_rate=0.25)
