@@ -6,6 +6,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from keras_nest.models.keras_file import find_keras_file
 from keras_nest.registry import is_name, resolve
 from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL, VOCABULARIES
 
+_LOGGER = logging.getLogger("keras_nest")
 _REMEDY = (
     "give a .keras file, the directory of a finished training, or the name of a model with its weights "
     "(--weights CHECKPOINT, weights=…)."
@@ -189,7 +191,14 @@ def _class_names(
     beside = pathlib.Path(file).with_name(CLASSES) if file else None
     if labels is None and num_classes and beside and beside.is_file():
         labels = beside
-    return read_class_names(labels, num_classes) if labels else published_class_names(model)
+    if labels:
+        return read_class_names(labels, num_classes)
+    names = published_class_names(model)
+    if names:
+        _LOGGER.info(
+            "The %d class names are those of ImageNet, as of published heads; labels names others.", len(names)
+        )
+    return names
 
 
 def find_vocabulary(source: str | os.PathLike[str]) -> pathlib.Path | None:
