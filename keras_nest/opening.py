@@ -7,6 +7,7 @@
 import dataclasses
 import functools
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from keras_nest.models.user_model import as_image_model
 from keras_nest.registry import is_name, resolve
 from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL, VOCABULARIES
 
+_LOGGER = logging.getLogger("keras_nest")
 _REMEDY = (
     "give a .keras file, the directory of a finished training, or the name of a model with its weights "
     "(--weights CHECKPOINT, weights=…)."
@@ -205,7 +207,14 @@ def _class_names(model: keras.Model, file: str | None, labels: str | os.PathLike
     beside = pathlib.Path(file).with_name(CLASSES) if file else None
     if labels is None and num_classes and beside and beside.is_file():
         labels = beside
-    return read_class_names(labels, num_classes) if labels else published_class_names(model)
+    if labels:
+        return read_class_names(labels, num_classes)
+    names = published_class_names(model)
+    if names:
+        _LOGGER.info(
+            "The %d class names are those of ImageNet, as of published heads; labels names others.", len(names)
+        )
+    return names
 
 
 def _user_classes(model: keras.Model) -> int:

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import keras_nest
-from keras_nest import cli, conversion, export
+from keras_nest import cli, export
 from keras_nest.export.exporters import exporter_for
 from keras_nest.imagenet import find_dataset, read_classes
 from keras_nest.predict.open import open_predictor
@@ -122,10 +122,14 @@ class TestPublishedHead:
         assert dataset_of_head("nest_tiny_s16_32", 1000) is None
         assert dataset_of_head("LiT-B16B", 1000) is None
 
-    def test_is_known_of_a_checkpoint_and_of_the_file_it_becomes(self, model, saved, tmp_path):
+    def test_is_known_of_a_checkpoint_and_of_the_file_it_becomes(self, model, saved, tmp_path, caplog):
         assert model.head_dataset == "imagenet2012"
+        caplog.set_level(logging.INFO, "keras_nest")
         loaded = keras_nest.open_model(saved)
         assert loaded.class_names[:2] == ("tench", "goldfish")
+        assert caplog.messages == [
+            "The 1000 class names are those of ImageNet, as of published heads; labels names others."
+        ]
         fields = {"dropout_rate": 0.1, "image_size": 24, "dtype": "mixed_bfloat16"}
         assert keras_nest.create_model(weights=str(saved), **fields).head_dataset == "imagenet2012"
         quantized = loaded.model
@@ -149,12 +153,6 @@ class TestPublishedHead:
         model.save(tmp_path / "own.keras")
         (tmp_path / "classes.txt").write_text("".join(f"own {i}\n" for i in range(1000)))
         assert keras_nest.open_model(tmp_path / "own.keras").class_names[0] == "own 0"
-
-    def test_of_our_own_files_it_is_said(self, tmp_path, caplog):
-        caplog.set_level(logging.INFO, "keras_nest")
-        conversion.write_checkpoint(families.vit(num_classes=1000, **TOY), tmp_path / "own.npz")
-        keras_nest.create_model("ViT-Ti_16", weights=str(tmp_path / "own.npz"), **TOY)
-        assert "The 1000 classes are taken for those of ImageNet" in caplog.text
 
 
 class TestExports:

@@ -25,7 +25,7 @@ def shorten(
         The rest of the tree, and a sentence for each tower of which blocks are left out.
 
     Raises:
-        ValueError: there are fewer blocks than were asked for, or others than the last ones are missing.
+        ValueError: others than the last blocks would be left out.
     """
     sentences = []
     for part in parts(model, given, source):
@@ -41,6 +41,30 @@ def shorten(
                 f"The first {depth} of {there} blocks {path.format('…')} are used, and the others left out."
             )
     return tree, sentences
+
+
+def missing_blocks(model: PublishedModel, tree: Tree, given: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Of a model with more blocks than the checkpoint: a sentence that says so, and the paths of those missing.
+
+    Args:
+        model: the model.
+        tree: "params/PATH" and "batch_stats/PATH" -> array.
+        given: fields of the model that the user set.
+
+    Returns:
+        "" and an empty list where none is missing, or the depth was not asked for.
+    """
+    sentences, missing = [], []
+    for part in parts(model, given):
+        path = _blocks_of(part)
+        depth, there = (sum(levels_of(_wanted(part))), _count(tree, path)) if path else (0, 0)
+        if path and depth > there > 0:
+            field = part.model.BLOCKS[0]
+            sentences.append(
+                f"{field} is {_wanted(part)}, and the checkpoint has {there} blocks; give no more than that."
+            )
+            missing += [path.format(i) for i in range(there, depth)]
+    return " ".join(sentences), missing
 
 
 def _blocks_of(part: Part) -> str | None:
@@ -59,10 +83,8 @@ def _count(tree: Tree, path: str) -> int:
 
 
 def _check_depth(part: Part, depth: int, there: int) -> None:
-    field, wanted = part.model.BLOCKS[0], _wanted(part)
-    if depth > there > 0:
-        raise ValueError(f"{field} is {wanted}, {depth} blocks, and the checkpoint has {there}; give {there} or fewer.")
-    levels, known = levels_of(wanted), levels_of(part.source.get(field))
+    field = part.model.BLOCKS[0]
+    levels, known = levels_of(_wanted(part)), levels_of(part.source.get(field))
     if depth < there == sum(known) and levels[:-1] != known[:-1]:
         raise ValueError(
             f"{field} is {levels}, and the checkpoint has {known}: blocks can be left out at its end only, so shorten "

@@ -78,7 +78,7 @@ def fit(
         if drop_class_token and hasattr(layer, "class_token"):
             value = value[:, 1:]
             fitted.changed.append(f"{plain(path)} lost the vector of the class token, which the model does without.")
-        if path in kernels and value.shape[:2] != shape[:2]:
+        if path in kernels and value.shape[:2] != shape[:2] and value.shape[3] == shape[3]:
             old, value = value.shape[:2], resize_kernel(value, (shape[0], shape[1]))
             patches = "{} x {} to {} x {}".format(*old, *shape[:2])
             fitted.changed.append(f"{plain(path)} was resized from patches of {patches} by the pseudo-inverse.")
@@ -111,8 +111,8 @@ def _check_tokens(grid: Size, source: Size | None, fixed: Sequence[str], values:
     if tokens != math.prod(grid) or (source or grid) != grid:
         there = "{} x {}".format(*source) if source else f"{tokens}"
         raise ValueError(
-            "its {} was trained on {} tokens and fits no others, and the model's images have {} x {}; leave image_size "
-            "out and resize the images to the checkpoint's, or give a patch_size that makes as many.".format(
+            "its {} was trained on {} tokens, the model's images have {} x {}, and it fits no other than its own: "
+            "leave image_size out and resize the images, or give a patch_size that makes as many.".format(
                 fixed[0], there, *grid
             )
         )

@@ -15,7 +15,7 @@ import numpy as np
 from keras_nest import registry
 from keras_nest.choices import RESIZE_METHODS
 from keras_nest.conversion.augreg import model_of
-from keras_nest.conversion.depth import shorten
+from keras_nest.conversion.depth import missing_blocks, shorten
 from keras_nest.conversion.fit import Fitted, fit
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
 from keras_nest.conversion.own import check_name, read_own, rebuild
@@ -120,18 +120,8 @@ def load_model(
         raise ValueError(f"{os.fspath(weights)} does not fit {full_name}: {error}") from None
     if (dataset := registry.dataset_of_head(full_name, model.num_classes)) and not report.new_head:
         model.mark_head(dataset)
-        # As files are that this package wrote, and published ones are not.
-        if source_size:
-            report = dataclasses.replace(report, assumed=(*report.assumed, _assumed_classes(model.num_classes)))
     report.log()
     return model, report
-
-
-def _assumed_classes(num_classes: int) -> str:
-    return (
-        f"The {num_classes} classes are taken for those of ImageNet, as in published heads; if they are others, give "
-        "their names where they matter (--labels, labels=…, class_names=…)."
-    )
 
 
 def _load_own(
@@ -198,6 +188,7 @@ def load_weights(
     wanted = {path: tree[path] for path in variables if path in tree and path not in new_head}
     fitted = fit(model, variables, wanted, resize_method, source_size, "cls" in skipped, given)
     left = [path for path in tree if path not in variables and not belongs_to(path, (*skipped, *head))]
+    _check_depth(model, given, tree, variables, fitted, left)
     _check(model, variables, fitted, left, new_head | new_pre_head)
     _check_pre_head(model, tree, skipped, reinit_head)
     _warn_of_nan(fitted.values)
@@ -218,6 +209,22 @@ def _assign(variables: dict[str, keras.Variable], values: Tree, zeros: set[str])
         variables[path].assign(value)
     for path in zeros:
         variables[path].assign(np.zeros(variables[path].shape))
+
+
+def _check_depth(
+    model: PublishedModel,
+    given: Mapping[str, Any],
+    tree: Tree,
+    variables: dict[str, keras.Variable],
+    fitted: Fitted,
+    extra: list[str],
+) -> None:
+    """Refuses more blocks than there are, where nothing but them is missing."""
+    sentence, blocks = missing_blocks(model, tree, given)
+    missing = [path for path in variables if path not in tree and not belongs_to(path, model.HEAD)]
+    fits = all(value.shape == tuple(variables[path].shape) for path, value in fitted.values.items())
+    if sentence and fits and not extra and all(belongs_to(path, blocks) for path in missing):
+        raise ValueError(sentence)
 
 
 def _check(

@@ -78,9 +78,7 @@ class TestChannels:
 
 class TestImageSize:
     def test_mixers_have_one(self):
-        sentence = (
-            r"token_mixing/Dense_0/kernel is \(9, 8\) in the checkpoint and \(16, 8\) in the model.*its own image_size"
-        )
+        sentence = "its token_mixing was trained on 9 tokens, the model's images have 4 x 4, and it fits no other"
         with pytest.raises(ValueError, match=sentence):
             create("mixer_linen", image_size=16)
         assert create("mixer_linen", image_size=11).image_size == (11, 11)  # padded to the same nine patches

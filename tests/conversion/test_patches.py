@@ -130,10 +130,10 @@ def test_what_was_not_asked_for_is_a_mistake(files):
 
 def test_mixer_at_another_size(files, tmp_path):
     model, folder = files["Mixer"]
-    message = "trained on {} tokens and fits no others, and the model's images have 4 x 4; leave image_size out"
+    message = "trained on {} tokens, the model's images have 4 x 4, and it fits no other than its own: leave"
     with pytest.raises(ValueError, match=message.format("2 x 2")):
         create("Mixer", 8, folder / "Mixer.npz", image_size=32)
-    with pytest.raises(ValueError, match=r"4 x 4; .*, or give a patch_size that makes as many\.$"):
+    with pytest.raises(ValueError, match=r"4 x 4, .*, or give a patch_size that makes as many\.$"):
         create("Mixer", 4, folder / "Mixer.keras")
     # Files of others do not tell more than the number.
     untold = keras_models.write_untold(model, tmp_path / "untold.npz")
