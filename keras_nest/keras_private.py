@@ -5,8 +5,9 @@ is needed and what breaks if it changes; tests/test_keras_private.py has a contr
 oldest and the newest Keras that pyproject.toml allows.
 """
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -81,6 +82,22 @@ def keep_short(error: ValueError) -> ValueError:
     """
     error._keras_call_info_injected = error.ag_pass_through = True  # type: ignore[attr-defined]
     return error
+
+
+@contextlib.contextmanager
+def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+    """Within it, a layer that was built takes variables.
+
+    Why: those of an attention go over to its output projection when that is quantized or gets LoRA. If it changes:
+    AttributeError, or Keras' ValueError that the layer is built already.
+    """
+    was_locked = layer._tracker.locked
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        if was_locked:
+            layer._tracker.lock()
 
 
 class SummedGradients:
