@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common.remat import get_current_remat_mode
 from keras.src.saving import serialization_lib
 
 
@@ -25,6 +26,16 @@ def in_safe_mode() -> bool | None:
         True while an object is deserialized in safe mode, False where unsafe deserialization is enabled, else None.
     """
     return serialization_lib.in_safe_mode()
+
+
+def in_remat_scope() -> bool:
+    """Whether a `keras.RematScope` with a mode is around the caller.
+
+    Why: models that are made in one draw other dropout masks in the backward pass, and nothing public tells of it. If it
+    changes: ImportError, or such models train with wrong gradients.
+    """
+    mode = get_current_remat_mode()
+    return mode is not None and mode.mode is not None
 
 
 def outermost_model(layer: keras.layers.Layer) -> keras.Model | None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import keras
 
+from keras_nest.keras_private import in_remat_scope
 from keras_nest.layers.changes import changes, restore, set_trainable, states, without
 from keras_nest.models.first_batch import watched
 
@@ -25,12 +26,20 @@ class ConfiguredModel(keras.Model):
         outputs: symbolic outputs.
         config: arguments of the subclass.
         name: name of the model.
+
+    Raises:
+        ValueError: a `keras.RematScope` is around it.
     """
 
     config: dict[str, Any]
 
     def __init__(self, inputs: Any, outputs: Any, config: Mapping[str, Any], name: str | None = None) -> None:
         super().__init__(inputs=inputs, outputs=outputs, name=name)
+        if in_remat_scope():
+            raise ValueError(
+                "keras.RematScope would draw other dropout masks in the backward pass, and fails in fit on TensorFlow "
+                "(https://github.com/keras-team/keras/issues/21207); create the model outside of it with remat=True."
+            )
         # A copy of its own: the published tables hold the same dictionaries.
         self.config = _copied(config)
         # Read-only, so that Keras does not take the dictionaries for such with layers.
