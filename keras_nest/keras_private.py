@@ -31,8 +31,8 @@ def in_safe_mode() -> bool | None:
 def in_remat_scope() -> bool:
     """Whether a `keras.RematScope` with a mode is around the caller.
 
-    Why: models that are made in one draw other dropout masks in the backward pass, and nothing public tells of it. If it
-    changes: ImportError, or such models train with wrong gradients.
+    Why: models that are made in one draw other dropout masks in the backward pass, and nothing public tells of it.
+    If it changes: ImportError, or such models train with wrong gradients.
     """
     mode = get_current_remat_mode()
     return mode is not None and mode.mode is not None

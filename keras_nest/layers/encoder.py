@@ -177,8 +177,8 @@ class EncoderNDBlock(PreNormBlock):
         self.attn_drop, self.proj_drop, self.stochastic_depth = attn_drop, proj_drop, stochastic_depth
         if self.remat and norm_type == "BN":
             raise ValueError(
-                'remat and norm_type "BN" do not go together: statistics would be updated twice in a step; take "LN" or '
-                '"GN", or leave remat out.'
+                'remat and norm_type "BN" do not go together: a step would update its statistics twice; take "LN" '
+                'or "GN", or leave remat out.'
             )
 
     def create_layers(self, channels: int) -> None:
