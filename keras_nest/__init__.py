@@ -11,6 +11,7 @@ from keras_nest.aliases import add_alias
 from keras_nest.factory import create_model
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.hub import HubLayer
+from keras_nest.layers.lora import merge_lora
 from keras_nest.models import (
     Bert,
     LiT,
@@ -52,6 +53,7 @@ __all__ = [
     "explain",
     "get_tokenizer",
     "list_models",
+    "merge_lora",
     "open_model",
     "preprocessor",
 ]

@@ -52,9 +52,11 @@ class OutputProjection(DenseGeneral):
 
     Attributes:
         hand_over: takes kernel and bias away from the attention.
+        take_back: gives them to it again.
     """
 
     hand_over: Callable[[], tuple[keras.Variable, keras.Variable]]
+    take_back: Callable[[keras.Variable, keras.Variable], None]
 
     @property
     def has_weights(self) -> bool:
@@ -92,6 +94,12 @@ class OutputProjection(DenseGeneral):
     def read(self, store: Any) -> None:
         """As `load_own_variables` of other layers."""
         super().load_own_variables(store)
+
+    def give_back(self) -> None:
+        """Leaves the weights to the attention again: the kernel is of floats, and LoRA was merged."""
+        weights = self._kernel, self.bias
+        del self._kernel, self.bias
+        self.take_back(*weights)
 
     def _take_over(self) -> None:
         if self.has_weights:
@@ -143,7 +151,7 @@ class BlockAttention(Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
         self.proj = OutputProjection((channels,), input_axes=(self.num_heads, self.head_dim), name="proj", dtype=policy)
-        self.proj.hand_over = self._hand_over
+        self.proj.hand_over, self.proj.take_back = self._hand_over, self._take_back
         self.proj.build(input_shape)
         self.probabilities_dropout = Dropout(self.attn_drop, name="Dropout_0", dtype=policy)
         self.output_dropout = Dropout(self.proj_drop, name="Dropout_1", dtype=policy)
@@ -152,6 +160,10 @@ class BlockAttention(Layer):
         weights = self.proj_kernel, self.bias
         del self.proj_kernel, self.bias
         return weights
+
+    def _take_back(self, kernel: keras.Variable, bias: keras.Variable) -> None:
+        with unlocked(self):
+            self.proj_kernel, self.bias = kernel, bias
 
     def project_values(self, values: Any) -> Any:
         """The output projection: (B*T, N, h * d) -> (B*T, N, C)."""
