@@ -14,6 +14,7 @@ PYTHON = {
     "docs/getting-started.md": "",
     "docs/guides/checkpoints.md": "",
     "docs/guides/fine-tuning.md": "",
+    "docs/guides/quantization-and-lora.md": "",
     "docs/guides/data.md": "",
     "docs/guides/explaining.md": "",
     "docs/guides/lit.md": "",

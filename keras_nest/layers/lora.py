@@ -11,8 +11,8 @@ from keras_nest.layers.changes import layers_inside
 def merge_lora(model: keras.Model) -> None:
     """Adds what LoRA learned to the matrices that it was learned for, and takes LoRA away.
 
-    The model computes what it did before, with the variables that it had without LoRA, which can be trained again;
-    compile it anew for that. A quantized matrix is rounded again.
+    The model computes what it did before, with the variables that it had without LoRA, which can be trained again. It
+    is not compiled any more, since its optimizer knew others. A quantized matrix is rounded again.
 
     Args:
         model: any Keras model in which layers have had `enable_lora`; it is changed in place.
@@ -32,6 +32,7 @@ def merge_lora(model: keras.Model) -> None:
                 _take_away(layer)
     finally:
         gc.unfreeze()
+    model.compiled = False
     model.train_function = model.test_function = model.predict_function = None
 
 
