@@ -191,6 +191,23 @@ def latency() -> str:
     return _markdown(header, rows, "l" + 8 * "r")
 
 
+def quantization() -> str:
+    """Size, accuracy and agreement with float of quantized models."""
+    rows = [
+        [
+            row["data"],
+            row["weights"],
+            f"{float(row['kB']):.0f}",
+            f"{float(row['accuracy %']):.1f} %",
+            f"{float(row['same class as float %']):.1f} %",
+            _difference(row["largest difference"]),
+        ]
+        for row in _rows("quantization")
+    ]
+    header = ["", "", "kB of weights", "accuracy", "same class as float", "largest difference"]
+    return _markdown(header, rows, "llrrrr")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -204,6 +221,7 @@ TABLES: dict[str, Callable[[], str]] = {
         data_efficiency,
         gradcat,
         latency,
+        quantization,
     )
 }
 

@@ -12,6 +12,7 @@ from keras_nest.factory import create_model
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.hub import HubLayer
 from keras_nest.imagenet import decode_predictions
+from keras_nest.layers.lora import merge_lora
 from keras_nest.models import (
     Bert,
     LiT,
@@ -54,6 +55,7 @@ __all__ = [
     "explain",
     "get_tokenizer",
     "list_models",
+    "merge_lora",
     "open_model",
     "preprocessor",
 ]

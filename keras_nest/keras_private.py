@@ -5,12 +5,14 @@ is needed and what breaks if it changes; tests/test_keras_private.py has a contr
 oldest and the newest Keras that pyproject.toml allows.
 """
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common.remat import get_current_remat_mode
 from keras.src.saving import serialization_lib
 
 
@@ -24,6 +26,16 @@ def in_safe_mode() -> bool | None:
         True while an object is deserialized in safe mode, False where unsafe deserialization is enabled, else None.
     """
     return serialization_lib.in_safe_mode()
+
+
+def in_remat_scope() -> bool:
+    """Whether a `keras.RematScope` with a mode is around the caller.
+
+    Why: models that are made in one draw other dropout masks in the backward pass, and nothing public tells of it.
+    If it changes: ImportError, or such models train with wrong gradients.
+    """
+    mode = get_current_remat_mode()
+    return mode is not None and mode.mode is not None
 
 
 def outermost_model(layer: keras.layers.Layer) -> keras.Model | None:
@@ -81,6 +93,22 @@ def keep_short(error: ValueError) -> ValueError:
     """
     error._keras_call_info_injected = error.ag_pass_through = True  # type: ignore[attr-defined]
     return error
+
+
+@contextlib.contextmanager
+def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+    """Within it, a layer that was built takes variables.
+
+    Why: those of an attention go over to its output projection when that is quantized or gets LoRA. If it changes:
+    AttributeError, or Keras' ValueError that the layer is built already.
+    """
+    was_locked = layer._tracker.locked
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        if was_locked:
+            layer._tracker.lock()
 
 
 class SummedGradients:

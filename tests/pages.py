@@ -15,6 +15,7 @@ PYTHON = {
     "docs/guides/checkpoints.md": "",
     "docs/guides/fine-tuning.md": "",
     "docs/guides/your-own-model.md": "",
+    "docs/guides/quantization-and-lora.md": "",
     "docs/guides/data.md": "",
     "docs/guides/explaining.md": "",
     "docs/guides/lit.md": "",

@@ -18,11 +18,12 @@ from keras_nest.conversion.augreg import model_of
 from keras_nest.conversion.depth import missing_blocks, shorten
 from keras_nest.conversion.fit import Fitted, fit
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
-from keras_nest.conversion.own import check_name, read_own, rebuild
+from keras_nest.conversion.own import check_name, read_own, read_weights, rebuild
 from keras_nest.conversion.sources import Progress, locate, read_checkpoint, read_image_size
 from keras_nest.exported import refuse_export
 from keras_nest.models.base import PublishedModel
 from keras_nest.models.keras_file import find_keras_file
+from keras_nest.models.weights_file import SUFFIX
 from keras_nest.types import Size
 
 _log = logging.getLogger("keras_nest")
@@ -108,6 +109,9 @@ def load_model(
         locate(os.fspath(weights))  # what is not there has no name
     full_name, architecture, published = registry.resolve(name or name_of(weights))
     registry.check_fields(architecture, given)
+    if os.fspath(weights).endswith(SUFFIX):
+        source = read_weights(os.fspath(weights), full_name, given)
+        return _adapted(source, os.fspath(weights), given, reinit_head, resize_method)
     tree, source_size = read_checkpoint(weights, progress), read_image_size(weights)
     shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
     inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes, new_head=reinit_head)
@@ -132,6 +136,13 @@ def _load_own(
     if name is not None:
         check_name(source, path, name)
     registry.check_fields(type(source), given)
+    return _adapted(source, path, given, reinit_head, resize_method)
+
+
+def _adapted(
+    source: PublishedModel, path: str, given: dict[str, Any], reinit_head: bool, resize_method: str
+) -> tuple[PublishedModel, LoadReport]:
+    """A model that was read, or one like it with other fields."""
     tree = model_tree(source)
     if not given and not reinit_head:
         return source, LoadReport(len(tree), sum(value.size for value in tree.values()))

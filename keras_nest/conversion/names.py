@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_nest.layers.attention import OutputProjection
 from keras_nest.layers.changes import layers_by_path
 from keras_nest.names import flax_path
 
@@ -44,8 +45,11 @@ def model_tree(model: keras.Model) -> Tree:
 
 def _owners(model: keras.Model) -> dict[int, tuple[str, keras.layers.Layer]]:
     """The innermost layer of each variable, and its path."""
-    inside = layers_by_path(model).items()
-    return {id(variable): (path, layer) for path, layer in inside for variable in layer.variables}
+    owners: dict[int, tuple[str, keras.layers.Layer]] = {}
+    for path, layer in layers_by_path(model).items():
+        path = path.rpartition("/")[0] if isinstance(layer, OutputProjection) else path
+        owners |= {id(variable): (path, layer) for variable in layer.variables}
+    return owners
 
 
 def _has_lora(layer: keras.layers.Layer | None) -> bool:
@@ -58,7 +62,7 @@ def _merged(layer: keras.layers.Layer | None, variable: keras.Variable) -> Any:
         layer is None
         or not _has_lora(layer)
         or "int" in variable.dtype
-        or variable.name not in ("kernel", "embeddings")
+        or variable.name not in ("kernel", "proj_kernel", "embeddings")
     ):
         return variable
     return getattr(layer, variable.name)

@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_nest import registry
+from keras_nest.layers.changes import layers_by_path
 from keras_nest.models.base import ConfiguredModel, PublishedModel, read_model
 from keras_nest.models.user_model import model_inside
+from keras_nest.models.weights_file import read_weights_file, stored
+from keras_nest.names import flax_path
 from keras_nest.specs import PreprocessingSpec
 
+# What a file of weights shows, and what it says nothing about but is not in the way.
+_OF_THE_FILE = ("num_classes", "image_size", "features_only", "classifier_activation", "dtype")
 # What two models of one architecture may differ in and still be the same model.
 _FREE = ("num_classes", "image_size", "preprocessing", "name")
 
@@ -28,6 +33,35 @@ def read_own(path: str, trust: bool = False) -> PublishedModel:
         raise ValueError(
             f"{path} holds a {type(model).__name__}, which is no checkpoint; give one of a model of images, or a LiT."
         )
+    return model
+
+
+def read_weights(path: str, full_name: str, given: Mapping[str, Any]) -> PublishedModel:
+    """The model that a .weights.h5 file was saved of, whose head and image size the file shows.
+
+    Args:
+        path: the file.
+        full_name: a name of `list_models`.
+        given: fields that the user set; of those that the file shows, the model that is read has the file's.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or of another model.
+    """
+    _, architecture, _ = registry.resolve(full_name)
+    own = {field: value for field, value in given.items() if field not in _OF_THE_FILE}
+    arrays = read_weights_file(path)
+    fields = registry.merge_fields(full_name, {}, own)
+    model = architecture(**fields)
+    names = {name: [value.name for value in stored(layer)] for name, layer in layers_by_path(model).items()}
+    shapes = {
+        flax_path(f"{layer}/{name}").removeprefix("params/"): array.shape
+        for layer, inside in arrays.items()
+        for name, array in zip(names.get(layer, ("kernel", "bias")), inside, strict=False)
+    }
+    shown = registry.merge_fields(full_name, architecture.infer_fields(fields, shapes), own)
+    model = model if shown == fields else architecture(**shown)
+    model.load_weights(path)
     return model
 
 

@@ -15,6 +15,7 @@ from keras_nest.conversion.orbax_directory import MARKERS, orbax_image_size, rea
 from keras_nest.conversion.own import read_own
 from keras_nest.exported import refuse_export
 from keras_nest.models.keras_file import find_keras_file
+from keras_nest.models.weights_file import SUFFIX
 from keras_nest.types import Size
 
 # Called with the bytes read so far and the bytes in all.
@@ -41,6 +42,10 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
     if file := find_keras_file(path):
         return model_tree(read_own(file, trust))
     refuse_export(path)
+    if os.fspath(path).endswith(SUFFIX):
+        raise ValueError(
+            f"{path} does not say of which model its weights are; give create_model the name and weights=…."
+        )
     try:
         located = locate(os.fspath(path))
         if tf.io.gfile.isdir(located):

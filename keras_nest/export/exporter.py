@@ -18,6 +18,7 @@ from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.hints import did_you_mean
+from keras_nest.layers.changes import layers_inside
 from keras_nest.models.base import published_class_names
 
 Served: TypeAlias = tuple[tf.train.Checkpoint, dict[str, Callable[..., Outputs]]]
@@ -106,6 +107,22 @@ class Exporter:
         """
         if activation is not None and activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}; {did_you_mean(activation, ACTIVATIONS)}")
+        self.refuse_quantized(
+            ("int8", "float8"), "a TFLite file", 'as it was before, with precisions=["dynamic_int8"], which is as small'
+        )
+
+    def refuse_quantized(self, modes: Collection[str], what: str, instead: str) -> None:
+        """Refuses a model that Keras quantized in a way that a format does not know.
+
+        Raises:
+            ValueError: names the layer, and `instead`.
+        """
+        for layer in layers_inside(self.model):
+            if layer.quantization_mode in modes:
+                raise ValueError(
+                    f"The layer {layer.name!r} of {self.model.name!r} was quantized to {layer.quantization_mode}, "
+                    f"which {what} cannot hold; export the model {instead}."
+                )
 
     def tflite_sources(
         self,
@@ -131,6 +148,7 @@ class Exporter:
         Raises:
             ValueError: says what to do instead.
         """
+        self.refuse_quantized(("float8",), "an ONNX file", "as it was before, or quantized to int8")
 
     def onnx_function(self) -> tuple[Callable[..., Mapping[str, tf.Tensor]], list[tf.TensorSpec]]:
         """What an ONNX file computes, and its inputs with an open batch."""

@@ -71,6 +71,7 @@ class LiTExporter(Exporter):
 
     def check_tflite(self, precisions: Sequence[str], activation: str | None) -> None:
         """See `Exporter.check_tflite`; full int8 is calibrated on images, which the other tower does not take."""
+        super().check_tflite(precisions, None)
         if activation is not None:
             raise ValueError(f"activation is {activation!r}; for classifiers, not for a LiT")
         if "int8" in precisions:

@@ -1,10 +1,12 @@
 """Self-attention inside each image block."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_nest.keras_private import unlocked
 from keras_nest.layers.base import Layer
 from keras_nest.layers.dense_general import DenseGeneral, project
 from keras_nest.layers.initializers import kernel_initializer
@@ -39,6 +41,77 @@ def merge_heads(x: Any) -> Any:
     """(B, h, N, d) -> (B, N, h * d)."""
     _, heads, tokens, size = x.shape
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, tokens, heads * size))
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class OutputProjection(DenseGeneral):
+    """The output projection of an attention that owns its weights itself, as Flax has it.
+
+    Keras quantizes layers without others inside, and gives LoRA to such. This one has no weights until then, and takes
+    them over from the attention: it computes from then on. Files have the weights where they were, with the attention.
+
+    Attributes:
+        hand_over: takes kernel and bias away from the attention.
+        take_back: gives them to it again.
+    """
+
+    hand_over: Callable[[], tuple[keras.Variable, keras.Variable]]
+    take_back: Callable[[keras.Variable, keras.Variable], None]
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it took the weights over."""
+        return bool(self.weights)
+
+    @property
+    def proj_kernel(self) -> Any:
+        """The kernel, under its name in the attention."""
+        return self.kernel
+
+    def build(self, input_shape: Shape) -> None:
+        self.input_spec = keras.InputSpec(min_ndim=2)
+
+    def quantize(self, mode: Any = None, type_check: bool = True, config: Any = None) -> None:
+        """As `DenseGeneral.quantize`."""
+        self._take_over()
+        super().quantize(mode, type_check, config)
+
+    def enable_lora(self, rank: int, *args: Any, **kwargs: Any) -> None:
+        """As that of `keras.layers.EinsumDense`."""
+        self._take_over()
+        super().enable_lora(rank, *args, **kwargs)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Nothing: the attention does, with `write`."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Nothing: the attention does, with `read`."""
+
+    def write(self, store: Any) -> None:
+        """As `save_own_variables` of other layers."""
+        super().save_own_variables(store)
+
+    def read(self, store: Any) -> None:
+        """As `load_own_variables` of other layers."""
+        super().load_own_variables(store)
+
+    def give_back(self) -> None:
+        """Leaves the weights to the attention again: the kernel is of floats, and LoRA was merged."""
+        weights = self._kernel, self.bias
+        del self._kernel, self.bias
+        self.take_back(*weights)
+
+    def _take_over(self) -> None:
+        if self.has_weights:
+            return
+        weights = self.hand_over()
+        flags = [weight.trainable for weight in weights]
+        for weight in weights:
+            weight.trainable = True  # Keras would never train again what is frozen when a layer gets it.
+        with unlocked(self):
+            self._kernel, self.bias = weights
+        for weight, flag in zip(weights, flags, strict=True):
+            weight.trainable = flag
 
 
 class BlockAttention(Layer):
@@ -77,8 +150,30 @@ class BlockAttention(Layer):
             initializer=kernel_initializer(),
         )
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
+        self.proj = OutputProjection((channels,), input_axes=(self.num_heads, self.head_dim), name="proj", dtype=policy)
+        self.proj.hand_over, self.proj.take_back = self._hand_over, self._take_back
+        self.proj.build(input_shape)
         self.probabilities_dropout = Dropout(self.attn_drop, name="Dropout_0", dtype=policy)
         self.output_dropout = Dropout(self.proj_drop, name="Dropout_1", dtype=policy)
+
+    def _hand_over(self) -> tuple[keras.Variable, keras.Variable]:
+        weights = self.proj_kernel, self.bias
+        del self.proj_kernel, self.bias
+        return weights
+
+    def _take_back(self, kernel: keras.Variable, bias: keras.Variable) -> None:
+        with unlocked(self):
+            self.proj_kernel, self.bias = kernel, bias
+
+    def project_values(self, values: Any) -> Any:
+        """The output projection: (B*T, N, h * d) -> (B*T, N, C)."""
+        return self.proj(values) if self.proj.has_weights else project(values, self.proj_kernel, self.bias, inputs=2)
+
+    def save_own_variables(self, store: Any) -> None:
+        (self.proj.write if self.proj.has_weights else super().save_own_variables)(store)
+
+    def load_own_variables(self, store: Any) -> None:
+        (self.proj.read if self.proj.has_weights else super().load_own_variables)(store)
 
     def build_key_value(self, input_shape: Shape) -> keras.layers.Layer:
         """Creates and builds the projection to keys and values."""
@@ -112,7 +207,7 @@ class BlockAttention(Layer):
         folded = ops.reshape(x, (-1, tokens, channels))
         query = self.query(folded) * ops.cast(self.head_dim**-0.5, x.dtype)
         values, probabilities = self.attend(query, self.key_value(folded), training)
-        y = project(values, self.proj_kernel, self.bias, inputs=2)
+        y = self.project_values(values)
         y = self.output_dropout(ops.reshape(y, (-1, blocks, tokens, channels)), training=training)
         if not return_attention_scores:
             return y

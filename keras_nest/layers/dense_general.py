@@ -1,13 +1,14 @@
 """Linear projection between channels and attention heads."""
 
+import itertools
 import math
+import string
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_nest.layers import initializers
-from keras_nest.layers.base import Layer
 from keras_nest.types import Shape
 
 
@@ -29,11 +30,11 @@ def project(x: Any, kernel: Any, bias: Any | None, inputs: int = 1) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class DenseGeneral(Layer):
+class DenseGeneral(keras.layers.EinsumDense):
     """Dense layer whose kernel keeps the head axes of the checkpoint, (C, h, d) or (h, d, C).
 
-    (…, C) -> (…, h * d) or back: inputs and outputs are flat, heads outermost. `keras.layers.EinsumDense` stores the
-    same kernel but computes an einsum, which TFLite does not fuse.
+    (…, C) -> (…, h * d) or back: inputs and outputs are flat, heads outermost. It is `keras.layers.EinsumDense`, with
+    its kernel, quantization and LoRA, but computes one matrix product, since TFLite does not fuse an einsum.
 
     Source: `flax.linen.DenseGeneral`.
 
@@ -41,8 +42,8 @@ class DenseGeneral(Layer):
         features: output axes, such as (h, d).
         use_bias: adds a bias of shape `features`.
         input_axes: axes of the kernel that stand for the input's last one, such as (h, d); None is that axis itself.
-        kernel_initializer: drawn for the kernel as a matrix (inputs, outputs); None takes NesT's.
-        **kwargs: the usual layer arguments.
+        kernel_initializer: None takes NesT's.
+        **kwargs: further arguments of `keras.layers.EinsumDense`.
     """
 
     def __init__(
@@ -53,33 +54,49 @@ class DenseGeneral(Layer):
         kernel_initializer: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        inner, outer = _letters(len(input_axes or "C"), len(features))
+        super().__init__(
+            f"ab{inner},{inner}{outer}->ab{outer}",
+            (None, *features),
+            bias_axes=outer if use_bias else None,
+            kernel_initializer=initializers.get(kernel_initializer),
+            **kwargs,
+        )
         self.features = tuple(features)
         self.use_bias = use_bias
         self.input_axes = None if input_axes is None else tuple(input_axes)
-        self.kernel_initializer = initializers.get(kernel_initializer)
 
     def build(self, input_shape: Shape) -> None:
-        axes = self.input_axes or (input_shape[-1],)
-        self.kernel = self.add_weight(name="kernel", shape=(*axes, *self.features), initializer=self._draw_kernel)
-        self.bias = self.add_weight(name="bias", shape=self.features, initializer="zeros") if self.use_bias else None
+        super().build((None, None, *(self.input_axes or input_shape[-1:])))
+        self.input_spec = keras.InputSpec(min_ndim=2)
 
-    def _draw_kernel(self, shape: Shape, dtype: Any = None) -> Any:
-        """Initial kernel; Keras would mistake head axes for those of a convolution and count other fans."""
-        matrix = (math.prod(shape[: -len(self.features)]), math.prod(self.features))
-        return ops.reshape(self.kernel_initializer(matrix, dtype), shape)
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return self.activation(project(inputs, self.kernel, self.bias, inputs=len(self.input_axes or "C")))
 
-    def call(self, x: Any) -> Any:
-        return project(x, self.kernel, self.bias, inputs=len(self.input_axes or "C"))
+    def quantized_call(self, inputs: Any, training: bool | None = None) -> Any:
+        """As `call`, of a layer that was quantized."""
+        middle = inputs.shape[1:-1]
+        # Folded into the one axis of tokens that the equation has; with a known length Keras multiplies integers.
+        lead, back = ((1, -1), ops.shape(inputs)[:-1]) if None in middle else ((-1, math.prod(middle)), (-1, *middle))
+        x = ops.reshape(inputs, (*lead, *(self.input_axes or inputs.shape[-1:])))
+        y = super().quantized_call(x, training=training)
+        return ops.reshape(y, (*back, math.prod(self.features)))
+
+    def quantize(self, mode: Any = None, type_check: bool = True, config: Any = None) -> None:
+        """As `keras.layers.EinsumDense`, which leaves out subclasses."""
+        super().quantize(mode, type_check=False, config=config)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return *input_shape[:-1], math.prod(self.features)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "features": self.features,
-            "use_bias": self.use_bias,
-            "input_axes": self.input_axes,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
+        config = super().get_config()
+        for of_equation in ("equation", "output_shape", "bias_axes"):
+            del config[of_equation]
+        return {**config, "features": self.features, "use_bias": self.use_bias, "input_axes": self.input_axes}
+
+
+def _letters(*counts: int) -> list[str]:
+    """Names for axes in an equation, after "ab": of two inner axes and one outer "cd" and "e"."""
+    names = iter(string.ascii_lowercase[2:])
+    return ["".join(itertools.islice(names, count)) for count in counts]

@@ -1,5 +1,6 @@
 """Transformer encoder layers, and NesT's on blocked images."""
 
+import functools
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ from keras_nest.layers.attention import MultiHeadAttention, MultiQueryAttention
 from keras_nest.layers.base import Layer
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.random import Dropout
+from keras_nest.layers.rematerialization import rematerialized
 from keras_nest.layers.stochastic_depth import StochasticDepth
 from keras_nest.types import Shape
 
@@ -87,12 +89,21 @@ class PreNormBlock(Layer):
 
     Input: (…, C). Returns the output of that shape and a dictionary of the intermediates under their Flax names, each
     of that shape too. Subclasses say which layers these are.
+
+    Args:
+        remat: training keeps the input alone and computes the intermediates again in the backward pass, which takes a
+            third more time and much less memory; see `rematerialized`.
+        **kwargs: the usual layer arguments.
     """
 
     norms: list[keras.layers.Layer]
     attention: keras.layers.Layer
     mlp: keras.layers.Layer
     branch_drops: list[keras.layers.Layer]
+
+    def __init__(self, remat: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.remat = remat
 
     def create_layers(self, channels: int) -> None:
         """Sets the two `norms`, `attention`, `mlp`, and what drops the ends of the two branches, `branch_drops`."""
@@ -104,6 +115,11 @@ class PreNormBlock(Layer):
             layer.build(input_shape)
 
     def call(self, x: Any, training: bool | None = None) -> tuple[Any, dict[str, Any]]:
+        compute = functools.partial(self.compute, training=training)
+        return rematerialized(self, compute, x) if self.remat and training else compute(x)
+
+    def compute(self, x: Any, training: bool | None) -> tuple[Any, dict[str, Any]]:
+        """What `call` returns, whichever way it comes by it."""
         parts = {}
         normed = parts[self.norms[0].name] = self.norms[0](x)
         attended = parts[self.attention.name] = self.attention(normed, training=training)
@@ -117,6 +133,9 @@ class PreNormBlock(Layer):
         names = (self.norms[0].name, self.attention.name, self.norms[1].name, self.mlp.name)
         spec, *parts = (keras.KerasTensor(x.shape, dtype=self.compute_dtype) for _ in range(5))
         return spec, dict(zip(names, parts, strict=True))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "remat": self.remat}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -134,7 +153,10 @@ class EncoderNDBlock(PreNormBlock):
         attn_drop: dropout rate of the attention probabilities.
         proj_drop: dropout rate of the attention output and inside the MLP.
         stochastic_depth: probability that a sample skips a branch in training.
-        **kwargs: the usual layer arguments.
+        **kwargs: the usual layer arguments, and those of `PreNormBlock`.
+
+    Raises:
+        ValueError: `remat` with `norm_type` "BN".
     """
 
     def __init__(
@@ -153,6 +175,11 @@ class EncoderNDBlock(PreNormBlock):
         self.num_heads, self.attn_type, self.norm_type = num_heads, attn_type, norm_type
         self.mlp_ratio, self.qkv_bias = mlp_ratio, qkv_bias
         self.attn_drop, self.proj_drop, self.stochastic_depth = attn_drop, proj_drop, stochastic_depth
+        if self.remat and norm_type == "BN":
+            raise ValueError(
+                'remat and norm_type "BN" do not go together: a step would update its statistics twice; take "LN" '
+                'or "GN", or leave remat out.'
+            )
 
     def create_layers(self, channels: int) -> None:
         """See `PreNormBlock.create_layers`."""

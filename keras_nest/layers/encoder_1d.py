@@ -79,7 +79,7 @@ class Encoder1DBlock(PreNormBlock):
         mlp_dim: hidden width of the MLP.
         dropout_rate: dropout rate of the attention output and inside the MLP.
         attention_dropout_rate: dropout rate of the attention probabilities.
-        **kwargs: the usual layer arguments.
+        **kwargs: the usual layer arguments, and those of `PreNormBlock`.
     """
 
     def __init__(
@@ -137,6 +137,7 @@ class Encoder(Layer):
         grid: height and width of the map that the tokens come from; None adds no position embedding.
         class_token: a class token stands in front of that map's tokens.
         final_norm: normalize the output; a feature extractor does without.
+        remat: of the encoder layers, see `PreNormBlock`.
         **kwargs: the usual layer arguments.
     """
 
@@ -150,12 +151,13 @@ class Encoder(Layer):
         grid: Size | None = None,
         class_token: bool = False,
         final_norm: bool = True,
+        remat: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_layers, self.num_heads, self.mlp_dim = num_layers, num_heads, mlp_dim
         self.dropout_rate, self.attention_dropout_rate = dropout_rate, attention_dropout_rate
-        self.grid, self.class_token, self.final_norm = grid, class_token, final_norm
+        self.grid, self.class_token, self.final_norm, self.remat = grid, class_token, final_norm, remat
 
     def build(self, input_shape: Shape) -> None:
         policy = self.dtype_policy
@@ -164,9 +166,9 @@ class Encoder(Layer):
         if self.grid is not None:
             self.position_embedding = AddPositionEmbs(self.grid, self.class_token, name="posembed_input", dtype=policy)
             self.position_embedding.build(input_shape)
-        rates = (self.dropout_rate, self.attention_dropout_rate)
+        fields = (self.num_heads, self.mlp_dim, self.dropout_rate, self.attention_dropout_rate)
         self.blocks = [
-            Encoder1DBlock(self.num_heads, self.mlp_dim, *rates, name=f"encoderblock_{i}", dtype=policy)
+            Encoder1DBlock(*fields, remat=self.remat, name=f"encoderblock_{i}", dtype=policy)
             for i in range(self.num_layers)
         ]
         for block in self.blocks:
@@ -198,5 +200,5 @@ class Encoder(Layer):
 
     def get_config(self) -> dict[str, Any]:
         widths = ("num_layers", "num_heads", "mlp_dim", "dropout_rate", "attention_dropout_rate")
-        fields = (*widths, "grid", "class_token", "final_norm")
+        fields = (*widths, "grid", "class_token", "final_norm", "remat")
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}

@@ -1,5 +1,7 @@
 """Randomness of layers: the only file here that knows which backend runs it."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -37,8 +39,21 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
     generator, number for number.
     """
 
+    _repeated: Any = None
+
+    @contextlib.contextmanager
+    def repeating(self, seed: Any) -> Iterator[None]:
+        """Within it, `next` returns this seed, which it returned before."""
+        self._repeated = seed
+        try:
+            yield
+        finally:
+            self._repeated = None
+
     def next(self, ordered: bool = True) -> Any:
         """Next seed: integer tensor of shape (2,)."""
+        if self._repeated is not None:
+            return self._repeated
         seed = super().next(ordered)
         replica = replica_id()
         if isinstance(replica, int) and replica == 0:

@@ -4,13 +4,16 @@ import inspect
 import itertools
 import os
 import types
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import keras
 
+from keras_nest.keras_private import in_remat_scope, keep_short
 from keras_nest.layers.changes import changes, restore, set_trainable, states, without
 from keras_nest.models.first_batch import watched
+from keras_nest.models.weights_file import SUFFIX, mismatches
 
 
 class ConfiguredModel(keras.Model):
@@ -27,6 +30,9 @@ class ConfiguredModel(keras.Model):
         outputs: symbolic outputs.
         config: arguments of the subclass.
         name: name of the model.
+
+    Raises:
+        ValueError: a `keras.RematScope` is around it.
     """
 
     config: dict[str, Any]
@@ -34,6 +40,11 @@ class ConfiguredModel(keras.Model):
 
     def __init__(self, inputs: Any, outputs: Any, config: Mapping[str, Any], name: str | None = None) -> None:
         super().__init__(inputs=inputs, outputs=outputs, name=name)
+        if in_remat_scope():
+            raise ValueError(
+                "keras.RematScope would draw other dropout masks in the backward pass, and fails in fit on TensorFlow "
+                "(https://github.com/keras-team/keras/issues/21207); create the model outside of it with remat=True."
+            )
         # A copy of its own: the published tables hold the same dictionaries.
         self.config = copied(config)
         # Read-only, so that Keras does not take the dictionaries for such with layers.
@@ -132,6 +143,27 @@ class ConfiguredModel(keras.Model):
         """As in Keras, which opens the file first: what `get_config` refuses must not cost the one that lies there."""
         self.get_config()
         super().save(filepath, overwrite=overwrite, **options)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **options: Any) -> None:
+        """As in Keras, but that a sentence names the layers whose weights are not those of a .weights.h5 file.
+
+        Raises:
+            ValueError: there are such layers, and `skip_mismatch`, which leaves them as they are, is false.
+        """
+        if not str(filepath).endswith(SUFFIX):
+            super().load_weights(filepath, skip_mismatch=skip_mismatch, **options)
+            return
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # Keras prints the values of weights.
+                super().load_weights(filepath, skip_mismatch=skip_mismatch, **options)
+        except ValueError as error:
+            differing = mismatches(self, filepath)
+            if not differing:
+                raise
+            raise keep_short(ValueError(f"{filepath} does not fit {self.name!r}: {differing}.")) from error
+        if skip_mismatch and (differing := mismatches(self, filepath)):
+            warnings.warn(f"{filepath} does not fit {self.name!r} in {differing}, left as it was.", stacklevel=2)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:

@@ -13,6 +13,7 @@ from keras import ops
 from keras_nest.layers import MlpBlock
 from keras_nest.layers.base import Layer
 from keras_nest.layers.normalization import norm
+from keras_nest.layers.rematerialization import rematerialized
 from keras_nest.layers.tokens import MapToTokens, TokensToMap
 from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, Paper
@@ -51,12 +52,13 @@ class MixerBlock(Layer):
     Args:
         tokens_mlp_dim: hidden width of the MLP over tokens.
         channels_mlp_dim: hidden width of the MLP over channels.
+        remat: as of `PreNormBlock`.
         **kwargs: the usual layer arguments.
     """
 
-    def __init__(self, tokens_mlp_dim: int, channels_mlp_dim: int, **kwargs: Any) -> None:
+    def __init__(self, tokens_mlp_dim: int, channels_mlp_dim: int, remat: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.tokens_mlp_dim, self.channels_mlp_dim = tokens_mlp_dim, channels_mlp_dim
+        self.tokens_mlp_dim, self.channels_mlp_dim, self.remat = tokens_mlp_dim, channels_mlp_dim, remat
 
     def build(self, input_shape: Shape) -> None:
         batch, tokens, channels = input_shape
@@ -69,7 +71,11 @@ class MixerBlock(Layer):
         self.channel_mixing = MlpBlock(self.channels_mlp_dim, name="channel_mixing", **options)
         self.channel_mixing.build(input_shape)
 
-    def call(self, x: Any) -> tuple[Any, dict[str, Any]]:
+    def call(self, x: Any, training: bool | None = None) -> tuple[Any, dict[str, Any]]:
+        return rematerialized(self, self.compute, x) if self.remat and training else self.compute(x)
+
+    def compute(self, x: Any) -> tuple[Any, dict[str, Any]]:
+        """What `call` returns, whichever way it comes by it."""
         parts = {}
         y = parts["LayerNorm_0"] = self.norms[0](x)
         y = self.token_mixing(ops.transpose(y, (0, 2, 1)))
@@ -79,14 +85,14 @@ class MixerBlock(Layer):
         y = parts["channel_mixing"] = self.channel_mixing(y)
         return x + y, parts
 
-    def compute_output_spec(self, x: keras.KerasTensor) -> Any:
+    def compute_output_spec(self, x: keras.KerasTensor, training: bool | None = None) -> Any:
         """Shapes without tracing the computation, which keeps building a deep model fast."""
         names = ("LayerNorm_0", "token_mixing", "LayerNorm_1", "channel_mixing")
         spec, *parts = (keras.KerasTensor(x.shape, dtype=self.compute_dtype) for _ in range(5))
         return spec, dict(zip(names, parts, strict=True))
 
     def get_config(self) -> dict[str, Any]:
-        fields = ("tokens_mlp_dim", "channels_mlp_dim")
+        fields = ("tokens_mlp_dim", "channels_mlp_dim", "remat")
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
 
 
@@ -114,6 +120,8 @@ class MlpMixer(ImageModel):
         preprocessing: evaluation preprocessing, see `keras_nest.preprocessor`.
         dtype: dtype policy of the layers, such as "mixed_bfloat16"; None takes the global one.
         name: name of the model.
+        remat: training computes what the blocks hold again in the backward pass instead of keeping it: a third more
+            time, for a fraction of the memory.
 
     Raises:
         ValueError: a field has no meaning.
@@ -144,6 +152,7 @@ class MlpMixer(ImageModel):
         preprocessing: dict[str, Any] | None = None,
         dtype: Any = None,
         name: str | None = "mixer",
+        remat: bool = False,
     ) -> None:
         config = constructor_arguments(MlpMixer, locals())
         policy = resolve_policy(dtype)
@@ -155,7 +164,7 @@ class MlpMixer(ImageModel):
 
         inputs, images = image_input(MlpMixer, config, policy)
         stem = _stem(hidden_dim, as_size(patch_size, "patch_size"), policy)(images)
-        tokens, endpoints = _blocks(stem, depth, tokens_mlp_dim, channels_mlp_dim, policy)
+        tokens, endpoints = _blocks(stem, depth, config, policy)
         grid = stem.shape[1:3]
         maps = {
             f"block_{k}": TokensToMap(grid, name=f"block_{k}", dtype=policy)(endpoints[f"MixerBlock_{k - 1}"])
@@ -201,13 +210,14 @@ def _stem(hidden_dim: int, patch_size: Size, policy: keras.DTypePolicy) -> keras
 
 
 def _blocks(
-    stem: keras.KerasTensor, depth: int, tokens_mlp_dim: int, channels_mlp_dim: int, policy: keras.DTypePolicy
+    stem: keras.KerasTensor, depth: int, config: Mapping[str, Any], policy: keras.DTypePolicy
 ) -> tuple[keras.KerasTensor, dict[str, keras.KerasTensor]]:
     """All mixer blocks: the tokens (B, N, C) after the last one, and the endpoints met on the way."""
     endpoints = {"stem": stem}
     x = MapToTokens(name="tokens", dtype=policy)(stem)
     for i in range(depth):
-        block = MixerBlock(tokens_mlp_dim, channels_mlp_dim, name=f"MixerBlock_{i}", dtype=policy)
+        fields = {field: config[field] for field in ("tokens_mlp_dim", "channels_mlp_dim", "remat")}
+        block = MixerBlock(**fields, name=f"MixerBlock_{i}", dtype=policy)
         x, parts = block(x)
         endpoints |= {block.name: x} | {f"{block.name}/{part}": value for part, value in parts.items()}
     return x, endpoints

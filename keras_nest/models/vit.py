@@ -109,6 +109,8 @@ class VisionTransformer(ImageModel):
         preprocessing: evaluation preprocessing, see `keras_nest.preprocessor`.
         dtype: dtype policy of the layers, such as "mixed_bfloat16"; None takes the global one.
         name: name of the model; "+" becomes "_".
+        remat: training computes what the blocks hold again in the backward pass instead of keeping it: a third more
+            time, for a fraction of the memory.
 
     Raises:
         ValueError: a field has no meaning, or the image is smaller than a patch.
@@ -146,6 +148,7 @@ class VisionTransformer(ImageModel):
         preprocessing: dict[str, Any] | None = None,
         dtype: Any = None,
         name: str | None = "vit",
+        remat: bool = False,
     ) -> None:
         config = constructor_arguments(VisionTransformer, locals())
         policy = resolve_policy(dtype)
@@ -237,9 +240,10 @@ def _transformer(
     class_token = has_class_token(config["classifier"])
     if class_token:
         tokens = ClassToken(name="cls", dtype=policy)(tokens)
+    fields = ("num_heads", "mlp_dim", "dropout_rate", "attention_dropout_rate", "remat")
     encoder = Encoder(
         _depth(config),
-        **{field: config[field] for field in ("num_heads", "mlp_dim", "dropout_rate", "attention_dropout_rate")},
+        **{field: config[field] for field in fields},
         grid=grid,
         class_token=class_token,
         final_norm=not config["features_only"],

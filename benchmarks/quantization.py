@@ -1,0 +1,94 @@
+"""What weights of 8 and of 4 bits cost: size, accuracy and agreement with the float model.
+
+A small NesT is trained on the digits and one on the crops of photographs that need no download, then each is quantized
+with `model.quantize`, and asked about the held-out images. Differences are of probabilities, the largest of a class and
+an image.
+
+Writes the table to results/quantization.csv.
+"""
+
+import argparse
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import timing
+from keras_nest import create_model, data
+from keras_nest.configs import digits_nest, photos_nest
+from keras_nest.files import local_path
+from keras_nest.training import AdamW, WarmupDecay
+
+BATCH, RATE = 32, 2e-3
+# Configuration, images a side and updates, by data set.
+TASKS = {"digits": (digits_nest, 32, 600), "photos": (photos_nest, 128, 300)}
+WAYS = {
+    "float32": None,
+    "int8, activations too": keras.quantizers.Int8QuantizationConfig(),
+    "int8, weights alone": keras.quantizers.Int8QuantizationConfig(activation_quantizer=None),
+    "int4, weights alone": keras.quantizers.Int4QuantizationConfig(),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the comparison from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
+    parser.add_argument("--quick", action="store_true", help="two steps on the digits, which shows that it works")
+    options = parser.parse_args(arguments)
+    tasks = {"digits": (digits_nest, 32, 2)} if options.quick else TASKS
+    rows = [row for name, (config, size, steps) in tasks.items() for row in compare(name, config, size, steps)]
+    timing.report("Quantized models", rows, options.results / "quantization.csv")
+
+
+def compare(name: str, config: Any, size: int, steps: int) -> list[dict[str, Any]]:
+    """Trains on one data set; a row for each way of quantization.
+
+    Args:
+        name: of the data set.
+        config: module of its configuration.
+        size: height and width of the images.
+        steps: updates of the training.
+    """
+    keras.utils.set_random_seed(0)
+    train, test, info = data.load(name, recipe="shift", image_size=size, batch_size=BATCH)
+    fields = {**config.get_config().model.to_dict(), "num_classes": info.num_classes}
+    model = create_model("nest_tiny_s16_32", **fields)
+    schedule = WarmupDecay(RATE, steps_per_epoch=steps, num_epochs=1, warmup_epochs=0.1)
+    model.compile(AdamW(schedule, weight_decay=0.05, clip_norm=1.0))
+    model.fit(train, steps_per_epoch=steps, shuffle=False, verbose=0)
+    images, labels, weights = (np.concatenate(each) for each in zip(*test.as_numpy_iterator(), strict=True))
+    images, labels = images[weights > 0], labels[weights > 0]  # without what fills the last batch
+    plain = None
+    rows = []
+    for way, quantization in WAYS.items():
+        quantized = create_model("nest_tiny_s16_32", **fields)
+        quantized.set_weights(model.get_weights())
+        if quantization is not None:
+            quantized.quantize(config=quantization)
+        probabilities = tf.nn.softmax(quantized.predict(images, verbose=0)).numpy()
+        plain = probabilities if plain is None else plain
+        rows.append(
+            {"data": name, "weights": way, "images": len(images), **_row(quantized, probabilities, plain, labels)}
+        )
+    return rows
+
+
+def _row(model: keras.Model, probabilities: np.ndarray, plain: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    answers = probabilities.argmax(-1)
+    return {
+        "kB": round(sum(np.asarray(variable).nbytes for variable in model.weights) / 1000, 1),
+        "accuracy %": round(100 * float(np.mean(answers == labels)), 2),
+        "same class as float %": round(100 * float(np.mean(answers == plain.argmax(-1))), 2),
+        "largest difference": round(float(np.abs(probabilities - plain).max()), 4),
+    }
+
+
+if __name__ == "__main__":
+    main()
