@@ -265,3 +265,25 @@ def test_distributed_batches_are_counted():
 
 def test_operations_of_an_interpreter_that_does_not_say():
     assert keras_private.tflite_operations(object()) is None
+
+
+def test_a_built_layer_takes_variables_while_it_is_unlocked():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    variable = keras.Variable(np.zeros(2))
+    with pytest.raises(ValueError, match="already built"):
+        layer.more = variable
+    with keras_private.unlocked(layer):
+        layer.more = variable
+    assert any(each is variable for each in layer.variables)
+    with pytest.raises(ValueError, match="already built"):
+        layer.another = keras.Variable(np.zeros(2))
+
+
+def test_a_scope_of_rematerialization_is_seen():
+    assert not keras_private.in_remat_scope()
+    with keras.RematScope(mode="full"):
+        assert keras_private.in_remat_scope()
+        with keras.RematScope(mode=None):
+            assert not keras_private.in_remat_scope()
+    assert not keras_private.in_remat_scope()

@@ -7,7 +7,6 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_nest.layers.changes import layers_by_path
 
@@ -25,6 +24,8 @@ def read_weights_file(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray
         FileNotFoundError: there is no such file.
         ValueError: it is damaged.
     """
+    import tensorflow as tf
+
     try:
         with tf.io.gfile.GFile(os.fspath(path), "rb") as binary, h5py.File(io.BytesIO(binary.read())) as file:
             return {_layer_path(group): _arrays(group) for group in _groups(file)}
