@@ -18,6 +18,7 @@ from keras_nest.layers.attention import BlockAttention
 from keras_nest.layers.base import Layer
 from keras_nest.layers.changes import layers_by_path
 from keras_nest.layers.encoder import PreNormBlock
+from keras_nest.layers.image_input import ImageInput
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.training.evaluation import Similarities
 from tests import families
@@ -263,7 +264,11 @@ def classes_of_layers():
 def test_every_layer_has_a_whole_configuration():
     """Nobody has to remember it for a new one: a layer that no family has is named here."""
     inside = [layer for family in families.FAMILIES for layer in layers_by_path(families.made(family)).values()]
-    inside += [Similarities(3), EvalPreprocessing((8, 8), (0.5,) * 3, (0.5,) * 3)]
+    inside += [
+        ImageInput("keras_nest>NesT", {"image_size": 8}),
+        Similarities(3),
+        EvalPreprocessing((8, 8), (0.5,) * 3, (0.5,) * 3),
+    ]
     ours = {
         each for each in classes_of_layers() if not issubclass(each, keras.Model) and each.__module__[:5] != "keras."
     }
