@@ -10,6 +10,9 @@ Writes the table to results/quantization.csv.
 import argparse
 import os
 import pathlib
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="two steps on the digits, which shows that it works")
     options = parser.parse_args(arguments)
     tasks = {"digits": (digits_nest, 32, 2)} if options.quick else TASKS
-    rows = [row for name, (config, size, steps) in tasks.items() for row in compare(name, config, size, steps)]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (config, size, steps) in tasks.items():
+            if name == "photos":
+                subprocess.run([sys.executable, "examples/photographs.py", folder], check=True)
+            source = folder if name == "photos" else name
+            rows += [{"data": name, **row} for row in compare(source, config, size, steps)]
     timing.report("Quantized models", rows, options.results / "quantization.csv")
 
 
@@ -51,7 +60,7 @@ def compare(name: str, config: Any, size: int, steps: int) -> list[dict[str, Any
     """Trains on one data set; a row for each way of quantization.
 
     Args:
-        name: of the data set.
+        name: as `data.load` takes it.
         config: module of its configuration.
         size: height and width of the images.
         steps: updates of the training.
@@ -74,9 +83,7 @@ def compare(name: str, config: Any, size: int, steps: int) -> list[dict[str, Any
             quantized.quantize(config=quantization)
         probabilities = tf.nn.softmax(quantized.predict(images, verbose=0)).numpy()
         plain = probabilities if plain is None else plain
-        rows.append(
-            {"data": name, "weights": way, "images": len(images), **_row(quantized, probabilities, plain, labels)}
-        )
+        rows.append({"weights": way, "images": len(images), **_row(quantized, probabilities, plain, labels)})
     return rows
 
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from keras_nest.class_names import read_class_names
 from keras_nest.exported import find_saved_model
 from keras_nest.files import check_local
-from keras_nest.models.base import ImageModel, PublishedModel
+from keras_nest.models.base import ImageModel
+from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.outputs import is_linear
 from keras_nest.opening import LoadedModel, open_model
 from keras_nest.predict.exports import open_saved_model, open_tflite
@@ -61,11 +62,11 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     Raises:
         ValueError: it takes no images, has no head, or carries no preprocessing.
     """
-    if isinstance(loaded.model, PublishedModel) and not isinstance(loaded.model, ImageModel):
-        raise ValueError(f"The model {loaded.model.name!r} gives no classes of images; it must be a classifier.")
+    is_other = isinstance(loaded.model, ConfiguredModel) and not isinstance(loaded.model, ImageModel)
+    if is_other or not loaded.image_model.num_classes:
+        name = loaded.model.name
+        raise ValueError(f"The model {name!r} gives no classes; it must be a classifier of images, with a head.")
     model = loaded.image_model
-    if not model.num_classes:
-        raise ValueError(f"The model {model.name!r} gives no classes; it must be a classifier of images, with a head.")
     prepare, activation = preprocessor(model), _ACTIVATIONS[loaded.config.get("loss", "softmax")]
     is_ours = isinstance(model, ImageModel)
     puts_out_logits = is_linear(model.output) if is_ours else "probabilities" not in model.endpoints
