@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import keras
 
 from keras_nest.class_names import read_class_names
-from keras_nest.conversion.augreg import model_of
+from keras_nest.conversion.augreg import parse_model_name
 from keras_nest.conversion.sources import locate
 from keras_nest.exported import find_saved_model, refuse_export
 from keras_nest.factory import create_model
@@ -170,7 +170,7 @@ def _check_name(source: str) -> None:
 
 def _check_checkpoint(source: str) -> None:
     """Refuses what is no checkpoint that tells its model."""
-    told, address = model_of(source), is_address(source)
+    told, address = parse_model_name(source), is_address(source)
     if not address and _holds_checkpoint(source):
         if told is None:
             name = os.path.basename(source.rstrip("/"))

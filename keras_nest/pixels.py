@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_nest.value_range import require, scales_of
+from keras_nest.value_range import infer_scales, require
 
 _LUMA = (0.299, 0.587, 0.114)
 """Of red, green and blue, ITU-R BT.601: what decoders of JPEG and Pillow take for gray."""
@@ -62,7 +62,7 @@ def as_levels(images: Any, channels: int) -> list[np.ndarray]:
         channels: of the model.
 
     Raises:
-        ValueError: as `as_images` and `scales_of`; or one image alone.
+        ValueError: as `as_images` and `infer_scales`; or one image alone.
     """
     found = as_images(images, channels)
     tensors = found if isinstance(found, list) else [found]
@@ -72,7 +72,7 @@ def as_levels(images: Any, channels: int) -> list[np.ndarray]:
         image
         if image.dtype == tf.uint8
         else tf.saturate_cast(tf.round(tf.cast(image, tf.float32) * (255 / scale)), tf.uint8)
-        for image, scale in zip(tensors, scales_of(tensors), strict=True)
+        for image, scale in zip(tensors, infer_scales(tensors), strict=True)
     ]
     return [image.numpy() for image in levels] if tensors is found else list(levels[0].numpy())
 

@@ -13,7 +13,7 @@ from keras_nest.pixels import as_images
 from keras_nest.registry import preprocessing_spec
 from keras_nest.specs import Geometry, PreprocessingSpec
 from keras_nest.types import Shape, Size, as_size
-from keras_nest.value_range import LEVELS, ValueRange, scales_of
+from keras_nest.value_range import LEVELS, ValueRange, infer_scales
 
 _LOGGER = logging.getLogger(__name__)
 # A longer strip is cut before it is scaled, since all but its middle would be cropped away: 1 x 10,000 pixels would
@@ -109,7 +109,7 @@ class EvalPreprocessing(keras.layers.Layer):
         found = as_images(images, len(self.mean))
         several = isinstance(found, list)
         tensors = found if several else [found]
-        scales = scales_of(tensors, self.value_range)
+        scales = infer_scales(tensors, self.value_range)
         self._tell(tensors, scales)
         outputs = [self._prepare(image, scale) for image, scale in zip(tensors, scales, strict=True)]
         return tf.stack(outputs) if several else outputs[0]

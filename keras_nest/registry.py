@@ -13,7 +13,7 @@ from keras_nest.hints import did_you_mean
 from keras_nest.imagenet import find_dataset
 from keras_nest.models import PublishedModel
 from keras_nest.models.families import ALIASES, MODELS
-from keras_nest.models.wrapping import image_symbol, preprocessing_of
+from keras_nest.models.wrapping import find_preprocessing, image_symbol
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
 
@@ -141,7 +141,7 @@ def preprocessing_spec(name_or_model: str | keras.Model) -> tuple[PreprocessingS
         _, _, fields = resolve(name_or_model)
         size = fields["image_size"]
         return PreprocessingSpec.from_dict(fields["preprocessing"]), (size, size)
-    config = getattr(name_or_model, "config", None) or {"preprocessing": preprocessing_of(name_or_model)}
+    config = getattr(name_or_model, "config", None) or {"preprocessing": find_preprocessing(name_or_model)}
     if not config.get("preprocessing"):
         raise ValueError(
             f"The model {name_or_model.name!r} carries no preprocessing; create it with `create_model`, or pass "

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_nest.files import check_local
 from keras_nest.pixels import as_images
-from keras_nest.value_range import scales_of
+from keras_nest.value_range import infer_scales
 
 # Of the one signature that a file has.
 _INPUTS = ([["images"]], [["tokens"]])
@@ -108,7 +108,7 @@ class TFLiteModel:
         pixels = as_images(images, self.input_shape[-1])
         if isinstance(pixels, list):
             raise ValueError("Images are a list; they must be one array (B, H, W, C), of the size of the file.")
-        (scale,) = scales_of([pixels])
+        (scale,) = infer_scales([pixels])
         return pixels.numpy().astype(np.float32) / scale.numpy()
 
     def _run(self, inputs: np.ndarray) -> dict[str, np.ndarray]:

@@ -31,7 +31,7 @@ def check_value_range(value_range: Any) -> ValueRange | None:
     return UNIT if found == UNIT else LEVELS
 
 
-def scales_of(images: Sequence[tf.Tensor], value_range: ValueRange | None = None) -> list[tf.Tensor]:
+def infer_scales(images: Sequence[tf.Tensor], value_range: ValueRange | None = None) -> list[tf.Tensor]:
     """What images are divided by to lie in [0, 1]: 255 or 1.
 
     The dtype decides, and of floats the argument. Without one, values above 1.5 show that they are levels of 0..255; an
@@ -48,7 +48,7 @@ def scales_of(images: Sequence[tf.Tensor], value_range: ValueRange | None = None
         ValueError: values that are not finite or in neither range, or floats of both ranges. Inside a graph the first
             two are an InvalidArgumentError when it runs, and the last is not looked for.
     """
-    scales = [_scale_of(image, value_range) for image in images]
+    scales = [_infer_scale(image, value_range) for image in images]
     if value_range is not None or len(images) == 1 or not tf.executing_eagerly():
         return scales
     numbers = [number for number, image in enumerate(images) if image.dtype != tf.uint8]
@@ -66,7 +66,7 @@ def _is_binary(image: tf.Tensor) -> bool:
     return bool(tf.reduce_all((image == 0) | (image == 1)))
 
 
-def _scale_of(images: tf.Tensor, value_range: ValueRange | None) -> tf.Tensor:
+def _infer_scale(images: tf.Tensor, value_range: ValueRange | None) -> tf.Tensor:
     if images.dtype == tf.uint8:
         return tf.constant(255.0)
     lowest, highest, is_finite = _extent(images)

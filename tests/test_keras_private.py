@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_nest import keras_private
 from keras_nest.training import AdamW, Momentum, Trainer, create_strategy
-from keras_nest.training.averages import averages_of
+from keras_nest.training.averages import get_averages
 
 ROOT = pathlib.Path(__file__).parents[1]
 IMAGES = np.zeros((2, 3), "float32")
@@ -220,7 +220,7 @@ def test_averages_stand_among_the_variables():
     optimizer = AdamW(0.1, use_ema=True)
     optimizer.build(variables)
     optimizer.apply([keras.ops.zeros(2)] * 2, variables)
-    for average, variable in zip(averages_of(optimizer), variables, strict=True):
+    for average, variable in zip(get_averages(optimizer), variables, strict=True):
         np.testing.assert_array_equal(average, variable)
 
 

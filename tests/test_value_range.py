@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nest.value_range import LEVELS, UNIT, check_unit, scales_of
+from keras_nest.value_range import LEVELS, UNIT, check_unit, infer_scales
 
 RAMP = np.linspace(0, 1, 48, dtype=np.float32).reshape(4, 4, 3)
 
 
 def scales(*images, value_range=None):
-    return [float(scale) for scale in scales_of([tf.constant(image) for image in images], value_range)]
+    return [float(scale) for scale in infer_scales([tf.constant(image) for image in images], value_range)]
 
 
 def test_dtype_decides_then_the_argument_then_the_values():

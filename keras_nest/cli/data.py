@@ -15,7 +15,7 @@ from keras_nest.data import show
 from keras_nest.data.pipeline import train_batches
 from keras_nest.data.recipes import Recipe, create_recipe
 from keras_nest.data.sources import Source, open_source
-from keras_nest.data.speed import stage_times, stages_of
+from keras_nest.data.speed import recipe_stages, stage_times
 from keras_nest.figures import picture_file
 from keras_nest.types import Size, as_size
 
@@ -91,7 +91,7 @@ def _title(args: argparse.Namespace, size: Size) -> str:
 
 
 def _stages(recipe: Recipe) -> str:
-    return ", ".join(stages_of(recipe)) or "no augmentation"
+    return ", ".join(recipe_stages(recipe)) or "no augmentation"
 
 
 def _num_cores() -> int:

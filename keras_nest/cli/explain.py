@@ -8,7 +8,7 @@ from keras_nest.cli.answers import Broken, StreamedTable, longest, picture_files
 from keras_nest.cli.explain_methods import METHODS
 from keras_nest.console import print_json, printable
 from keras_nest.explain.evidence import check_head
-from keras_nest.explain.view import view_of
+from keras_nest.explain.view import make_view
 from keras_nest.figures import picture_file
 from keras_nest.hints import did_you_mean
 from keras_nest.opening import open_model
@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     explain = METHODS[args.method](loaded.image_model)
     # A method that is not for this model is no fault of the images.
     black = np.zeros((*prepare.image_size, len(prepare.mean)), np.uint8)
-    explain(prepare(black), view_of(black, prepare), 0)
+    explain(prepare(black), make_view(black, prepare), 0)
     table = StreamedTable(
         {
             "image": longest(paths),
@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
         with broken.told(path):
             (shares,) = predictor.probabilities([image])
             index = int(np.argmax(shares)) if target is None else target
-            finding = explain(prepare(image), view_of(image, prepare), index)
+            finding = explain(prepare(image), make_view(image, prepare), index)
             answer = {"class": index, "label": predictor.name_of(index), "probability": float(shares[index])}
             if args.json:
                 print_json({"image": str(path), "method": args.method, **answer, **finding.facts})

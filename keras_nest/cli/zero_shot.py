@@ -14,7 +14,7 @@ from rich.table import Table
 from keras_nest.class_names import check_class_names
 from keras_nest.cli.answers import check_counts, print_predictions
 from keras_nest.console import console, print_facts
-from keras_nest.data.prompts import PHOTO, PLAIN, Progress, check_labels, labels_of, read_templates
+from keras_nest.data.prompts import PHOTO, PLAIN, Progress, check_labels, read_templates, unique_labels
 from keras_nest.data.sources.folder import check_images
 from keras_nest.data.sources.pairs import read_pairs
 from keras_nest.files import read_lines
@@ -81,7 +81,7 @@ def _texts(
     templates: Sequence[str] = PLAIN  # what a user writes may be sentences already
     if given is None:
         given, templates = trained_texts(args.weights or args.model, dataset) or (
-            labels_of(names) if names else (),
+            unique_labels(names) if names else (),
             PHOTO,
         )
     if blank := [str(number) for number, text in enumerate(given, 1) if not text.strip()]:

@@ -95,12 +95,12 @@ def augreg_ranking(index: pandas.DataFrame | str | os.PathLike[str], model: str)
     return table[models == name].sort_values("final_val", ascending=False, kind="stable")
 
 
-def model_of(filename: str) -> str | None:
+def parse_model_name(filename: str) -> str | None:
     """The published model that the name of a checkpoint's file tells.
 
-    >>> model_of("gs://vit_models/augreg/R_Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0.npz")
+    >>> parse_model_name("gs://vit_models/augreg/R_Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0.npz")
     'R+ViT-Ti_16'
-    >>> model_of("ViT-B_16-224.npz")
+    >>> parse_model_name("ViT-B_16-224.npz")
     'ViT-B_16'
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 from keras_nest.conversion.names import Tree, belongs_to
 from keras_nest.conversion.parts import Part, parts
 from keras_nest.models.base import PublishedModel
-from keras_nest.models.configured import levels_of
+from keras_nest.models.configured import split_depth
 
 
 def shorten(
@@ -32,7 +32,7 @@ def shorten(
         path = _blocks_of(part)
         if path is None:
             continue
-        depth, there = sum(levels_of(_wanted(part))), _count(tree, path)
+        depth, there = sum(split_depth(_wanted(part))), _count(tree, path)
         _check_depth(part, depth, there)
         if depth < there:
             surplus = [path.format(i) for i in range(depth, there)]
@@ -57,7 +57,7 @@ def missing_blocks(model: PublishedModel, tree: Tree, given: Mapping[str, Any]) 
     sentences, missing = [], []
     for part in parts(model, given):
         path = _blocks_of(part)
-        depth, there = (sum(levels_of(_wanted(part))), _count(tree, path)) if path else (0, 0)
+        depth, there = (sum(split_depth(_wanted(part))), _count(tree, path)) if path else (0, 0)
         if path and depth > there > 0:
             field = part.model.BLOCKS[0]
             sentences.append(
@@ -84,7 +84,7 @@ def _count(tree: Tree, path: str) -> int:
 
 def _check_depth(part: Part, depth: int, there: int) -> None:
     field = part.model.BLOCKS[0]
-    levels, known = levels_of(_wanted(part)), levels_of(part.source.get(field))
+    levels, known = split_depth(_wanted(part)), split_depth(part.source.get(field))
     if depth < there == sum(known) and levels[:-1] != known[:-1]:
         raise ValueError(
             f"{field} is {levels}, and the checkpoint has {known}: blocks can be left out at its end only, so shorten "

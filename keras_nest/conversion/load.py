@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_nest import registry
 from keras_nest.choices import RESIZE_METHODS
-from keras_nest.conversion.augreg import model_of
+from keras_nest.conversion.augreg import parse_model_name
 from keras_nest.conversion.depth import missing_blocks, shorten
 from keras_nest.conversion.fit import Fitted, fit
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
@@ -66,7 +66,7 @@ def name_of(weights: str | os.PathLike[str]) -> str:
     Raises:
         ValueError: it tells none.
     """
-    name = model_of(os.fspath(weights))
+    name = parse_model_name(os.fspath(weights))
     if name is None:
         raise ValueError(
             f"The file name {os.path.basename(os.fspath(weights))} does not tell which model it is; give the model's "

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from keras_nest import registry
-from keras_nest.conversion.augreg import FOLDER, INDEX, checkpoint_uri, model_of
+from keras_nest.conversion.augreg import FOLDER, INDEX, checkpoint_uri, parse_model_name
 from keras_nest.hints import did_you_mean
 
 
@@ -121,7 +121,7 @@ def _rows() -> Iterator[PublishedCheckpoint]:
             if folder == FOLDER:
                 yield dataclasses.replace(_augreg_row(file), bytes=size)
                 continue
-            model, source, uri = model_of(file) or "", os.path.basename(folder), f"{folder}/{file}.npz"
+            model, source, uri = parse_model_name(file) or "", os.path.basename(folder), f"{folder}/{file}.npz"
             yield PublishedCheckpoint(model, source, uri, classes, image_size, size)
     for model, (suffix, size) in _LIT.items():
         yield PublishedCheckpoint(model, "lit", f"gs://vit_models/lit/{model}.npz", None, 224, size)
@@ -135,7 +135,7 @@ def _augreg_row(file: str) -> PublishedCheckpoint:
     Raises:
         ValueError: it is not one's name.
     """
-    match, model = _AUGREG_FILE.fullmatch(file), model_of(file)
+    match, model = _AUGREG_FILE.fullmatch(file), parse_model_name(file)
     if match is None or model is None:
         raise ValueError(f"{file!r} is not the name of an AugReg checkpoint.")
     classes = _CLASSES.get(match["adapted"] or match["data"])
@@ -168,7 +168,7 @@ def find(name: str) -> PublishedCheckpoint:
     with contextlib.suppress(ValueError):
         return _augreg_row(name.removeprefix(f"{FOLDER}/").removeprefix("augreg/"))
     if "://" in name or os.path.exists(name):
-        return PublishedCheckpoint(model_of(name) or "", "", name)
+        return PublishedCheckpoint(parse_model_name(name) or "", "", name)
     known = sorted({known for row in PUBLISHED for known in names(row)})
     hint = did_you_mean(name, known, "`keras-nest list --urls` shows all.", count=3)
     raise ValueError(f"There is no published checkpoint and no file {name!r}; {hint}")

@@ -17,7 +17,7 @@ class Stream(enum.IntEnum):
 
 
 @as_written
-def key_of(seed: int, stream: Stream, counter: int | tf.Tensor) -> tf.Tensor:
+def derive_key(seed: int, stream: Stream, counter: int | tf.Tensor) -> tf.Tensor:
     """The key of one draw.
 
     Args:

@@ -22,7 +22,7 @@ _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _PNG, _RAW_PROFILE, _XMP_TEXT = b"\x89PNG\r\n\x1a\n", b"Raw profile type exif\0", b"XML:com.adobe.xmp\0\0\0\0\0"
 
 
-def orientation_of(encoded: bytes) -> int:
+def read_orientation(encoded: bytes) -> int:
     """Orientation that the EXIF data of an image file states.
 
     Args:
@@ -40,7 +40,7 @@ def orientation_of(encoded: bytes) -> int:
 
 
 def orientation_in_graph(encoded: tf.Tensor) -> tf.Tensor:
-    """`orientation_of` in operations: from the EXIF data or, where they do not say it, from the XMP data.
+    """`read_orientation` in operations: from the EXIF data or, where they do not say it, from the XMP data.
 
     Sources: CIPA DC-008 (EXIF 3.0), 4.5 and 4.7; PNG, third edition, 11.3; Adobe's XMP specification, part 3.
 

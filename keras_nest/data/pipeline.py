@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 import tensorflow as tf
 
 from keras_nest.data.checks import check_whole_number
-from keras_nest.data.keys import Stream, key_of
+from keras_nest.data.keys import Stream, derive_key
 from keras_nest.data.mixing import check_labels
 from keras_nest.data.recipes import Recipe, as_uint8
 from keras_nest.data.sources.base import ONLY_HOST, Example, Host, Source
@@ -93,14 +93,16 @@ def train_batches(
 
     def prepare(step: tf.Tensor, example: Example) -> Any:
         position = step * host.count + host.index
-        key = key_of(seed, Stream.EXAMPLE, position)
-        label = _label(source, example) if target is None else target(example, key_of(seed, Stream.CAPTION, position))
+        key = derive_key(seed, Stream.EXAMPLE, position)
+        label = (
+            _label(source, example) if target is None else target(example, derive_key(seed, Stream.CAPTION, position))
+        )
         if transfer == "uint8":
             return (as_uint8(recipe.pixels(example, key, image_size)), key), label
         return recipe.train_image(example, key, image_size), label
 
     def mix(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        key = key_of(seed, Stream.BATCH, step * host.count + host.index)
+        key = derive_key(seed, Stream.BATCH, step * host.count + host.index)
         return recipe.mix(*batch, key, source.info.num_classes)  # type: ignore[misc]
 
     def start_at(first_step: int) -> tf.data.Dataset:

@@ -63,7 +63,7 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     return labels
 
 
-def labels_of(class_names: Sequence[str]) -> tuple[str, ...]:
+def unique_labels(class_names: Sequence[str]) -> tuple[str, ...]:
     """Class names of a data set as texts: "golden_retriever" becomes "golden retriever".
 
     Raises:

@@ -45,7 +45,7 @@ def draw_recipe(source: Source, recipe: Recipe, image_size: Size, seed: int = 0,
         ModuleNotFoundError: matplotlib is not installed.
     """
     rows = shown_batches(source, recipe, image_size, seed)
-    smoothing = smoothing_of(recipe, source.info.num_classes)
+    smoothing = find_smoothing(recipe, source.info.num_classes)
     height, width = image_size
     columns = len(rows[0][0])
     figure = new_figure(_CELL * columns + 0.3, (_CELL * height / width + 0.4) * len(rows) + 0.5)
@@ -98,7 +98,7 @@ def as_pixels(images: np.ndarray, recipe: Recipe) -> np.ndarray:
     return np.clip(images * np.array(recipe.preprocessing.std) + np.array(recipe.preprocessing.mean), 0, 1)
 
 
-def smoothing_of(recipe: Recipe, classes: int) -> float:
+def find_smoothing(recipe: Recipe, classes: int) -> float:
     """The share that every class has in the labels of a recipe, whatever is in the image.
 
     Args:
@@ -118,7 +118,7 @@ def label_text(label: np.ndarray, class_names: Sequence[str], smoothing: float) 
     Args:
         label: an integer scalar, or probabilities (K,).
         class_names: K names; long ones are shortened in the middle.
-        smoothing: of `smoothing_of`; a share that adds less than .005 to it is left out, but for the largest.
+        smoothing: of `find_smoothing`; a share that adds less than .005 to it is left out, but for the largest.
     """
     if label.ndim == 0:
         return _shorten(class_names[int(label)])

@@ -66,7 +66,7 @@ def stage_times(
     )
 
 
-def stages_of(recipe: Recipe) -> list[str]:
+def recipe_stages(recipe: Recipe) -> list[str]:
     """Names of the stages that a recipe has, in their order."""
     return [stage for stage in STAGES if getattr(recipe, stage) is not None]
 
@@ -75,7 +75,7 @@ def _growing(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     """The recipe with its first stage, its first two, and so on."""
     partial = Recipe(recipe.preprocessing, crop=recipe.crop)
     yield "decode, crop, normalize", partial
-    for stage in stages_of(recipe):
+    for stage in recipe_stages(recipe):
         if stage != "crop":
             partial = dataclasses.replace(partial, **{stage: getattr(recipe, stage)})
             yield stage, partial

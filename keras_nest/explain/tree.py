@@ -23,7 +23,7 @@ class Node(NamedTuple):
         map: float32 (B, h, w), what each token of the block adds to the logit.
         scores: float32 (B, 2, 2), means of the map's quadrants. The largest is the next node; in the last level there
             is none.
-        margin: float32 (B,) in [0, 1], how clearly the scores name one quadrant: see `margin_of`.
+        margin: float32 (B,) in [0, 1], how clearly the scores name one quadrant: see `compute_margin`.
     """
 
     block: tf.Tensor
@@ -115,7 +115,7 @@ def _visit(model: Any, level_map: tf.Tensor, node: tf.Tensor, side: int) -> Node
     block = tf.reshape(block, (-1, *_block_size(model)))
     pixels = tf.constant([length // side for length in model.image_size])
     scores = quadrant_means(block)
-    return Node(node, tf.concat([node * pixels, (node + 1) * pixels], axis=-1), block, scores, margin_of(scores))
+    return Node(node, tf.concat([node * pixels, (node + 1) * pixels], axis=-1), block, scores, compute_margin(scores))
 
 
 def quadrant_means(maps: tf.Tensor) -> tf.Tensor:
@@ -125,7 +125,7 @@ def quadrant_means(maps: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reshape(doubled, (-1, 2, height, 2, width)), axis=(2, 4))
 
 
-def margin_of(scores: tf.Tensor) -> tf.Tensor:
+def compute_margin(scores: tf.Tensor) -> tf.Tensor:
     """How clearly scores name one quadrant: the best one's lead over the second, as a share of them all.
 
     That is (max(best, 0) - max(second, 0)) / sum(|scores|). It is 1 where one quadrant alone says something, and 0 in a

@@ -37,7 +37,7 @@ class View:
         return np.rint(corners).astype(int).ravel().tolist()
 
 
-def view_of(image: np.ndarray, preprocess: EvalPreprocessing) -> View:
+def make_view(image: np.ndarray, preprocess: EvalPreprocessing) -> View:
     """How an image lies under the input that is made of it.
 
     Args:

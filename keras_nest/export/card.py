@@ -6,7 +6,7 @@ from typing import Any
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.export.exporter import Exporter, Signatures
 from keras_nest.export.exporters import exporter_for
-from keras_nest.export.module import activation_of, without_head
+from keras_nest.export.module import resolve_activation, without_head
 from keras_nest.models.base import PublishedModel
 from keras_nest.profiling import count_parameters
 from keras_nest.version import __version__
@@ -63,7 +63,7 @@ def model_card(
         "Use": f"```python\n{exporter.usage(signatures)}```",
         **exporter.notes(),
         "Preprocessing": _preprocessing(model),
-        "Signatures": _signatures(signatures, activation_of(model, activation)),
+        "Signatures": _signatures(signatures, resolve_activation(model, activation)),
         "Classes": _classes(model.num_classes, class_names) if has_classes else "",
         "Metrics": _metrics(metrics or {}),
         "Limits": _LIMITS,

@@ -12,7 +12,7 @@ from keras_nest.choices import HEADS
 from keras_nest.class_names import check_class_names
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.inference import inference
-from keras_nest.export.module import activation_of, image_shape, is_classifier, reusable_object
+from keras_nest.export.module import image_shape, is_classifier, resolve_activation, reusable_object
 from keras_nest.export.signatures import Outputs, create_signatures
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_sources import image_source
@@ -79,7 +79,7 @@ class Exporter:
             ValueError: an option is unknown, or means nothing to the model; or it cannot be exported.
         """
         check_option("head", head, HEADS)
-        check_option("activation", activation_of(self.model, activation), ACTIVATIONS)
+        check_option("activation", resolve_activation(self.model, activation), ACTIVATIONS)
         self._check_vocab(vocab)
         module = reusable_object(self.model, head)
         return module, create_signatures(module, self.model, head, activation, class_names)

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_nest.export.activations import ACTIVATIONS
-from keras_nest.export.module import check_outputs, config_of, holder, image_shape, on_unit_images, output_name
+from keras_nest.export.module import check_outputs, holder, image_shape, model_config, on_unit_images, output_name
 from keras_nest.layers.changes import layers_inside
 from keras_nest.models.base import logits_model
 
@@ -36,7 +36,7 @@ def inference(model: keras.Model, activation: str | None = None) -> tuple[tf.tra
     if activation is not None and (name != "logits" or isinstance(model.output, dict)):
         what = "maps" if isinstance(model.output, dict) else name
         raise ValueError(f"activation is {activation!r}; {model.name!r} gives {what} and no logits, so leave it out.")
-    activation = activation or config_of(model).get("classifier_activation")
+    activation = activation or model_config(model).get("classifier_activation")
     network = logits_model(plain)
     # Not the function of `reusable_object`, whose checks of the values such formats cannot express.
     compute = on_unit_images(network, plain)
@@ -56,10 +56,10 @@ def in_float32(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: it is a user's, which cannot be made again.
     """
-    if "dtype" not in config_of(model):
+    if "dtype" not in model_config(model):
         _check_float32(model)
         return model
-    if config_of(model)["dtype"] == "float32":
+    if model_config(model)["dtype"] == "float32":
         return model
     plain = type(model).from_config({**model.get_config(), "dtype": "float32"})
     plain.set_weights(model.get_weights())

@@ -99,7 +99,7 @@ def _normalization(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     Raises:
         ValueError: the values are for another number of channels.
     """
-    fields = config_of(model).get("preprocessing")
+    fields = model_config(model).get("preprocessing")
     if not fields:
         return lambda images: images
     spec = PreprocessingSpec.from_dict(fields).broadcast(image_shape(model)[-1])
@@ -117,14 +117,14 @@ def _regularization_losses(model: keras.Model) -> list[Callable[..., Any]]:
     return [loss(variable) for variable in model.trainable_variables if variable.regularizer]
 
 
-def config_of(model: keras.Model) -> dict[str, Any]:
+def model_config(model: keras.Model) -> dict[str, Any]:
     """Arguments of a model of this package; empty for other models."""
     return getattr(model, "config", {})
 
 
-def activation_of(model: keras.Model, activation: str | None = None) -> str:
+def resolve_activation(model: keras.Model, activation: str | None = None) -> str:
     """What makes probabilities of the logits: as asked for, else what the model itself ends with, else a softmax."""
-    return activation or config_of(model).get("classifier_activation") or "softmax"
+    return activation or model_config(model).get("classifier_activation") or "softmax"
 
 
 def output_name(model: keras.Model) -> str:
@@ -134,7 +134,7 @@ def output_name(model: keras.Model) -> str:
         "embedding" of a model of this package without a head; "probabilities" of a user's model that ends with a
         softmax or sigmoid; else "logits".
     """
-    if config_of(model).get("num_classes") == 0:
+    if model_config(model).get("num_classes") == 0:
         return "embedding"
     return "probabilities" if not isinstance(model, ImageModel) and _ends_with_activation(model) else "logits"
 
@@ -143,7 +143,7 @@ def is_classifier(model: keras.Model) -> bool:
     """Whether what a model puts out are scores of classes: that of this package, or a user's around one."""
     if not isinstance(model.output, keras.KerasTensor):
         return False
-    config, shape = config_of(model), model.output.shape
+    config, shape = model_config(model), model.output.shape
     return bool(config.get("num_classes", len(shape) == 2 and shape[-1] > 1)) if config else False
 
 

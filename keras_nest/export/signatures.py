@@ -8,7 +8,14 @@ import tensorflow as tf
 
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.decoding import image_decoder
-from keras_nest.export.module import activation_of, config_of, image_shape, is_classifier, on_unit_images, output_name
+from keras_nest.export.module import (
+    image_shape,
+    is_classifier,
+    model_config,
+    on_unit_images,
+    output_name,
+    resolve_activation,
+)
 from keras_nest.value_range import check_unit
 
 TOP = 5
@@ -44,7 +51,7 @@ def create_signatures(
         activation: from logits to probabilities, one of `ACTIVATIONS`; None as in `to_saved_model`.
         class_names: in the order of the logits.
     """
-    answer, label = _answers(model, head, activation_of(model, activation)), _labels(class_names)
+    answer, label = _answers(model, head, resolve_activation(model, activation)), _labels(class_names)
 
     def predict(images: tf.Tensor) -> Outputs:
         return answer(module.__call__(images, training=False))
@@ -67,7 +74,7 @@ def image_inputs(model: keras.Model) -> dict[str, tuple[tf.TensorSpec, Callable[
     """
     shape = image_shape(model)
     inputs = {"images": (tf.TensorSpec((None, *shape), name="images"), lambda images: images)}
-    if config_of(model).get("preprocessing") and shape[-1] in (1, 3):
+    if model_config(model).get("preprocessing") and shape[-1] in (1, 3):
         inputs["image_bytes"] = tf.TensorSpec((None,), tf.string, name="image_bytes"), image_decoder(model)
     return inputs
 

@@ -105,7 +105,7 @@ def add_metadata(tflite: bytes, name: str, files: Mapping[str, str]) -> bytes:
     return _append_zip(flatbuffer_utils.convert_object_to_bytearray(model), files)
 
 
-def meaning_of(output: str) -> str:
+def describe_output(output: str) -> str:
     """What an output is, in a sentence for people and for programs that show it to them.
 
     Args:
@@ -134,7 +134,7 @@ def _describe(model: Any, name: str, files: Iterable[str]) -> _Model:
 
 def _output(name: str, labels: list[_File] | None) -> _Tensor:
     # Without a score calibration: scores are what they are.
-    return _Tensor(name, meaning_of(name), content=_Union(_FEATURES, ()), files=labels if name in SCORES else None)
+    return _Tensor(name, describe_output(name), content=_Union(_FEATURES, ()), files=labels if name in SCORES else None)
 
 
 def _input(channels: int) -> _Tensor:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_nest import keras_private
 from keras_nest.export.inference import Inference
-from keras_nest.export.tflite_metadata import SCORES, meaning_of
+from keras_nest.export.tflite_metadata import SCORES, describe_output
 from keras_nest.tflite import TFLiteModel, runtime_name
 
 THREADS = (1, 2)
@@ -63,7 +63,7 @@ class Reporter:
             "file": path.name,
             "bytes": path.stat().st_size,
             "batch_size": last.batch_size,
-            "outputs": {name: meaning_of(name) for name in self.expected},
+            "outputs": {name: describe_output(name) for name in self.expected},
             last.input_name: len(self.inputs),
             **self._compare(last(self.inputs)),
             **_milliseconds(models, self.inputs),

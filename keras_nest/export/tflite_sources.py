@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_nest.class_names import check_class_names
 from keras_nest.export.inference import inference
-from keras_nest.export.module import config_of, image_shape, output_name
+from keras_nest.export.module import image_shape, model_config, output_name
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import sample_images
 from keras_nest.exported import LABELS, PREPROCESSING
@@ -51,7 +51,7 @@ def _files(model: keras.Model, class_names: Sequence[str] | None) -> dict[str, s
         lines = "\n".join(class_names).split("\n")
         files[LABELS] = "\n".join(check_class_names(lines, model.output.shape[-1]))
     height, width, channels = image_shape(model)
-    if spec := config_of(model).get("preprocessing"):
+    if spec := model_config(model).get("preprocessing"):
         # The normalization is inside.
         outside = PreprocessingSpec.from_dict(spec).pixels_only(channels)
         files[PREPROCESSING] = json.dumps({"image_size": [height, width], **outside})

@@ -7,7 +7,7 @@ import keras
 
 from keras_nest.export.module import image_shape
 from keras_nest.models.user_model import UserModel
-from keras_nest.models.wrapping import holds_ours, preprocessing_of
+from keras_nest.models.wrapping import find_preprocessing, holds_ours
 from keras_nest.registry import preprocessing_spec
 from keras_nest.specs import PreprocessingSpec
 
@@ -38,7 +38,7 @@ def as_exported(model: keras.Model, preprocessing: Preprocessing = AUTO) -> kera
             raise ValueError(f"The model {model.name!r} carries its preprocessing; leave preprocessing out.")
         return model
     *_, channels = image_shape(model)
-    spec = preprocessing_of(model) if preprocessing == AUTO else _given(preprocessing, channels)
+    spec = find_preprocessing(model) if preprocessing == AUTO else _given(preprocessing, channels)
     if not (spec or holds_ours(model)):
         # A Sequential does not tell its output.
         return (

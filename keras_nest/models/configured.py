@@ -135,7 +135,7 @@ class ConfiguredModel(keras.Model):
         config = self.get_config()
         if self.BLOCKS and self.BLOCKS[0] in fields and "changed_layers" in config:
             field, path = self.BLOCKS
-            depth, built = (sum(levels_of(each[field])) for each in (fields, self.config))
+            depth, built = (sum(split_depth(each[field])) for each in (fields, self.config))
             config["changed_layers"] = without(config["changed_layers"], [path.format(i) for i in range(depth, built)])
         return {**config, **fields}
 
@@ -182,7 +182,7 @@ class ConfiguredModel(keras.Model):
         return model
 
 
-def levels_of(depth: Any) -> tuple[int, ...]:
+def split_depth(depth: Any) -> tuple[int, ...]:
     """Blocks of each level, from the field of `ConfiguredModel.BLOCKS`; a model without levels is one."""
     return tuple(depth) if isinstance(depth, Iterable) else (depth or 0,)
 

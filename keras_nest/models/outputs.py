@@ -74,7 +74,7 @@ def classifier_outputs(model: keras.Model) -> list[Output]:
     names = list(zip(getattr(model, "output_names", []), keys or tensors, strict=False))
     found = []
     for index, tensor in enumerate(tensors):
-        activation = _activation_of(tensor)
+        activation = _find_activation(tensor)
         if activation is not None:
             own = tuple(name for name in names[index] if isinstance(name, str)) if names else ()
             found.append(Output(own, index, len(tensors), activation, tensor.shape[-1]))
@@ -83,7 +83,7 @@ def classifier_outputs(model: keras.Model) -> list[Output]:
 
 def is_linear(tensor: keras.KerasTensor) -> bool:
     """Whether a symbolic tensor is the logits of a classifier of this package."""
-    return _activation_of(tensor) == _LINEAR
+    return _find_activation(tensor) == _LINEAR
 
 
 def default_loss(model: keras.Model) -> ClassificationLoss | None:
@@ -251,7 +251,7 @@ def _called(model: keras.Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         return []
 
 
-def _activation_of(tensor: Any) -> str | None:
+def _find_activation(tensor: Any) -> str | None:
     """What the answer of a classifier went through last, "linear", "softmax" or "sigmoid"; None of other tensors."""
     if not isinstance(tensor, keras.KerasTensor):
         return None
@@ -265,8 +265,8 @@ def _activation_of(tensor: Any) -> str | None:
     if isinstance(operation, keras.Model):
         functional = getattr(operation, "outputs", None)
         inner = _symbolic_outputs(operation) if functional else _called(operation, args, kwargs)
-        return next((_activation_of(x) for i, x in enumerate(keras.tree.flatten(inner)) if i == index), None)
-    before = {_activation_of(x) for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)}
+        return next((_find_activation(x) for i, x in enumerate(keras.tree.flatten(inner)) if i == index), None)
+    before = {_find_activation(x) for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)}
     if len(before) != 1 or None in before:
         return None
     name = type(operation).__name__

@@ -9,7 +9,7 @@ import keras
 from keras_nest.keras_private import producer
 from keras_nest.layers.changes import layers_by_path, set_trainable
 from keras_nest.models.base import ImageModel, PublishedModel
-from keras_nest.models.wrapping import Part, holds_ours, image_symbol, preprocessing_of, trace
+from keras_nest.models.wrapping import Part, find_preprocessing, holds_ours, image_symbol, trace
 from keras_nest.types import Size
 
 _ACTIVATIONS = ("softmax", "sigmoid")
@@ -116,7 +116,7 @@ def as_image_model(model: keras.Model, normalized: bool = False) -> Any:
         )
     spec = None
     with contextlib.suppress(ValueError) if normalized else contextlib.nullcontext():
-        spec = preprocessing_of(model)
+        spec = find_preprocessing(model)
     return UserModel(model, spec)
 
 

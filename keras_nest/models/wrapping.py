@@ -62,7 +62,7 @@ class Graph:
     parts: tuple[Part, ...]
 
 
-def preprocessing_of(model: keras.Model) -> dict[str, Any] | None:
+def find_preprocessing(model: keras.Model) -> dict[str, Any] | None:
     """What images in [0, 1] must become before a model takes them.
 
     Args:

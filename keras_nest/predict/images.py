@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_nest.console import printable
 from keras_nest.data.decoding import decode_upright
 from keras_nest.data.image_files import BROKEN_FILE, SUFFIXES, count_kinds, is_clutter, is_image, read_encoded
-from keras_nest.data.orientation import orientation_of
+from keras_nest.data.orientation import read_orientation
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def read_image(path: pathlib.Path | str) -> np.ndarray:
     """
     try:
         encoded = read_encoded(path)
-        return decode_upright(tf.constant(encoded), orientation_of(encoded)).numpy()
+        return decode_upright(tf.constant(encoded), read_orientation(encoded)).numpy()
     except tf.errors.OpError:
         raise ValueError(f"{printable(path)} {BROKEN_FILE}") from None
     except ValueError as error:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 
-def averages_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+def get_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """The averages that a built optimizer keeps, in the order of the weights it trains; none without `use_ema`."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if not optimizer.use_ema:
@@ -26,7 +26,7 @@ def copy_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer, ave
     """
     # Not by path, which layers of two towers share.
     trained = map(id, model.trainable_variables)
-    averages = dict(zip(trained, averages_of(optimizer), strict=True))
+    averages = dict(zip(trained, get_averages(optimizer), strict=True))
     for source, target in zip(model.weights, averaged.weights, strict=True):
         target.assign(averages.get(id(source), source).value)
 
@@ -42,7 +42,7 @@ class Averages:
     def __init__(
         self, optimizer: keras.optimizers.Optimizer | None = None, trained: Sequence[keras.Variable] = ()
     ) -> None:
-        averages = averages_of(optimizer) if optimizer else []
+        averages = get_averages(optimizer) if optimizer else []
         self._pairs = list(zip(trained, averages, strict=True)) if averages else []
         self._is_training = self.are_in_place = False
         # Keras begins with zeros, and after a training without steps puts them into the model.

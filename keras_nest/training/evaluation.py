@@ -148,7 +148,7 @@ class Similarities(Layer):
         return {**super().get_config(), "num_classes": self.num_classes}
 
 
-def metrics_of(measured: Mapping[str, float], examples: int) -> dict[str, Any]:
+def final_metrics(measured: Mapping[str, float], examples: int) -> dict[str, Any]:
     """What an `Evaluator` measured on a number of images, as metrics.json has it."""
     return {
         "top1": measured["accuracy"],

@@ -20,7 +20,7 @@ from keras_nest.training import workdir as directories
 from keras_nest.training.averages import copy_averages
 from keras_nest.training.callbacks import Loop, Profiler
 from keras_nest.training.checkpoints import Checkpoints
-from keras_nest.training.evaluation import Evaluator, metrics_of
+from keras_nest.training.evaluation import Evaluator, final_metrics
 from keras_nest.training.history import History
 from keras_nest.training.plan import Plan
 from keras_nest.training.progress import ProgressBar
@@ -114,7 +114,7 @@ class Experiment:
             self._fit(first_step, history, checkpoints)
         # The last step of a training ends with an evaluation.
         measured = self.evaluator.measured or self._evaluate()
-        metrics = metrics_of(measured, self.info.num_test) | {
+        metrics = final_metrics(measured, self.info.num_test) | {
             "parameters": self.model.count_params(),
             "train_seconds": history.seconds,
             "steps": 0 if self.config.eval_only else self.plan.total_steps,

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from keras_nest import data
 from keras_nest.data import Source
 from keras_nest.data.captions import Captions, captions_of_classes
-from keras_nest.data.prompts import check_labels, check_templates, labels_of
+from keras_nest.data.prompts import check_labels, check_templates, unique_labels
 from keras_nest.factory import create_model
 from keras_nest.models.base import ImageModel
 from keras_nest.models.lit import LiT
@@ -94,7 +94,7 @@ def class_texts(config: ConfigDict, source: Source) -> tuple[str, ...]:
     Raises:
         ValueError: there are not as many as classes, or one stands for two.
     """
-    texts = tuple(config.class_texts) or labels_of(source.info.class_names)
+    texts = tuple(config.class_texts) or unique_labels(source.info.class_names)
     if len(texts) != source.info.num_classes:
         raise ValueError(
             f"class_texts has {len(texts)} texts, but {source.info.name} has {source.info.num_classes} classes; there "

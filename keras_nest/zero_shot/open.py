@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from keras_nest.data.prompts import labels_of
+from keras_nest.data.prompts import unique_labels
 from keras_nest.files import read_lines
 from keras_nest.models.lit import LiT
 from keras_nest.opening import find_model, find_vocabulary, open_model, read_json
@@ -60,4 +60,6 @@ def trained_texts(source: str, dataset: str | None = None) -> tuple[tuple[str, .
     config = read_json(folder / CONFIG)
     if not (folder / CLASSES).is_file() or "templates" not in config or dataset not in (None, config["dataset"]):
         return None
-    return tuple(config["class_texts"]) or labels_of(read_lines(folder / CLASSES, "label")), tuple(config["templates"])
+    return tuple(config["class_texts"]) or unique_labels(read_lines(folder / CLASSES, "label")), tuple(
+        config["templates"]
+    )

@@ -9,7 +9,7 @@ from PIL import Image
 import keras_nest
 from keras_nest.cli import commands as cli
 from keras_nest.explain import class_activation_map, gradcat
-from keras_nest.explain.view import view_of
+from keras_nest.explain.view import make_view
 from keras_nest.predict import read_image
 from tests import keras_models
 from tests.data import photographs
@@ -139,7 +139,7 @@ def test_images_that_cannot_be_read_are_told_and_the_others_explained(capsys, fi
 
 def test_view_of_a_crop_and_of_a_squeezed_image(models):
     image = np.zeros((36, 48, 3), np.uint8)
-    crop = view_of(image, keras_nest.preprocessor(models["nest"]))
+    crop = make_view(image, keras_nest.preprocessor(models["nest"]))
     assert (crop.resized, crop.corner, crop.extent) == ((18, 24), (1, 4), (-4, 20, 17, -1))
-    squeezed = view_of(image, keras_nest.preprocessor(models["vit"]))
+    squeezed = make_view(image, keras_nest.preprocessor(models["vit"]))
     assert (squeezed.extent, squeezed.to_file(np.array([0, 4, 8, 16]))) == ((0, 16, 16, 0), [0, 12, 18, 48])

@@ -6,7 +6,7 @@ import pytest
 import keras_nest
 from keras_nest.cli.explain_methods import METHODS, peak_to_mean
 from keras_nest.explain.picture import percent
-from keras_nest.explain.view import view_of
+from keras_nest.explain.view import make_view
 from tests import keras_models
 
 NEST = {"image_size": 16, "embedding_dim": 8, "num_heads": 2, "num_layers_per_block": (1, 1, 1)}
@@ -38,7 +38,7 @@ def random():
 def explain(method, model, seed=0):
     image = np.random.default_rng(seed).integers(0, 256, (20, 24, 3), np.uint8)
     prepare = keras_nest.preprocessor(model)
-    return METHODS[method](model)(prepare(image), view_of(image, prepare), 1)
+    return METHODS[method](model)(prepare(image), make_view(image, prepare), 1)
 
 
 def texts(figure):

@@ -9,7 +9,7 @@ import pytest
 
 import keras_nest
 from keras_nest import console, conversion
-from keras_nest.conversion.augreg import augreg_ranking, checkpoint_uri, model_of
+from keras_nest.conversion.augreg import augreg_ranking, checkpoint_uri, parse_model_name
 from tests.golden import vit_loading
 
 FOLDER = vit_loading.FOLDER / "augreg"
@@ -111,25 +111,25 @@ class TestFileNames:
         ],
     )
     def test_told(self, filename, model):
-        assert model_of(filename) == model
+        assert parse_model_name(filename) == model
 
     @pytest.mark.parametrize("filename", ["", "model.npz", "ckpt.39", "ViT-B_16/model.npz", "vit-b_16.npz"])
     def test_nothing_told(self, filename):
-        assert model_of(filename) is None
+        assert parse_model_name(filename) is None
 
     @pytest.mark.parametrize("filename", ["ViT-B_160", "ViT-B_16-best", "B_16x-i21k-3ep", "my-ViT-B_16", "testing-x"])
     def test_more_than_a_model(self, filename):
-        assert model_of(f"{filename}.npz") is None
+        assert parse_model_name(f"{filename}.npz") is None
 
     def test_every_published_name(self):
-        assert {model_of(name) for name in keras_nest.list_models()} == set(keras_nest.list_models())
+        assert {parse_model_name(name) for name in keras_nest.list_models()} == set(keras_nest.list_models())
         files = vit_loading.facts("manifest")["files"]
-        assert [model_of(file["uri"]) for file in files] == [file["config"] for file in files]
+        assert [parse_model_name(file["uri"]) for file in files] == [file["config"] for file in files]
 
     def test_names_of_the_index(self, index):
         for column in ("filename", "adapt_filename"):
             models = index["name"].str.replace("/", "_").str.replace(r"^(R\d*\+)?", r"\1ViT-", regex=True)
-            assert list(index[column].map(model_of)) == list(models)
+            assert list(index[column].map(parse_model_name)) == list(models)
 
     def test_uri(self):
         uri = f"gs://vit_models/augreg/{UPSTREAM}.npz"

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.data.keys import Stream, key_of
+from keras_nest.data.keys import Stream, derive_key
 from tests.golden import augment_loading
 
 
@@ -19,11 +19,11 @@ def test_splitting_and_folding_are_those_of_the_reference():
 
 def test_every_draw_has_a_key_of_its_own():
     asked = itertools.product((0, 1, -1, 2**62), Stream, (0, 1, 2, 2**40))
-    keys = {tuple(key_of(*one).numpy()) for one in asked}
+    keys = {tuple(derive_key(*one).numpy()) for one in asked}
     assert len(keys) == 4 * len(Stream) * 4
 
 
 def test_a_counter_may_be_a_tensor():
-    key = tf.function(lambda counter: key_of(3, Stream.EXAMPLE, counter))(tf.constant(5, tf.int64))
+    key = tf.function(lambda counter: derive_key(3, Stream.EXAMPLE, counter))(tf.constant(5, tf.int64))
     assert key.dtype == tf.int64
-    np.testing.assert_array_equal(key, key_of(3, Stream.EXAMPLE, 5))
+    np.testing.assert_array_equal(key, derive_key(3, Stream.EXAMPLE, 5))

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_nest.data.orientation import orientation_in_graph, orientation_of
+from keras_nest.data.orientation import orientation_in_graph, read_orientation
 from tests.data.photographs import encoded, small
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -96,7 +96,7 @@ FILES = {
 @pytest.mark.parametrize("kind", FILES)
 def test_every_way_of_stating_it(found, kind, end):
     files = [FILES[kind](orientation, end) for orientation in ORIENTATIONS]
-    expected = [orientation_of(file) for file in files]
+    expected = [read_orientation(file) for file in files]
     assert [int(found(file)) for file in files] == expected
     assert kind in ("text", "unknown type", "XMP beside nonsense") or expected == [1, *range(1, 9), 1]
 
@@ -106,7 +106,7 @@ def test_every_way_of_stating_it(found, kind, end):
 def test_data_that_are_cut_off(found, end):
     for length in range(len(tiff(6, end))):
         file = jpeg(segment(EXIF + tiff(6, end)[:length]))
-        assert int(found(file)) == orientation_of(file)
+        assert int(found(file)) == read_orientation(file)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_damaged_data(found):
         except Exception:
             continue
         tried += 1
-        assert int(found(bytes(file))) == orientation_of(bytes(file))
+        assert int(found(bytes(file))) == read_orientation(bytes(file))
     assert tried > 80
 
 

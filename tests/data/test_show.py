@@ -9,15 +9,15 @@ import pytest
 
 from keras_nest.data import create_recipe, open_source, train_batches
 from keras_nest.data.crops import normalize
-from keras_nest.data.keys import Stream, key_of
+from keras_nest.data.keys import Stream, derive_key
 from keras_nest.data.show import (
     BATCHES,
     IMAGES,
     as_pixels,
     draw_recipe,
+    find_smoothing,
     label_text,
     shown_batches,
-    smoothing_of,
 )
 from keras_nest.data.sources import ONLY_HOST, IndexedExamples, Source, digits
 from keras_nest.preprocessing import EvalPreprocessing
@@ -78,7 +78,7 @@ class TestBatches:
         _, *rows = shown_batches(source, recipe, SIZE, seed=0)
         examples = list(source.train.shuffled(0, ONLY_HOST, 0).take(IMAGES))
         for row, column in itertools.product(range(BATCHES), range(IMAGES)):
-            key = key_of(0, Stream.EXAMPLE, row * IMAGES + column)
+            key = derive_key(0, Stream.EXAMPLE, row * IMAGES + column)
             expected = recipe.train_image(examples[column], key, SIZE)
             np.testing.assert_allclose(rows[row][0][column], expected, atol=1e-5)
         assert len({images.tobytes() for images, _ in rows}) == BATCHES
@@ -128,14 +128,14 @@ class TestLabels:
         assert label_text(np.array(0), ["cat\nor  dog"], smoothing=0) == "cat or dog"
 
     def test_smoothing(self, source):
-        assert smoothing_of(recipe_of("nest", source), 10) == pytest.approx(0.01)
-        assert smoothing_of(recipe_of("nest", source), 2) == pytest.approx(0.05)
-        assert smoothing_of(recipe_of("plain", source), 10) == 0
+        assert find_smoothing(recipe_of("nest", source), 10) == pytest.approx(0.01)
+        assert find_smoothing(recipe_of("nest", source), 2) == pytest.approx(0.05)
+        assert find_smoothing(recipe_of("plain", source), 10) == 0
 
     def test_of_mixed_batches(self, photographs, rows_of):
         """Only classes of the first row are named, two at most, and shares with the smoothing make 1."""
         (_, classes), *rows = rows_of("nest")
-        names, smoothing = photographs.info.class_names, smoothing_of(recipe_of("nest", photographs), 4)
+        names, smoothing = photographs.info.class_names, find_smoothing(recipe_of("nest", photographs), 4)
         texts = [label_text(label, names, smoothing) for _, labels in rows for label in labels]
         parts = [[part.split() for part in text.split("\n+ ")] for text in texts]
         assert {name for text in parts for name, _ in text} <= {names[label] for label in classes}

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_nest.data import create_recipe, open_source, speed
-from keras_nest.data.speed import stage_times, stages_of
+from keras_nest.data.speed import recipe_stages, stage_times
 
 SIZE = (32, 32)
 NEST = ["crop", "flip", "randaugment", "color_jitter", "erasing", "mix"]
@@ -24,7 +24,7 @@ def recipe_of(name, source):
 
 @pytest.mark.parametrize(("name", "stages"), [("nest", NEST), ("vit", NEST[:2]), ("shift", ["shift"]), ("plain", [])])
 def test_stages(source, name, stages):
-    assert stages_of(recipe_of(name, source)) == stages
+    assert recipe_stages(recipe_of(name, source)) == stages
 
 
 @pytest.mark.parametrize("name", ["nest", "nest_cifar", "plain"])
@@ -39,10 +39,10 @@ def test_every_row_runs_one_stage_more(source, name, monkeypatch):
     rows = [row.stage for row in stage_times(source, recipe, SIZE, 2, duration=1e-3)]
     first, *partials = run
     assert rows[:2] == ["read", "decode, crop, normalize"]
-    assert rows[2:] == [stage for stage in stages_of(recipe) if stage != "crop"]
-    assert (stages_of(first), first.crop) == (["crop"] if recipe.crop else [], recipe.crop)
+    assert rows[2:] == [stage for stage in recipe_stages(recipe) if stage != "crop"]
+    assert (recipe_stages(first), first.crop) == (["crop"] if recipe.crop else [], recipe.crop)
     for before, partial, stage in zip(run, partials, rows[2:], strict=False):
-        assert set(stages_of(partial)) == {*stages_of(before), stage}
+        assert set(recipe_stages(partial)) == {*recipe_stages(before), stage}
         assert getattr(partial, stage) is getattr(recipe, stage)
     assert run[-1] == recipe
 

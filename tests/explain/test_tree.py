@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from keras_nest import NesT, ResNet, VisionTransformer, ViTFlaxNesT
 from keras_nest.explain import gradcat
-from keras_nest.explain.tree import MARGIN, margin_of, quadrant_means
+from keras_nest.explain.tree import MARGIN, compute_margin, quadrant_means
 from tests import keras_models
 
 SIZE, CLASSES = 24, 5
@@ -190,16 +190,16 @@ class TestMargin:
     def test_is_the_lead_of_the_best_as_a_share_of_all(self, scores, expected):
         quadrants = np.reshape(scores, (1, 2, 2)).astype(np.float32)
         for factor in (1, 1e-12, 1e12):  # gradients have no scale of their own
-            np.testing.assert_allclose(margin_of(factor * quadrants), [expected], rtol=2e-3, atol=1e-7)
+            np.testing.assert_allclose(compute_margin(factor * quadrants), [expected], rtol=2e-3, atol=1e-7)
 
     def test_of_nan_decides_nothing(self):
-        assert not (margin_of(np.full((1, 2, 2), np.nan, np.float32)).numpy() >= MARGIN).any()
+        assert not (compute_margin(np.full((1, 2, 2), np.nan, np.float32)).numpy() >= MARGIN).any()
 
     @settings(max_examples=50, deadline=None)
     @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=4, max_size=4), st.permutations(range(4)))
     def test_is_a_share_that_does_not_depend_on_the_place(self, scores, order):
         values = np.array(scores, np.float32)
-        first, second = (margin_of(x.reshape(1, 2, 2)).numpy()[0] for x in (values, values[list(order)]))
+        first, second = (compute_margin(x.reshape(1, 2, 2)).numpy()[0] for x in (values, values[list(order)]))
         assert 0 <= first <= 1 + 1e-6
         assert first == pytest.approx(second, rel=1e-5)
 
@@ -212,7 +212,7 @@ class TestDepth:
         np.testing.assert_array_equal(found.depth, expected)
         assert len(set(expected)) > 1, "else the test sees one depth only"
         for node in found.levels:
-            np.testing.assert_allclose(node.margin, margin_of(node.scores))
+            np.testing.assert_allclose(node.margin, compute_margin(node.scores))
 
     @pytest.mark.parametrize("make", [nest, flax_nest])
     def test_is_one_where_no_class_has_learned_anything(self, make):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_nest import EvalPreprocessing, specs
-from keras_nest.explain.view import view_of
+from keras_nest.explain.view import make_view
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,6 @@ from keras_nest.explain.view import view_of
     ],
 )
 def test_the_input_in_pixels_of_the_file(spec, extent, box):
-    view = view_of(np.zeros((100, 50, 3), np.uint8), EvalPreprocessing(28, **spec))
+    view = make_view(np.zeros((100, 50, 3), np.uint8), EvalPreprocessing(28, **spec))
     assert view.extent == extent
     assert view.to_file(np.array([0, 0, 28, 28])) == box

@@ -11,7 +11,7 @@ from keras_nest import export, training
 from keras_nest.export.module import is_classifier, on_unit_images, output_name, without_head
 from keras_nest.export.signatures import image_inputs
 from keras_nest.export.wrapped import AUTO, as_exported
-from keras_nest.models.wrapping import preprocessing_of
+from keras_nest.models.wrapping import find_preprocessing
 from keras_nest.tflite import TFLiteModel
 from tests.export import toys
 
@@ -305,4 +305,4 @@ def test_what_has_no_card_is_not_published(tmp_path):
 def test_own_models_are_left_as_they_are():
     model = toys.build("nest")
     assert as_exported(model) is model
-    assert preprocessing_of(model) is model.config["preprocessing"]
+    assert find_preprocessing(model) is model.config["preprocessing"]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_nest import VisionTransformer
 from keras_nest.training import create_strategy
-from keras_nest.training.evaluation import Evaluator, metrics_of
+from keras_nest.training.evaluation import Evaluator, final_metrics
 from keras_nest.training.strategies import distribute
 from tests import keras_models
 
@@ -111,7 +111,7 @@ def test_on_two_replicas():
 def test_content_of_metrics_json():
     measured = {"accuracy": 0.5, "top5": 0.75, "loss": 1.5, "seconds": 0.2}
     expected = {"top1": 0.5, "top5": 0.75, "loss": 1.5, "examples": 40, "eval_images_per_second": 200}
-    assert metrics_of(measured, 40) == pytest.approx(expected)
+    assert final_metrics(measured, 40) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

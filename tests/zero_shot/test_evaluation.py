@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_nest import ZeroShotClassifier
-from keras_nest.data.prompts import labels_of, read_templates
+from keras_nest.data.prompts import read_templates, unique_labels
 from keras_nest.data.sources import IndexedExamples
 from keras_nest.zero_shot.evaluation import evaluate, open_test_images
 from tests.zero_shot.conftest import COLORS, paint
@@ -84,13 +84,13 @@ class TestFolders:
 
 class TestNames:
     def test_underscores_are_spaces(self):
-        assert labels_of(("golden_retriever", "cat", "7")) == ("golden retriever", "cat", "7")
+        assert unique_labels(("golden_retriever", "cat", "7")) == ("golden retriever", "cat", "7")
 
     def test_numbers_of_wordnet(self):
         with pytest.raises(
             ValueError, match=r"numbers such as n01440764, which say nothing; give .*--labels-file, or class_texts"
         ):
-            labels_of(("n01440764", "n01443537"))
+            unique_labels(("n01440764", "n01443537"))
 
 
 class TestTemplates:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.decoding import decode_upright
-from keras_nest.data.keys import Stream, key_of
+from keras_nest.data.keys import Stream, derive_key
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.types import Size
 
@@ -200,7 +200,7 @@ class IndexedExamples(Examples):
         def example_at(step: tf.Tensor) -> Example:
             # Hosts take turns, so that they see each image once an epoch whatever their number.
             position = step * host.count + host.index
-            key = key_of(seed, Stream.ORDER, position // count)
+            key = derive_key(seed, Stream.ORDER, position // count)
             return self._example(tf.random.experimental.index_shuffle(position % count, key, count - 1))
 
         return _parallel(tf.data.Dataset.range(first, tf.int64.max), example_at)

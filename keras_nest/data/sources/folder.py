@@ -21,7 +21,7 @@ from keras_nest.data.image_files import (
     read_encoded,
     read_in_graph,
 )
-from keras_nest.data.orientation import UPRIGHT, orientation_of
+from keras_nest.data.orientation import UPRIGHT, read_orientation
 from keras_nest.data.sources.base import DatasetInfo, IndexedExamples, Source
 
 TEST_SPLITS = ("test", "val", "validation")
@@ -81,7 +81,7 @@ def open_folder(
         _check_not_empty(train_directory, train, class_names)
         _check_not_empty(test_directory, test)
     info = DatasetInfo(root, class_names, (None, None, 3), len(train), len(test))
-    return Source(info, examples_of(train), examples_of(test))
+    return Source(info, index_examples(train), index_examples(test))
 
 
 def check_broken(broken: str) -> None:
@@ -208,10 +208,10 @@ def _decode(path: str) -> int | str:
         return "" if str(error) == BROKEN_FILE else f" (it {str(error).removesuffix('.')})"
     except (tf.errors.OpError, OSError):
         return ""
-    return orientation_of(encoded)
+    return read_orientation(encoded)
 
 
-def examples_of(files: Sequence[File]) -> IndexedExamples:
+def index_examples(files: Sequence[File]) -> IndexedExamples:
     """Images that are read when they are needed."""
     paths, labels, orientations = zip(*files, strict=True)
     kind = object if isinstance(labels[0], str) else np.int32

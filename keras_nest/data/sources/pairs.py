@@ -6,7 +6,7 @@ import os
 import pathlib
 
 from keras_nest.data.sources.base import DatasetInfo, Source
-from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, examples_of, without_broken
+from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, index_examples, without_broken
 from keras_nest.files import check_local
 
 TABLES = ("captions.csv", "captions.txt", "metadata.csv")
@@ -97,7 +97,7 @@ def open_captions(
     if broken != "unchecked":
         train, test = without_broken(train, test, broken)
     info = DatasetInfo(os.fspath(path), (), (None, None, 3), len(train), len(test))
-    return Source(info, examples_of(train), examples_of(test))
+    return Source(info, index_examples(train), index_examples(test))
 
 
 def _table(path: str | os.PathLike[str], split: str) -> pathlib.Path | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.data.keys import Stream, key_of
+from keras_nest.data.keys import Stream, derive_key
 from keras_nest.data.sources.base import ONLY_HOST, Example, Examples, Host, IndexedExamples
 
 # How many files are read in turns, and how many records at a turn.
@@ -75,7 +75,7 @@ class StreamedExamples(Examples):
             raise ValueError(f"{len(self)} images are too few for {host.count} hosts; each needs one at least.")
 
         def chunks(epoch: tf.Tensor) -> tf.data.Dataset:
-            key = key_of(seed, Stream.ORDER, epoch)
+            key = derive_key(seed, Stream.ORDER, epoch)
             order = _shuffled(tf.range(len(shards)), key, 0)
             chunks = _read(shards, order).batch(self._shuffle_buffer).enumerate()
             return chunks.map(lambda index, records: _shuffled(records, key, index + 1))

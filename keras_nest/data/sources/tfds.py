@@ -172,7 +172,7 @@ def _split(info: tfds.core.DatasetInfo, spec: str) -> tfds.core.SplitInfo | tfds
     except (AssertionError, ValueError) as error:
         reason = error
     raise ValueError(
-        f"{info.name!r} has no images in split {spec!r}; it has {_splits_of(info)}, and parts such as 'train[:98%]'."
+        f"{info.name!r} has no images in split {spec!r}; it has {_list_splits(info)}, and parts such as 'train[:98%]'."
     ) from reason
 
 
@@ -180,9 +180,9 @@ def _default_test_split(info: tfds.core.DatasetInfo) -> str:
     for name in ("validation",) if info.name == "imagenet2012" else ("test", "validation"):
         if name in info.splits:
             return name
-    raise ValueError(f"{info.name!r} has no test images; choose a test_split: it has {_splits_of(info)}.")
+    raise ValueError(f"{info.name!r} has no test images; choose a test_split: it has {_list_splits(info)}.")
 
 
-def _splits_of(info: tfds.core.DatasetInfo) -> str:
+def _list_splits(info: tfds.core.DatasetInfo) -> str:
     """Names and sizes of all splits."""
     return ", ".join(f"{name!r} ({split.num_examples} images)" for name, split in info.splits.items())
