@@ -31,6 +31,7 @@ from keras_nest.models.base import IMAGENET_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import constructor_arguments, resolve_policy
 from keras_nest.models.heads import classifier_endpoints
+from keras_nest.models.inputs import image_input
 from keras_nest.types import as_size
 
 VARIANTS = {"toy_8": {"image_size": 8, "num_classes": 3, "preprocessing": IMAGENET_PREPROCESSING}}
@@ -56,8 +57,8 @@ class Toy(ImageModel):
         config = constructor_arguments(Toy, locals())
         policy = resolve_policy(dtype)
         config |= {"image_size": as_size(image_size), "dtype": policy.name}
-        inputs = keras.Input((*config["image_size"], in_channels), dtype=policy.variable_dtype, name="images")
-        stem = keras.layers.Conv2D(width, 2, strides=2, name="stem", dtype=policy)(inputs)
+        inputs, images = image_input(Toy, config, policy)
+        stem = keras.layers.Conv2D(width, 2, strides=2, name="stem", dtype=policy)(images)
         x = keras.layers.Conv2D(width, 1, activation="relu", name="mixing", dtype=policy)(stem)
         endpoints = {"stem": stem, "mixing": x, "level_1": x}
         if not features_only:
