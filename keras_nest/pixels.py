@@ -79,7 +79,7 @@ def as_levels(images: Any, channels: int) -> list[np.ndarray]:
 
 def _as_tensor(image: Any, channels: int, name: str = "The image") -> tf.Tensor:
     """One image or batch; uint8 or floats, (…, h, w, channels)."""
-    return _as_channels(_as_uint8_or_floats(_with_channel_axis(_convert(image, channels, name), channels)), channels)
+    return as_channels(_as_uint8_or_floats(_with_channel_axis(_convert(image, channels, name), channels)), channels)
 
 
 def _convert(image: Any, channels: int, name: str) -> tf.Tensor:
@@ -169,8 +169,13 @@ def _as_uint8_or_floats(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(require((lowest >= 0) & (highest <= 255), message, images), tf.uint8)
 
 
-def _as_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
-    """Gray, RGB or RGBA as what the model takes."""
+def as_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
+    """Gray, RGB or RGBA as what the model takes.
+
+    Args:
+        images: uint8 or floats (…, 1, 3 or 4).
+        channels: of the model; others than 1 and 3 leave images as they are.
+    """
     found = images.shape[-1]
     if found == channels or channels not in (1, 3):
         return images

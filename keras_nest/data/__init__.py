@@ -62,6 +62,7 @@ def load(
     *,
     host: Host = ONLY_HOST,
     transfer: Transfer = "float32",
+    channels: int | None = None,
     **options: Any,
 ) -> tuple[TrainBatches, tf.data.Dataset, DatasetInfo]:
     """Batches of a data set, for training and for evaluation.
@@ -78,6 +79,7 @@ def load(
         seed: of everything random.
         host: which of the processes that train together this is.
         transfer: "float32" gives finished batches, "uint8" what `Recipe.finish` finishes in the train step.
+        channels: of the images: 3, or 1 for models with `in_channels=1`; None is what the recipe says, 3 by name.
         **options: `train_split`, `test_split`, `data_dir`, `shuffle_buffer` and `broken` of `open_source`.
 
     Returns:
@@ -94,5 +96,7 @@ def load(
     size = source.info.usual_size if image_size is None else as_size(image_size)
     if not isinstance(recipe, Recipe):
         recipe = create_recipe(recipe, source.info, size)
+    if channels is not None:
+        recipe = recipe.for_channels(channels)
     train = train_batches(source, recipe, size, batch_size, seed, host, transfer)
     return train, eval_batches(source, recipe, size, batch_size, host), source.info

@@ -18,6 +18,7 @@ from keras_nest.data.mixing import Batch, random_mix
 from keras_nest.data.randaugment import RandAugment
 from keras_nest.data.sources.base import DatasetInfo, Example, decode
 from keras_nest.hints import did_you_mean
+from keras_nest.pixels import as_channels
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.specs import CIFAR10, CIFAR100, IMAGENET, STRETCHED, PreprocessingSpec
 from keras_nest.types import Size, as_size
@@ -50,9 +51,11 @@ class Recipe:
         color_jitter: on uint8.
         erasing: on the normalized image.
         mix: of a batch, on normalized images; makes probabilities of labels.
+        channels: C of the images that the model takes: 3, or 1 for gray ones, which are made of the colors (BT.601)
+            before they are normalized.
 
     Raises:
-        ValueError: `preprocessing` is no specification.
+        ValueError: `preprocessing` is no specification, or of so many channels there are no images.
     """
 
     preprocessing: PreprocessingSpec
@@ -63,9 +66,12 @@ class Recipe:
     color_jitter: Stage | None = None
     erasing: Stage | None = None
     mix: Mix | None = None
+    channels: int = 3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "preprocessing", PreprocessingSpec.from_dict(self.preprocessing))
+        if self.channels not in (1, 3):
+            raise ValueError(f"Images have 1 or 3 channels, and {self.channels!r} are asked for (in_channels).")
 
     def pixels(self, example: Example, key: tf.Tensor, size: Size) -> tf.Tensor:
         """A training image before it is normalized.
@@ -76,7 +82,7 @@ class Recipe:
             size: (height, width) in pixels.
 
         Returns:
-            uint8 in 0..255 or float32 in [0, 1], (height, width, 3).
+            uint8 in 0..255 or float32 in [0, 1], (height, width, C).
         """
         basic, randaugment_key, _, jitter_key = tf.unstack(tf.random.split(key, 4))
         _, crop_key, flip_key = tf.unstack(tf.random.split(basic, 3))
@@ -88,7 +94,7 @@ class Recipe:
         for stage, stage_key in zip(stages, (crop_key, flip_key, randaugment_key, jitter_key), strict=True):
             if stage is not None:
                 image = stage(image, stage_key)
-        return tf.ensure_shape(image, (*size, 3))
+        return tf.ensure_shape(as_channels(image, self.channels), (*size, self.channels))
 
     def train_image(self, example: Example, key: tf.Tensor, size: Size) -> tf.Tensor:
         """A training image as the model takes it.
@@ -99,7 +105,7 @@ class Recipe:
             size: (height, width) in pixels.
 
         Returns:
-            float32 (height, width, 3), normalized.
+            float32 (height, width, C), normalized.
         """
         image = self.normalize(self.pixels(example, key, size))
         return image if self.erasing is None else self.erasing(image, tf.random.split(key, 4)[2])
@@ -112,18 +118,18 @@ class Recipe:
             size: (height, width) in pixels.
 
         Returns:
-            float32 (height, width, 3), normalized.
+            float32 (height, width, C), normalized.
         """
-        return EvalPreprocessing(size, **self.preprocessing)(decode(example))
+        return EvalPreprocessing(size, **self.preprocessing.broadcast(self.channels))(decode(example))
 
     def normalize(self, images: tf.Tensor) -> tf.Tensor:
         """Images of mean 0 and standard deviation 1, over a large data set.
 
         Args:
-            images: (…, 3), uint8 in 0..255 or float in [0, 1].
+            images: (…, C), uint8 in 0..255 or float in [0, 1].
 
         Returns:
-            float32 (…, 3).
+            float32 (…, C).
         """
         return normalize(images, self.preprocessing.mean, self.preprocessing.std)
 
@@ -134,19 +140,32 @@ class Recipe:
         XLA again others; they depend on the keys alone.
 
         Args:
-            images: uint8 (B, H, W, 3).
+            images: uint8 (B, H, W, C).
             labels: integer (B,).
             keys: integer (B, 2), those of the images.
             classes: number of classes, K.
 
         Returns:
-            Images float32 (B, H, W, 3); labels as they were, or with `mix` float32 (B, K).
+            Images float32 (B, H, W, C); labels as they were, or with `mix` float32 (B, K).
         """
         erasing_key, mix_key = tf.unstack(tf.random.split(keys[0], 2))
         images = self.normalize(images)
         if self.erasing is not None:
             images = self.erasing(images, erasing_key)
         return (images, labels) if self.mix is None else self.mix(images, labels, mix_key, classes)
+
+    def for_channels(self, channels: int) -> "Recipe":
+        """The same for images of another number of channels.
+
+        Args:
+            channels: 1 or 3; the preprocessing gets the average of its channels, if it is for others.
+
+        Raises:
+            ValueError: images have no such number of channels.
+        """
+        spec = self.preprocessing
+        spec = spec if len(spec.mean) in (1, channels) else spec.for_channels(channels)
+        return dataclasses.replace(self, preprocessing=spec, channels=channels)
 
     def _tested_part(self, example: Example, size: Size) -> tf.Tensor:
         """What evaluation takes of the image, float32 in [0, 1]."""

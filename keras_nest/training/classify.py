@@ -13,7 +13,6 @@ from keras_nest.factory import create_model
 from keras_nest.metrics import accuracy
 from keras_nest.models.base import ImageModel
 from keras_nest.models.losses import LOSSES
-from keras_nest.registry import preprocessing_spec
 from keras_nest.training.config import COMMON, NEST, VIT, resolve
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
@@ -57,7 +56,7 @@ def prepare(
     setup = set_up(config, workdir, overwrite, strategy, tpu)
     info = setup.source.info
     _check_labels(config, info)
-    recipe, size = setup.build_recipe(*preprocessing_spec(get_start(config)))
+    recipe, size = setup.build_recipe(get_start(config))
     with setup.scope():
         model = build_classifier(config, setup.plan, info, size, recipe)
         _check_classes(model, info)

@@ -16,7 +16,7 @@ from keras_nest.factory import create_model
 from keras_nest.models.base import ImageModel
 from keras_nest.models.lit import LiT
 from keras_nest.opening import open_model
-from keras_nest.registry import merge_fields, preprocessing_spec
+from keras_nest.registry import merge_fields
 from keras_nest.registry import resolve as resolve_name
 from keras_nest.tokenizers import check_tokenizer, get_tokenizer
 from keras_nest.training import config as fields
@@ -60,7 +60,7 @@ def prepare(
     start = None if config.image_tower else get_start(config)
     with setup.scope():
         tower = image_tower(config)
-        recipe, size = setup.build_recipe(*preprocessing_spec(start or tower))
+        recipe, size = setup.build_recipe(start or tower)
         model = build_lit(config, tower, captions, size, recipe.preprocessing.to_dict())
         trainer = _compile(model, setup)
         kept = setup.get_kept(model)

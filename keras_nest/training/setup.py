@@ -20,7 +20,7 @@ from keras_nest.hints import did_you_mean
 from keras_nest.layers.changes import layers_by_path
 from keras_nest.models.base import ImageModel
 from keras_nest.models.keras_file import find_keras_file
-from keras_nest.specs import PreprocessingSpec
+from keras_nest.registry import preprocessing_spec
 from keras_nest.training import workdir as directories
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
@@ -59,14 +59,21 @@ class Setup:
             keras.utils.set_random_seed(self.config.seed)
             yield
 
-    def build_recipe(self, published: PreprocessingSpec, usual_size: Size) -> tuple[data.Recipe, Size]:
+    def build_recipe(self, start: str | keras.Model) -> tuple[data.Recipe, Size]:
         """What happens to the images, and their size: as configured, else as published for the model.
+
+        Args:
+            start: the model's name, or the model that training starts from.
 
         Raises:
             ValueError: a field has no meaning.
         """
+        published, usual_size = preprocessing_spec(start)
         size = self.plan.image_size or usual_size
-        return data.recipe_of(self.config.to_dict(), self.source.info, size, published), size
+        channels = getattr(start, "config", {}).get("in_channels", 3)
+        channels = (self.config.get("model") or {}).get("in_channels", channels)
+        recipe = data.recipe_of(self.config.to_dict(), self.source.info, size, published)
+        return (recipe if channels == 3 else recipe.for_channels(channels)), size
 
     def build_optimizer(self, model: keras.Model) -> tuple[keras.optimizers.Optimizer, SharpnessAware | None]:
         """The optimizer of the configuration, and sharpness-aware minimization; None without.
