@@ -150,7 +150,13 @@ class BlockAttention(Layer):
             initializer=kernel_initializer(),
         )
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
-        self.proj = OutputProjection((channels,), input_axes=(self.num_heads, self.head_dim), name="proj", dtype=policy)
+        self.proj = OutputProjection(
+            (channels,),
+            input_axes=(self.num_heads, self.head_dim),
+            kernel_initializer="zeros",  # another would draw a seed, and what is drawn after it would change
+            name="proj",
+            dtype=policy,
+        )
         self.proj.hand_over, self.proj.take_back = self._hand_over, self._take_back
         self.proj.build(input_shape)
         self.probabilities_dropout = Dropout(self.attn_drop, name="Dropout_0", dtype=policy)
