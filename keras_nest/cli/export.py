@@ -88,6 +88,7 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
 
 def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
     start, loss = time.perf_counter(), loaded.config.get("loss")
+    own = getattr(loaded.model, "classifier_activation", None)
     path = publish(
         loaded.model,
         args.output,
@@ -95,7 +96,7 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
         class_names=loaded.class_names,
         metrics={"dataset": loaded.config.get("dataset", "not told"), **loaded.metrics} if loaded.metrics else None,
         head=args.head or "classifier",
-        activation=args.activation or _own_activation(loaded.model) or (loss if loss in ACTIVATIONS else None),
+        activation=args.activation or own or (loss if loss in ACTIVATIONS else None),
         vocab=args.vocab,
         warm_up=False if args.no_warm_up else None,
         archive=bool(args.archive),
@@ -161,11 +162,6 @@ def _images(loaded: LoadedModel, examples: Examples, count: int) -> np.ndarray:
     images = examples.shuffled(seed=0, host=ONLY_HOST, first=0).take(min(count, len(examples)))
     # Bicubic interpolation goes beyond black and white.
     return np.stack([np.clip(preprocess(decode(example)), 0, 1) for example in images])
-
-
-def _own_activation(model: keras.Model) -> str | None:
-    """What a model of this package ends with."""
-    return getattr(model, "classifier_activation", None)
 
 
 def _mebibytes(path: pathlib.Path) -> str:

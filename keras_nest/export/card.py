@@ -7,7 +7,6 @@ from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.export.exporter import Exporter, Signatures
 from keras_nest.export.exporters import exporter_for
 from keras_nest.export.module import resolve_activation, without_head
-from keras_nest.models.base import PublishedModel
 from keras_nest.profiling import count_parameters
 from keras_nest.version import __version__
 
@@ -40,7 +39,7 @@ _METRICS = ("dataset", "examples", "top1", "top5", "loss")
 
 
 def model_card(
-    model: PublishedModel,
+    model: Any,
     signatures: Signatures,
     head: str = "classifier",
     activation: str | None = None,
@@ -58,7 +57,7 @@ def model_card(
         metrics: of the model: dataset, examples (number of images), top1 and top5 (shares), loss; others are left out.
     """
     exporter = exporter_for(model)
-    has_classes = "logits" in signatures["serving_default"][1]
+    has_classes = "classes" in signatures["serving_default"][1]
     sections = {
         "Use": f"```python\n{exporter.usage(signatures)}```",
         **exporter.notes(),
@@ -76,16 +75,18 @@ def model_card(
 def _summary(exporter: Exporter, head: str) -> str:
     model = exporter.model
     network = model if head == "classifier" else without_head(model)
-    paper = getattr(model, "PAPER", None)
+    inside = getattr(model, "inside", model)  # of a user's model; None if it holds several
+    paper = getattr(inside, "PAPER", None)
+    architecture = f"{type(inside).__name__}{'' if inside is model else ' in a model around it'}"
     cited = f"Paper: [{paper.title}]({paper.url}). " if paper else ""
     return (
-        f"An {exporter.describe(head)} of the architecture {type(model).__name__} with "
+        f"An {exporter.describe(head)} of the architecture {architecture} with "
         f"{count_parameters(network):,} parameters, as a SavedModel that is a reusable TF-Hub module too. "
         f"{cited}Written by keras_nest {__version__}."
     )
 
 
-def _preprocessing(model: PublishedModel) -> str:
+def _preprocessing(model: Any) -> str:
     spec = model.config["preprocessing"]
     if not spec:
         return "None: pixels in [0, 1] are what the network sees."

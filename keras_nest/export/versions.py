@@ -15,10 +15,11 @@ from keras_nest.export.warm_up import can_write_requests
 from keras_nest.exported import numbered_versions
 from keras_nest.files import atomic_output, check_local
 from keras_nest.models.base import PublishedModel
+from keras_nest.models.user_model import as_image_model
 
 
 def publish(
-    model: PublishedModel,
+    model: keras.Model,
     directory: str | pathlib.Path,
     overwrite: bool = False,
     *,
@@ -36,7 +37,7 @@ def publish(
     new versions from it by itself.
 
     Args:
-        model: of this package.
+        model: of this package, or a user's around one.
         directory: where the versions lie.
         overwrite: replace the newest version instead; a TF-Serving that runs does not notice.
         class_names: as `to_saved_model` takes them.
@@ -61,7 +62,7 @@ def publish(
     """
     path = version_directory(pathlib.Path(directory), overwrite)
     if isinstance(model, keras.Model) and not isinstance(model, PublishedModel):
-        raise ValueError(f"The model {model.name!r} is none of keras_nest; to_saved_model writes it, without a card.")
+        model = as_image_model(model)
     packed = path.with_name(f"{path.name}.tar.gz")
     warm_up = can_write_requests() if warm_up is None else warm_up
     names = known_class_names(model, class_names)

@@ -24,7 +24,7 @@ _MAX_BYTES = 2**28
 # Layers, and what stands for functions, that run what the file holds, or open what it names.
 _CODE = {"Lambda", "__lambda__", "TFSMLayer", "HubLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 # Layers of this package that are no part of its models.
-_FOR_ANY_MODEL = {"keras_nest>EvalPreprocessing", "keras_nest>HubLayer"}
+FOR_ANY_MODEL = {"keras_nest>EvalPreprocessing", "keras_nest>HubLayer"}
 # Where Keras keeps what a model is made of. It has functions elsewhere too, such as `keras.utils.get_file`.
 _MODELLING = {"activations", "constraints", "dtype_policies", "initializers", "layers", "losses", "metrics", "models"}
 _MODELLING |= {"ops", "optimizers", "quantizers", "random", "regularizers", "src"}
@@ -105,7 +105,7 @@ def _check_kind(name: str, config: dict[str, Any], kind: type, around: bool) -> 
     found = _registered(config)
     if isinstance(found, type) and issubclass(found, kind):
         return
-    names = {str(part.get("registered_name")) for part in _parts(config)} - _FOR_ANY_MODEL
+    names = {str(part.get("registered_name")) for part in _parts(config)} - FOR_ANY_MODEL
     ours = any(name.startswith("keras_nest>") for name in names)
     if not (ours and around and config["class_name"] in ("Functional", "Model", "Sequential")):
         raise _RefusedError(f"{name} holds a {config['class_name']}, which is no model of keras_nest.")

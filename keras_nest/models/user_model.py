@@ -9,7 +9,7 @@ import keras
 from keras_nest.keras_private import producer
 from keras_nest.layers.changes import layers_by_path, set_trainable
 from keras_nest.models.base import ImageModel, PublishedModel
-from keras_nest.models.wrapping import Part, find_preprocessing, holds_ours, image_symbol, trace
+from keras_nest.models.wrapping import InnerModel, find_preprocessing, holds_ours, image_symbol, trace
 from keras_nest.types import Size
 
 _ACTIVATIONS = ("softmax", "sigmoid")
@@ -133,7 +133,7 @@ def model_inside(model: keras.Model) -> PublishedModel:
     return part.model() if part.is_whole else _assembled(model, part)
 
 
-def _assembled(outer: keras.Model, part: Part) -> PublishedModel:
+def _assembled(outer: keras.Model, part: InnerModel) -> PublishedModel:
     """A model with the weights of one that was taken apart; without a head, if that is the user's own."""
     model, layers = part.model(), part.layers()
     if any(type(layers.get(name)) is not type(model.get_layer(name)) for name in model.HEAD if model.num_classes):

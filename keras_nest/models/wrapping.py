@@ -17,9 +17,9 @@ from keras_nest.keras_private import producer
 from keras_nest.layers.changes import layers_by_path, layers_inside
 from keras_nest.layers.image_input import ImageInput
 from keras_nest.models.base import ImageModel, PublishedModel, preprocessing_of_input
+from keras_nest.models.keras_file import FOR_ANY_MODEL
 
-# Layers of this package that are no part of its models: images in [0, 1] are what they take.
-_PREPROCESSING, _OTHERS = "keras_nest>EvalPreprocessing", {"keras_nest>EvalPreprocessing", "keras_nest>HubLayer"}
+_PREPROCESSING = "keras_nest>EvalPreprocessing"
 _TOLERANCE = 1e-3
 _SYMBOL, _NONE = "symbol", object()
 
@@ -27,7 +27,7 @@ Arrays = Callable[[Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class InnerModel:
     """A model of this package in another one: as a layer, or taken apart into its layers.
 
     Attributes:
@@ -59,7 +59,7 @@ class Graph:
 
     inputs: Any
     outputs: Any
-    parts: tuple[Part, ...]
+    parts: tuple[InnerModel, ...]
 
 
 def find_preprocessing(model: keras.Model) -> dict[str, Any] | None:
@@ -117,7 +117,7 @@ class _Tracer:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._parts: list[Part] = []
+        self._parts: list[InnerModel] = []
         self._results: dict[str, Any] = {}
         self._shown: dict[int, keras.Model] = {}
 
@@ -175,10 +175,10 @@ class _Tracer:
             self._parts.append(dataclasses.replace(part, symbol=symbol, endpoints=functools.partial(dict, endpoints)))
         return found["outputs"]
 
-    def _taken_apart(self, layer: ImageInput, symbol: keras.KerasTensor) -> Part:
+    def _taken_apart(self, layer: ImageInput, symbol: keras.KerasTensor) -> InnerModel:
         fields = layer.describe()
         build = functools.cache(lambda: keras.saving.get_registered_object(layer.architecture)(**fields))
-        return Part(
+        return InnerModel(
             fields.get("preprocessing"),
             symbol,
             functools.cache(lambda: _endpoints(build(), self._results)),
@@ -188,10 +188,10 @@ class _Tracer:
         )
 
 
-def _whole(model: keras.Model, symbol: keras.KerasTensor) -> Part:
+def _whole(model: keras.Model, symbol: keras.KerasTensor) -> InnerModel:
     spec = model.config.get("preprocessing") if isinstance(model, PublishedModel) else _hidden_spec(model)
     endpoints = model.endpoints if isinstance(model, ImageModel) else {}
-    return Part(spec, symbol, lambda: endpoints, lambda: model, lambda: layers_by_path(model), is_whole=True)
+    return InnerModel(spec, symbol, lambda: endpoints, lambda: model, lambda: layers_by_path(model), is_whole=True)
 
 
 def _endpoints(model: ImageModel, results: dict[str, Any]) -> dict[str, keras.KerasTensor]:
@@ -233,7 +233,7 @@ def _images(args: tuple[Any, ...]) -> keras.KerasTensor:
     return found[0] if found else keras.tree.flatten(args)[0]
 
 
-def _wanted(model: keras.Model, graph: Graph, part: Part) -> dict[str, Any] | None:
+def _wanted(model: keras.Model, graph: Graph, part: InnerModel) -> dict[str, Any] | None:
     """What images in [0, 1] must become for one of the models inside to see them normalized."""
     inputs = image_symbol(graph.inputs)
     if inputs is None or None in inputs.shape[1:] or part.preprocessing is None:
@@ -253,7 +253,7 @@ def _wanted(model: keras.Model, graph: Graph, part: Part) -> dict[str, Any] | No
     raise ValueError(_sentence(model))
 
 
-def _before(model: keras.Model, inputs: keras.KerasTensor, part: Part) -> Arrays:
+def _before(model: keras.Model, inputs: keras.KerasTensor, part: InnerModel) -> Arrays:
     """What the model inside is given for images; nothing where they are refused before, as by `EvalPreprocessing`."""
     if part.symbol is inputs:
         return np.asarray
@@ -293,7 +293,7 @@ def _range(spec: dict[str, Any] | None) -> Any:
 def _is_ours(layer: Any) -> bool:
     """Whether a layer is, or is a part of, a model of this package."""
     name = str(keras.saving.get_registered_name(type(layer)))
-    return (name.startswith("keras_nest>") and name not in _OTHERS) or isinstance(layer, PublishedModel)
+    return (name.startswith("keras_nest>") and name not in FOR_ANY_MODEL) or isinstance(layer, PublishedModel)
 
 
 def _sentence(model: keras.Model) -> str:

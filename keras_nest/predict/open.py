@@ -67,6 +67,8 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
         name = loaded.model.name
         raise ValueError(f"The model {name!r} gives no classes; it must be a classifier of images, with a head.")
     model = loaded.image_model
+    if len(model.inputs) != 1:
+        raise ValueError(f"The model {model.name!r} takes {len(model.inputs)} inputs; it must take images alone.")
     prepare, activation = preprocessor(model), _ACTIVATIONS[loaded.config.get("loss", "softmax")]
     is_ours = isinstance(model, ImageModel)
     puts_out_logits = is_linear(model.output) if is_ours else "probabilities" not in model.endpoints

@@ -6,11 +6,15 @@ import pickle
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
 import keras_nest
-from keras_nest import explain
+from keras_nest import explain, export
+from keras_nest.cli.commands import main
 from keras_nest.models.base import IMAGENET_PREPROCESSING
 from keras_nest.models.user_model import as_image_model, model_inside
+from keras_nest.predict.open import build_predictor
 from tests import families
 
 CLASSES = 3
@@ -168,6 +172,8 @@ class TestRefused:
         model = functional(case.base, lambda x: keras.layers.Dense(CLASSES)(hidden(x)))
         with pytest.raises(ValueError, match="not linear"):
             explain.class_activation_map(model, case.images, 1)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not linear"):
+            tf.function(lambda images: explain.class_activation_map(model, images, 1))(tf.constant(case.images))
         explain.gradcat(model, case.images, 1)
 
     def test_no_head_and_several(self, cases):
@@ -242,3 +248,34 @@ def test_a_replaced_preprocessing_is_seen_in_a_model_of_the_same_layers():
     for each in (model, keras.models.clone_model(model)):
         assert list(keras_nest.preprocessor(each).mean) == [0.1] * 3
     assert type(base).from_config(base.get_config()).config["preprocessing"]["std"] == [0.2] * 3
+
+
+def test_a_file_of_a_user_through_the_commands(cases, tmp_path, capsys):
+    model = cases("NesT").wrapped("functional", activation="softmax")
+    model.save(tmp_path / "own.keras")
+    (tmp_path / "classes.txt").write_text("cat\ndog\nowl\n")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    own, image = str(tmp_path / "own.keras"), str(tmp_path / "a.png")
+    for words in (["predict", image, "--model", own], ["explain", image, "--model", own, "--method", "cam"]):
+        assert main(words) == 0
+        output = capsys.readouterr().out
+        assert any(name in output for name in ("cat", "dog", "owl"))
+    assert main(["info", own]) == 0
+    assert "NesT" in capsys.readouterr().out
+    assert main(["export", own, "--format", "saved_model", "--output", str(tmp_path / "served")]) == 0
+    card = (tmp_path / "served" / "1" / "README.md").read_text()
+    assert "architecture NesT in a model around it" in card
+    assert "cat, dog, owl" in card
+
+
+def test_other_inputs_than_images_are_refused_where_only_images_are_given(cases, tmp_path):
+    base = cases("NesT").base
+    images, more = keras.Input(base.input_shape[1:]), keras.Input((2,))
+    joined = keras.layers.Concatenate()([base(images), more])
+    keras.Model([images, more], keras.layers.Dense(2)(joined)).save(tmp_path / "two.keras")
+    loaded = keras_nest.open_model(tmp_path / "two.keras")
+    assert keras_nest.preprocessor(loaded.model).image_size == base.image_size
+    with pytest.raises(ValueError, match="takes 2 inputs; it must take images alone"):
+        build_predictor(loaded)
+    with pytest.raises(ValueError, match="must have a single one"):
+        export.to_saved_model(loaded.model, tmp_path / "served")
