@@ -122,7 +122,7 @@ class TestSkip:
         assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
 
     def test_fit_takes_it_also_under_a_strategy(self, source):
-        strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+        strategy = tf.distribute.OneDeviceStrategy("CPU:0")
         with strategy.scope():
             model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(CLASSES)])
             model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
