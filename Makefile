@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighboring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow test-tf219 test-keras-range tpu-check tpu-check-full lint format dist-check bench \
+.PHONY: env demo test test-slow test-oldest tpu-check tpu-check-full lint format dist-check bench \
   data-efficiency table docs clean
 
 env: .venv/.complete
@@ -27,30 +27,18 @@ test: env
 test-slow: env
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
-# The last TensorFlow with TPU kernels: what a TPU runs passes its tests on it too. TF219_TESTS=tests is all of them.
-TF219_TESTS ?= tests/layers tests/test_hub.py \
-  $(addprefix tests/training/test_,trainer.py optimizers.py reference_trainings.py strategies.py)
-TF219 = .venv-2.19
-test-tf219: $(TF219)/.complete
-	$(TF219)/bin/python -m pytest $(PARALLEL) -m "not slow and not tpu" $(TF219_TESTS)
+# The last TensorFlow with TPU kernels, and the oldest Keras of pyproject.toml (constraints.txt has the newest of both):
+# what a TPU runs, what is private of Keras, and what trains. OLDEST_TESTS=tests is all of them.
+OLDEST_TESTS ?= tests/layers tests/test_hub.py tests/test_keras_private.py \
+  $(addprefix tests/training/test_,trainer.py optimizers.py reference_trainings.py strategies.py \
+  distributed_optimizer.py model_around.py)
+OLDEST = .venv-oldest
+test-oldest: $(OLDEST)/.complete
+	$(OLDEST)/bin/python -m pytest $(PARALLEL) -m "not slow and not tpu" $(OLDEST_TESTS)
 
-$(TF219)/.complete: pyproject.toml constraints-tf219.txt
-	$(PYTHON) -m venv $(TF219)
-	$(TF219)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-tf219.txt --editable '.[dev]'
-	@touch $@
-
-# The oldest Keras of pyproject.toml; constraints.txt has the newest. What is private of Keras, and what trains.
-KERAS_TESTS ?= tests/test_keras_private.py tests/layers/test_changes.py \
-  $(addprefix tests/training/test_,distributed_optimizer.py model_around.py)
-KERAS = .venv-keras
-test-keras-range: env $(KERAS)/.complete
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not tpu" tests/test_keras_private.py
-	$(KERAS)/bin/python -m pytest $(PARALLEL) -m "not slow and not tpu" $(KERAS_TESTS)
-
-$(KERAS)/.complete: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(KERAS)
-	sed 's/^keras==.*/keras==3.15.0/' constraints.txt > $(KERAS)/constraints.txt
-	$(KERAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(KERAS)/constraints.txt \
+$(OLDEST)/.complete: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
 	  --editable '.[dev]'
 	@touch $@
 
@@ -111,4 +99,4 @@ docs: .venv-docs/.complete
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-docs .venv-tpu $(TF219) $(KERAS) build dist site *.egg-info runs
+	rm -rf .venv .venv-docs .venv-tpu $(OLDEST) build dist site *.egg-info runs
