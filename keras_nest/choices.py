@@ -3,6 +3,9 @@
 ACTIVATIONS = ("softmax", "sigmoid")
 """What makes probabilities of logits."""
 
+NO_ACTIVATION = "none"
+"""For TFLite files that give the logits themselves."""
+
 BROKEN = ("refuse", "skip", "unchecked")
 """What to do about files in class folders that are no images."""
 

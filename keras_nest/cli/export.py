@@ -117,7 +117,6 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 
 def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
-    # A client takes logits for those of a softmax.
     gives_logits = getattr(loaded.model, "num_classes", 0) and output_name(loaded.model) == "logits"
     trained_with = "sigmoid" if loaded.config.get("loss") == "sigmoid" and gives_logits else None
     options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with}
@@ -134,6 +133,8 @@ def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
     for row in rows:
         table.add_row(*_cells(row))
     console.print(table)
+    for name, meaning in {name: text for row in rows for name, text in row["outputs"].items()}.items():
+        console.print(f"{name}: {meaning}")
     return 0
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.choices import HEADS
+from keras_nest.choices import HEADS, NO_ACTIVATION
 from keras_nest.class_names import check_class_names
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.inference import inference
@@ -71,7 +71,7 @@ class Exporter:
 
         Args:
             head: one of `keras_nest.choices.HEADS`.
-            activation: from logits to probabilities; None takes the model's, or else a softmax.
+            activation: from logits to probabilities; None as in `to_saved_model`.
             class_names: as `labels` gives them; None has none.
             vocab: vocabulary file of a text tower.
 
@@ -105,8 +105,9 @@ class Exporter:
         Raises:
             ValueError: says what.
         """
-        if activation is not None and activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {activation!r}; {did_you_mean(activation, ACTIVATIONS)}")
+        known = (*ACTIVATIONS, NO_ACTIVATION)
+        if activation is not None and activation not in known:
+            raise ValueError(f"activation is {activation!r}; {did_you_mean(activation, known)}")
         self.refuse_quantized(
             ("int8", "float8"), "a TFLite file", 'as it was before, with precisions=["dynamic_int8"], which is as small'
         )
