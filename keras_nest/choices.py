@@ -12,7 +12,7 @@ BROKEN = ("refuse", "skip", "unchecked")
 EXPLAIN_METHODS = ("gradcat", "attention", "cam")
 """Explanations of `keras-nest explain`."""
 
-EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
+EXPORT_FORMATS = ("saved_model", "tflite", "onnx", "keras")
 """Formats of `keras-nest export`."""
 
 HEADS = ("classifier", "none")

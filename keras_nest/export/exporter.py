@@ -26,6 +26,7 @@ Served: TypeAlias = tuple[tf.train.Checkpoint, dict[str, Callable[..., Outputs]]
 Signatures: TypeAlias = dict[str, tuple[dict[str, str], dict[str, str]]]
 """Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature."""
 
+_QUANTIZATION_MODES = ("int8", "int4", "float8", "gptq", "awq")
 _USE = """import tensorflow as tf
 
 module = tf.saved_model.load(DIRECTORY)  # or hub.load; only TensorFlow is needed
@@ -150,6 +151,20 @@ class Exporter:
             ValueError: says what to do instead.
         """
         self.refuse_quantized(("float8",), "an ONNX file", "as it was before, or quantized to int8")
+
+    def check_keras(self) -> None:
+        """Refuses models that cannot be written in layers of Keras alone.
+
+        Raises:
+            ValueError: says what to do instead.
+        """
+        self.refuse_quantized(_QUANTIZATION_MODES, "a file of stock layers", "as it was before")
+        for layer in layers_inside(self.model):
+            if getattr(layer, "lora_enabled", False):
+                raise ValueError(
+                    f"The layer {layer.name!r} of {self.model.name!r} has LoRA, which a file of stock layers cannot "
+                    "hold; call keras_nest.merge_lora on the model first."
+                )
 
     def onnx_function(self) -> tuple[Callable[..., Mapping[str, tf.Tensor]], list[tf.TensorSpec]]:
         """What an ONNX file computes, and its inputs with an open batch."""
