@@ -184,6 +184,11 @@ def image_shape(model: keras.Model) -> tuple[int, int, int]:
         ValueError: there is not exactly one input, or it is not an image of fixed size, in floats.
     """
     shapes = [tuple(x.shape) for x in getattr(model, "inputs", None) or ()]
+    if len(shapes) > 1:
+        raise ValueError(
+            f"The model {model.name!r} has {len(shapes)} inputs, and an export takes images alone; write it with "
+            "Keras' own model.export(path), whose inputs are the model's: images as it takes them, normalized or not."
+        )
     if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise ValueError(
             f"The model {model.name!r} has inputs of shape {shapes}; it must have a single one (None, height, width, "
