@@ -58,11 +58,9 @@ def to_keras(
 def _normalizing(model: keras.Model) -> keras.Model:
     """A model in stock layers that takes images in [0, 1]."""
     shape, network = image_shape(model), in_stock_layers(in_float32(model))
-    fields = model_config(model).get("preprocessing")
-    if not fields:
-        return network
-    spec = PreprocessingSpec.from_dict(fields).broadcast(shape[-1])
-    normalize = keras.layers.Normalization(mean=spec.mean, variance=np.square(spec.std), dtype="float32")
-    images = keras.Input(shape, name="images", dtype="float32")
+    images = x = keras.Input(shape, name="images", dtype="float32")
+    if fields := model_config(model).get("preprocessing"):
+        spec = PreprocessingSpec.from_dict(fields).broadcast(shape[-1])
+        x = keras.layers.Normalization(mean=spec.mean, variance=np.square(spec.std), dtype="float32")(images)
     # `call` instead of the model itself, which would become a layer: so it stays one flat graph.
-    return keras.Model(images, network.call(normalize(images)), name=model.name)
+    return keras.Model(images, network.call(x), name=model.name)

@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_nest.layers.attention import BlockAttention
 from keras_nest.layers.base import Layer
+from keras_nest.layers.changes import layers_inside
 from keras_nest.layers.dense_general import DenseGeneral
 from keras_nest.layers.image_input import ImageInput
 from keras_nest.layers.random import Dropout
@@ -29,20 +30,24 @@ def in_stock_layers(model: keras.Model) -> keras.Model:
     """A model that computes the same, can be trained, and can be saved and read without this package.
 
     Args:
-        model: a functional or Sequential model in float32, with one input; neither quantized nor with LoRA.
+        model: a functional or Sequential model in float32; neither quantized nor with LoRA.
 
     Returns:
-        A functional model of the same outputs, with weights of its own. Its layers have the names of the model's,
-        those inside of others joined by dots.
+        A functional model of the same inputs and outputs, with weights of its own. Its layers have the names of the
+        model's, those inside of others joined by dots.
 
     Raises:
-        ValueError: a layer of this package has no counterpart, such as one that decodes texts.
+        ValueError: a layer of this package has no counterpart, such as `EvalPreprocessing`, or one of others holds it.
     """
     # A plain model: others would be made of their configuration, and compiled again.
-    plain = keras.Model(model.inputs[0], model.output, name=model.name)
-    images = keras.Input(batch_shape=plain.input.shape, dtype=plain.input.dtype, name="images")
-    call = _Tracer(images).call
-    return keras.models.clone_model(plain, images, clone_function=lambda layer: layer, call_function=call)
+    plain = keras.Model(model.input, model.output, name=model.name)
+    inputs = keras.tree.map_structure(_input_like, plain.input)
+    call = _Tracer(keras.tree.flatten(inputs)[0]).call
+    return keras.models.clone_model(plain, inputs, clone_function=lambda layer: layer, call_function=call)
+
+
+def _input_like(x: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name)
 
 
 class _Tracer:
@@ -69,7 +74,7 @@ class _Tracer:
         return self._made[id(layer)][1]
 
     def _make(self, layer: Any, name: str) -> Callable[..., Any]:
-        if isinstance(layer, keras.Model):
+        if getattr(layer, "inputs", None):
             return in_stock_layers(layer)
         if isinstance(layer, (Dropout, StochasticDepth)):
             return _dropout(layer, name)
@@ -83,11 +88,12 @@ class _Tracer:
             return _copy(layer, keras.layers.Dense, name)
         if isinstance(layer, (Layer, ImageInput, StdConv)):
             return self._stand_in(layer, name).call
-        if type(layer).__module__.startswith("keras_nest."):
-            raise ValueError(
-                f"The layer {name!r} is a {type(layer).__name__}, which layers of Keras cannot stand for; leave it out "
-                "of the model, or export a SavedModel."
-            )
+        for inner in (layer, *layers_inside(layer)) if isinstance(layer, keras.layers.Layer) else ():
+            if type(inner).__module__.startswith("keras_nest."):
+                raise ValueError(
+                    f"The layer {name!r} is or holds the {type(inner).__name__} {inner.name!r}, which layers of Keras "
+                    "cannot stand for there; leave it out of the model, or export a SavedModel."
+                )
         return _copy(layer, type(layer), name)
 
     def _stand_in(self, layer: Any, name: str) -> Any:

@@ -15,6 +15,7 @@ from keras_nest.export.module import on_unit_images
 from keras_nest.export.stock_layers import in_stock_layers
 from keras_nest.export.wrapped import as_exported
 from keras_nest.layers.changes import layers_inside
+from keras_nest.layers.encoder import MlpBlock
 from tests import families
 from tests.export import test_wrapped, toys
 
@@ -117,6 +118,22 @@ def test_mixed_precision_becomes_float32(tmp_path):
     np.testing.assert_allclose(found(images_of(plain)), plain(images_of(plain)), atol=1e-5)
 
 
+def test_a_model_of_several_inputs_inside():
+    base = toys.build("mixer", num_classes=0)
+    images, numbers = keras.Input(base.input_shape[1:]), keras.Input((2,))
+    inner = keras.Model([images, numbers], keras.layers.Concatenate()([base(images), numbers]))
+    x = keras.Input(base.input_shape[1:])
+    model = keras.Model(x, inner([x, x[:, 0, 0, :2]]))
+    toys.assert_close(in_stock_layers(model)(toys.pixels(2)), model(toys.pixels(2)).numpy())
+
+
+def test_a_layer_inside_one_of_keras_is_refused():
+    x = keras.Input((16, 16, 3))
+    model = keras.Model(x, keras.layers.TimeDistributed(MlpBlock(4, name="mlp"))(x))
+    with pytest.raises(ValueError, match="'time_distributed' is or holds the MlpBlock 'mlp'"):
+        in_stock_layers(model)
+
+
 class TestRefused:
     def with_lora():
         model = families.vit()
@@ -133,7 +150,10 @@ class TestRefused:
         (quantized, "quantized to int8, which a file of stock layers cannot hold"),
         (families.lit, "export its image_model"),
         (families.FAMILIES["generator"], "A generator cannot be written as keras"),
-        (test_wrapped.WRAPPED["preprocessor"][0], "is a EvalPreprocessing, which layers of Keras cannot stand for"),
+        (
+            test_wrapped.WRAPPED["preprocessor"][0],
+            "is or holds the EvalPreprocessing 'preprocessor', which layers of Keras",
+        ),
     )
 
     @pytest.mark.parametrize(("make", "sentence"), CASES)
