@@ -74,7 +74,8 @@ def write_files(models: Models, folder: pathlib.Path) -> Reports:
         model = keras_nest.create_model(name, **fields)
         _fill_zeros(model)
         export.to_saved_model(model, folder / name / "saved_model")
-        for row in to_tflite(model, folder / name, PRECISIONS, representative=[sample_images(model.input.shape[1:])]):
+        images = [sample_images(model.input.shape[1:])]
+        for row in to_tflite(model, folder / name, PRECISIONS, representative=images, activation="none"):
             reports[name, f"TFLite {row['precision']}"] = row
     return reports
 

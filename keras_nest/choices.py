@@ -3,13 +3,16 @@
 ACTIVATIONS = ("softmax", "sigmoid")
 """What makes probabilities of logits."""
 
+NO_ACTIVATION = "none"
+"""For TFLite files that give the logits themselves."""
+
 BROKEN = ("refuse", "skip", "unchecked")
 """What to do about files in class folders that are no images."""
 
 EXPLAIN_METHODS = ("gradcat", "attention", "cam")
 """Explanations of `keras-nest explain`."""
 
-EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
+EXPORT_FORMATS = ("saved_model", "tflite", "onnx", "keras")
 """Formats of `keras-nest export`."""
 
 HEADS = ("classifier", "none")

@@ -24,7 +24,7 @@ _LEFT_BEHIND: list[Any] = []
 class TFLiteModel:
     """A file of `export.to_tflite`, ready to run.
 
-    >>> TFLiteModel("nest_tiny/float32.tflite")(images)["logits"]
+    >>> TFLiteModel("nest_tiny/float32.tflite")(images)["probabilities"]
 
     Runs with LiteRT (`ai-edge-litert`) if it is installed, else with the interpreter inside TensorFlow, which is older
     and gives the same numbers.

@@ -18,6 +18,7 @@ from keras_nest.export.exporters import exporter_for
 from keras_nest.export.module import output_name
 from keras_nest.export.onnx import to_onnx
 from keras_nest.export.saved_model import read_signatures
+from keras_nest.export.stock_keras import to_keras
 from keras_nest.export.tflite import to_tflite
 from keras_nest.export.versions import publish, version_directory
 from keras_nest.files import check_local
@@ -32,6 +33,7 @@ _OPTIONS = {
     "saved_model": ("head", "activation", "archive", "no_warm_up"),
     "tflite": ("precision", "batch_size", "representative", "activation"),
     "onnx": (),
+    "keras": (),
 }
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
 
@@ -54,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
         return _generator(loaded.model, args)
     if args.vocab is None:
         args.vocab = loaded.vocabulary
-    return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[args.format](loaded, args)
+    return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx, "keras": _keras}[args.format](loaded, args)
 
 
 def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
@@ -84,6 +86,8 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
             raise ValueError(f"--{option.replace('_', '-')} has no meaning for {exporter.KIND}; leave it out.")
     if args.format == "onnx":
         exporter.check_onnx()
+    if args.format == "keras":
+        exporter.check_keras()
 
 
 def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
@@ -117,7 +121,6 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 
 def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
-    # A client takes logits for those of a softmax.
     gives_logits = getattr(loaded.model, "num_classes", 0) and output_name(loaded.model) == "logits"
     trained_with = "sigmoid" if loaded.config.get("loss") == "sigmoid" and gives_logits else None
     options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with}
@@ -134,11 +137,20 @@ def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
     for row in rows:
         table.add_row(*_cells(row))
     console.print(table)
+    for name, meaning in {name: text for row in rows for name, text in row["outputs"].items()}.items():
+        console.print(f"{name}: {meaning}")
     return 0
 
 
 def _onnx(loaded: LoadedModel, args: argparse.Namespace) -> int:
     path = to_onnx(loaded.model, pathlib.Path(args.output, "model.onnx"), args.overwrite)
+    print_facts(f"Exported {loaded.model.name}", {"written": path, "size": _mebibytes(path)})
+    return 0
+
+
+def _keras(loaded: LoadedModel, args: argparse.Namespace) -> int:
+    # Not model.keras, so that no training is replaced by what is read without this package.
+    path = to_keras(loaded.model, pathlib.Path(args.output, "stock.keras"), args.overwrite)
     print_facts(f"Exported {loaded.model.name}", {"written": path, "size": _mebibytes(path)})
     return 0
 

@@ -108,8 +108,8 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--activation",
-        choices=choices.ACTIVATIONS,
-        help="of the probabilities (default: that of the training; TFLite files give logits without it)",
+        choices=(*choices.ACTIVATIONS, choices.NO_ACTIVATION),
+        help="of the probabilities (default: that of the training, else softmax); none for a TFLite file with logits",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, or the files")
     saved = parser.add_argument_group("SavedModel")

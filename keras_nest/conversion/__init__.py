@@ -5,7 +5,8 @@ Orbax directories and `--verify`.
 """
 
 from keras_nest.conversion.augreg import augreg, augreg_best
-from keras_nest.conversion.load import LoadReport, load_model, load_weights, name_of
+from keras_nest.conversion.inside import load_weights
+from keras_nest.conversion.load import LoadReport, load_model, name_of
 from keras_nest.conversion.names import Tree, model_tree
 from keras_nest.conversion.save import write_checkpoint
 from keras_nest.conversion.sources import read_checkpoint

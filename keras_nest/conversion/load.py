@@ -167,21 +167,7 @@ def load_weights(
     given: Mapping[str, Any] = MappingProxyType({}),
     source: Mapping[str, Any] = MappingProxyType({}),
 ) -> LoadReport:
-    """Puts a checkpoint's tensors into a model; all of them or, on an error, none.
-
-    Args:
-        model: the model.
-        tree: "params/PATH" and "batch_stats/PATH" -> array.
-        reinit_head: set the head to zero, whatever the checkpoint holds.
-        resize_method: "block" or "grid", see `PositionEmbedding.resize`.
-        source_size: height and width of the checkpoint's images. None takes as many tokens as the model has for the
-            same ones, and others for a square.
-        given: fields of the model that the user set. Patches of another size than the checkpoint's, and fewer blocks,
-            fit where they are among them, and are a mistake where they are not.
-        source: fields of the checkpoint's model, as far as they are known.
-
-    Returns:
-        What was done.
+    """Puts a checkpoint's tensors into a model of this package; see `keras_nest.conversion.load_weights`.
 
     Raises:
         ValueError: tensors are missing, left over or of another shape.

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.choices import HEADS
+from keras_nest.choices import HEADS, NO_ACTIVATION
 from keras_nest.class_names import check_class_names
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.inference import inference
@@ -26,6 +26,7 @@ Served: TypeAlias = tuple[tf.train.Checkpoint, dict[str, Callable[..., Outputs]]
 Signatures: TypeAlias = dict[str, tuple[dict[str, str], dict[str, str]]]
 """Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature."""
 
+_QUANTIZATION_MODES = ("int8", "int4", "float8", "gptq", "awq")
 _USE = """import tensorflow as tf
 
 module = tf.saved_model.load(DIRECTORY)  # or hub.load; only TensorFlow is needed
@@ -71,7 +72,7 @@ class Exporter:
 
         Args:
             head: one of `keras_nest.choices.HEADS`.
-            activation: from logits to probabilities; None takes the model's, or else a softmax.
+            activation: from logits to probabilities; None as in `to_saved_model`.
             class_names: as `labels` gives them; None has none.
             vocab: vocabulary file of a text tower.
 
@@ -105,8 +106,9 @@ class Exporter:
         Raises:
             ValueError: says what.
         """
-        if activation is not None and activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {activation!r}; {did_you_mean(activation, ACTIVATIONS)}")
+        known = (*ACTIVATIONS, NO_ACTIVATION)
+        if activation is not None and activation not in known:
+            raise ValueError(f"activation is {activation!r}; {did_you_mean(activation, known)}")
         self.refuse_quantized(
             ("int8", "float8"), "a TFLite file", 'as it was before, with precisions=["dynamic_int8"], which is as small'
         )
@@ -149,6 +151,20 @@ class Exporter:
             ValueError: says what to do instead.
         """
         self.refuse_quantized(("float8",), "an ONNX file", "as it was before, or quantized to int8")
+
+    def check_keras(self) -> None:
+        """Refuses models that cannot be written in layers of Keras alone.
+
+        Raises:
+            ValueError: says what to do instead.
+        """
+        self.refuse_quantized(_QUANTIZATION_MODES, "a file of stock layers", "as it was before")
+        for layer in layers_inside(self.model):
+            if getattr(layer, "lora_enabled", False):
+                raise ValueError(
+                    f"The layer {layer.name!r} of {self.model.name!r} has LoRA, which a file of stock layers cannot "
+                    "hold; call keras_nest.merge_lora on the model first."
+                )
 
     def onnx_function(self) -> tuple[Callable[..., Mapping[str, tf.Tensor]], list[tf.TensorSpec]]:
         """What an ONNX file computes, and its inputs with an open batch."""

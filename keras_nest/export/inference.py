@@ -21,7 +21,8 @@ def inference(model: keras.Model, activation: str | None = None) -> tuple[tf.tra
 
     Args:
         model: a built model with one image input, and one output or a dictionary of outputs.
-        activation: from logits to probabilities, "softmax" or "sigmoid"; None leaves the outputs as they are.
+        activation: from logits to probabilities, "softmax" or "sigmoid"; "none" for logits whatever the model ends
+            with; None for what it gives.
 
     Returns:
         An object that holds the variables, and the function: images float32 (B, H, W, C) in
@@ -43,7 +44,7 @@ def inference(model: keras.Model, activation: str | None = None) -> tuple[tf.tra
 
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = compute(images, training=False)
-        if activation is not None:
+        if activation in ACTIVATIONS:
             return {"probabilities": ACTIVATIONS[activation](outputs)}
         return outputs if isinstance(outputs, dict) else {name: outputs}
 

@@ -92,6 +92,13 @@ class LiTExporter(Exporter):
         """Refuses: such a file has no strings and no tokenizer."""
         raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
 
+    def check_keras(self) -> None:
+        """Refuses: such a model has two inputs, and a tokenizer beside it."""
+        raise ValueError(
+            "A LiT model has two inputs; export its image_model with keras_nest.export.to_keras, or the whole one as "
+            "saved_model or tflite."
+        )
+
     def describe(self, head: str = "classifier") -> str:
         """See `Exporter.describe`."""
         return "encoder of images and texts"

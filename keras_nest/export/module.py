@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.choices import ACTIVATIONS
+from keras_nest.models.agreement import activation_of_loss
 from keras_nest.models.base import ImageModel, logits_model
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.value_range import check_unit
@@ -123,8 +125,19 @@ def model_config(model: keras.Model) -> dict[str, Any]:
 
 
 def resolve_activation(model: keras.Model, activation: str | None = None) -> str:
-    """What makes probabilities of the logits: as asked for, else what the model itself ends with, else a softmax."""
-    return activation or model_config(model).get("classifier_activation") or "softmax"
+    """What makes probabilities of the logits of a classifier.
+
+    Returns:
+        What is asked for; else what the model itself ends with; else that of the loss that it was compiled with; else
+        "softmax", or "sigmoid" of a single class, whose softmax is always 1.
+    """
+    own = activation or model_config(model).get("classifier_activation")
+    if own or not is_classifier(model):
+        return own or "softmax"
+    of_loss = activation_of_loss(getattr(model, "loss", None))
+    if of_loss in ACTIVATIONS:
+        return of_loss
+    return "sigmoid" if model.output.shape[-1] == 1 else "softmax"
 
 
 def output_name(model: keras.Model) -> str:
@@ -140,11 +153,17 @@ def output_name(model: keras.Model) -> str:
 
 
 def is_classifier(model: keras.Model) -> bool:
-    """Whether what a model puts out are scores of classes: that of this package, or a user's around one."""
-    if not isinstance(model.output, keras.KerasTensor):
+    """Whether what a model puts out are scores of classes: that of this package, or a user's around one.
+
+    A user's is not where it was compiled with a loss of numbers, such as "mse".
+    """
+    config = model_config(model)
+    if not config or not isinstance(model.output, keras.KerasTensor):
         return False
-    config, shape = model_config(model), model.output.shape
-    return bool(config.get("num_classes", len(shape) == 2 and shape[-1] > 1)) if config else False
+    if "num_classes" in config:
+        return bool(config["num_classes"])
+    shape, of_loss = model.output.shape, activation_of_loss(getattr(model, "loss", None))
+    return len(shape) == 2 and of_loss != "linear" and (shape[-1] > 1 or of_loss == "sigmoid")
 
 
 def _ends_with_activation(model: keras.Model) -> bool:
@@ -165,6 +184,11 @@ def image_shape(model: keras.Model) -> tuple[int, int, int]:
         ValueError: there is not exactly one input, or it is not an image of fixed size, in floats.
     """
     shapes = [tuple(x.shape) for x in getattr(model, "inputs", None) or ()]
+    if len(shapes) > 1:
+        raise ValueError(
+            f"The model {model.name!r} has {len(shapes)} inputs, and an export takes images alone; write it with "
+            "Keras' own model.export(path), whose inputs are the model's: images as it takes them, normalized or not."
+        )
     if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise ValueError(
             f"The model {model.name!r} has inputs of shape {shapes}; it must have a single one (None, height, width, "

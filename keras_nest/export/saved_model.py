@@ -56,7 +56,7 @@ def to_saved_model(
             None takes the names of ImageNet for a head that was published, and none for others; an empty list is none.
         head: "classifier", or "none" for TF-Hub's feature vector: the model without the weights of its head.
         activation: from logits to probabilities, "softmax" or "sigmoid"; None takes the model's
-            `classifier_activation`, or else "softmax".
+            `classifier_activation`, or that of the loss it was compiled with, or else "softmax".
         vocab: vocabulary file of LiT's text tower, which the SavedModel takes in.
         warm_up: add the requests that TF-Serving answers before it takes others (package tensorflow-serving-api).
         preprocessing: of a user's model, where it cannot be told, see `keras_nest.export.wrapped.Preprocessing`.

@@ -33,8 +33,10 @@ def to_tflite(
     """Writes TFLite files, `<precision>.tflite`, and what each is worth, `<precision>.json`.
 
     The files need built-in operations only. Their signature `serving_default` takes `images`, float32 (B, H, W, C) in
-    [0, 1] of the model's own size, and gives `logits` (with an activation `probabilities`), `embedding`, or maps under
-    the model's own names, as the SavedModel does. The normalization is inside.
+    [0, 1] of the model's own size, and gives `probabilities` of a classifier (or `logits`, if they are asked for),
+    `embedding`, or maps under the model's own names, as the SavedModel does. The normalization is inside. Of a
+    classifier there is one output and no second one: ImageClassifier of MediaPipe takes each for a head of its own,
+    and those of logits would come first.
 
     * float32: the numbers of the Keras model.
     * float16: the weights have half the size; the computation is the same.
@@ -61,8 +63,9 @@ def to_tflite(
         overwrite: replace what lies there.
         images: float32 (N, H, W, C) in [0, 1] for the report; parts of two photographs by default.
         vocab: vocabulary file of LiT's text tower.
-        activation: "softmax" or "sigmoid" for files that give probabilities, which clients with a score threshold
-            expect; None for logits.
+        activation: from logits to probabilities, which clients with a score threshold expect: "softmax" or "sigmoid";
+            None takes the model's `classifier_activation`, or that of the loss it was compiled with, or else
+            "softmax". "none" is for a file that gives logits, and for a model of yours whose outputs are no classes.
         preprocessing: as `to_saved_model` takes it.
 
     Returns:

@@ -127,7 +127,8 @@ def _describe(model: Any, name: str, files: Iterable[str]) -> _Model:
         kinds = dict.fromkeys(SCORES, "Image classifier") | {"embedding": "Image embedder"}
         kind = next((kinds[output.name] for output in outputs if output.name in kinds), "Image model")
         description = f"{kind}; the normalization of its training is inside."
-        entrance = _input(int(graph.tensors[graph.inputs[0]].shape[-1]))
+        batch_size, *_, channels = (int(size) for size in graph.tensors[graph.inputs[0]].shape)
+        entrance = _input(batch_size, channels)
     subgraph = _Subgraph(None, None, [entrance], outputs)
     return _Model(name, description, None, [subgraph], None, None, others, _PARSER_VERSION)
 
@@ -137,12 +138,12 @@ def _output(name: str, labels: list[_File] | None) -> _Tensor:
     return _Tensor(name, describe_output(name), content=_Union(_FEATURES, ()), files=labels if name in SCORES else None)
 
 
-def _input(channels: int) -> _Tensor:
+def _input(batch_size: int, channels: int) -> _Tensor:
     # The convention counts pixels from 0 to 255, so these take them to the [0, 1] that the model expects.
     to_unit = _Normalization(mean=np.zeros(1, np.float32), std=np.full(1, 255, np.float32))
     return _Tensor(
         "images",
-        "Images of the model's size with pixels in [0, 1].",
+        f"Images of the model's size with pixels in [0, 1]; {batch_size} at a time, no other number.",
         content=_Union(_IMAGE, _Image(_COLOR_SPACES.get(channels, np.uint8(0)))),
         process_units=[_Union(_NORMALIZATION, to_unit)],
     )

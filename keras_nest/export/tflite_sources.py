@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_nest.class_names import check_class_names
 from keras_nest.export.inference import inference
-from keras_nest.export.module import image_shape, model_config, output_name
+from keras_nest.export.module import image_shape, is_classifier, model_config, output_name, resolve_activation
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import sample_images
 from keras_nest.exported import LABELS, PREPROCESSING
@@ -25,14 +25,14 @@ def image_source(
     class_names: Sequence[str] | None = None,
     activation: str | None = None,
 ) -> TFLiteSource:
-    """A model of images.
+    """A model of images; a classifier gives probabilities, unless it is told not to.
 
     Args:
         model: with one image input, and one output or a dictionary of outputs.
         batch_size: images at a time.
         images: float32 (N, H, W, C) in [0, 1] to compare on; None takes parts of photographs.
         class_names: in the order of the logits.
-        activation: as `inference` takes it.
+        activation: as `to_tflite` takes it.
 
     Raises:
         ValueError: images of another shape or range, not as many names as logits, or a model that cannot be exported.
@@ -40,6 +40,8 @@ def image_source(
     shape, files = image_shape(model), _files(model, class_names)
     samples = sample_images(shape) if images is None else _checked(images, "images", shape)
     spec = tf.TensorSpec((batch_size, *shape), name="images")
+    if activation is None and is_classifier(model) and output_name(model) == "logits":
+        activation = resolve_activation(model)
     return TFLiteSource(model.name, *inference(model, activation), spec, samples, files)
 
 

@@ -10,6 +10,7 @@ import keras
 
 from keras_nest.export.card import model_card
 from keras_nest.export.exporter import known_class_names
+from keras_nest.export.module import image_shape
 from keras_nest.export.saved_model import read_signatures, to_saved_model
 from keras_nest.export.warm_up import can_write_requests
 from keras_nest.exported import numbered_versions
@@ -62,6 +63,7 @@ def publish(
     """
     path = version_directory(pathlib.Path(directory), overwrite)
     if isinstance(model, keras.Model) and not isinstance(model, PublishedModel):
+        image_shape(model)  # says first that there are several inputs
         model = as_image_model(model)
     packed = path.with_name(f"{path.name}.tar.gz")
     warm_up = can_write_requests() if warm_up is None else warm_up

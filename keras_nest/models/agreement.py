@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_nest.keras_private import unwrap
-from keras_nest.models.losses import cross_entropy
+from keras_nest.models.losses import ClassificationLoss, cross_entropy, sigmoid_cross_entropy
 
 LOGITS, PROBABILITIES, CLASSES = "logits", "probabilities", "predicted classes"
 # They take probabilities and have no `from_logits`.
@@ -23,6 +23,20 @@ _OF_SOFTMAX = (
     keras.losses.categorical_focal_crossentropy,
     keras.losses.sparse_categorical_crossentropy,
     cross_entropy,
+)
+_OF_SIGMOID = (
+    keras.losses.binary_crossentropy,
+    keras.losses.binary_focal_crossentropy,
+    sigmoid_cross_entropy,
+)
+_OF_NUMBERS = (
+    keras.losses.cosine_similarity,
+    keras.losses.huber,
+    keras.losses.log_cosh,
+    keras.losses.mean_absolute_error,
+    keras.losses.mean_absolute_percentage_error,
+    keras.losses.mean_squared_error,
+    keras.losses.mean_squared_logarithmic_error,
 )
 _WITH_THRESHOLDS = (
     keras.metrics.BinaryIoU,
@@ -51,6 +65,22 @@ class Demand(NamedTuple):
 
     takes: str
     instead: str = ""
+
+
+def activation_of_loss(loss: Any) -> str | None:
+    """What makes of outputs what a loss compares labels with; None if the loss does not say.
+
+    Args:
+        loss: a name, object, class or function, as for `compile`.
+
+    Returns:
+        "softmax" or "sigmoid" for classes, "linear" where the outputs are numbers, as for "mse".
+    """
+    resolved = _resolved(loss, keras.losses)
+    if isinstance(resolved, ClassificationLoss):
+        return resolved.activation
+    known = {"softmax": _OF_SOFTMAX, "sigmoid": _OF_SIGMOID, "linear": _OF_NUMBERS}
+    return next((activation for activation, losses in known.items() if _function(resolved) in losses), None)
 
 
 def demand_of_loss(loss: Any, classes: int) -> Demand | None:

@@ -27,6 +27,7 @@ class UserModel(keras.Model):
         endpoints: of the model inside, if there is one, but for its head's; "logits" and "probabilities" are those of
             the user's model, as far as it has them.
         feature_maps: of the model inside.
+        loss: what the user's model was compiled with; None if it was not.
         inside: the model inside, or another one of its architecture where its layers are the user's model's own; None
             if there are several.
 
@@ -38,6 +39,7 @@ class UserModel(keras.Model):
     def __init__(self, model: keras.Model, preprocessing: Mapping[str, Any] | None) -> None:
         graph = trace(model)
         super().__init__(graph.inputs, graph.outputs, name=model.name)
+        self.loss = getattr(model, "loss", None)
         images = image_symbol(graph.inputs)
         shape = (None, None, None) if images is None else images.shape[1:]
         self.config: dict[str, Any] = {"image_size": shape[:2], "in_channels": shape[-1]}

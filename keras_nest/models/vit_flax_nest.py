@@ -205,7 +205,9 @@ class Transformer(Layer):
 
     def call(self, x: Any, training: bool | None = None) -> tuple[Any, dict[str, Any]]:
         parts = {}
-        x = x + ops.reshape(self.pos_emb, (1, 1, -1, 1))
+        # Of whole tokens: in a graph of operations Keras adds what has a single long axis along the channels, if there
+        # are as many of them.
+        x = x + ops.broadcast_to(ops.expand_dims(self.pos_emb, -1), x.shape[2:])
         for norm, branch in zip(self.norms, self.branches, strict=True):
             normed = parts[f"{norm.name}/LayerNorm_0"] = norm(x)
             # In the reference the branch runs inside PreNorm, so the two have one output.

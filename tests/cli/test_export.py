@@ -167,6 +167,14 @@ class TestTFLite:
         assert not (tmp_path / "out").exists()
 
 
+def test_a_file_of_stock_layers(run, workdir, tmp_path):
+    """Not under the name of a training's model, which it would replace."""
+    code, told, _ = run(workdir, "--format", "keras", "--output", tmp_path)
+    assert code == 0
+    assert re.search(r"written .*stock\.keras ", told.replace("\n", " "))
+    assert [path.name for path in tmp_path.iterdir()] == ["stock.keras"]
+
+
 def test_an_onnx_file(run, workdir, tmp_path, monkeypatch):
     """What the file is worth is in test_onnx.py."""
     monkeypatch.setattr(

@@ -161,9 +161,9 @@ def test_models_of_other_channels(small_nest, channels, tmp_path):
 def test_tflite_in_python(files):
     run, images = TFLiteModel(files / "float32.tflite"), toys.pixels(2, (16, 24))
     levels = np.round(255 * images).astype(np.uint8)
-    expected = run(levels / np.float32(255))["logits"]
+    expected = run(levels / np.float32(255))["probabilities"]
     for alike in (levels, np.float32(levels), levels.astype(np.int32)):
-        np.testing.assert_array_equal(run(alike)["logits"], expected)
+        np.testing.assert_array_equal(run(alike)["probabilities"], expected)
     for wrong, words in ((2 * images - 1, "normalized"), (images * np.nan, "nan"), (images[:0], "no pixels")):
         with pytest.raises(ValueError, match=words):
             run(wrong)

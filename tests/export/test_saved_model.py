@@ -171,7 +171,7 @@ def two_inputs():
     ("build", "message"),
     [
         (dense_model, r"inputs of shape \[\(None, 4\)\]; it must have a single one"),
-        (two_inputs, "must have a single one"),
+        (two_inputs, r"has 2 inputs, and an export takes images alone; write it with Keras' own model\.export"),
         (two_outputs, "a list of 2 outputs"),
     ],
 )

@@ -1,7 +1,6 @@
 import json
 import pathlib
 import re
-import shutil
 import sys
 import zipfile
 
@@ -16,8 +15,11 @@ from tensorflow.lite.python import schema_py_generated as schema
 import keras_nest
 from keras_nest.data.sources import digits
 from keras_nest.export import tflite_files
+from keras_nest.export.module import on_unit_images
 from keras_nest.export.tflite import PRECISIONS, to_tflite
 from keras_nest.export.tflite_report import sample_images
+from keras_nest.export.tflite_sources import image_source
+from keras_nest.models.base import logits_model
 from keras_nest.predict import open_predictor
 from keras_nest.tflite import TFLiteModel, runtime_name
 from keras_nest.training import AdamW
@@ -50,6 +52,7 @@ def assert_same(outputs, wanted, name="logits"):
 
 def check_float32(model, images, folder, name="logits", **options):
     """Writes one file, which gives the numbers of the model and is one partition."""
+    options |= {"activation": "none"} if name == "logits" and not isinstance(model.output, dict) else {}
     (row,) = to_tflite(model, folder, ["float32"], images=images, **options)
     assert_same(TFLiteModel(folder / "float32.tflite")(images), expected(model, images), name)
     assert row["xnnpack_ops"] == row["ops"] > 10
@@ -114,13 +117,14 @@ def test_vit_and_mixer_are_one_partition(name, fields, images, tmp_path):
 
 @pytest.mark.slow
 def test_mixed_precision_becomes_float32(model, small_nest, images, tmp_path):
-    to_tflite(small_nest(num_layers_per_block=(1, 1), dtype="mixed_bfloat16"), tmp_path, ["float32"])
+    mixed = small_nest(num_layers_per_block=(1, 1), dtype="mixed_bfloat16")
+    to_tflite(mixed, tmp_path, ["float32"], activation="none")
     assert_same(TFLiteModel(tmp_path / "float32.tflite")(images(1)), expected(model, images(1)))
 
 
 @pytest.fixture(scope="module")
 def written(model, images, tmp_path_factory):
-    """Files of all precisions, asked for in another order, and the rows."""
+    """Files of all precisions, asked for in another order, and the rows; of logits, which show more than scores."""
     folder = tmp_path_factory.mktemp("tflite") / "new"
     rows = to_tflite(
         model,
@@ -129,6 +133,7 @@ def written(model, images, tmp_path_factory):
         representative=iter([images(3), images(4)]),
         class_names=NAMES,
         images=images(9),
+        activation="none",
     )
     return folder, rows
 
@@ -269,9 +274,9 @@ def test_full_int8_takes_the_bytes_of_a_picture(written):
 
 
 @pytest.mark.slow
-def test_the_recipe_of_the_guide(written, tmp_path, monkeypatch, capsys):
+def test_the_recipe_of_the_guide(model, tmp_path, monkeypatch, capsys):
     (recipe,) = [block for block in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if "Interpreter(" in block]
-    shutil.copytree(written[0], tmp_path / "digits_tflite")
+    to_tflite(model, tmp_path / "digits_tflite", ["float32"], class_names=NAMES)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3)).astype(np.uint8)).save(
         tmp_path / "picture.jpg"
     )
@@ -283,7 +288,7 @@ def test_the_recipe_of_the_guide(written, tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_fixed_batch_and_overwriting(model, images, tmp_path):
     (tmp_path / "float32.tflite").write_text("old")
-    options = {"batch_size": 2, "representative": [images(3)], "overwrite": True}
+    options = {"batch_size": 2, "representative": [images(3)], "overwrite": True, "activation": "none"}
     rows = to_tflite(model, tmp_path, ["int8", "float32"], **options)
     assert [row["batch_size"] for row in rows] == [2, 2]
     assert rows[0]["xnnpack_partitions"] == 1
@@ -414,32 +419,58 @@ def test_files_of_nest_tiny(tmp_path):
 
 
 class TestWhatTheOutputIs:
-    def test_probabilities(self, small_nest, images, tmp_path):
-        model, pixels = small_nest(), images(3)
-        (row,) = to_tflite(
-            model, tmp_path, ["float32"], images=pixels, activation="softmax", class_names=[*"abcdefghij"]
-        )
-        path = tmp_path / "float32.tflite"
-        found = TFLiteModel(path)(pixels)
-        assert list(found) == ["probabilities"]
-        np.testing.assert_allclose(found["probabilities"], tf.nn.softmax(expected(model, pixels)), atol=1e-5)
-        assert row["outputs"] == {"probabilities": "Probabilities of the classes, in 0..1."}
-        assert row["top1_agreement"] == 1
-        (output,) = metadata(path, 3, 0, 3)
-        assert text(output, 1) == row["outputs"]["probabilities"]
-        assert text(tables(output, 6)[0], 0) == "labels.txt"
-        levels = np.uint8(255 * pixels)
-        np.testing.assert_allclose(
-            open_predictor(path).probabilities(list(levels)),
-            tf.nn.softmax(model(keras_nest.preprocessor(model)(levels))),
-            atol=1e-5,
-        )
+    def test_probabilities_unless_logits_are_asked_for(self, small_nest, images, tmp_path):
+        model, pixels, levels = small_nest(), images(3), np.uint8(255 * images(3))
+        logits, predicted = expected(model, pixels), tf.nn.softmax(model(keras_nest.preprocessor(model)(levels)))
+        for activation, name, values in ((None, "probabilities", tf.nn.softmax(logits)), ("none", "logits", logits)):
+            folder = tmp_path / name
+            (row,) = to_tflite(
+                model, folder, ["float32"], images=pixels, activation=activation, class_names=[*"abcdefghij"]
+            )
+            assert_same(TFLiteModel(folder / "float32.tflite")(pixels), np.asarray(values), name)
+            assert row["top1_agreement"] == 1
+            # A second output would be a second head for MediaPipe.
+            (output,) = metadata(folder / "float32.tflite", 3, 0, 3)
+            assert {text(output, 0): text(output, 1)} == row["outputs"]
+            assert text(tables(output, 6)[0], 0) == "labels.txt"
+            found = open_predictor(folder / "float32.tflite").probabilities(list(levels))
+            np.testing.assert_allclose(found, predicted, atol=1e-5)
+
+    CASES = (
+        ({}, None, None, tf.nn.softmax),
+        ({}, keras.losses.BinaryCrossentropy(from_logits=True), None, tf.math.sigmoid),
+        ({}, "mse", None, tf.nn.softmax),
+        ({"num_classes": 1}, None, None, tf.math.sigmoid),
+        ({"classifier_activation": "sigmoid"}, None, None, tf.math.sigmoid),
+        ({"classifier_activation": "sigmoid"}, None, "none", None),
+        ({}, keras.losses.BinaryCrossentropy(from_logits=True), "softmax", tf.nn.softmax),
+    )
+
+    @pytest.mark.parametrize(("fields", "loss", "asked", "activation"), CASES)
+    def test_as_asked_for_or_as_the_model_and_its_loss_say(self, small_nest, images, fields, loss, asked, activation):
+        model = small_nest(**fields)
+        if loss:
+            model.compile(loss=loss)
+        logits = on_unit_images(logits_model(model), model)(images(2)).numpy()
+        found = image_source(model, 1, activation=asked).call(tf.constant(images(2)))
+        wanted = {"probabilities": activation(logits).numpy()} if activation else {"logits": logits}
+        assert_same(found, wanted)
+
+    @pytest.mark.slow
+    def test_scores_of_full_int8(self, model, images, tmp_path):
+        """Its output is 8 bits of the unit interval, so that a threshold means the same."""
+        pixels = images(5)
+        to_tflite(model, tmp_path, ["int8"], representative=[pixels], images=pixels)
+        runner = TFLiteModel(tmp_path / "int8.tflite")
+        detail = runner.interpreter.get_signature_runner().get_output_details()["probabilities"]
+        assert detail["quantization"] == (1 / 256, 0)
+        np.testing.assert_allclose(runner(pixels)["probabilities"], tf.nn.softmax(expected(model, pixels)), atol=0.1)
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
         ("fields", "kind", "words"),
         [
-            ({}, "Image classifier", "no probabilities, no embedding"),
+            ({}, "Image classifier", "Probabilities of the classes"),
             ({"num_classes": 0}, "Image embedder", "no scores"),
         ],
     )
@@ -456,6 +487,7 @@ class TestWhatTheOutputIs:
         [
             ({"num_classes": 0}, "softmax", "gives embedding and no logits, so leave it out"),
             ({"features_only": True}, "sigmoid", "gives maps and no logits"),
+            ({"num_classes": 0}, "none", "gives embedding and no logits"),
             ({}, "softmaxx", "activation is 'softmaxx'; did you mean softmax"),
         ],
     )

@@ -8,8 +8,9 @@ from keras import layers
 
 import keras_nest
 from keras_nest import export, training
-from keras_nest.export.module import is_classifier, on_unit_images, output_name, without_head
-from keras_nest.export.signatures import image_inputs
+from keras_nest.export.module import is_classifier, on_unit_images, output_name, reusable_object, without_head
+from keras_nest.export.signatures import create_signatures, image_inputs
+from keras_nest.export.tflite_sources import image_source
 from keras_nest.export.wrapped import AUTO, as_exported
 from keras_nest.models.wrapping import find_preprocessing
 from keras_nest.tflite import TFLiteModel
@@ -179,9 +180,21 @@ def test_tflite(tmp_path, name):
     build, given = WRAPPED[name]
     model, images = build(), toys.pixels(3)
     export.to_tflite(model, tmp_path, ["float32"], images=images, class_names=list("abcde"))
-    (found,) = TFLiteModel(tmp_path / "float32.tflite")(images).items()
-    assert found[0] == ("probabilities" if name in PROBABILITIES else "logits")
-    np.testing.assert_allclose(found[1], model(given(images), training=False), atol=1e-4)
+    ((scores, found),) = TFLiteModel(tmp_path / "float32.tflite")(images).items()
+    outputs = model(given(images), training=False)
+    assert scores == "probabilities"
+    np.testing.assert_allclose(found, outputs if name in PROBABILITIES else tf.nn.softmax(outputs), atol=1e-5)
+
+
+def test_what_a_model_of_numbers_gives_is_left_alone(tmp_path):
+    """It was compiled with a loss of numbers, so they are no scores of classes, in no format."""
+    model, images = stacked(headless(), dense()), toys.pixels(2)
+    for loss, name in (("mse", "logits"), ("sparse_categorical_crossentropy", "probabilities")):
+        model.compile(loss=loss)
+        exported = as_exported(model)
+        assert list(image_source(exported, 1).call(tf.constant(images))) == [name]
+        answers = create_signatures(reusable_object(exported), exported)["serving_default"](tf.constant(images))
+        assert ("classes" in answers) == (name == "probabilities")
 
 
 @pytest.mark.slow

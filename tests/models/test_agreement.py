@@ -5,7 +5,7 @@ import functools
 import keras
 import pytest
 
-from keras_nest.models.agreement import demand_of_loss, demand_of_metric
+from keras_nest.models.agreement import activation_of_loss, demand_of_loss, demand_of_metric
 from keras_nest.models.losses import ClassificationLoss, cross_entropy, sigmoid_cross_entropy
 
 LOSSES, METRICS = keras.losses, keras.metrics
@@ -93,6 +93,27 @@ def test_what_to_write_instead(loss, instead):
 def test_a_softmax_of_a_single_class_is_for_no_output(loss):
     assert demand_of_loss(loss, 1).takes.startswith("several classes")
     assert demand_of_loss("bce", 1).takes == "probabilities"
+
+
+@pytest.mark.parametrize(
+    ("loss", "activation"),
+    [
+        ("sparse_categorical_crossentropy", "softmax"),
+        (LOSSES.CategoricalFocalCrossentropy(), "softmax"),
+        (cross_entropy, "softmax"),
+        (functools.partial(sigmoid_cross_entropy, from_logits=False), "sigmoid"),
+        (LOSSES.BinaryCrossentropy(from_logits=True), "sigmoid"),
+        (ClassificationLoss("sigmoid"), "sigmoid"),
+        ("mae", "linear"),
+        (LOSSES.Huber(), "linear"),
+        (None, None),
+        (["mse", "mse"], None),
+        ("no such loss", None),
+        (lambda labels, outputs: outputs, None),
+    ],
+)
+def test_a_loss_tells_what_makes_scores_of_outputs(loss, activation):
+    assert activation_of_loss(loss) == activation
 
 
 @pytest.mark.parametrize(
