@@ -6,10 +6,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras.src import testing
 
-from keras_nest import explain, export
+from keras_nest import explain
 from keras_nest.layers.changes import layers_by_path
 from keras_nest.models.base import ImageModel
 from tests.families import inputs_of, outputs_of
@@ -117,17 +116,6 @@ def run_features_test(model: ImageModel) -> None:
         assert value.shape[1:] == tuple(model.endpoints[name].shape[1:]), name
     for name, value in extractor(images, training=False).items():
         np.testing.assert_allclose(value, found["maps"][name], rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-def run_export_test(model: ImageModel, folder: pathlib.Path) -> None:
-    """TensorFlow alone gives the model's numbers for images in [0, 1]."""
-    loaded = tf.saved_model.load(export.to_saved_model(model, folder / "saved"))
-    images = np.random.default_rng(0).random((2, *model.input_shape[1:]), np.float32)
-    spec = model.config["preprocessing"] or {"mean": 0.0, "std": 1.0}
-    normalized = (images - np.float32(spec["mean"])) / np.float32(spec["std"])
-    outputs = keras.tree.flatten(model(normalized, training=False))
-    for ours, theirs in zip(keras.tree.flatten(loaded(tf.constant(images))), outputs, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def run_explain_test(model: ImageModel) -> None:

@@ -44,8 +44,10 @@ class Case:
         values = {variable.path: variable for variable in self.classifier.variables}
         for variable in self.base.variables:
             variable.assign(values[variable.path])
-        shape = (2, *self.classifier.input_shape[1:])
-        self.images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+        # In [0, 1], and as the models take them.
+        self.unit = np.random.default_rng(0).random((2, *self.classifier.input_shape[1:]), np.float32)
+        spec = self.classifier.config["preprocessing"] or {"mean": 0.0, "std": 1.0}
+        self.images = (self.unit - np.float32(spec["mean"])) / np.float32(spec["std"])
         self.logits = self.classifier(self.images, training=False)
 
     def head(self, **options):

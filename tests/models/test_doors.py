@@ -4,6 +4,7 @@ Each family meets every door, and so does each wrapper; which wrapper a family g
 """
 
 import copy
+import itertools
 import pathlib
 import pickle
 import re
@@ -29,7 +30,7 @@ QUANTIZED = {"int8": 0.1, "int4": 1.0, "float8": 0.3}
 def two_outputs(base, head):
     inputs = keras.Input(base.input_shape[1:])
     features = base(inputs)
-    return keras.Model(inputs, {"class": head(features), "other": keras.layers.Dense(2)(features)})
+    return keras.Model(inputs, {"class": head(features), "other": keras.layers.Rescaling(2.0)(features)})
 
 
 def two_inputs(base, head):
@@ -60,8 +61,9 @@ WRAPPERS = user_models.WRAPPERS | {
 class Visit:
     """A user's model at a door."""
 
-    def __init__(self, case: Case, wrapper: str, folder: pathlib.Path) -> None:
+    def __init__(self, case: Case, family: str, wrapper: str, folder: pathlib.Path) -> None:
         self.case, self.folder = case, folder
+        self.mode = list(QUANTIZED)[list(FAMILIES).index(family) % len(QUANTIZED)]
         self.has_names = wrapper in ("two_outputs", "every_endpoint")
         self.model = WRAPPERS[wrapper](case.base, case.head())
         self.inputs = [case.images, np.ones((2, 2), np.float32)] if wrapper == "two_inputs" else case.images
@@ -135,14 +137,11 @@ def trainer(visit):
     visit.changed(visit.model)
 
 
-def quantize(mode):
-    def door(visit):
-        plain = visit.logits
-        visit.model.quantize(mode)
-        assert np.abs(visit.answers(visit.model) - plain).max() <= QUANTIZED[mode] * np.abs(plain).max()
-        visit.changed(visit.model)
-
-    return door
+def quantize(visit):
+    plain, mode = visit.logits, visit.mode
+    visit.model.quantize(mode)
+    assert np.abs(visit.answers(visit.model) - plain).max() <= QUANTIZED[mode] * np.abs(plain).max()
+    visit.changed(visit.model)
 
 
 def lora(visit):
@@ -156,27 +155,19 @@ def lora(visit):
     visit.changed(visit.model)
 
 
-def on_unit(visit):
-    """The images as a file takes them, in [0, 1]."""
-    spec = visit.case.classifier.config["preprocessing"] or {"mean": 0.0, "std": 1.0}
-    return visit.case.images * np.float32(spec["std"]) + np.float32(spec["mean"])
-
-
 def saved_model(visit):
     loaded = tf.saved_model.load(export.to_saved_model(visit.model, visit.folder / "saved"))
-    outputs = loaded(tf.constant(on_unit(visit)))
+    outputs = loaded(tf.constant(visit.case.unit))
     same(outputs["class"] if isinstance(outputs, dict) else outputs, visit.logits, 1e-5)
 
 
 def tflite(visit):
-    images = on_unit(visit)
+    images = visit.case.unit
     export.to_tflite(visit.model, visit.folder / "lite", ["float32"], images=images)
     outputs = TFLiteModel(visit.folder / "lite" / "float32.tflite")(images[:1])
-    assert any(
-        np.allclose(values, expected[:1], atol=1e-4)
-        for values in outputs.values()
-        for expected in (visit.logits, tf.nn.softmax(visit.logits))
-    )
+    expected = [each[:1] for each in (visit.logits, np.asarray(tf.nn.softmax(visit.logits)))]
+    answers = [values for values in outputs.values() if values.shape == expected[0].shape]
+    assert any(np.allclose(values, each, atol=1e-4) for values in answers for each in expected)
 
 
 def onnx(visit):
@@ -198,11 +189,11 @@ def predictor(visit):
     build_predictor(keras_nest.open_model(visit.folder / "user.keras"))
 
 
-DOORS = [save, copies, fit, trainer, lora, saved_model, tflite, onnx, class_activation, preprocessing, predictor]
-DOORS = {door.__name__: door for door in DOORS} | {mode: quantize(mode) for mode in QUANTIZED}
+DOORS = [save, copies, fit, trainer, quantize, lora, saved_model, tflite, onnx]
+DOORS = {door.__name__: door for door in [*DOORS, class_activation, preprocessing, predictor]}
 
 # What cannot be is one sentence.
-SEVERAL_INPUTS = "must have a single one|takes 2 inputs"
+SEVERAL_INPUTS = "has 2 inputs, and an export takes images alone|takes 2 inputs"
 REFUSED = {
     **{
         ("two_inputs", door): SEVERAL_INPUTS
@@ -219,7 +210,10 @@ REFUSED = {
 
 def table():
     rows, columns, names = enumerate(FAMILIES), list(enumerate(DOORS)), list(WRAPPERS)
-    return [(family, names[(i + j) % len(names)], door) for i, family in rows for j, door in columns]
+    found = [(family, names[(i + j) % len(names)], door) for i, family in rows for j, door in columns]
+    # A family that is refused at a door with one wrapper goes through it with another.
+    refused = [(family, door) for family, wrapper, door in found if (wrapper, door) in REFUSED]
+    return found + [(family, "functional", door) for family, door in refused]
 
 
 @pytest.fixture(scope="module")
@@ -229,17 +223,17 @@ def cases():
 
 
 def test_every_wrapper_meets_most_doors():
-    met = {(wrapper, door) for _, wrapper, door in table()}
-    assert len(met) == len(FAMILIES) * len(DOORS)
-    assert {door for _, door in REFUSED} <= set(DOORS)
+    assert len({(wrapper, door) for _, wrapper, door in table()}) >= len(FAMILIES) * len(DOORS)
+    passed = {(family, door) for family, wrapper, door in table() if (wrapper, door) not in REFUSED}
+    assert passed == set(itertools.product(FAMILIES, DOORS))
 
 
-# Keras says so of its own.
-@pytest.mark.filterwarnings("ignore:Layer (InputLayer|Dropout|Add) does not have a `quantize` method")
+# So Keras says of every layer without a matrix.
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "wrapper", "door"), table())
 def test_door(cases, family, wrapper, door, tmp_path):
-    visit = Visit(copy.deepcopy(cases(family)), wrapper, tmp_path)
+    visit = Visit(copy.deepcopy(cases(family)), family, wrapper, tmp_path)
     refusal = REFUSED.get((wrapper, door))
     if refusal is None:
         DOORS[door](visit)

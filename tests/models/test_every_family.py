@@ -3,7 +3,7 @@
 import pytest
 
 from tests import families
-from tests.harness import run_explain_test, run_export_test, run_features_test, run_model_test, run_saving_test
+from tests.harness import run_explain_test, run_features_test, run_model_test, run_saving_test
 
 # The largest error in bfloat16 of four models with other weights, as a share of the largest output: it is the depth of
 # a family that makes it, and a normalization over few channels.
@@ -48,9 +48,3 @@ def test_features(family):
 @pytest.mark.parametrize("family", CLASSIFIERS)
 def test_explanations(family):
     run_explain_test(families.made(family))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", CLASSIFIERS)
-def test_exports(family, tmp_path):
-    run_export_test(families.made(family), tmp_path)
