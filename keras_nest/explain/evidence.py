@@ -11,7 +11,7 @@ from keras_nest.models.base import ImageModel
 from keras_nest.models.inputs import normalized_range
 from keras_nest.models.user_model import UserModel, as_image_model
 
-SAVED = "save the model and explain its file: keras-nest explain IMAGE FILE.keras"
+SAVED = "save the model and explain its file: keras-nest explain IMAGES --model FILE.keras"
 """What to do where gradients inside a model cannot be had, for messages."""
 # Of a float32 gradient, relative to its largest value.
 _ROUNDING = 1e-4
