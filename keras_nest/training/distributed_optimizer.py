@@ -123,7 +123,7 @@ class DistributedUpdates:
         for sum_, gradient in given:
             sum_.assign_add(gradient)
         count = (self._steps_in_sum.value + 1) % self.accum_steps
-        kept = [*(built_for(self) if variables is None else variables), *self.variables]
+        kept = [*(built_for(self) if variables is None else variables), *self.variables]  # type: ignore[attr-defined]
         before = [variable.value for variable in kept]
         pairs = zip(sums, gradients, strict=True)
         self.update_weights(  # type: ignore[attr-defined]

@@ -82,9 +82,8 @@ class Trainer(ClassifierCompile, ModelAround):
         prepare: Prepare | None = None,
         name: str | None = None,
     ) -> None:
-        require_tensorflow(
-            f"training.{type(self).__name__}", "compile the model itself with training.AdamW(clip_norm=…, accum_steps=…)"
-        )
+        recipe = "compile the model itself with training.AdamW(clip_norm=…, accum_steps=…)"
+        require_tensorflow(f"training.{type(self).__name__}", recipe)
         super().__init__(model, name or f"{model.name}_trainer")
         check_numbers(clip_norm, accum_steps)
         self.clip_norm, self.accum_steps = clip_norm, accum_steps
