@@ -5,8 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_nest.backends import require_tensorflow
-from keras_nest.explain.evidence import SAVED, check_linear_head, evidence, prepare
+from keras_nest.explain.evidence import check_linear_head, evidence, prepare
 
 
 def class_activation_map(model: keras.Model, images: Any, class_index: Any = None) -> tf.Tensor:
@@ -30,9 +29,8 @@ def class_activation_map(model: keras.Model, images: Any, class_index: Any = Non
 
     Raises:
         ValueError: the model has no head, one for every token, or of a user's one that is not linear, the images do not
-            fit it, there is no such class, or Keras does not run on TensorFlow.
+            fit it, or there is no such class.
     """
-    require_tensorflow("explain.class_activation_map", SAVED)
     network, images, single = prepare(model, images)
     check_linear_head(network)
     name = network.evidence_endpoint

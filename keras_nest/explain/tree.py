@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_nest.backends import require_tensorflow
-from keras_nest.explain.evidence import SAVED, architecture, evidence, prepare
+from keras_nest.explain.evidence import architecture, evidence, prepare
 from keras_nest.types import Size
 
 POSITIVE, NEGATIVE = 1.0, -1.0
@@ -73,9 +72,8 @@ def gradcat(model: keras.Model, images: Any, class_index: Any = None, sign: floa
 
     Raises:
         ValueError: the model has no such hierarchy or no head, the images do not fit it, there is no such class, or its
-            blocks have no quadrants, or Keras does not run on TensorFlow.
+            blocks have no quadrants.
     """
-    require_tensorflow("explain.gradcat", SAVED)
     network, images, single = prepare(model, images)
     names = _inputs(network)
     found = evidence(network, images, class_index, names)
