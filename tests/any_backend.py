@@ -1,5 +1,6 @@
 """What a program does with toys in files, on whatever backend Keras runs: `python -m tests.any_backend DIR`."""
 
+import contextlib
 import json
 import pathlib
 import sys
@@ -12,7 +13,7 @@ import keras_nest
 from keras_nest import data, explain, export, training
 from keras_nest.predict import open_predictor
 from keras_nest.profiling import count_macs
-from tests import families
+from tests import families, pages
 from tests.export import toy_lit
 
 VIT = {"image_size": 16, "patch_size": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 8}
@@ -102,9 +103,16 @@ def zero_shot(folder):
 CASES = {case.__name__: case for case in (loading, fitting, optimizers, explaining, zero_shot)}
 
 
-def export_models(folder):
-    """SavedModels of a classifier and of two towers."""
-    export.to_saved_model(vit(folder), folder / "vit", class_names=[f"digit {n}" for n in range(10)])
+def run_page(folder):
+    """The program of the guide as it is written, which leaves a SavedModel and what `fit` reached."""
+    here = {}
+    with contextlib.chdir(folder):
+        exec(pages.block("docs/guides/other-backends.md", "KERAS_BACKEND"), here)
+    (folder / "accuracy.json").write_text(json.dumps(here["model"].history.history["val_accuracy"]))
+
+
+def export_lit(folder):
+    """A SavedModel of two towers."""
     lit = keras_nest.open_model(folder / "lit.keras").model
     export.to_saved_model(lit, folder / "lit", vocab=toy_lit.vocabulary())
 
@@ -119,7 +127,7 @@ def refusals(folder):
         "tflite": lambda: export.to_tflite(model, folder / "tflite"),
         "onnx": lambda: export.to_onnx(model, folder / "model.onnx"),
         "inside": lambda: preprocess(keras.Input((20, 20, 3))),
-        "HubLayer": lambda: keras_nest.HubLayer(folder / "vit"),
+        "HubLayer": lambda: keras_nest.HubLayer(folder / "digits"),
         "count_macs": lambda: count_macs(model),
         "around": lambda: keras_nest.open_model(folder / "around.keras"),
         "graph": lambda: tf.function(explain.attention_rollout, autograph=False)(model, tf.zeros((1, 16, 16, 3))),
@@ -135,13 +143,14 @@ def refusals(folder):
 
 def main(folder):
     """Runs everything, and leaves what came of it in the folder."""
+    run_page(folder)
     # Compiling random initial values for every shape takes longer than all the rest, and files give all weights.
     for initializer in (keras.initializers.TruncatedNormal, keras.initializers.VarianceScaling):
         initializer.__call__ = lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype)
     for name, case in CASES.items():
         np.savez(folder / f"{name}.npz", **{key: np.asarray(value) for key, value in case(folder).items()})
     (folder / "refusals.json").write_text(json.dumps(refusals(folder)))
-    export_models(folder)
+    export_lit(folder)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_nest.backends import on_tensorflow
+from keras_nest.backends import on_tensorflow, require_tensorflow
 from keras_nest.optional import import_optional
 
 TO_A_FILE = "save the model and run keras-nest export FILE.keras --format {} --output DIR"
@@ -34,10 +34,12 @@ class Carrier:
         """A function (inputs, training=False) of TensorFlow's tensors: the model itself, where that is one.
 
         Raises:
+            ValueError: Keras runs neither on TensorFlow nor on JAX.
             ModuleNotFoundError: jax2tf is not installed.
             NotImplementedError: the model is not built of operations that JAX can compile for any batch.
         """
-        if on_tensorflow():
+        if keras.backend.backend() != "jax":
+            require_tensorflow("export.to_saved_model", TO_A_FILE.format("saved_model"))
             return network
         jax2tf = import_optional("jax.experimental.jax2tf", "SavedModels from JAX are written by jax2tf", "jax")
         states = [self.variables(group) for group in (network.trainable_variables, network.non_trainable_variables)]

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_nest.backends import on_tensorflow
+from keras_nest.backends import on_tensorflow, require_tensorflow
 from keras_nest.graphs import as_written
 from keras_nest.keras_private import built_for, clip_gradients, variable_index
 
@@ -33,7 +33,8 @@ class DistributedUpdates:
         **kwargs: of the optimizer.
 
     Raises:
-        ValueError: a value is out of range or given twice.
+        ValueError: a value is out of range or given twice, or `accum_steps` where Keras runs neither on TensorFlow nor on
+            JAX.
     """
 
     built: bool
@@ -45,6 +46,8 @@ class DistributedUpdates:
             raise ValueError("clip_norm and global_clipnorm are the same; give one of them.")
         if accum_steps > 1 and kwargs.get("gradient_accumulation_steps"):
             raise ValueError("accum_steps and gradient_accumulation_steps both accumulate; give accum_steps.")
+        if accum_steps > 1 and keras.backend.backend() != "jax":
+            require_tensorflow("accum_steps", "give a stock optimizer of Keras its gradient_accumulation_steps")
         super().__init__(*args, **(kwargs | ({"global_clipnorm": clip_norm} if clip_norm else {})))
         self.accum_steps = accum_steps
 
