@@ -43,5 +43,5 @@ def test_a_command_where_keras_is_set_to_another_backend(tmp_path):
     environment = {**os.environ, "KERAS_HOME": str(tmp_path), "TF_USE_LEGACY_KERAS": "1"}
     code = "import sys; sys.argv[1:] = ['list']; import keras_nest_start; keras_nest_start.main()"
     said = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
-    assert "nest_tiny_s16_224" in said.stdout
+    assert "nest_tiny_s196_224" in said.stdout
     assert said.stderr == ""

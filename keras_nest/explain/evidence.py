@@ -78,7 +78,8 @@ def prepare(model: keras.Model, images: Any) -> tuple[Any, tf.Tensor, bool]:
         An `ImageModel` or `UserModel`, (B, H, W, C), and whether there was no axis B.
 
     Raises:
-        ValueError: it is another model, or the images have another size or type, or cannot have been normalized for it.
+        ValueError: it is another model, or the images have another size or type, or cannot have been normalized for it;
+            or it happens under `tf.function`, and Keras does not run on TensorFlow.
     """
     model = _explainable(as_image_model(model, normalized=True))
     if not tf.executing_eagerly():

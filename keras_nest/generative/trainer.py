@@ -48,7 +48,7 @@ class GanTrainer(keras.Model):
         max_shift: int = 0,
         seed: int = 0,
     ) -> None:
-        require_tensorflow("GanTrainer", "save both and train their files there")
+        require_tensorflow("GanTrainer", "train with the command keras-nest train")
         super().__init__(name=f"{generator.name}_trainer")
         _check_fit(generator, discriminator)
         _check_numbers(r1_gamma, r1_every, ema_decay, max_shift)

@@ -83,7 +83,7 @@ class Trainer(ClassifierCompile, ModelAround):
         name: str | None = None,
     ) -> None:
         recipe = "compile the model itself with training.AdamW(clip_norm=…, accum_steps=…)"
-        require_tensorflow(f"training.{type(self).__name__}", recipe)
+        require_tensorflow("training.Trainer", recipe)
         super().__init__(model, name or f"{model.name}_trainer")
         check_numbers(clip_norm, accum_steps)
         self.clip_norm, self.accum_steps = clip_norm, accum_steps
