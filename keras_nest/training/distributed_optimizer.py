@@ -33,8 +33,8 @@ class DistributedUpdates:
         **kwargs: of the optimizer.
 
     Raises:
-        ValueError: a value is out of range or given twice, or `accum_steps` where Keras runs neither on TensorFlow nor on
-            JAX.
+        ValueError: a value is out of range or given twice, or there is `accum_steps` where Keras runs neither on
+            TensorFlow nor on JAX.
     """
 
     built: bool
