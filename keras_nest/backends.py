@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_nest.keras_private import keep_short
+
 
 class BackendError(ValueError):
     """Something was asked for that another backend of Keras does."""
@@ -25,10 +27,11 @@ def require_tensorflow(what: str, instead: str) -> None:
         BackendError: Keras does not run on TensorFlow; says which backend it is, and `instead`.
     """
     if not on_tensorflow():
-        raise BackendError(
+        sentence = (
             f"{what} needs Keras on TensorFlow, and this process runs it on {keras.backend.backend()}; {instead}, or "
             "set KERAS_BACKEND=tensorflow before Keras is imported."
         )
+        raise keep_short(BackendError(sentence))
 
 
 def is_traced(value: Any) -> bool:

@@ -117,6 +117,17 @@ def export_lit(folder):
     export.to_saved_model(lit, folder / "lit", vocab=toy_lit.vocabulary())
 
 
+class InModel(keras.Model):
+    """A user's model that prepares its images itself."""
+
+    def __init__(self, preprocess):
+        super().__init__()
+        self.preprocess = preprocess
+
+    def call(self, images):
+        return self.preprocess(images)
+
+
 def refusals(folder):
     """What other backends than TensorFlow's do not do."""
     model = vit(folder)
@@ -127,10 +138,11 @@ def refusals(folder):
         "tflite": lambda: export.to_tflite(model, folder / "tflite"),
         "onnx": lambda: export.to_onnx(model, folder / "model.onnx"),
         "inside": lambda: preprocess(keras.Input((20, 20, 3))),
+        "called": lambda: InModel(preprocess).predict(IMAGES, verbose=0),
         "HubLayer": lambda: keras_nest.HubLayer(folder / "digits"),
         "count_macs": lambda: count_macs(model),
         "around": lambda: keras_nest.open_model(folder / "around.keras"),
-        "graph": lambda: tf.function(explain.attention_rollout, autograph=False)(model, tf.zeros((1, 16, 16, 3))),
+        "graph": lambda: tf.function(explain.attention_rollout)(model, tf.zeros((1, 16, 16, 3))),
     }
     said = {}
     for name, call in calls.items():

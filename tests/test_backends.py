@@ -29,6 +29,7 @@ REFUSED = {
     "onnx": ("export.to_onnx", WRITE.format("onnx")),
     "inside": INSIDE,
     "around": INSIDE,
+    "called": INSIDE,
     "HubLayer": ("HubLayer", "call what tf.saved_model.load gives outside the model"),
     "count_macs": ("count_macs", "save the model and read what keras-nest info FILE.keras says"),
     "graph": ("Explaining under tf.function", "call it as it is"),
