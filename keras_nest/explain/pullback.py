@@ -94,17 +94,20 @@ def _run(program: Any, images: Any, additions: Sequence[tuple[Any, Any]]) -> lis
     from jax.core import eval_jaxpr
     from jax.extend.core import Literal
 
-    jaxpr = program.jaxpr
-    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, images), strict=True))
+    jaxpr, known = program.jaxpr, {}
+
+    def write(variables: Sequence[Any], made: Sequence[Any]) -> None:
+        for variable, value in zip(variables, made, strict=True):
+            known[variable] = sum((addition for target, addition in additions if target is variable), start=value)
 
     def read(variable: Any) -> Any:
         return variable.val if isinstance(variable, Literal) else known[variable]
 
+    write((*jaxpr.constvars, *jaxpr.invars), (*program.consts, images))
     for step in jaxpr.eqns:
         taken = [variable for variable in step.invars if not isinstance(variable, Literal)]
         alone = jaxpr.replace(constvars=[], invars=taken, eqns=[step], outvars=step.outvars)
-        for variable, value in zip(step.outvars, eval_jaxpr(alone, [], *map(read, taken)), strict=True):
-            known[variable] = sum((addition for target, addition in additions if target is variable), start=value)
+        write(step.outvars, eval_jaxpr(alone, [], *map(read, taken)))
     return list(map(read, jaxpr.outvars))
 
 
