@@ -24,10 +24,11 @@ def main() -> int:
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Imports keras_nest; what this and the block write to the standard error meanwhile is hidden."""
+    """Imports keras_nest on TensorFlow; what this and the block write to the standard error meanwhile is hidden."""
     _add_package()
-    from keras_nest.startup import hide_import_notes
+    from keras_nest.startup import choose_tensorflow, hide_import_notes
 
+    choose_tensorflow()
     with hide_import_notes():
         _run_init()
         yield

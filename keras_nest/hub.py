@@ -11,6 +11,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from keras_nest.backends import require_tensorflow
 from keras_nest.exported import ASSETS, GRAPH, find_saved_model
 from keras_nest.keras_private import in_safe_mode
 from keras_nest.models.outputs import check_outermost_model
@@ -53,10 +54,11 @@ class HubLayer(keras.layers.Layer):
     Raises:
         FileNotFoundError: there is no SavedModel.
         ValueError: it cannot be called: it is none that can be reused; or the layer comes from a file that is loaded
-            in safe mode.
+            in safe mode; or Keras does not run on TensorFlow.
     """
 
     def __init__(self, handle: str | os.PathLike[str], trainable: bool = False, graph: str = "", **kwargs: Any) -> None:
+        require_tensorflow("HubLayer", "call what tf.saved_model.load gives outside the model")
         # The SavedModel has its own dtypes; Keras must not cast what goes in.
         super().__init__(**{"autocast": False, "dtype": "float32", **kwargs, "trainable": trainable})
         if in_safe_mode():

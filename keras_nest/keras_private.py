@@ -169,6 +169,23 @@ def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     return optimizer._get_variable_index(variable)
 
 
+def built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """The variables that an optimizer was built with, which gradients without variables belong to.
+
+    Why: where nothing may stand in a condition, an update that comes too early is taken back. If it changes:
+    AttributeError.
+    """
+    return optimizer._trainable_variables
+
+
+def clip_gradients(optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any]) -> list[Any]:
+    """Gradients as an optimizer clips them before it follows them: by `global_clipnorm` and the like.
+
+    Why: an optimizer around another one clips for it, on every backend. If it changes: AttributeError.
+    """
+    return list(optimizer._clip_gradients(list(gradients)))
+
+
 class BuiltInFirstStep(keras.Model):
     """A model that makes the variables of its metrics itself, before its first step.
 

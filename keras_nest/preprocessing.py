@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_nest.backends import is_traced, on_tensorflow, require_tensorflow
 from keras_nest.graphs import as_written
 from keras_nest.pixels import as_images
 from keras_nest.registry import preprocessing_spec
@@ -44,8 +45,8 @@ class EvalPreprocessing(keras.layers.Layer):
     """Resizes, crops centrally and normalizes images as the evaluation of the paper does.
 
     Input: (B, h, w, C) or (h, w, C) of any size, or a list of images of different sizes. Output: float32 (B, H, W, C);
-    one image gives (H, W, C). Works eagerly, inside `tf.data`, and in a Keras model, whose `Input` decides the dtype:
-    uint8 images need `dtype="uint8"` there.
+    one image gives (H, W, C). Works eagerly, inside `tf.data`, and on TensorFlow's backend in a Keras model, whose
+    `Input` decides the dtype: uint8 images need `dtype="uint8"` there.
 
     Pixels are uint8 in 0..255, floats in [0, 1], or floats in 0..255, as `keras.utils.img_to_array` and
     `image_dataset_from_directory` give them. Without `value_range`, values above 1.5 show the latter, and so each call
@@ -100,10 +101,20 @@ class EvalPreprocessing(keras.layers.Layer):
 
     @as_written
     def __call__(self, images: Any, **options: Any) -> Any:
-        """Preprocesses; see the class for shapes. The options of Keras' layers, such as `training`, change nothing."""
-        if isinstance(images, keras.KerasTensor):
+        """Preprocesses; see the class for shapes. The options of Keras' layers, such as `training`, change nothing.
+
+        Raises:
+            ValueError: images that `keras_nest.pixels.as_images` refuses; or a call inside a model where Keras does not
+                run on TensorFlow.
+        """
+        symbolic = isinstance(images, keras.KerasTensor)
+        if symbolic or is_traced(images):
+            require_tensorflow("keras_nest.preprocessor inside a model", "map it over the data: data.map(preprocess)")
+        if symbolic:
             return super().__call__(images, **options)
-        return self.call(images)
+        prepared = self.call(images)
+        # Eagerly it gives what the models of this backend take; inside `tf.data` it stays with TensorFlow.
+        return prepared if on_tensorflow() or not tf.executing_eagerly() else keras.ops.convert_to_tensor(prepared)
 
     def call(self, images: Any) -> Any:
         found = as_images(images, len(self.mean))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from keras_nest.backends import require_tensorflow
 from keras_nest.names import STATISTICS
 
 # Operations that hide others in functions, where static shapes are not to be had.
@@ -32,8 +33,10 @@ def count_macs(model: keras.Model) -> int:
         model: a built model whose input shapes are fixed but for the batch.
 
     Raises:
-        ValueError: an input has another unknown axis, or the model has loops or branches.
+        ValueError: an input has another unknown axis, the model has loops or branches, or Keras does not run on
+            TensorFlow.
     """
+    require_tensorflow("count_macs", "save the model and read what keras-nest info FILE.keras says")
     if any(None in x.shape[1:] for x in model.inputs):
         shapes = ", ".join(str(tuple(x.shape)) for x in model.inputs)
         raise ValueError(f"The model {model.name!r} has inputs of shape {shapes}; only the batch may be open.")

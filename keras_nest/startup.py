@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import sys
 import urllib.request
 from collections.abc import Iterator
 
@@ -37,6 +38,19 @@ def is_google_cloud() -> bool:
             return answer.headers.get("Metadata-Flavor") == "Google"
     except OSError:
         return False
+
+
+def choose_tensorflow() -> None:
+    """Makes Keras run on TensorFlow, as the commands need, whatever was chosen for other programs.
+
+    A line on the standard error answers a choice in the environment. Where Keras is imported already, it stays.
+    """
+    if "keras" in sys.modules:
+        return
+    chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if chosen != "tensorflow":
+        print(f"KERAS_BACKEND is {chosen}; this command runs Keras on TensorFlow.", file=sys.stderr)
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # stronger than ~/.keras/keras.json
 
 
 def _skip_metadata_server() -> None:

@@ -29,6 +29,7 @@ PYTHON = {
 }
 # Blocks that other tests run, by words that stand in them.
 ELSEWHERE = {
+    'KERAS_BACKEND"] = "jax"': "tests/test_backends.py",
     "training.ContrastiveTrainer(": "tests/test_snippets.py",
     "grpc.insecure_channel": "tests/export/test_serving.py, on a stand-in for the server",
 }

@@ -214,6 +214,20 @@ def test_slots_of_adam():
     assert [keras_private.variable_index(optimizer, variable) for variable in (first, second)] == [0, 1]
 
 
+def test_what_an_optimizer_was_built_for():
+    variables = [keras.Variable([1.0]), keras.Variable([2.0])]
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(variables)
+    assert [id(each) for each in keras_private.built_for(optimizer)] == [id(each) for each in variables]
+
+
+def test_an_optimizer_clips():
+    optimizer = keras.optimizers.SGD(global_clipnorm=1.0)
+    first, nothing, last = keras_private.clip_gradients(optimizer, [tf.constant([3.0]), None, tf.constant([4.0])])
+    assert nothing is None
+    np.testing.assert_allclose([*first, *last], [0.6, 0.8], rtol=1e-6)
+
+
 def test_averages_stand_among_the_variables():
     """By their paths, in the order of the weights."""
     variables = [keras.Variable(np.full(2, value, "float32"), name=name) for value, name in ((1, "a"), (2, "b"))]

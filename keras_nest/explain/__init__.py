@@ -2,6 +2,8 @@
 
 >>> explained = gradcat(model, keras_nest.preprocessor(model)(image))
 >>> explained.levels[-1].box
+
+All is there with Keras on JAX, too, but for `tf.function`, under which TensorFlow's backend alone explains.
 """
 
 from keras_nest.explain.activation import class_activation_map

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.backends import require_tensorflow
+from keras_nest.explain.pullback import pull_back
 from keras_nest.models.base import ImageModel
 from keras_nest.models.inputs import normalized_range
 from keras_nest.models.user_model import UserModel, as_image_model
@@ -42,18 +44,13 @@ def evidence(model: Any, images: tf.Tensor, class_index: Any, names: Sequence[st
         ValueError: the model has no head, or one for every token, there is no such class, or logits are not finite.
     """
     check_head(model)
-    with tf.GradientTape() as tape:
-        # Not the variables, whose gradients nobody asks for.
-        tape.watch(images)
-        logits, values = endpoints(model, images, {"logits": ["logits"], "maps": list(names)}).values()
-        logits = tf.cast(logits[0], tf.float32)
-        classes = _classes(logits, class_index)
-        target = tf.gather(logits, classes, batch_dims=1)
+    logits, values, pull = pull_back(model, images, names)
+    classes = _classes(logits, class_index)
     if tf.executing_eagerly() and not tf.reduce_all(tf.math.is_finite(logits)):
         raise ValueError(
             f"The model {model.name!r} gives logits that are NaN or infinite; there is nothing to explain."
         )
-    gradients = tape.gradient(target, values)
+    gradients = pull(tf.one_hot(classes, logits.shape[-1]))
     if any(gradient is None for gradient in gradients):
         raise ValueError(
             f"The logits of {model.name!r} are not made of {', '.join(names)} in a way that can be followed; put the "
@@ -81,9 +78,12 @@ def prepare(model: keras.Model, images: Any) -> tuple[Any, tf.Tensor, bool]:
         An `ImageModel` or `UserModel`, (B, H, W, C), and whether there was no axis B.
 
     Raises:
-        ValueError: it is another model, or the images have another size or type, or cannot have been normalized for it.
+        ValueError: it is another model, or the images have another size or type, or cannot have been normalized for it;
+            or it happens under `tf.function`, and Keras does not run on TensorFlow.
     """
     model = _explainable(as_image_model(model, normalized=True))
+    if not tf.executing_eagerly():
+        require_tensorflow("Explaining under tf.function", "call it as it is")
     images = tf.convert_to_tensor(images)
     shape = (*model.image_size, model.input.shape[-1])
     hint = "keras_nest.preprocessor(model) makes such images"
@@ -192,11 +192,8 @@ def check_linear_head(model: Any) -> None:
 def _slopes(model: Any, images: tf.Tensor, name: str) -> tf.Tensor | None:
     """Gradients of random sums of the logits with respect to an endpoint; None if they do not depend on it."""
     weights = tf.random.stateless_normal((model.num_classes,), (0, 1))
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        (logits,), (value,) = endpoints(model, images, {"logits": ["logits"], "values": [name]}).values()
-        target = tf.tensordot(tf.cast(logits, tf.float32), weights, 1)
-    return tape.gradient(target, value)
+    logits, _, pull = pull_back(model, images, [name])
+    return pull(tf.broadcast_to(weights, tf.shape(logits)))[0]
 
 
 def _classes(logits: tf.Tensor, class_index: Any) -> tf.Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_nest.backends import on_tensorflow
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.export.exporter import Exporter, Signatures
 from keras_nest.export.exporters import exporter_for
@@ -28,7 +29,11 @@ _CLASSES_SHOWN = 20
 
 _LIMITS = (
     "Metrics hold for images like those that they were measured on. `images` are taken as they are: turn photographs "
-    "as their EXIF orientation says. Dropout and stochastic depth act with `training=True` only."
+    "as their EXIF orientation says. "
+)
+_TRAINING = "Dropout and stochastic depth act with `training=True` only."
+_INFERENCE = (
+    "It comes from Keras on JAX, for inference: there is no `training=True`, and XLA compiles it where it is loaded."
 )
 _LICENSE = (
     "The code of the network is under the Apache License 2.0. The weights are under the terms of the checkpoint and "
@@ -65,7 +70,7 @@ def model_card(
         "Signatures": _signatures(signatures, resolve_activation(model, activation)),
         "Classes": _classes(model.num_classes, class_names) if has_classes else "",
         "Metrics": _metrics(metrics or {}),
-        "Limits": _LIMITS,
+        "Limits": _LIMITS + (_TRAINING if on_tensorflow() else _INFERENCE),
         "License": _LICENSE,
     }
     body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections.items() if text)

@@ -13,6 +13,7 @@ from keras_nest.class_names import check_class_names
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.inference import inference
 from keras_nest.export.module import image_shape, is_classifier, resolve_activation, reusable_object
+from keras_nest.export.network import Carrier
 from keras_nest.export.signatures import Outputs, create_signatures
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_sources import image_source
@@ -82,8 +83,9 @@ class Exporter:
         check_option("head", head, HEADS)
         check_option("activation", resolve_activation(self.model, activation), ACTIVATIONS)
         self._check_vocab(vocab)
-        module = reusable_object(self.model, head)
-        return module, create_signatures(module, self.model, head, activation, class_names)
+        carrier = Carrier()
+        module = reusable_object(self.model, head, carrier)
+        return module, create_signatures(module, self.model, head, activation, class_names, carrier)
 
     def labels(self, class_names: Sequence[str] | None, head: str = "classifier") -> tuple[str, ...] | None:
         """Class names that belong into the file: none without scores of classes.

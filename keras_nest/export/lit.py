@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -15,6 +15,7 @@ from keras_nest.export import inference
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.exporter import HEADS, Exporter, Served, Signatures, check_option
 from keras_nest.export.module import holder, reusable_object
+from keras_nest.export.network import Carrier
 from keras_nest.export.signatures import Outputs, image_inputs, signature
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import SAMPLE_TEXTS
@@ -139,7 +140,7 @@ def in_float32(model: LiT) -> LiT:
 
 def temperature(model: LiT) -> float:
     """What similarities are multiplied by to become logits."""
-    return float(tf.exp(_log_temperature(model))[0])
+    return float(keras.ops.exp(_log_temperature(model))[0])
 
 
 def open_tokenizer(model: LiT, vocab: str | os.PathLike[str] | None) -> Tokenizer:
@@ -222,13 +223,14 @@ def two_tower_object(model: LiT, tokenizer: Tokenizer) -> tuple[tf.train.Checkpo
         tokenizer: of its text tower.
     """
     image, text = encoders(model)
-    module = reusable_object(image)
-    module.tokenizer, module.log_temperature = tokenizer, _log_temperature(model)
-    module.text_variables = [variable.value for variable in text.variables]
+    carrier = Carrier()
+    module, compute = reusable_object(image, carrier=carrier), carrier.function(text)
+    module.tokenizer, (module.log_temperature,) = tokenizer, carrier.variables([_log_temperature(model)])
+    module.text_variables = carrier.variables(text.variables)
 
     @tf.function(autograph=False)  # so that the signatures share one graph of the text tower
     def encode_text(texts: tf.Tensor) -> Outputs:
-        return {"embedding": tf.cast(text(tokenizer(texts), training=False), tf.float32)}
+        return {"embedding": tf.cast(compute(tokenizer(texts), training=False), tf.float32)}
 
     def encode_image(images: tf.Tensor) -> Outputs:
         return {"embedding": module.__call__(images, training=False)}
@@ -251,5 +253,5 @@ def _after(prepare: Callable[[tf.Tensor], tf.Tensor], compute: Callable[..., Out
     return lambda images, *others: compute(prepare(images), *others)
 
 
-def _log_temperature(model: LiT) -> Any:
-    return model.get_layer("t").t.value
+def _log_temperature(model: LiT) -> keras.Variable:
+    return model.get_layer("t").t

@@ -12,7 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.backends import on_tensorflow
 from keras_nest.choices import ACTIVATIONS
+from keras_nest.export.network import Carrier
 from keras_nest.models.agreement import activation_of_loss
 from keras_nest.models.base import ImageModel, logits_model
 from keras_nest.specs import PreprocessingSpec
@@ -21,18 +23,22 @@ from keras_nest.value_range import check_unit
 _ACTIVATIONS = (keras.activations.softmax, keras.activations.sigmoid)
 
 
-def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Checkpoint:
+def reusable_object(
+    model: keras.Model, head: str = "classifier", carrier: Carrier | None = None
+) -> tf.train.Checkpoint:
     """What a SavedModel holds: `__call__(images, training=False)`, its variables and regularization losses.
 
     Args:
         model: a built model with one image input, and one output or a dictionary of outputs.
         head: "classifier" for all of the model; "none" for the embedding that the head would see, without the weights
             of the head.
+        carrier: for other models of the same weights; None is one for this alone.
 
     Returns:
         An object to save, or to call: images float32 (B, H, W, channels) in [0, 1] -> float32 outputs of the
         model, of a classifier always the logits. It stops with an InvalidArgumentError at values that cannot be in
-        [0, 1], and at an empty batch. `Checkpoint` is the public trackable that takes any attribute.
+        [0, 1], and at an empty batch. From another backend than TensorFlow's it is for inference, and has no trainable
+        variables. `Checkpoint` is the public trackable that takes any attribute.
 
     Raises:
         ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
@@ -41,36 +47,41 @@ def reusable_object(model: keras.Model, head: str = "classifier") -> tf.train.Ch
     shape = image_shape(model)
     check_outputs(model)
     network = logits_model(model) if head == "classifier" else without_head(model)
-    compute = on_unit_images(network, model)
+    carrier = carrier or Carrier()
+    compute = on_unit_images(carrier.function(network), model)
 
     @tf.function(autograph=False)
     def call(images: tf.Tensor, training: bool = False) -> Any:
         return compute(check_unit(images), training=training)
 
     # Only functions traced here exist in the file; the Python argument becomes two of them.
-    for training in (False, True):
+    for training in (False, True) if on_tensorflow() else (False,):
         call.get_concrete_function(tf.TensorSpec((None, *shape), name="images"), training=training)
 
-    module = holder(network)
-    module.trainable_variables = [variable.value for variable in network.trainable_variables]
-    module.regularization_losses = _regularization_losses(network)
+    module = holder(network, carrier)
+    module.trainable_variables = carrier.variables(network.trainable_variables) if on_tensorflow() else []
+    module.regularization_losses = _regularization_losses(network) if on_tensorflow() else []
     module.__call__ = call
     return module
 
 
-def holder(network: keras.Model) -> tf.train.Checkpoint:
-    """An object that holds the variables of a model, so that a function of it can be saved."""
+def holder(network: keras.Model, carrier: Carrier | None = None) -> tf.train.Checkpoint:
+    """An object that holds the variables of a model, so that a function of it can be saved.
+
+    Args:
+        network: the model.
+        carrier: of the function.
+    """
     module = tf.train.Checkpoint()
-    # `.value` is TensorFlow's variable. Keras' wrapper around it would be stored as well, as a second copy.
-    module.variables = [variable.value for variable in network.variables]
+    module.variables = (carrier or Carrier()).variables(network.variables)
     return module
 
 
-def on_unit_images(network: keras.Model, model: keras.Model) -> Callable[..., Any]:
+def on_unit_images(network: Callable[..., Any], model: keras.Model) -> Callable[..., Any]:
     """A function of images in [0, 1] that computes what a network does, in float32.
 
     Args:
-        network: the model, or another one of its input.
+        network: the model, or another one of its input, as a `Carrier` brings it.
         model: whose normalization comes first.
     """
     normalize = _normalization(model)

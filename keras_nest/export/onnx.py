@@ -7,7 +7,9 @@ from types import ModuleType
 import keras
 import tensorflow as tf
 
+from keras_nest.backends import require_tensorflow
 from keras_nest.export.exporters import exporter_for
+from keras_nest.export.network import TO_A_FILE
 from keras_nest.export.wrapped import AUTO, Preprocessing
 from keras_nest.files import atomic_output, check_local
 from keras_nest.optional import import_optional
@@ -38,11 +40,13 @@ def to_onnx(
         The path.
 
     Raises:
-        ValueError: a model that cannot be exported, or a path that is an address such as gs://….
+        ValueError: a model that cannot be exported, a path that is an address such as gs://…, or Keras does not run on
+            TensorFlow.
         FileExistsError: something lies at `path` and `overwrite` is false.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: tf2onnx is not installed.
     """
+    require_tensorflow("export.to_onnx", TO_A_FILE.format("onnx"))
     check_local(path)
     exporter = exporter_for(model, preprocessing)
     exporter.check_onnx()

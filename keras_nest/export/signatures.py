@@ -16,6 +16,7 @@ from keras_nest.export.module import (
     output_name,
     resolve_activation,
 )
+from keras_nest.export.network import Carrier
 from keras_nest.value_range import check_unit
 
 TOP = 5
@@ -29,6 +30,7 @@ def create_signatures(
     head: str = "classifier",
     activation: str | None = None,
     class_names: Sequence[str] | None = None,
+    carrier: Carrier | None = None,
 ) -> dict[str, Callable[..., Outputs]]:
     """The signatures that make sense for a model; all take any batch but an empty one.
 
@@ -50,6 +52,7 @@ def create_signatures(
         head: as `reusable_object` takes it.
         activation: from logits to probabilities, one of `ACTIVATIONS`; None as in `to_saved_model`.
         class_names: in the order of the logits.
+        carrier: that of the `module`.
     """
     answer, label = _answers(model, head, resolve_activation(model, activation)), _labels(class_names)
 
@@ -62,7 +65,7 @@ def create_signatures(
     if "image_bytes" in inputs:
         files, decode = inputs["image_bytes"]
         signatures["serving_bytes"] = signature(lambda encoded: label(predict(decode(encoded))), files)
-    for name, part in _parts(model).items():
+    for name, part in _parts(model, carrier or Carrier()).items():
         signatures[name] = signature(part, images)
     return signatures
 
@@ -130,13 +133,14 @@ def _labels(class_names: Sequence[str] | None) -> Callable[[Outputs], Outputs]:
     return add
 
 
-def _parts(model: keras.Model) -> dict[str, Callable[[tf.Tensor], Outputs]]:
+def _parts(model: keras.Model, carrier: Carrier) -> dict[str, Callable[[tf.Tensor], Outputs]]:
     """The signatures that give intermediates; they share one graph."""
     outputs = {"embed": _embedding(model), "features": _feature_maps(model)}
     outputs = {signature: parts for signature, parts in outputs.items() if parts}
     if not outputs:
         return {}
-    compute = tf.function(on_unit_images(keras.Model(model.input, outputs), model), autograph=False)
+    network = carrier.function(keras.Model(model.input, outputs))
+    compute = tf.function(on_unit_images(network, model), autograph=False)
 
     def part(signature: str) -> Callable[[tf.Tensor], Outputs]:
         return lambda images: compute(check_unit(images))[signature]

@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_nest.backends import require_tensorflow
 from keras_nest.export.exporters import exporter_for
+from keras_nest.export.network import TO_A_FILE
 from keras_nest.export.tflite_files import PRECISIONS, check_targets, write_files
 from keras_nest.export.tflite_sources import calibration_batches
 from keras_nest.export.wrapped import AUTO, Preprocessing
@@ -75,12 +77,13 @@ def to_tflite(
     Raises:
         ValueError: an unknown precision, "int8" without images, a batch below 1, not as many class names as logits,
             images of another shape or range, a vocabulary that is missing or does not fit, or a model that cannot be
-            exported. Nothing is written then.
+            exported, or Keras does not run on TensorFlow. Nothing is written then.
         FileExistsError: a file lies there and `overwrite` is false.
         NotADirectoryError: `directory` is a file.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: tensorflow-text, which the tokenizer of a LiT needs, is missing.
     """
+    require_tensorflow("export.to_tflite", TO_A_FILE.format("tflite"))
     check_local(directory)
     exporter = exporter_for(model, preprocessing)
     exporter.check_tflite(precisions, activation)

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from keras_nest.backends import require_tensorflow
 from keras_nest.export.exporter import Exporter, Served
 from keras_nest.export.exporters import EXPORTERS
 from keras_nest.export.inference import in_float32
+from keras_nest.export.network import TO_A_FILE, Carrier
 from keras_nest.export.saved_model import to_saved_model
 from keras_nest.export.tflite_files import PRECISIONS, check_targets, convert
 from keras_nest.files import atomic_output
@@ -120,6 +122,7 @@ def generator_to_tflite(
         NotADirectoryError: `directory` is a file.
         PermissionError: the directory cannot be written to.
     """
+    require_tensorflow("generator_to_tflite", TO_A_FILE.format("tflite"))
     for precision in precisions:
         if precision not in _PRECISIONS:
             raise ValueError(f"precision {precision!r} is none of a generator; {did_you_mean(precision, _PRECISIONS)}")
@@ -143,10 +146,11 @@ def _module(model: NesTGenerator) -> tuple[tf.train.Checkpoint, Callable[..., di
     """An object with the variables, and a function of the inputs."""
     plain = in_float32(model)
     module = tf.train.Checkpoint()
-    module.variables = [variable.value for variable in plain.variables]
+    carrier = Carrier()
+    module.variables, compute = carrier.variables(plain.variables), carrier.function(plain)
 
     def call(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"images": plain(list(inputs) if len(inputs) > 1 else inputs[0], training=False)}
+        return {"images": compute(list(inputs) if len(inputs) > 1 else inputs[0], training=False)}
 
     return module, call
 

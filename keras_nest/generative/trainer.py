@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_nest.backends import require_tensorflow
 from keras_nest.generative.discriminator import Discriminator
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.generative.losses import discriminator_loss, generator_loss, r1_penalty, random_shift
@@ -34,7 +35,7 @@ class GanTrainer(keras.Model):
         seed: of noise, classes and moves.
 
     Raises:
-        ValueError: the two do not fit each other, or a number is out of range.
+        ValueError: the two do not fit each other, a number is out of range, or Keras does not run on TensorFlow.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class GanTrainer(keras.Model):
         max_shift: int = 0,
         seed: int = 0,
     ) -> None:
+        require_tensorflow("GanTrainer", "train with the command keras-nest train")
         super().__init__(name=f"{generator.name}_trainer")
         _check_fit(generator, discriminator)
         _check_numbers(r1_gamma, r1_every, ema_decay, max_shift)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import keras
 
+from keras_nest.backends import BackendError
 from keras_nest.files import local_file
 from keras_nest.keras_private import in_safe_mode
 from keras_nest.run_files import GENERATOR, MODEL
@@ -60,7 +61,8 @@ def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = F
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, holds another model, or carries code and is not trusted. Nothing was built then.
+        ValueError: it is damaged, holds another model, carries code and is not trusted (nothing was built then), or
+            needs another backend of Keras.
     """
     name, trust = os.fspath(path), trust or in_safe_mode() is False
     with local_file(path, "model") as file:
@@ -71,7 +73,7 @@ def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = F
             _check_kind(name, config, kind, around)
             _check_parts(name, config, trust)
             return keras.saving.load_model(file, compile=False, safe_mode=not trust)
-        except _RefusedError as error:
+        except (_RefusedError, BackendError) as error:
             raise ValueError(str(error)) from None
         except _DAMAGED:
             raise ValueError(f"{name} cannot be read as a Keras model; is it a complete .keras file?") from None
@@ -147,7 +149,9 @@ def _registered(part: dict[str, Any]) -> Any:
 
 def _carries_code(part: dict[str, Any]) -> bool:
     found = _registered(part)
-    classes = {base.__name__ for base in found.__mro__} if isinstance(found, type) else set()
+    # Not what every layer is: that of a backend has the name of the layer that runs code of JAX.
+    bases = set(found.__mro__).difference(keras.layers.Layer.__mro__) if isinstance(found, type) else ()
+    classes = {base.__name__ for base in bases}
     return not _CODE.isdisjoint({part["class_name"], *classes})
 
 

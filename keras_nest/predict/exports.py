@@ -93,7 +93,7 @@ def open_tflite(path: pathlib.Path) -> Predictor:
         names = check_class_names(inside[LABELS].rstrip("\n").split("\n"), num_classes, f"{path} has")
 
     def probabilities(images: Images) -> np.ndarray:
-        given = model(prepare(list(images)).numpy())[scores]
+        given = model(np.asarray(prepare(list(images))))[scores]
         return given if scores == "probabilities" else softmax(given)
 
     return Predictor(probabilities, num_classes, names, channels)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 from keras_nest.class_names import read_class_names
 from keras_nest.exported import find_saved_model
 from keras_nest.files import check_local
+from keras_nest.graphs import compiled
 from keras_nest.models.base import ImageModel
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.outputs import is_linear
@@ -72,13 +74,13 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     prepare, activation = preprocessor(model), _ACTIVATIONS[loaded.config.get("loss", "softmax")]
     is_ours = isinstance(model, ImageModel)
     puts_out_logits = is_linear(model.output) if is_ours else "probabilities" not in model.endpoints
-    # Of any batch, so that it is traced once, whoever calls it first.
     inputs = tf.TensorSpec((None, *prepare.image_size, len(prepare.mean)), tf.float32)
 
-    @tf.function(input_signature=[inputs])
-    def forward(images: tf.Tensor) -> tf.Tensor:
+    def answer(images: Any) -> Any:
         outputs = model(images, training=False)
         return activation(outputs) if puts_out_logits else outputs
+
+    forward = compiled(answer, [inputs])
 
     def compute(images: Images) -> np.ndarray:
         return forward(prepare(list(images))).numpy()

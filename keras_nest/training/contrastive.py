@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import KerasTensor as Tensor
 from keras import ops
 
+from keras_nest.backends import require_tensorflow
 from keras_nest.models.lit import LiT
 from keras_nest.models.losses import cross_entropy
 from keras_nest.training.sharpness import SharpnessAware
@@ -37,12 +38,13 @@ class ContrastiveTrainer(Trainer):
         sharpness: as for `Trainer`.
 
     Raises:
-        ValueError: the model is no LiT, or `clip_norm` is negative.
+        ValueError: the model is no LiT, `clip_norm` is negative, or Keras does not run on TensorFlow.
     """
 
     def __init__(self, model: LiT, clip_norm: float | None = None, sharpness: SharpnessAware | None = None) -> None:
         if not isinstance(model, LiT):
             raise ValueError(f"{type(model).__name__} has no two towers; contrastive training takes a LiT.")
+        require_tensorflow("training.ContrastiveTrainer", "train with the command keras-nest train")
         super().__init__(model, clip_norm, sharpness=sharpness)
 
     @property

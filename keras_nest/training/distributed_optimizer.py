@@ -11,9 +11,11 @@ from typing import Any, Self
 
 import keras
 import tensorflow as tf
+from keras import ops
 
+from keras_nest.backends import on_tensorflow, require_tensorflow
 from keras_nest.graphs import as_written
-from keras_nest.keras_private import variable_index
+from keras_nest.keras_private import built_for, clip_gradients, variable_index
 
 
 class DistributedUpdates:
@@ -31,7 +33,8 @@ class DistributedUpdates:
         **kwargs: of the optimizer.
 
     Raises:
-        ValueError: a value is out of range, given twice, or not possible with this backend.
+        ValueError: a value is out of range or given twice, or there is `accum_steps` where Keras runs neither on
+            TensorFlow nor on JAX.
     """
 
     built: bool
@@ -43,8 +46,8 @@ class DistributedUpdates:
             raise ValueError("clip_norm and global_clipnorm are the same; give one of them.")
         if accum_steps > 1 and kwargs.get("gradient_accumulation_steps"):
             raise ValueError("accum_steps and gradient_accumulation_steps both accumulate; give accum_steps.")
-        if accum_steps > 1 and keras.backend.backend() != "tensorflow":
-            raise ValueError("accum_steps needs the TensorFlow backend; use Keras' gradient_accumulation_steps.")
+        if accum_steps > 1 and keras.backend.backend() != "jax":
+            require_tensorflow("accum_steps", "give a stock optimizer of Keras its gradient_accumulation_steps")
         super().__init__(*args, **(kwargs | ({"global_clipnorm": clip_norm} if clip_norm else {})))
         self.accum_steps = accum_steps
 
@@ -89,6 +92,9 @@ class DistributedUpdates:
             sums = [sums[variable_index(self, variable)] for variable in variables]
         # Variables without a gradient are left to Keras, which warns of them.
         given = [(sum_, gradient) for sum_, gradient in zip(sums, gradients, strict=True) if gradient is not None]
+        if not on_tensorflow():
+            self._accumulate_stateless(given, sums, gradients, variables)
+            return
 
         def follow_mean() -> None:
             means = [
@@ -112,6 +118,25 @@ class DistributedUpdates:
             tf.cond(tf.equal(self._steps_in_sum.value, 0), finish, lambda: tf.constant(False))
 
         _with_all_replicas(accumulate, [gradient for _, gradient in given])
+
+    def _accumulate_stateless(
+        self, given: Sequence[Any], sums: Sequence[keras.Variable], gradients: Sequence[Any], variables: Any
+    ) -> None:
+        """The same without a condition around variables, which JAX does not have: what is too early is taken back."""
+        for sum_, gradient in given:
+            sum_.assign_add(gradient)
+        count = (self._steps_in_sum.value + 1) % self.accum_steps
+        kept = [*(built_for(self) if variables is None else variables), *self.variables]  # type: ignore[attr-defined]
+        before = [variable.value for variable in kept]
+        pairs = zip(sums, gradients, strict=True)
+        self.update_weights(  # type: ignore[attr-defined]
+            [None if gradient is None else sum_.value / self.accum_steps for sum_, gradient in pairs], variables
+        )
+        for variable, value in zip(kept, before, strict=True):
+            variable.assign(ops.where(count == 0, variable.value, value))
+        for sum_, _ in given:
+            sum_.assign(ops.where(count == 0, ops.zeros_like(sum_.value), sum_.value))
+        self._steps_in_sum.assign(count)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
@@ -160,7 +185,7 @@ class DistributedOptimizer(DistributedUpdates, keras.optimizers.Optimizer):
     def update_weights(self, gradients: Sequence[Any], variables: Sequence[Any] | None = None) -> None:
         """Clips, and hands over to the inner optimizer, which sums over the replicas again."""
         if self.global_clipnorm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.global_clipnorm)
+            gradients = clip_gradients(self, gradients)
         self.inner_optimizer.apply(divide_among_replicas(gradients), variables)
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_nest.backends import require_tensorflow
 from keras_nest.choices import STRATEGIES
 from keras_nest.data import Host
 from keras_nest.hints import did_you_mean
@@ -33,9 +34,13 @@ def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute
             says, or "local".
 
     Raises:
-        ValueError: unknown name, TF_CONFIG is missing, or the address of the TPU is none.
+        ValueError: unknown name, TF_CONFIG is missing, the address of the TPU is none, or Keras does not run on
+            TensorFlow.
         ConnectionError: no TPU answers.
     """
+    require_tensorflow(
+        "training.create_strategy", "divide batches with keras.distribution.set_distribution(DataParallel())"
+    )
     if name not in STRATEGIES:
         raise ValueError(f"There is no strategy {name!r}; {did_you_mean(name, STRATEGIES)}")
     tpu = tpu or os.environ.get("TPU_NAME")

@@ -6,6 +6,7 @@ from typing import Any, Self, TypeAlias
 import keras
 import tensorflow as tf
 
+from keras_nest.backends import require_tensorflow
 from keras_nest.layers.changes import layers_inside
 from keras_nest.models.outputs import ClassifierCompile
 from keras_nest.training.averages import Averages
@@ -69,7 +70,7 @@ class Trainer(ClassifierCompile, ModelAround):
         name: of the trainer; by default that of the model with `_trainer` behind it.
 
     Raises:
-        ValueError: `accum_steps` or `clip_norm` is out of range.
+        ValueError: `accum_steps` or `clip_norm` is out of range, or Keras does not run on TensorFlow.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class Trainer(ClassifierCompile, ModelAround):
         prepare: Prepare | None = None,
         name: str | None = None,
     ) -> None:
+        recipe = "compile the model itself with training.AdamW(clip_norm=…, accum_steps=…)"
+        require_tensorflow("training.Trainer", recipe)
         super().__init__(model, name or f"{model.name}_trainer")
         check_numbers(clip_norm, accum_steps)
         self.clip_norm, self.accum_steps = clip_norm, accum_steps

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.prompts import PLAIN, TEXTS, Progress, check_labels, check_templates, embed_classes, silent
+from keras_nest.graphs import compiled
 from keras_nest.models.lit import LiT
 from keras_nest.pixels import as_levels
 from keras_nest.predict.predictor import in_its_process
@@ -48,14 +49,11 @@ class Embedder:
         self.preprocess = preprocessor(model)
         self.size = model.text_model.output_shape[-1]
         # The layer gives the same whatever it sees.
-        self.temperature = float(model.get_layer("t")(tf.zeros([1]))[0])
-        # Of any batch, so that each is traced once, whoever calls it first.
+        self.temperature = float(model.get_layer("t")(np.zeros(1, np.float32))[0])
         images = tf.TensorSpec((None, *self.preprocess.image_size, len(self.preprocess.mean)), tf.float32)
         texts = tf.TensorSpec((None,), tf.string)
-        self._encode_image = in_its_process(tf.function(model.encode_image, input_signature=[images]))
-        self._encode_text = in_its_process(
-            tf.function(lambda texts: model.encode_text(tokenizer(texts)), input_signature=[texts])
-        )
+        self._encode_image = in_its_process(compiled(model.encode_image, [images]))
+        self._encode_text = in_its_process(compiled(lambda texts: model.encode_text(tokenizer(texts)), [texts]))
 
     def images(self, images: Images) -> np.ndarray:
         """Embeds images: -> float32 (B, C), L2-normalized.

@@ -1,0 +1,47 @@
+"""Command lines run Keras on TensorFlow, whatever other programs were given."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_nest import startup
+
+
+@pytest.fixture
+def without_keras(monkeypatch):
+    """As it is before Keras is imported."""
+    monkeypatch.delitem(sys.modules, "keras")
+
+
+def test_nothing_is_said_without_a_choice(without_keras, monkeypatch, capsys):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    startup.choose_tensorflow()
+    assert (os.environ["KERAS_BACKEND"], capsys.readouterr().err) == ("tensorflow", "")
+
+
+def test_a_choice_is_answered(without_keras, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    startup.choose_tensorflow()
+    said = capsys.readouterr().err
+    assert (os.environ["KERAS_BACKEND"], said) == (
+        "tensorflow",
+        "KERAS_BACKEND is jax; this command runs Keras on TensorFlow.\n",
+    )
+
+
+def test_keras_stays_as_it_was_imported(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    startup.choose_tensorflow()
+    assert (os.environ["KERAS_BACKEND"], capsys.readouterr().err) == ("jax", "")
+
+
+@pytest.mark.slow
+def test_a_command_where_keras_is_set_to_another_backend(tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "TF_USE_LEGACY_KERAS": "1"}
+    code = "import sys; sys.argv[1:] = ['list']; import keras_nest_start; keras_nest_start.main()"
+    said = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
+    assert "nest_tiny_s196_224" in said.stdout
+    assert said.stderr == ""
