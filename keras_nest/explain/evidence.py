@@ -11,7 +11,7 @@ from keras_nest.backends import require_tensorflow
 from keras_nest.explain.pullback import pull_back
 from keras_nest.models.base import ImageModel
 from keras_nest.models.inputs import normalized_range
-from keras_nest.models.user_model import UserModel, as_image_model
+from keras_nest.models.user_model import UserModel, as_image_model, way_to_classes
 
 # Of a float32 gradient, relative to its largest value.
 _ROUNDING = 1e-4
@@ -148,7 +148,7 @@ def check_head(model: Any) -> None:
     if not model.num_classes:
         raise ValueError(
             f"The model {model.name!r} has no head that gives one answer an image, so it has no classes to explain; "
-            "create it with one."
+            f"{way_to_classes(model)}."
         )
     if "logits" not in model.endpoints:
         raise ValueError(

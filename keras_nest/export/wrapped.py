@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_nest.export.module import image_shape
-from keras_nest.models.user_model import UserModel
+from keras_nest.models.user_model import UserModel, unpacked
 from keras_nest.models.wrapping import find_preprocessing, holds_ours
 from keras_nest.registry import preprocessing_spec
 from keras_nest.specs import PreprocessingSpec
@@ -26,8 +26,8 @@ def as_exported(model: keras.Model, preprocessing: Preprocessing = AUTO) -> kera
         preprocessing: what images in [0, 1] must become before the model takes them.
 
     Returns:
-        The model itself if it is of this package, or has nothing to do with it and takes images in [0, 1]; else one of
-        the same layers, a `UserModel`.
+        The model itself if it is of this package, or has nothing to do with it and takes images in [0, 1] (but with
+        its output out of a list of one); else one of the same layers, a `UserModel`.
 
     Raises:
         ValueError: models of this package are inside, and what images they get cannot be told; or `preprocessing` is
@@ -41,11 +41,11 @@ def as_exported(model: keras.Model, preprocessing: Preprocessing = AUTO) -> kera
     spec = find_preprocessing(model) if preprocessing == AUTO else _given(preprocessing, channels)
     if not (spec or holds_ours(model)):
         # A Sequential does not tell its output.
-        return (
-            keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-            if isinstance(model, keras.Sequential)
-            else model
-        )
+        outputs = model.outputs if isinstance(model, keras.Sequential) else model.output
+        if isinstance(outputs, (list, tuple)):
+            loss, model = getattr(model, "loss", None), keras.Model(model.inputs[0], unpacked(outputs), name=model.name)
+            model.loss = loss
+        return model
     return UserModel(model, spec)
 
 

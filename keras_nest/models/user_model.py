@@ -9,6 +9,7 @@ import keras
 from keras_nest.keras_private import producer
 from keras_nest.layers.changes import layers_by_path, set_trainable
 from keras_nest.models.base import ImageModel, PublishedModel
+from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.wrapping import InnerModel, find_preprocessing, holds_ours, image_symbol, trace
 from keras_nest.types import Size
 
@@ -38,7 +39,9 @@ class UserModel(keras.Model):
 
     def __init__(self, model: keras.Model, preprocessing: Mapping[str, Any] | None) -> None:
         graph = trace(model)
-        super().__init__(graph.inputs, graph.outputs, name=model.name)
+        # One input is called with one array, whatever the user's model has it in.
+        inputs, outputs = keras.tree.flatten(graph.inputs), unpacked(graph.outputs)
+        super().__init__(inputs[0] if len(inputs) == 1 else graph.inputs, outputs, name=model.name)
         self.loss = getattr(model, "loss", None)
         images = image_symbol(graph.inputs)
         shape = (None, None, None) if images is None else images.shape[1:]
@@ -50,9 +53,9 @@ class UserModel(keras.Model):
         self._inside, self._layers_inside = (lambda: inside), part.layers if part else dict
         symbols = part.endpoints() if part else {}
         self.endpoints = {name: x for name, x in symbols.items() if name not in ("logits", "probabilities")}
-        self.classifier_activation, answers = _answers(graph.outputs, symbols)
+        self.classifier_activation, answers = _answers(outputs, symbols)
         self.endpoints |= answers
-        if "pre_logits" in symbols and _last(graph.outputs) is symbols["pre_logits"]:
+        if "pre_logits" in symbols and _last(outputs) is symbols["pre_logits"]:
             self.config["num_classes"] = 0
         self.feature_maps = {}
         if isinstance(inside, ImageModel):
@@ -120,6 +123,20 @@ def as_image_model(model: keras.Model, normalized: bool = False) -> Any:
     with contextlib.suppress(ValueError) if normalized else contextlib.nullcontext():
         spec = find_preprocessing(model)
     return UserModel(model, spec)
+
+
+def unpacked(structure: Any) -> Any:
+    """What `keras.Model([x], [y])` means: the tensor in a list of one; all else as it is, names of outputs too."""
+    return structure[0] if isinstance(structure, (list, tuple)) and len(structure) == 1 else structure
+
+
+def way_to_classes(model: keras.Model) -> str:
+    """What a model that gives no classes must be, or what else to give in its place: the end of a sentence."""
+    # A Sequential that was called, and has no Input, tells its outputs but not its output.
+    is_alone = len(model.outputs) == 1 and not isinstance(getattr(model, "output", None), dict)
+    if is_alone or isinstance(model, ConfiguredModel):
+        return "it must be a classifier of images, with a head"
+    return "take that of its outputs which has the classes, such as keras.Model(model.inputs, model.outputs[0])"
 
 
 def model_inside(model: keras.Model) -> PublishedModel:

@@ -16,6 +16,7 @@ from keras_nest.graphs import compiled
 from keras_nest.models.base import ImageModel
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.outputs import is_linear
+from keras_nest.models.user_model import way_to_classes
 from keras_nest.opening import LoadedModel, open_model
 from keras_nest.predict.exports import open_saved_model, open_tflite
 from keras_nest.predict.predictor import Images, Predictor
@@ -66,8 +67,8 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     """
     is_other = isinstance(loaded.model, ConfiguredModel) and not isinstance(loaded.model, ImageModel)
     if is_other or not loaded.image_model.num_classes:
-        name = loaded.model.name
-        raise ValueError(f"The model {name!r} gives no classes; it must be a classifier of images, with a head.")
+        model = loaded.model
+        raise ValueError(f"The model {model.name!r} gives no classes; {way_to_classes(model)}.")
     model = loaded.image_model
     if len(model.inputs) != 1:
         raise ValueError(f"The model {model.name!r} takes {len(model.inputs)} inputs; it must take images alone.")

@@ -107,6 +107,20 @@ def test_logits_before_an_activation_are_found(cases, end):
     )
 
 
+@pytest.mark.parametrize("pack", [lambda x: [x], lambda x: (x,), lambda x: {"image": x}])
+def test_one_input_and_one_output_in_a_list(cases, pack, tmp_path):
+    case = cases("NesT")
+    images = keras.Input(case.base.input_shape[1:], name="image")
+    model = keras.Model(pack(images), [case.head()(case.base(images))])
+    expected = explain.class_activation_map(case.classifier, case.images, 1)
+    same(explain.class_activation_map(model, case.images, 1), expected)
+    model.save(tmp_path / "packed.keras")
+    predictor = build_predictor(keras_nest.open_model(tmp_path / "packed.keras"))
+    assert predictor.probabilities(case.unit).shape == (2, CLASSES)
+    served = tf.saved_model.load(export.to_saved_model(model, tmp_path / "served"))
+    same(served(tf.constant(case.unit)), case.logits, 1e-5)
+
+
 class TestRefused:
     def test_a_map_through_a_head_that_is_not_linear(self, cases):
         case = cases("NesT")
@@ -122,9 +136,11 @@ class TestRefused:
         case = cases("NesT")
         embedding = functional(case.base, lambda x: keras.layers.Dropout(0.1)(x))
         several = functional(case.base, lambda x: [keras.layers.Dense(2)(x), keras.layers.Dense(3)(x)])
-        for model in (embedding, several):
-            with pytest.raises(ValueError, match="no head that gives one answer"):
+        for model, remedy in ((embedding, "must be a classifier"), (several, "take that of its outputs")):
+            with pytest.raises(ValueError, match=f"no head that gives one answer.*{remedy}"):
                 explain.gradcat(model, case.images, 1)
+        # The remedy works.
+        explain.gradcat(keras.Model(several.inputs, several.outputs[0]), case.images, 1)
 
     def test_two_models(self, cases, tmp_path):
         case = cases("NesT")
