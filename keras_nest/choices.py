@@ -3,8 +3,14 @@
 ACTIVATIONS = ("softmax", "sigmoid")
 """What makes probabilities of logits."""
 
+AUGMENTS = ("crop", "shift", "none")
+"""What fine-tuning does to training images."""
+
 BROKEN = ("refuse", "skip", "unchecked")
 """What to do about files in class folders that are no images."""
+
+CLASS_WEIGHTS = ("none", "balanced")
+"""How much the classes count in fine-tuning."""
 
 EXPLAIN_METHODS = ("gradcat", "attention", "cam")
 """Explanations of `keras-nest explain`."""
