@@ -20,7 +20,8 @@ from keras_nest.finetune import run
 from keras_nest.finetune.decisions import Request
 from keras_nest.finetune.found import Found, count_classes, list_sizes, look
 from keras_nest.finetune.plan import Plan, find_changes, make_plan, read_plan
-from keras_nest.run_files import CONFIG_FILE, IMAGES
+from keras_nest.finetune.start import find_start
+from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES
 from keras_nest.training import workdir as directories
 from keras_nest.training.strategies import create_strategy
 
@@ -43,12 +44,7 @@ def main(args: argparse.Namespace) -> int:
     strategy = create_strategy(args.strategy)
     plan = None if args.overwrite else _plan_there(request, args.workdir)
     if plan is None:
-        replicas = strategy.num_replicas_in_sync
-        found = look(request.folder, request.max_broken)
-        _print_found(found)
-        plan, rows = make_plan(request, found, args.workdir, replicas, began)
-        _print_plan(plan, args.workdir)
-        run.begin(plan, rows, args.workdir, replicas, args.overwrite)
+        plan = _begin(request, args.workdir, strategy.num_replicas_in_sync, args.overwrite, began)
     metrics = run.results(args.workdir)
     if metrics:
         print(f"{args.workdir} holds this run, finished; --overwrite starts it anew.", flush=True)
@@ -59,6 +55,17 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _begin(request: Request, workdir: pathlib.Path, replicas: int, overwrite: bool, began: float) -> Plan:
+    """Looks at the folder, decides, and claims the directory; what was found and decided is told."""
+    model = find_start(request.model, request.weights)
+    found = look(request.folder, request.max_broken)
+    _print_found(found)
+    plan, rows = make_plan(request, model, found, workdir, replicas, began)
+    _print_plan(plan, workdir)
+    run.begin(plan, rows, workdir, replicas, overwrite)
+    return plan
+
+
 def _plan_there(request: Request, workdir: pathlib.Path) -> Plan | None:
     """The plan of a run that has begun in a directory; None if there is none.
 
@@ -67,6 +74,8 @@ def _plan_there(request: Request, workdir: pathlib.Path) -> Plan | None:
     """
     plan = read_plan(workdir)
     if plan is None:
+        if (workdir / CONFIG).exists():
+            raise FileExistsError(f"{workdir} belongs to a run of another command; {_REMEDY}")
         return None
     if different := directories.differences(dict(plan.request), dataclasses.asdict(request)):
         raise FileExistsError(f"{workdir} belongs to another run ({different}); {_REMEDY}")

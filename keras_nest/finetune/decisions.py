@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 from keras_nest.finetune.split import TRAIN, VAL, Split
 from keras_nest.finetune.start import Blocks, Start
 
-_LARGEST_BATCH, _SMALLEST_BATCH = 32, 4
+LARGEST_BATCH = 32
+"""Images a step, at most, where nothing else is asked for."""
+
+_SMALLEST_BATCH = 4
 _STEPS_AN_EPOCH = 8  # at least, where there are images for it
 _MINUTES = 5.0
 # Of training that goes on from good weights, and of training from new ones.
@@ -64,6 +67,15 @@ class Request:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0.")
+        if not (self.val > 0 and self.test >= 0 and self.val + self.test < 1):
+            raise ValueError(
+                f"--val is {self.val} and --test {self.test}; they must be shares, --val above 0, that leave something "
+                "to train."
+            )
+        if not 0 <= self.max_broken <= 1:
+            raise ValueError(f"--max-broken is {self.max_broken}; it must be a share, from 0 to 1.")
+        if not (self.blocks in (None, "all") or (type(self.blocks) is int and self.blocks >= 0)):
+            raise ValueError(f"--blocks is {self.blocks!r}; it must be a number of blocks, 0 or more, or all.")
 
 
 class Decision(NamedTuple):
@@ -126,15 +138,21 @@ class Settings:
     decisions: tuple[Decision, ...]
 
 
-def choose(request: Request, split: Split, start: Start) -> Settings:
+def choose(request: Request, split: Split, start: Start, largest: int = LARGEST_BATCH) -> Settings:
     """Decides what was left open.
+
+    Args:
+        request: what is asked for.
+        split: the images.
+        start: the model.
+        largest: batch that fits into the memory, as far as is known.
 
     Raises:
         ValueError: the model has no such blocks, or a batch cannot be filled.
     """
     trained, is_tuned = split.counts(TRAIN), start.weights is not None
     images = sum(trained.values())
-    batch = request.batch_size or batch_for(images)
+    batch = request.batch_size or batch_for(images, largest)
     if batch > images:
         raise ValueError(f"--batch-size is {batch}, and there are {images} images to train with; it may be no more.")
     blocks = request.blocks if request.blocks is not None else (_last_third(start.depth) if is_tuned else "all")
@@ -147,7 +165,7 @@ def choose(request: Request, split: Split, start: Start) -> Settings:
     decisions = (
         _say_split(request, split),
         _say_size(request, start),
-        Decision("batch", f"{batch} images", _asked(request.batch_size) or f"{images // batch} steps an epoch"),
+        Decision("batch", f"{batch} images", _asked(request.batch_size) or _why_batch(batch, largest, images)),
         Decision("trained", _say_blocks(blocks, start), _asked(request.blocks) or _why_blocks(is_tuned, blocks)),
         Decision("learning rate", f"{rate:g}", _asked(request.learning_rate) or _why_rate(is_tuned)),
         Decision("augmentation", request.augment, _AUGMENTATIONS[request.augment]),
@@ -156,10 +174,10 @@ def choose(request: Request, split: Split, start: Start) -> Settings:
     return Settings(batch, blocks, frozen, rate, epochs, minutes, patience, weights, is_tuned, decisions)
 
 
-def batch_for(images: int) -> int:
-    """A power of two with which an epoch of so many images has enough steps, and which any machine can hold."""
-    wanted = max(_SMALLEST_BATCH, min(_LARGEST_BATCH, images // _STEPS_AN_EPOCH))
-    return min(2 ** int(math.log2(wanted)), images)
+def batch_for(images: int, largest: int = LARGEST_BATCH) -> int:
+    """A power of two with which an epoch of so many images has enough steps, and no more than the largest."""
+    wanted = max(_SMALLEST_BATCH, images // _STEPS_AN_EPOCH)
+    return min(2 ** int(math.log2(wanted)), largest, images)
 
 
 def balanced(counts: Mapping[str, int]) -> tuple[float, ...]:
@@ -215,6 +233,8 @@ _AUGMENTATIONS = {
 
 
 def _a_step(times: Times, epoch: float) -> str:
+    if not times.step:
+        return f"an image takes {times.image:.2g} s"
     return f"a step takes {times.step:.2g} s, an epoch {epoch:.2g} s"
 
 
@@ -241,6 +261,10 @@ def _say_blocks(blocks: Blocks, start: Start) -> str:
     if blocks == "all":
         return "all layers"
     return f"the head, and the last {blocks} of {start.depth} blocks" if blocks else "the head"
+
+
+def _why_batch(batch: int, largest: int, images: int) -> str:
+    return "larger ones do not fit into the memory" if largest < LARGEST_BATCH else f"{images // batch} steps an epoch"
 
 
 def _why_blocks(is_tuned: bool, blocks: Blocks) -> str:

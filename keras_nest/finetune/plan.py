@@ -7,11 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from keras_nest import data
 from keras_nest.data.sources.table import Row, source_of
-from keras_nest.finetune.decisions import Decision, Request, Settings, choose, epochs_within
+from keras_nest.finetune.decisions import Decision, Request, Settings, Times, choose, epochs_within
 from keras_nest.finetune.found import Found
-from keras_nest.finetune.split import TRAIN, VAL, divide
+from keras_nest.finetune.split import TRAIN, VAL, Split, divide
 from keras_nest.finetune.start import Start, open_start
 from keras_nest.finetune.timing import measure
 from keras_nest.run_files import DECISIONS, IMAGES
@@ -41,12 +43,13 @@ class Plan:
 
 
 def make_plan(
-    request: Request, found: Found, workdir: pathlib.Path, replicas: int, began: float
+    request: Request, model: tuple[str, str | None], found: Found, workdir: pathlib.Path, replicas: int, began: float
 ) -> tuple[Plan, tuple[Row, ...]]:
     """Divides the images, opens the model, measures how fast it is, and decides what was left open.
 
     Args:
         request: what is asked for.
+        model: as `find_start` gives it.
         found: what lies in the folder.
         workdir: of the run; nothing is written.
         replicas: number of devices that train together.
@@ -60,14 +63,9 @@ def make_plan(
         FileNotFoundError: there are no such weights.
     """
     split = divide(found, request.val, request.test, request.seed)
-    start = open_start(request.model, request.weights, len(split.counts(TRAIN)), request.image_size)
-    settings = choose(request, split, start)
+    start = open_start(*model, len(split.counts(TRAIN)), request.image_size)
+    settings, times = _settings_that_fit(request, split, start, workdir, replicas)
     config = build_config(request, settings, start, workdir, replicas)
-    source = source_of(split.rows, workdir / IMAGES, TRAIN, VAL)
-    size = start.model.image_size
-    recipe = data.recipe_of(config, source.info, size, start.model.config["preprocessing"])
-    freeze(start.model, settings.frozen)
-    times = measure(start.model, source, recipe, size, settings.batch // replicas)
     epochs, decided = epochs_within(settings, times, split, time.perf_counter() - began)
     left = settings.minutes - (time.perf_counter() - began) / 60
     config |= {
@@ -79,6 +77,28 @@ def make_plan(
     decisions = (*settings.decisions, *decided)
     plan = Plan(dataclasses.asdict(request), config, settings.fits_head, bool(epochs), decisions, split.remarks)
     return plan, split.rows
+
+
+def _settings_that_fit(
+    request: Request, split: Split, start: Start, workdir: pathlib.Path, replicas: int
+) -> tuple[Settings, Times]:
+    """What is decided with the largest batch that fits into the memory, and how long it takes."""
+    source, size = source_of(split.rows, workdir / IMAGES, TRAIN, VAL), start.model.image_size
+    settings = choose(request, split, start)
+    freeze(start.model, settings.frozen)
+    while True:
+        config = build_config(request, settings, start, workdir, replicas)
+        recipe = data.recipe_of(config, source.info, size, start.model.config["preprocessing"])
+        try:
+            share = settings.batch // replicas
+            return settings, measure(start.model, source, recipe, size, share, bool(settings.blocks))
+        except tf.errors.ResourceExhaustedError:
+            if request.batch_size or settings.batch == replicas:
+                raise ValueError(
+                    f"Batches of {settings.batch} images do not fit into the memory; smaller images (--image-size), a "
+                    "smaller --batch-size or a smaller model may."
+                ) from None
+            settings = choose(request, split, start, settings.batch // 2)
 
 
 def build_config(

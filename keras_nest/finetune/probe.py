@@ -114,8 +114,8 @@ def write_head(head: Head, path: pathlib.Path) -> None:
 def read_head(path: pathlib.Path) -> Head | None:
     """Inverse of `write_head`; None where there is no such file, or no whole one."""
     try:
-        with np.load(path) as file:
-            return Head(file["kernel"], file["bias"], float(file["accuracy"]))
+        with path.open("rb") as file, np.load(file) as arrays:
+            return Head(arrays["kernel"], arrays["bias"], float(arrays["accuracy"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 

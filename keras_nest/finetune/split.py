@@ -15,6 +15,8 @@ from keras_nest.finetune.found import Found, Photo
 
 TRAIN, VAL, TEST = "train", "val", "test"
 ALL = (TRAIN, VAL, TEST)
+_SAME = "shows the same as "
+_BUT_THE_SAME = " but such as show the same as those that measure"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +52,8 @@ def divide(found: Found, val: float, test: float, seed: int) -> Split:
         seed: of the division, which does not depend on anything else but the names of the files.
 
     Raises:
-        ValueError: the shares leave nothing to train, or the folders leave a class without training images.
+        ValueError: a class has no training images, or nothing is left for validation.
     """
-    if not (val > 0 and test >= 0 and val + test < 1):
-        raise ValueError(f"The shares --val {val} and --test {test} must be above 0, and leave something to train.")
     groups = group(found.photos)
     parts, notes = _given(found.photos, groups)
     if not found.is_split:
@@ -82,7 +82,7 @@ def _given(photos: Sequence[Photo], groups: np.ndarray) -> tuple[dict[int, str],
     for i, part in parts.items():
         twin = measured.get(int(groups[i]))
         if twin is not None and parts[twin] != part:
-            notes[i] = f"shows the same as {photos[twin].place.path}"
+            notes[i] = f"{_SAME}{photos[twin].place.path}"
     return {i: "" if i in notes else part for i, part in parts.items()}, notes
 
 
@@ -121,8 +121,10 @@ def _row(photo: Photo, part: str, note: str) -> Row:
 def _check(found: Found, split: Split) -> None:
     trained = split.counts(TRAIN)
     if missing := [name for name in found.class_names if not trained[name]]:
+        same = any(row.label == missing[0] and row.note.startswith(_SAME) for row in split.rows)
         raise ValueError(
-            f"{found.root} has no images of {missing[0]!r} to train with; add some, or remove the class everywhere."
+            f"{found.root} has no images of {missing[0]!r} to train with{_BUT_THE_SAME if same else ''}; add some, or "
+            "remove the class everywhere."
         )
     if not split.counts(VAL):
         raise ValueError(

@@ -61,30 +61,53 @@ class Start:
         return tuple(path for path in frozen if not any(path.startswith(f"{outer}/") for outer in frozen))
 
 
-def open_start(model: str, weights: str | None, num_classes: int, image_size: int | Size | None = None) -> Start:
-    """Creates the model, with a head for so many classes.
+def find_start(model: str, weights: str | None) -> tuple[str, str | None]:
+    """What a user means by a model and its weights, which are not read if a name tells the model.
 
     Args:
         model: a published name; or without weights a .keras file, or the directory of a training.
         weights: a checkpoint as `keras_nest.create_model` takes it, or a published one as `keras-nest list --urls` has
             them, such as "sam/ViT-S_16"; None for new weights.
+
+    Returns:
+        The full name of the model, and where its weights lie.
+
+    Raises:
+        ValueError: there is no such model or checkpoint, or it is no classifier of images.
+        FileNotFoundError: there is no model in the directory.
+    """
+    if weights is None and (path := find_keras_file(model)):
+        name, weights = _name_in(path), model
+    elif weights is None and (os.path.exists(model) or is_address(model)):
+        raise FileNotFoundError(
+            f"{model} holds no model; give a name, a .keras file or a finished training's directory."
+        )
+    else:
+        name, architecture, _ = resolve(model)
+        if not issubclass(architecture, ImageModel):
+            raise ValueError(f"{name} is no classifier of images; give one such as ViT-S_16.")
+    if weights is not None and not (os.path.exists(weights) or is_address(weights)):
+        weights = published.find(weights).uri
+    return name, weights
+
+
+def open_start(name: str, weights: str | None, num_classes: int, image_size: int | Size | None = None) -> Start:
+    """Creates the model, with a head for so many classes.
+
+    Args:
+        name: as `find_start` gives it.
+        weights: likewise.
         num_classes: of the head.
         image_size: side or (height, width) in pixels; None is that of the weights, or the published one.
 
     Raises:
-        ValueError: there is no such model or checkpoint, they do not fit, or it is no classifier of images.
-        FileNotFoundError: the checkpoint is not there.
+        ValueError: name and weights do not fit, or the model has no size of this kind, or gives no classes.
+        FileNotFoundError: the weights are not there.
     """
-    if weights is None and (path := find_keras_file(model)):
-        name, weights = _name_in(path), model
-    else:
-        name = resolve(model)[0]
-    if weights is not None and not (os.path.exists(weights) or is_address(weights)):
-        weights = published.find(weights).uri
-    built = create_model(name, num_classes, image_size, weights, reinit_head=weights is not None)
-    if not (isinstance(built, ImageModel) and len(built.output_shape) == 2):
-        raise ValueError(f"{name} gives no classes; fine-tuning needs a classifier of images, such as ViT-S_16.")
-    return Start(name, weights, built)
+    model = create_model(name, num_classes, image_size, weights, reinit_head=weights is not None)
+    if not (isinstance(model, ImageModel) and len(model.output_shape) == 2):
+        raise ValueError(f"{name} does not give classes for an image; give another model, such as ViT-S_16.")
+    return Start(name, weights, model)
 
 
 def _name_in(path: str) -> str:

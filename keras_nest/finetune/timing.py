@@ -21,7 +21,9 @@ _REPEATS = 3
 _FILES_AN_EPOCH = 3
 
 
-def measure(model: ImageModel, source: data.Source, recipe: data.Recipe, size: Size, batch: int) -> Times:
+def measure(
+    model: ImageModel, source: data.Source, recipe: data.Recipe, size: Size, batch: int, trains: bool = True
+) -> Times:
     """Seconds that things take, images read and augmented as in training; no weight is changed.
 
     Args:
@@ -30,10 +32,13 @@ def measure(model: ImageModel, source: data.Source, recipe: data.Recipe, size: S
         recipe: what happens to its images.
         size: of the images.
         batch: images a step.
+        trains: whether there will be steps; if not, these take no time.
     """
     network = keras.Model(model.input, model.endpoints["pre_logits"])
     images = (images for images, _, _ in data.eval_batches(source, recipe, size, batch).repeat())
     _, features = _seconds(network.predict_on_batch, ((each,) for each in images))
+    if not trains:
+        return Times(features / batch, 0.0)
     first, step = _seconds(_gradient(model), iter(data.train_batches(source, recipe, size, batch, seed=0)))
     return Times(features / batch, step, first, _FILES_AN_EPOCH * _writing(model))
 
