@@ -45,7 +45,17 @@ class TestTheHeadAlone:
     """In one test, since each fine-tuning takes seconds."""
 
     def test_an_awkward_folder_is_learned_and_told(self, run, trained, folder, tmp_path):  # noqa: F811
-        words = (folder, "--model", trained, "--workdir", tmp_path / "run", "--blocks", 0, "--class-weights", "balanced")
+        words = (
+            folder,
+            "--model",
+            trained,
+            "--workdir",
+            tmp_path / "run",
+            "--blocks",
+            0,
+            "--class-weights",
+            "balanced",
+        )
         code, output, errors = run(*words)
         assert (code, errors) == (0, "")
         for told in (
@@ -66,7 +76,12 @@ class TestTheHeadAlone:
             assert told in output, told
         metrics = read_metrics(tmp_path / "run")
         assert metrics["top1"] > 0.7  # a quarter of the images are of the largest class
-        assert (metrics["part"], metrics["examples"], metrics["val"]["examples"], metrics["steps"]) == ("test", 35, 32, 0)
+        assert (metrics["part"], metrics["examples"], metrics["val"]["examples"], metrics["steps"]) == (
+            "test",
+            35,
+            32,
+            0,
+        )
         assert metrics["head_top1"] == pytest.approx(metrics["val"]["top1"])
         assert [row["name"] for row in metrics["classes"]] == sorted({*photos.COUNTS, "only one"})
         assert runs.files(tmp_path / "run") == OF_A_RUN | {"probe.npz"}
@@ -77,7 +92,9 @@ class TestTheHeadAlone:
         assert f"{tmp_path / 'run'} holds this run, finished; --overwrite starts it anew." in output
         code, _, errors = run(*words[:-1], "none", "--seed", 3)
         assert code == 2
-        assert "belongs to another run (class_weights is 'balanced' there and 'none' here, seed is 0 there and 3" in errors
+        assert (
+            "belongs to another run (class_weights is 'balanced' there and 'none' here, seed is 0 there and 3" in errors
+        )
         assert (tmp_path / "run" / "model.keras").read_bytes() == model
 
     def test_a_batch_that_fits_into_the_memory(self, run, trained, folder, tmp_path, monkeypatch):  # noqa: F811
@@ -94,7 +111,9 @@ class TestTheHeadAlone:
         words = (folder, "--model", trained, "--workdir", tmp_path / "run", "--blocks", 0)
         code, _, errors = run(*words, "--batch-size", 8)
         assert code == 2
-        assert errors.startswith("error: Batches of 8 images do not fit into the memory; smaller images (--image-size),")
+        assert errors.startswith(
+            "error: Batches of 8 images do not fit into the memory; smaller images (--image-size),"
+        )
         assert tried == [8]
         with pytest.raises(pytest.skip.Exception):
             run(*words)
@@ -104,11 +123,17 @@ class TestTheHeadAlone:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nowhere", "--model", "testing"], r"There is no folder nowhere; images must lie as FOLDER/CLASS/image\.jpg or"),
+        (
+            ["nowhere", "--model", "testing"],
+            r"There is no folder nowhere; images must lie as FOLDER/CLASS/image\.jpg or",
+        ),
         (["FOLDER", "--model", "tasting"], r"There is no model 'tasting'; did you mean testing"),
         (["FOLDER", "--model", "testing", "--blocks", "some"], r"--blocks is 'some'; it must be a number of blocks"),
         (["FOLDER", "--model", "testing", "--max-broken", "0"], r"3 of 223 images cannot be read, and --max-broken"),
-        (["FOLDER/Katze", "--model", "testing"], r".*Katze has no images in folders of classes; a classifier needs two"),
+        (
+            ["FOLDER/Katze", "--model", "testing"],
+            r".*Katze has no images in folders of classes; a classifier needs two",
+        ),
     ],
 )
 def test_one_sentence(words, sentence, run, folder, tmp_path):  # noqa: F811
@@ -175,7 +200,7 @@ class TestTheLastBlocks:
         done = subprocess.run([*command, "--model", workdir, "--json"], capture_output=True, text=True, check=True)
         answers = [json.loads(line) for line in done.stdout.splitlines()]
         assert len(answers) == len(rows)
-        right = [answer["classes"][0]["label"] == row.label for answer, row in zip(answers, rows, strict=True)]
+        right = [answer["predictions"][0]["label"] == row.label for answer, row in zip(answers, rows, strict=True)]
         assert sum(right) / len(right) == pytest.approx(read_metrics(workdir)["top1"])
 
     def test_other_doors_take_the_run(self, tuned, tmp_path, capsys):
@@ -218,7 +243,9 @@ class TestTheLastBlocks:
         (own / "temple" / "copy.jpg").unlink()
         (workdir / "metrics.json").rename(workdir / "metrics.txt")
         assert cli.main(words) == 2
-        assert "is not as it was when this run began (1 new, 1 gone); choose another --workdir" in capsys.readouterr().err
+        assert (
+            "is not as it was when this run began (1 new, 1 gone); choose another --workdir" in capsys.readouterr().err
+        )
         (workdir / "metrics.txt").rename(workdir / "metrics.json")
 
 

@@ -33,7 +33,9 @@ class TestChoose:
         assert settings.fits_head
         said = say(settings.decisions)
         assert said["split"] == ("106 train, 22 val, 22 test", "of each class 15% choose the weights, 15% measure them")
-        assert said["class weights"][1] == "a has 84 images, b 22: `--class-weights balanced` makes rare ones count more"
+        assert (
+            said["class weights"][1] == "a has 84 images, b 22: `--class-weights balanced` makes rare ones count more"
+        )
         assert all(value and reason for value, reason in said.values())
 
     def test_new_weights_are_trained_whole(self, start):

@@ -44,7 +44,11 @@ def test_each_class_is_divided_for_itself():
 
 
 def test_nothing_is_kept_for_a_test_where_none_is_wanted():
-    assert count(divide(make({"a": 10, "b": 3}), 0.2, 0, 0)) == {TRAIN: {"a": 8, "b": 2}, VAL: {"a": 2, "b": 1}, TEST: {}}
+    assert count(divide(make({"a": 10, "b": 3}), 0.2, 0, 0)) == {
+        TRAIN: {"a": 8, "b": 2},
+        VAL: {"a": 2, "b": 1},
+        TEST: {},
+    }
 
 
 def test_the_same_seed_divides_in_the_same_way_and_other_classes_change_nothing():
@@ -84,7 +88,9 @@ def test_a_training_image_that_is_in_the_test_part_is_left_out():
 
 
 def test_one_sentence():
-    with pytest.raises(ValueError, match=r"^/photos has no images to choose the weights by: all of a class show the same"):
+    with pytest.raises(
+        ValueError, match=r"^/photos has no images to choose the weights by: all of a class show the same"
+    ):
         divide(make({"a": 1, "b": 1}), 0.15, 0.15, 0)
     given = make({"a": 3, "b": 3}, (TRAIN, TEST))
     lost = tuple(photo for photo in given.photos if (photo.place.part, photo.place.label) != (TRAIN, "b"))

@@ -63,10 +63,10 @@ def read_table(path: str | os.PathLike[str]) -> list[Row]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
+            columns, rows = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table} cannot be read as comma-separated values in UTF-8: {error}.") from None
-    if missing := [name for name in _REQUIRED if name not in (reader.fieldnames or ())]:
+    if missing := [name for name in _REQUIRED if name not in columns]:
         raise ValueError(f"{table} has no column {missing[0]}; its first row must name {', '.join(_REQUIRED)}.")
     return [_row(table, number, row) for number, row in enumerate(rows, 2)]
 
