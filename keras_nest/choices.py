@@ -30,5 +30,8 @@ RECIPES = ("nest", "nest_imagenet", "nest_cifar", "vit", "mixer", "shift", "plai
 RESIZE_METHODS = ("block", "grid")
 """Resizing of position embeddings: each block for itself, as the reference does, or the map of all blocks."""
 
+ON_ONE_MACHINE = ("auto", "one_device", "mirrored")
+"""Where fine-tuning runs."""
+
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 """Where a training runs."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_nest.metrics import ConfusionMatrix, accuracy, in_top, top5, class_scores
+from keras_nest.metrics import ConfusionMatrix, accuracy, class_scores, in_top, top5
 from keras_nest.models.losses import LOSSES, cross_entropy, sigmoid_cross_entropy
 
 LOGITS = np.array([[1.0, 2.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]], np.float32)

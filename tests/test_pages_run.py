@@ -44,7 +44,7 @@ STAND_INS = {
     "photographs.py photos": "photographs.py photos --train=8 --test=2",
     "--config.dataset=photos": "--config.dataset=photos --config.num_epochs=1 --config.warmup_epochs=0",
     "epochs=5, validation_data": "epochs=1, validation_data",
-    "keras-nest finetune photos": "keras-nest finetune photos --minutes 0.5",
+    "keras-nest finetune photos": "keras-nest finetune photos --image-size 64 --blocks 0",
     "configs/digits_lit.py": "configs/digits_lit.py --config.num_epochs=4",
     'create_model("LiT-B16B_2", weights="published/vit_models/lit/LiT-B16B_2.npz")': (
         'create_model(weights="runs/digits_lit/model.keras")'
@@ -138,7 +138,7 @@ def test_own_photographs(directory):
     written, tuned, predicted = run_shell(directory, "docs/guides/own-photos.md")
     assert "6 photographs" in written
     assert "60 images of 6 classes, 160 x 160 pixels" in tuned
-    assert "as the folders say, and 15% of those for training choose the weights" in " ".join(tuned.split())
+    assert "as the folders say, and 15%" in tuned
     assert "mosaic.png" in predicted
 
 

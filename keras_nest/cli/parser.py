@@ -263,7 +263,9 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)"
     )
-    training.add_argument("--strategy", choices=choices.STRATEGIES, default="auto", help="where (default: %(default)s)")
+    training.add_argument(
+        "--strategy", choices=choices.ON_ONE_MACHINE, default="auto", help="where (default: %(default)s)"
+    )
 
 
 def _add_model_arguments(

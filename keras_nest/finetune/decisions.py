@@ -270,7 +270,11 @@ def _why_batch(batch: int, largest: int, images: int) -> str:
 def _why_blocks(is_tuned: bool, blocks: Blocks) -> str:
     if not is_tuned:
         return "the weights are new; --weights names better ones"
-    return "the head is fit first; what comes early fits all photographs" if blocks != "all" else "it has no blocks"
+    return (
+        "the head is fit first; what comes early fits all photographs"
+        if blocks != "all"
+        else "it has no blocks to choose the last of"
+    )
 
 
 def _why_rate(is_tuned: bool) -> str:

@@ -89,6 +89,7 @@ def _settings_that_fit(
     while True:
         config = build_config(request, settings, start, workdir, replicas)
         recipe = data.recipe_of(config, source.info, size, start.model.config["preprocessing"])
+        recipe = recipe.for_channels(start.model.config.get("in_channels", recipe.channels))
         try:
             share = settings.batch // replicas
             return settings, measure(start.model, source, recipe, size, share, bool(settings.blocks))

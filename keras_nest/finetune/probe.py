@@ -54,6 +54,11 @@ class Head(NamedTuple):
     accuracy: float
 
 
+def features_of(model: ImageModel) -> keras.Model:
+    """The network below the head: images -> (B, C), which shares all layers."""
+    return keras.Model(model.input, model.endpoints["pre_logits"])
+
+
 def embed(model: ImageModel, batches: tf.data.Dataset, what: str) -> Features:
     """Features of images.
 
@@ -62,14 +67,14 @@ def embed(model: ImageModel, batches: tf.data.Dataset, what: str) -> Features:
         batches: of `keras_nest.data.eval_batches`: images, labels, and weights that are 0 for what only fills up.
         what: these images are, for the progress bar.
     """
-    network = keras.Model(model.input, model.endpoints["pre_logits"])
+    network = tf.function(features_of(model))
     values, labels, start = [], [], time.perf_counter()
     hidden = not console.is_terminal
     for images, classes, weights in track(
         batches, f"Features of {what} images", console=console, transient=True, disable=hidden
     ):
         kept = weights.numpy() > 0
-        values.append(network.predict_on_batch(images)[kept])
+        values.append(network(images, training=False).numpy()[kept])
         labels.append(classes.numpy()[kept])
     found = np.concatenate(labels)
     return Features(np.concatenate(values), found, (time.perf_counter() - start) / len(found))

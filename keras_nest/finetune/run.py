@@ -132,8 +132,7 @@ def _batches(experiment: Experiment, part: str, host: data.Host = data.ONLY_HOST
     """Every image of a part once, as in evaluation."""
     spec, size = preprocessing_spec(experiment.model)
     recipe = data.Recipe(spec)
-    channels = experiment.model.config["in_channels"]
-    recipe = recipe if channels == recipe.channels else recipe.for_channels(channels)
+    recipe = recipe.for_channels(experiment.model.config.get("in_channels", recipe.channels))
     return data.eval_batches(_source(experiment, part), recipe, size, experiment.plan.eval_batch_size, host)
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_nest import data
 from keras_nest.files import atomic_output
 from keras_nest.finetune.decisions import Times
+from keras_nest.finetune.probe import features_of
 from keras_nest.models.base import ImageModel
 from keras_nest.models.losses import cross_entropy
 from keras_nest.types import Size
@@ -34,9 +35,9 @@ def measure(
         batch: images a step.
         trains: whether there will be steps; if not, these take no time.
     """
-    network = keras.Model(model.input, model.endpoints["pre_logits"])
+    network = tf.function(features_of(model))
     images = (images for images, _, _ in data.eval_batches(source, recipe, size, batch).repeat())
-    _, features = _seconds(network.predict_on_batch, ((each,) for each in images))
+    _, features = _seconds(network, ((each,) for each in images))
     if not trains:
         return Times(features / batch, 0.0)
     first, step = _seconds(_gradient(model), iter(data.train_batches(source, recipe, size, batch, seed=0)))

@@ -79,6 +79,6 @@ def test_the_last_blocks_and_the_head_are_trained(name, fields, last, head):
     assert len(trained_layers(name, fields, 2)) > len(one)
     assert start.frozen("all") == ()
     with pytest.raises(
-        ValueError, match=rf"^--blocks is 4, and .* has 3 blocks; it must be 0 \(the head alone\) or all"
+        ValueError, match=r"^--blocks is 4, and .* has 3 blocks; it must be 0 \(the head alone\) or all"
     ):
         start.frozen(4)
