@@ -16,6 +16,7 @@ from keras_nest.cli import commands as cli
 from keras_nest.cli import train
 from keras_nest.data.sources.table import read_table
 from keras_nest.finetune import plan
+from keras_nest.finetune.decisions import Times
 from keras_nest.training.history import read_history
 from tests.finetune import photos
 from tests.finetune.conftest import folder, trained  # noqa: F401 - of the package that does the work
@@ -98,26 +99,31 @@ class TestTheHeadAlone:
         assert (tmp_path / "run" / "model.keras").read_bytes() == model
 
     def test_a_batch_that_fits_into_the_memory(self, run, trained, folder, tmp_path, monkeypatch):  # noqa: F811
-        measure, tried = plan.measure, []
+        tried = []
 
         def full(model, source, recipe, size, batch, trains):
             tried.append(batch)
             if batch > 4:
                 raise tf.errors.ResourceExhaustedError(None, None, "OOM")
-            return measure(model, source, recipe, size, batch, trains)
+            return Times(0.001, 0.01)
 
         monkeypatch.setattr(plan, "measure", full)
-        monkeypatch.setattr("keras_nest.cli.finetune.run.begin", lambda *arguments: pytest.skip("decided"))
-        words = (folder, "--model", trained, "--workdir", tmp_path / "run", "--blocks", 0)
+        words = (folder, "--model", trained, "--workdir", tmp_path / "run")
         code, _, errors = run(*words, "--batch-size", 8)
         assert code == 2
         assert errors.startswith(
             "error: Batches of 8 images do not fit into the memory; smaller images (--image-size),"
         )
         assert tried == [8]
-        with pytest.raises(pytest.skip.Exception):
-            run(*words)
+        # What is decided then is told before the directory is claimed.
+        (tmp_path / "run").write_text("a file")
+        code, output, errors = run(*words)
         assert tried == [8, 16, 8, 4]
+        assert "larger ones do not fit into the memory" in output
+        assert (code, errors) == (
+            2,
+            f"error: {tmp_path / 'run'} is a file; the working directory must be a directory.\n",
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,42 +1,15 @@
-"""A folder of photographs, and a small model whose weights come from real training on other ones."""
+"""A folder of photographs, and a model to start from."""
 
-import keras
-import numpy as np
 import pytest
-import skimage.data
-from PIL import Image
 
-import keras_nest
-from tests.finetune import photos
-
-OTHERS = ("brick", "grass", "gravel", "coins", "page", "moon")
-SMALL = {"image_size": 32, "init_patch_embed_size": 4, "embedding_dim": 24, "num_heads": 2, "scale_hidden_dims": 2}
-SMALL |= {"num_layers_per_block": (1, 1), "stochastic_depth_drop": 0.0}
-
-
-def crops_of_others(count):
-    """Float images (N, 32, 32, 3) in [0, 1], and which photograph each is a part of."""
-    generator, images = np.random.default_rng(0), []
-    for name in OTHERS:
-        photograph = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
-        for _ in range(count):
-            side = int(generator.uniform(0.2, 0.6) * min(photograph.size))
-            left, top = (int(generator.integers(length - side + 1)) for length in photograph.size)
-            images.append(np.asarray(photograph.resize((32, 32), box=(left, top, left + side, top + side))))
-    return np.stack(images) / np.float32(255), np.repeat(np.arange(len(OTHERS)), count)
+from tests.finetune import photos, textures
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """Path of a .keras file: a small NesT that tells six textures apart."""
-    keras.utils.set_random_seed(0)
-    model = keras_nest.create_model("nest_tiny_s16_32", num_classes=len(OTHERS), **SMALL)
-    images, labels = crops_of_others(40)
-    model.compile(keras.optimizers.AdamW(3e-3), metrics=["accuracy"])
-    history = model.fit(keras_nest.preprocessor(model)(images), labels, epochs=8, batch_size=16, verbose=0)
-    assert history.history["accuracy"][-1] > 0.6  # of a sixth by chance
+    """Path of a .keras file of `textures.train`."""
     path = tmp_path_factory.mktemp("trained") / "textures.keras"
-    model.save(path)
+    textures.train().save(path)
     return path
 
 

@@ -6,7 +6,7 @@ import pytest
 import keras_nest
 from keras_nest.finetune.start import Start, find_start, open_start
 from keras_nest.training.setup import freeze
-from tests.finetune.conftest import SMALL
+from tests.finetune.textures import SMALL
 
 VIT = {"image_size": 32, "hidden_size": 12, "num_layers": 3, "num_heads": 2, "mlp_dim": 12, "num_classes": 2}
 MIXER = {"image_size": 32, "hidden_dim": 12, "num_blocks": 3, "tokens_mlp_dim": 8, "channels_mlp_dim": 8}

@@ -45,6 +45,7 @@ def test_the_best_weights_are_kept(model, tmp_path):
     assert Best(tmp_path, model, patience=20).record == {}
 
 
+@pytest.mark.slow
 def test_a_training_stops_and_goes_on_where_it_was(tmp_path):
     metrics = main(HOPELESS, tmp_path / "run")
     rows = read_history(tmp_path / "run" / "history.csv")
