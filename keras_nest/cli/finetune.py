@@ -41,6 +41,7 @@ def main(args: argparse.Namespace) -> int:
         keras.config.enable_unsafe_deserialization()
     fields = {field.name for field in dataclasses.fields(Request)}
     request = Request(**{name: value for name, value in vars(args).items() if name in fields})
+    directories.check_place(args.workdir)
     strategy = create_strategy(args.strategy)
     plan = None if args.overwrite else _plan_there(request, args.workdir)
     if plan is None:

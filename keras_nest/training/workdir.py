@@ -35,9 +35,7 @@ def check(workdir: pathlib.Path, config: dict[str, Any], overwrite: bool, produc
         NotADirectoryError: there is a file of that name.
         FileExistsError: the directory holds a run with another configuration, or results of no run.
     """
-    check_local(workdir)
-    if workdir.exists() and not workdir.is_dir():
-        raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
+    check_place(workdir)
     if overwrite:
         _check_not_needed(workdir, config)
         return
@@ -52,6 +50,18 @@ def check(workdir: pathlib.Path, config: dict[str, Any], overwrite: bool, produc
     for name in (product, *_OF_A_RUN):
         if (workdir / name).exists():
             raise FileExistsError(f"{workdir} holds {name} already, without {CONFIG}; {remedy}")
+
+
+def check_place(workdir: pathlib.Path) -> None:
+    """Refuses what cannot be a working directory.
+
+    Raises:
+        ValueError: it is an address such as gs://….
+        NotADirectoryError: there is a file of that name.
+    """
+    check_local(workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
 
 
 def check_progress(

@@ -111,19 +111,24 @@ class TestTheHeadAlone:
         words = (folder, "--model", trained, "--workdir", tmp_path / "run")
         code, _, errors = run(*words, "--batch-size", 8)
         assert code == 2
-        assert errors.startswith(
-            "error: Batches of 8 images do not fit into the memory; smaller images (--image-size),"
-        )
+        assert errors.startswith("error: Batches of 8 images do not fit into the memory; smaller images (--image-size)")
         assert tried == [8]
-        # What is decided then is told before the directory is claimed.
-        (tmp_path / "run").write_text("a file")
+
+        def begin(*arguments):
+            raise FileExistsError("That is enough.")
+
+        monkeypatch.setattr("keras_nest.finetune.run.begin", begin)
         code, output, errors = run(*words)
+        assert (code, errors) == (2, "error: That is enough.\n")
         assert tried == [8, 16, 8, 4]
-        assert "larger ones do not fit into the memory" in output
-        assert (code, errors) == (
-            2,
-            f"error: {tmp_path / 'run'} is a file; the working directory must be a directory.\n",
-        )
+        assert "larger ones do not fit into the" in output
+
+
+def test_a_file_in_the_place_of_the_directory(run, folder, tmp_path):  # noqa: F811
+    (tmp_path / "run").write_text("mine")
+    for words in ([], ["--overwrite"]):
+        code, _, errors = run(folder, "--model", "testing", "--workdir", tmp_path / "run", *words)
+        assert (code, errors) == (2, f"error: {tmp_path}/run is a file; the working directory must be a directory.\n")
 
 
 @pytest.mark.parametrize(
