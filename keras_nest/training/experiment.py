@@ -133,6 +133,11 @@ class Experiment:
             self.write(history.rows, confusion, metrics)
         return metrics
 
+    @property
+    def _evaluated(self) -> str:
+        """What the images are called that are evaluated during the training."""
+        return "validation" if str(self.config.pp.get("test")).startswith("val") else "test"
+
     def _is_over(self, step: int, history: History, best: Best | None) -> bool:
         """Whether nothing is left to train after a step that ended with an evaluation."""
         is_late = bool(self.config.minutes) and history.seconds >= 60 * self.config.minutes
@@ -159,7 +164,8 @@ class Experiment:
             # What a training starts from may be better than all that comes of it.
             best.update(first_step, self._evaluate())
         batches = distribute(self.strategy, lambda host: self.train(host).skip(first_step))
-        with ProgressBar(first_step, self.plan.total_steps, shown=is_chief(self.strategy)) as bar:
+        shown = is_chief(self.strategy)
+        with ProgressBar(first_step, self.plan.total_steps, shown, self._evaluated) as bar:
             is_over = functools.partial(self._is_over, history=history, best=best)
             loop = Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step, best, is_over)
             callbacks: list[keras.callbacks.Callback] = [loop]
@@ -191,7 +197,7 @@ class Experiment:
                 self.model.save(partial)
             # A history that was lost has not even the last evaluation.
             if rows:
-                pictures.write_curves(self.workdir / run_files.CURVES, rows)
+                pictures.write_curves(self.workdir / run_files.CURVES, rows, self._evaluated)
             self._write_names()
         if confusion is not None and not self.info.has_captions:
             pictures.write_confusion(self.workdir / run_files.CONFUSION, confusion, self.info.class_names)
