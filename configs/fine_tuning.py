@@ -1,5 +1,7 @@
 """What the configurations of ViT, Mixer and AugReg share; not one by itself."""
 
+import os
+
 from ml_collections import ConfigDict
 
 MODELS = {
@@ -35,6 +37,9 @@ DATASETS = {
 }
 """Steps, and which images to take in which size."""
 
+# Of class folders: epochs, steps an epoch at least, and images a step at most.
+_EPOCHS, _STEPS, _LARGEST_BATCH = 20, 8, 512
+
 
 def base_config() -> ConfigDict:
     """Fine-tuning with momentum, without a model and a data set."""
@@ -68,13 +73,44 @@ def base_config() -> ConfigDict:
 def with_dataset(config: ConfigDict, dataset: str) -> ConfigDict:
     """Adds a data set, its number of steps and its images.
 
+    Args:
+        config: without a data set.
+        dataset: a name of `DATASETS`, or a directory with images in DIR/{train,test}/CLASS/.
+
     Raises:
         ValueError: there are no settings for it.
     """
+    if os.path.isdir(os.path.join(dataset, "")):
+        return _with_folder(config, dataset)
     if dataset not in DATASETS:
-        raise ValueError(f"There are no settings for the data set {dataset!r}; there are for {', '.join(DATASETS)}.")
+        raise ValueError(
+            f"There is no directory {dataset!r}, and no settings for a data set of that name; there are for "
+            f"{', '.join(DATASETS)}."
+        )
     steps, images = DATASETS[dataset]
     config.dataset, config.total_steps, config.pp = dataset, steps, ConfigDict(images)
+    return config
+
+
+def _with_folder(config: ConfigDict, folder: str) -> ConfigDict:
+    """Adds class folders; batch, steps and learning rate follow from the number of files for training."""
+    train = os.path.join(folder, "train")
+    if not os.path.isdir(train):
+        raise ValueError(
+            f"{folder} has no directory train; images must lie as {{train,test}}/CLASS/image.jpg. "
+            "`keras-nest finetune` takes class folders that are not divided."
+        )
+    images = sum(len(files) for _, _, files in os.walk(train))
+    batch = _LARGEST_BATCH
+    while batch > 1 and batch * _STEPS > images:
+        batch //= 2
+    # The rate is that of 512 images, and scaled with the batch.
+    config.base_lr = config.base_lr * batch / _LARGEST_BATCH
+    config.batch, config.batch_eval, config.accum_steps = batch, batch, max(1, batch // 64)
+    config.total_steps = max(1, _EPOCHS * images // batch)
+    config.warmup_steps = config.total_steps // 10
+    config.eval_every = config.checkpoint_every = max(1, images // batch)
+    config.dataset, config.pp = folder, ConfigDict({"train": "train", "crop": 384})
     return config
 
 

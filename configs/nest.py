@@ -17,6 +17,8 @@ def base_config(variant: str) -> ConfigDict:
     if variant not in VARIANTS:
         raise ValueError(f"There is no variant {variant!r} of NesT; it must be tiny, small or base.")
     config = ConfigDict()
+    # Fields of the model, such as --config.model.image_size=64.
+    config.model = ConfigDict()
     config.seed = 42
     config.trial = 0
 

@@ -10,7 +10,8 @@ def get_config(model_dataset: str) -> ConfigDict:
     The reference takes CIFAR-10 whatever the argument says; here it is the data set that is named.
 
     Args:
-        model_dataset: short name of a model, a comma, and a data set: "b16,cifar10".
+        model_dataset: short name of a model, a comma, and a data set: "b16,cifar10", or a directory of class folders:
+            "b16,photos/".
 
     Raises:
         ValueError: the argument names no model or data set.

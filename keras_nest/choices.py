@@ -6,8 +6,14 @@ ACTIVATIONS = ("softmax", "sigmoid")
 NO_ACTIVATION = "none"
 """For TFLite files that give the logits themselves."""
 
+AUGMENTS = ("crop", "shift", "none")
+"""What fine-tuning does to training images."""
+
 BROKEN = ("refuse", "skip", "unchecked")
 """What to do about files in class folders that are no images."""
+
+CLASS_WEIGHTS = ("none", "balanced")
+"""How much the classes count in fine-tuning."""
 
 EXPLAIN_METHODS = ("gradcat", "attention", "cam")
 """Explanations of `keras-nest explain`."""
@@ -26,6 +32,9 @@ RECIPES = ("nest", "nest_imagenet", "nest_cifar", "vit", "mixer", "shift", "plai
 
 RESIZE_METHODS = ("block", "grid")
 """Resizing of position embeddings: each block for itself, as the reference does, or the map of all blocks."""
+
+ON_ONE_MACHINE = ("auto", "one_device", "mirrored")
+"""Where fine-tuning runs."""
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 """Where a training runs."""

@@ -1,9 +1,10 @@
 """Metrics of classifiers; labels are classes or, where images are mixed, probabilities."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import KerasTensor as Tensor
 from keras import ops
 
@@ -72,3 +73,32 @@ class ConfusionMatrix(keras.metrics.Metric):
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return {**super().get_config(), "num_classes": self.num_classes}
+
+
+class ClassScore(NamedTuple):
+    """How well one class is recognized.
+
+    Attributes:
+        images: of the class.
+        precision: share of the images taken for the class that are of it; 0 if there are none.
+        recall: share of its images that are taken for it; 0 if there are none.
+        f1: harmonic mean of the two.
+    """
+
+    images: int
+    precision: float
+    recall: float
+    f1: float
+
+
+def class_scores(confusion: np.ndarray) -> list[ClassScore]:
+    """How well each class is recognized.
+
+    Args:
+        confusion: integer (K, K), a row for each true class, a column for each predicted one.
+    """
+    right, true, taken = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall = right / np.maximum(taken, 1), right / np.maximum(true, 1)
+    f1 = 2 * right / np.maximum(true + taken, 1)
+    columns = (column.tolist() for column in (true, precision, recall, f1))
+    return [ClassScore(*row) for row in zip(*columns, strict=True)]

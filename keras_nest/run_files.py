@@ -7,6 +7,9 @@ CHECKPOINTS, BOARD = "checkpoints", "tensorboard"
 GENERATOR = "generator.keras"
 # Of a LiT: the vocabulary, under the suffix that says what kind it is.
 VOCABULARY, VOCABULARIES = "vocab", ("vocab.txt", "vocab.model")
+# Of `keras-nest finetune`: its images, what was asked and decided, the same as a configuration, the head fit at first.
+IMAGES, DECISIONS, CONFIG_FILE, PROBE = "images.csv", "finetune.json", "config.py", "probe.npz"
 # The metrics are written last: where they lie, the run is finished.
-FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, CLASSES, *VOCABULARIES, METRICS)
+_OF_FINE_TUNING = (IMAGES, DECISIONS, CONFIG_FILE, PROBE)
+FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, CLASSES, *VOCABULARIES, METRICS, *_OF_FINE_TUNING)
 FOLDERS = (CHECKPOINTS, BOARD)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_nest.metrics import ConfusionMatrix, accuracy, in_top, top5
+from keras_nest.metrics import ConfusionMatrix, accuracy, class_scores, in_top, top5
 from keras_nest.models.losses import LOSSES, cross_entropy, sigmoid_cross_entropy
 
 LOGITS = np.array([[1.0, 2.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
@@ -132,3 +132,13 @@ def test_training_on_one_kind_and_evaluating_on_the_other(labels):
     logits = model(LOGITS)
     assert loss == pytest.approx(float(np.mean(cross_entropy(CLASSES, logits))), rel=1e-5)
     assert share == pytest.approx(float(np.mean(accuracy(CLASSES, logits))))
+
+
+def test_scores_of_classes():
+    """Of a class without images, and of one that nothing is taken for, there is 0 and no warning."""
+    confusion = np.array([[6, 2, 0, 0], [1, 1, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0]])
+    scores = class_scores(confusion)
+    assert [score.images for score in scores] == [8, 2, 2, 0]
+    np.testing.assert_allclose([score.precision for score in scores], [6 / 9, 1 / 3, 0, 0])
+    np.testing.assert_allclose([score.recall for score in scores], [6 / 8, 1 / 2, 0, 0])
+    np.testing.assert_allclose([score.f1 for score in scores], [12 / 17, 2 / 5, 0, 0])

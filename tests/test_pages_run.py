@@ -44,6 +44,7 @@ STAND_INS = {
     "photographs.py photos": "photographs.py photos --train=8 --test=2",
     "--config.dataset=photos": "--config.dataset=photos --config.num_epochs=1 --config.warmup_epochs=0",
     "epochs=5, validation_data": "epochs=1, validation_data",
+    "keras-nest finetune photos": "keras-nest finetune photos --image-size 64 --blocks 0",
     "configs/digits_lit.py": "configs/digits_lit.py --config.num_epochs=4",
     'create_model("LiT-B16B_2", weights="published/vit_models/lit/LiT-B16B_2.npz")': (
         'create_model(weights="runs/digits_lit/model.keras")'
@@ -129,6 +130,16 @@ def test_readme(directory):
     assert (directory / "answers" / "mosaic.png").stat().st_size > 10_000
     assert (directory / "models" / "photos" / "1" / "saved_model.pb").exists()
     assert "(1, 6) (None, 6)" in run_python("README.md", directory, "logits.shape, model.output_shape, sep=' '")
+
+
+@pytest.mark.slow
+def test_own_photographs(directory):
+    write_checkpoints(directory, "nest-t")
+    written, tuned, predicted = run_shell(directory, "docs/guides/own-photos.md")
+    assert "6 photographs" in written
+    assert "60 images of 6 classes, 160 x 160 pixels" in tuned
+    assert "as the folders say, and 15%" in tuned
+    assert "mosaic.png" in predicted
 
 
 @pytest.mark.slow

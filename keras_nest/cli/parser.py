@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from keras_nest import choices
 from keras_nest.cli.completion import PrintCompletion
 from keras_nest.cli.config_files import list_configs
+from keras_nest.cli.finetune_arguments import add_finetune_arguments
 from keras_nest.console import add_trust_argument
 from keras_nest.version import __version__
 
@@ -317,6 +318,13 @@ COMMANDS = {
         "keras_nest.cli.data",
         add_data_arguments,
         "facts, augmented images and speed of a data set and a recipe",
+    ),
+    "finetune": Command(
+        "keras_nest.cli.finetune",
+        add_finetune_arguments,
+        "a classifier from a folder of photographs",
+        "Fine-tunes a model on a folder of photographs: looks at it, decides, says why, trains and measures. The same "
+        "command goes on with a run that was broken off.",
     ),
     "train": Command(
         "keras_nest.cli.train",

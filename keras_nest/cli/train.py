@@ -3,7 +3,7 @@
 import pathlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -135,15 +135,23 @@ def _run(ready: Run) -> None:
     if chief:
         finished = f"{ready.workdir} holds this run, finished; --overwrite starts it anew."
         print(finished if metrics else ready.description, flush=True)
-    metrics = metrics or _execute(ready)
+    metrics = metrics or execute(ready.execute, ready.strategy)
     if chief:
         console.print_facts(f"Results in {ready.workdir}", ready.report(metrics))
 
 
-def _execute(ready: Run) -> dict[str, Any]:
-    """The results; ends the process if it is interrupted, or if something went wrong that one sentence can say."""
+def execute(training: Callable[[], dict[str, Any]], strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """The results of a training; ends the process if it is interrupted, or if one sentence can say what went wrong.
+
+    Args:
+        training: does the work, and returns the metrics.
+        strategy: where it runs.
+
+    Raises:
+        SystemExit: see above.
+    """
     try:
-        return ready.execute()
+        return training()
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
         raise SystemExit(_INTERRUPTED) from None
@@ -155,7 +163,7 @@ def _execute(ready: Run) -> dict[str, Any]:
         reason = " ".join(str(error).split()).rstrip(".")
         raise _exit(1, f"{reason}. Put that right, and the same command goes on from the last checkpoint.") from None
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
-        if ready.strategy.num_replicas_in_sync == 1:
+        if strategy.num_replicas_in_sync == 1:
             raise
         raise _exit(1, _lost_worker(error)) from None
 

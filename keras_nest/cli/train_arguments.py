@@ -3,6 +3,7 @@
 import pathlib
 import re
 import textwrap
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -73,14 +74,35 @@ def parse(argv: Sequence[str], fields: Mapping[str, Mapping[str, Any]]) -> Argum
             print(_help(pathlib.Path(argv[0]).name, fields))
             raise SystemExit(0)
         _check_given(found)
-        argv = _with_config(argv, find_config(found.config))
-        parsed = _flags(argv)
-        left = parsed(argv)[1:]
+        path = find_config(found.config)
+        argv = _with_config(argv, path)
+        parsed, left = _load(argv, path)
     except flags.Error as error:
         raise ValueError(_message(str(error))) from error
     if left:
         raise ValueError(f"The argument {left[0]!r} has no meaning; --help lists those that have.")
     return Arguments(parsed.config, parsed.workdir, parsed.overwrite, parsed.strategy, parsed.tpu, parsed.trust)
+
+
+def _load(argv: list[str], path: str) -> tuple[flags.FlagValues, list[str]]:
+    """The flags, the configuration among them, and what is none.
+
+    Raises:
+        flags.Error: an argument is unknown or of the wrong type.
+        ValueError: the configuration, which may raise anything, cannot be loaded, or an argument does not fit it.
+    """
+    parsed = _flags(argv)
+    try:
+        return parsed, parsed(argv)[1:]
+    except flags.Error:
+        raise
+    except Exception as error:
+        file = path.partition(":")[0]
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
+        if lines:
+            raise ValueError(f"Line {lines[-1]} of the configuration {file} fails with {reason}.") from error
+        raise ValueError(f"The configuration {path} cannot be loaded as it is asked for: {reason}.") from error
 
 
 def _message(error: str) -> str:

@@ -3,6 +3,7 @@
 import collections
 import io
 import os
+import re
 import stat
 from collections.abc import Iterable
 
@@ -24,6 +25,8 @@ _MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
 # What TensorFlow decodes as everybody does; it ignores the palette of a BMP file. Pillow reads the others.
 _BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
 _BY_PILLOW = ("BMP", "TIFF", "WEBP", "AVIF")
+# How the other formats begin: BMP, TIFF in both orders of bytes, WebP, AVIF.
+_OTHER_HEADS = re.compile(rb"BM|II\*\0|MM\0\*|RIFF.{4}WEBP|.{4}ftypavi[fs]", re.DOTALL)
 # Written by systems beside the photographs of people; the first two hold small copies of them.
 _CLUTTER = ("@eadir", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found")
 
@@ -31,6 +34,19 @@ _CLUTTER = ("@eadir", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "lo
 def is_image(name: str) -> bool:
     """Whether a file is an image by its name."""
     return name.lower().endswith(SUFFIXES) and not is_clutter(name)
+
+
+def begins_as_image(path: str | os.PathLike[str]) -> bool:
+    """Whether a local file begins as those of a format that is read, whatever its name says.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return False
+    with open(path, "rb") as file:
+        head = file.read(16)
+    return head.startswith(_BY_TENSORFLOW) or bool(_OTHER_HEADS.match(head))
 
 
 def is_clutter(name: str) -> bool:

@@ -1,6 +1,6 @@
 """What classifiers minimize; labels are classes or, where images are mixed or have several, probabilities."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -40,6 +40,26 @@ def sigmoid_cross_entropy(labels: Tensor, outputs: Tensor, from_logits: bool = T
     if len(labels.shape) < len(outputs.shape):
         labels = ops.one_hot(labels, outputs.shape[-1])
     return ops.sum(ops.binary_crossentropy(ops.cast(labels, "float32"), outputs, from_logits=from_logits), axis=-1)
+
+
+def weigh_classes(loss: Callable[..., Tensor], weights: Sequence[float]) -> Callable[..., Tensor]:
+    """A loss in which classes count differently.
+
+    Args:
+        loss: (labels, outputs) -> loss of each image, (B,).
+        weights: K factors; an image whose label is probabilities has their mean.
+
+    Returns:
+        The same times the factor of each image.
+    """
+    factors = ops.convert_to_tensor(list(weights), "float32")
+
+    def weighted(labels: Tensor, outputs: Tensor) -> Tensor:
+        if len(labels.shape) == len(outputs.shape):
+            return ops.matmul(ops.cast(labels, "float32"), factors) * loss(labels, outputs)
+        return ops.take(factors, ops.cast(labels, "int32")) * loss(labels, outputs)
+
+    return weighted
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")

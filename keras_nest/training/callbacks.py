@@ -9,6 +9,7 @@ from fractions import Fraction
 import keras
 import tensorflow as tf
 
+from keras_nest.training.best import Best
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.history import History, Row
 from keras_nest.training.plan import Plan
@@ -39,6 +40,11 @@ class StepCallback(keras.callbacks.Callback):
         self._history, self._batch_size, self._steps_per_epoch = history, batch_size, steps_per_epoch
         self._step = self._row_start = self._timed_from = first_step
         self._is_first = True
+
+    @property
+    def step(self) -> int:
+        """Updates so far."""
+        return self._step
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._run_start = time.perf_counter() - self._history.seconds
@@ -91,6 +97,8 @@ class Loop(StepCallback):
         checkpoints: takes the states.
         evaluate: measures the model as it is: loss, accuracy, top5.
         first_step: updates before this start.
+        best: keeps the best weights, if any.
+        is_over: step of an evaluation -> whether the training ends with it; None goes on to the last.
     """
 
     def __init__(
@@ -101,9 +109,11 @@ class Loop(StepCallback):
         checkpoints: Checkpoints,
         evaluate: Callable[[], dict[str, float]],
         first_step: int = 0,
+        best: Best | None = None,
+        is_over: Callable[[int], bool] | None = None,
     ) -> None:
         super().__init__(history, plan.batch_size, plan.steps_per_epoch, first_step)
-        self._plan, self._bar = plan, bar
+        self._plan, self._bar, self._best, self._is_over = plan, bar, best, is_over
         self._checkpoints, self._evaluate = checkpoints, evaluate
         self._look_every = max(1, plan.total_steps // _LOOKS)
 
@@ -136,12 +146,17 @@ class Loop(StepCallback):
         if self._plan.saves_at(self._step) and not _are_finite(self.model.trainable_variables):
             raise NotFiniteError(self._not_finite(self._step))
         measured["learning_rate"] = float(self._plan.schedule.at(self._step))
-        if self._plan.evaluates_at(self._step):
-            measured |= {f"eval_{name}": value for name, value in self._evaluate().items() if name != "seconds"}
+        evaluated = self._evaluate() if self._plan.evaluates_at(self._step) else {}
+        measured |= {f"eval_{name}": value for name, value in evaluated.items() if name != "seconds"}
         self._bar.log_row(self._write_row(measured))
+        if self._best and evaluated:
+            self._best.update(self._step, evaluated)
         if self._plan.saves_at(self._step):
             self._checkpoints.save(self._step)
         self._begin_row()
+        if evaluated and self._is_over and self._is_over(self._step):
+            # Of the trainer, which Keras asks after each batch.
+            self.model.stop_training = True
 
     def _not_finite(self, step: int) -> str:
         newest = self._checkpoints.newest

@@ -1,6 +1,7 @@
 """Training, fine-tuning or evaluation of a classifier: an image -> one of the classes of a data set."""
 
 import functools
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from keras_nest import data
 from keras_nest.factory import create_model
 from keras_nest.metrics import accuracy
 from keras_nest.models.base import ImageModel
-from keras_nest.models.losses import LOSSES
+from keras_nest.models.losses import LOSSES, weigh_classes
 from keras_nest.training.config import COMMON, NEST, VIT, resolve
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
@@ -124,7 +125,8 @@ def _loss(model: ImageModel, config: ConfigDict) -> Callable[..., Any]:
             f"model.classifier_activation is {activation!r} and loss is {config.loss!r}; they must be the same, or "
             "leave classifier_activation out."
         )
-    return functools.partial(loss, from_logits=False) if activation else loss
+    loss = functools.partial(loss, from_logits=False) if activation else loss
+    return loss if config.class_weights is None else weigh_classes(loss, config.class_weights)
 
 
 def _check_labels(config: ConfigDict, info: data.DatasetInfo) -> None:
@@ -133,6 +135,21 @@ def _check_labels(config: ConfigDict, info: data.DatasetInfo) -> None:
         raise ValueError(f"{given[0]} is a field of LiT; {config.model_name} has no text tower.")
     if info.has_captions:
         raise ValueError(f"{info.name} has captions and no classes; train a LiT on it.")
+    if config.class_weights is not None:
+        _check_class_weights(config.class_weights, info)
+
+
+def _check_class_weights(weights: Any, info: data.DatasetInfo) -> None:
+    """Refuses what is not a positive number for each class."""
+    try:
+        fit = len(weights) == info.num_classes and all(0 < float(weight) < math.inf for weight in weights)
+    except (TypeError, ValueError):
+        fit = False
+    if not fit:
+        raise ValueError(
+            f"class_weights is {weights!r}; it must be a number above 0 for each of the {info.num_classes} classes of "
+            f"{info.name}."
+        )
 
 
 def _check_classes(model: ImageModel, info: data.DatasetInfo) -> None:

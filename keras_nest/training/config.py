@@ -28,6 +28,8 @@ COMMON: dict[str, Any] = {
     "pp": {},
     "transfer": "float32",  # "uint8": a quarter of the bytes to the device, which then normalizes, erases and mixes
     "loss": "softmax",  # or "sigmoid", each class for itself
+    "class_weights": None,  # factors of the loss, one for each class, such as (0.5, 2.0)
+    "patience": None,  # keep the best weights, and stop after so many evaluations without better ones; None: the last
     "init_checkpoint": "",  # weights to start from: whatever create_model(weights=…) reads
     "resize_posembed": None,  # accepted; position embeddings are resized to the image size in any case
     "reinit_head": None,  # "zero_all": start with a head of zeros instead of the checkpoint's
@@ -46,6 +48,7 @@ COMMON: dict[str, Any] = {
     "eval_only": False,
     "log_model_profile": False,  # parameters and multiply-adds before training; 2 stops there
     "profile_steps": (),  # first and last step that the profiler of TensorBoard sees
+    "minutes": None,  # stop at the first evaluation after so many; None: go on to the last step
     "seed": 0,  # of initial weights, order, augmentation and stochastic depth
     "trial": 0,  # number of a repetition; without effect
 }
@@ -144,6 +147,10 @@ def resolve(config: Config) -> ConfigDict:
     check_values(resolved, _POSITIVE, _CHOICES)
     check_seed(resolved["seed"])
     check_ema_decay(resolved["ema_decay"])
+    if resolved["patience"] is not None:
+        check_values(resolved, ("patience",))
+    if (minutes := resolved["minutes"]) is not None and not minutes > 0:
+        raise ValueError(f"minutes is {minutes!r}; it must be a number above 0.")
     _check_groups(resolved["pp"], tuple(resolved["profile_steps"]))
     # The model says whether it is a classifier or a LiT; config.json has this word for both.
     return ConfigDict({**resolved, "trainer": COMMON["trainer"]}).lock()

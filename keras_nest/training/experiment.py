@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import shutil
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -18,10 +20,11 @@ from keras_nest.models.base import ImageModel
 from keras_nest.training import pictures
 from keras_nest.training import workdir as directories
 from keras_nest.training.averages import copy_averages
+from keras_nest.training.best import Best
 from keras_nest.training.callbacks import Loop, Profiler
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.evaluation import Evaluator, final_metrics
-from keras_nest.training.history import History
+from keras_nest.training.history import History, Row
 from keras_nest.training.plan import Plan
 from keras_nest.training.progress import ProgressBar
 from keras_nest.training.strategies import describe, distribute, is_chief
@@ -107,25 +110,45 @@ class Experiment:
             checkpoints = Checkpoints(self.workdir / run_files.CHECKPOINTS, self.trainer, chief)
             first_step = 0 if self.config.eval_only else checkpoints.restore()
         history = self._history(first_step, chief)
-        left = 0 if self.config.eval_only else self.plan.total_steps - first_step
         if first_step and chief:
             print(f"Going on after step {first_step:,} of {self.plan.total_steps:,}.", flush=True)
-        if left:
-            self._fit(first_step, history, checkpoints)
+        steps, best = first_step, self._best(chief)
+        if not (self.config.eval_only or self._is_over(first_step, history, best)):
+            steps = self._fit(first_step, history, checkpoints, best)
+        if best:
+            best.restore()
         # The last step of a training ends with an evaluation.
-        measured = self.evaluator.measured or self._evaluate()
+        measured = (not best and self.evaluator.measured) or self._evaluate(copy=not best)
         metrics = final_metrics(measured, self.info.num_test) | {
             "parameters": self.model.count_params(),
             "train_seconds": history.seconds,
-            "steps": 0 if self.config.eval_only else self.plan.total_steps,
-            "epochs": 0 if self.config.eval_only else self.plan.total_steps / self.plan.steps_per_epoch,
+            "steps": steps,
+            "epochs": steps / self.plan.steps_per_epoch,
+            **({"best_step": best.record["step"]} if best else {}),
             "seed": self.config.seed,
         }
         # Reading it takes all machines.
         confusion = self.evaluator.confusion
         if chief:
-            self._write(history, confusion, metrics)
+            self.write(history.rows, confusion, metrics)
         return metrics
+
+    @property
+    def _evaluated(self) -> str:
+        """What the images are called that are evaluated during the training."""
+        return "validation" if str(self.config.pp.get("test")).startswith("val") else "test"
+
+    def _is_over(self, step: int, history: History, best: Best | None) -> bool:
+        """Whether nothing is left to train after a step that ended with an evaluation."""
+        is_late = bool(self.config.minutes) and history.seconds >= 60 * self.config.minutes
+        return step == self.plan.total_steps or is_late or (best is not None and best.is_over(step))
+
+    def _best(self, chief: bool) -> Best | None:
+        """What keeps the best weights; None where those of the last step are kept."""
+        if self.config.eval_only or not self.config.patience:
+            return None
+        steps = self.config.patience * self.plan.eval_every
+        return Best(self.workdir / run_files.CHECKPOINTS, self.model, steps, chief)
 
     def _history(self, first_step: int, chief: bool) -> History:
         if not chief or self.config.eval_only:
@@ -135,28 +158,46 @@ class Experiment:
             history.note_configuration(self.config.to_dict())
         return history
 
-    def _fit(self, first_step: int, history: History, checkpoints: Checkpoints) -> None:
+    def _fit(self, first_step: int, history: History, checkpoints: Checkpoints, best: Best | None) -> int:
+        """Trains, and returns the number of updates after which it ended."""
+        if best and not best.record:
+            # What a training starts from may be better than all that comes of it.
+            best.update(first_step, self._evaluate())
         batches = distribute(self.strategy, lambda host: self.train(host).skip(first_step))
-        with ProgressBar(first_step, self.plan.total_steps, shown=is_chief(self.strategy)) as bar:
-            callbacks = [Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step)]
+        shown = is_chief(self.strategy)
+        with ProgressBar(first_step, self.plan.total_steps, shown, self._evaluated) as bar:
+            is_over = functools.partial(self._is_over, history=history, best=best)
+            loop = Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step, best, is_over)
+            callbacks: list[keras.callbacks.Callback] = [loop]
             if self.config.profile_steps:
                 board = self.workdir / run_files.BOARD
                 callbacks.append(Profiler(board, self.config.profile_steps, first_step))
             steps = self.plan.total_steps - first_step
             self.trainer.fit(batches, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
+        return loop.step
 
-    def _evaluate(self) -> dict[str, float]:
-        if self.model is not self.trainer.model:
+    def _evaluate(self, copy: bool = True) -> dict[str, float]:
+        if copy and self.model is not self.trainer.model:
             copy_averages(self.trainer.model, self.trainer.optimizer, self.model)
         return self.evaluator(distribute(self.strategy, self.test))
 
-    def _write(self, history: History, confusion: np.ndarray | None, metrics: dict[str, Any]) -> None:
+    def write(self, rows: list[Row], confusion: np.ndarray | None, metrics: dict[str, Any]) -> None:
+        """Writes the results: the model and what belongs to it, pictures, and last the metrics.
+
+        Args:
+            rows: of the history; without any there are no curves.
+            confusion: integer (K, K), a row for each true class; None draws none.
+            metrics: content of metrics.json.
+
+        Raises:
+            OSError: the disk does not take them.
+        """
         if not self.config.eval_only:
             with atomic_output(self.workdir / run_files.MODEL, overwrite=True) as partial:
                 self.model.save(partial)
             # A history that was lost has not even the last evaluation.
-            if history.rows:
-                pictures.write_curves(self.workdir / run_files.CURVES, history.rows)
+            if rows:
+                pictures.write_curves(self.workdir / run_files.CURVES, rows, self._evaluated)
             self._write_names()
         if confusion is not None and not self.info.has_captions:
             pictures.write_confusion(self.workdir / run_files.CONFUSION, confusion, self.info.class_names)

@@ -186,6 +186,8 @@ def _check(config: ConfigDict) -> None:
             raise ValueError(
                 f"{field} is {given!r}; for a LiT, whose loss compares all pairs of a batch, it must be {only!r}."
             )
+    if config.class_weights is not None:
+        raise ValueError("class_weights are of a classifier; a LiT compares images with texts, leave them out.")
 
 
 def _text_fields(config: ConfigDict) -> dict[str, Any]:

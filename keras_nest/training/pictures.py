@@ -15,11 +15,11 @@ _LOGGER = logging.getLogger(__name__)
 _COUNTS_SHOWN = 20
 
 
-def write_curves(path: pathlib.Path, rows: list[Row]) -> None:
+def write_curves(path: pathlib.Path, rows: list[Row], evaluated: str = "test") -> None:
     """Draws loss and accuracy over the epochs; without matplotlib the picture is left out, which is logged."""
     figure = _figure(path, 9, 3.6)
     if figure is not None:
-        draw_curves(figure.subplots(1, 2), rows)
+        draw_curves(figure.subplots(1, 2), rows, evaluated)
         _write(figure, path)
 
 
@@ -38,27 +38,28 @@ def write_confusion(path: pathlib.Path, counts: np.ndarray, class_names: Sequenc
         _write(figure, path)
 
 
-def draw_curves(axes: Any, rows: list[Row]) -> None:
+def draw_curves(axes: Any, rows: list[Row], evaluated: str = "test") -> None:
     """Draws loss (first axes, logarithmic) and accuracy (second axes, in percent) of training and evaluation.
 
     Args:
         axes: two matplotlib axes.
         rows: of a `History`; the last one has an evaluation.
+        evaluated: what the images are called that were evaluated.
     """
-    evaluated = [row for row in rows if "eval_loss" in row]
+    measured = [row for row in rows if "eval_loss" in row]
     for axis, quantity, scale in zip(axes, ("loss", "accuracy"), (1, 100), strict=True):
         for name, shown, label, color in (
             (quantity, rows, "training (augmented)", "tab:gray"),
-            (f"eval_{quantity}", evaluated, "test", "tab:blue"),
+            (f"eval_{quantity}", measured, evaluated, "tab:blue"),
         ):
             marker = "o" if len(shown) < 2 else ""
             epochs, values = [row["epoch"] for row in shown], [scale * row[name] for row in shown]
             axis.plot(epochs, values, marker=marker, label=label, color=color)
-        axis.plot(evaluated[-1]["epoch"], scale * evaluated[-1][f"eval_{quantity}"], "o", color="tab:blue")
+        axis.plot(measured[-1]["epoch"], scale * measured[-1][f"eval_{quantity}"], "o", color="tab:blue")
         axis.grid(alpha=0.3)
         axis.set_xlabel("epoch")
-    axes[0].set(yscale="log", title=f"loss (test, at the end: {evaluated[-1]['eval_loss']:.3f})")
-    axes[1].set(title=f"accuracy in % (test, at the end: {100 * evaluated[-1]['eval_accuracy']:.2f})")
+    axes[0].set(yscale="log", title=f"loss ({evaluated}, at the end: {measured[-1]['eval_loss']:.3f})")
+    axes[1].set(title=f"accuracy in % ({evaluated}, at the end: {100 * measured[-1]['eval_accuracy']:.2f})")
     axes[0].legend()
 
 

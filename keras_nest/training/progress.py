@@ -16,13 +16,14 @@ class ProgressBar:
         first_step: updates before this start.
         total_steps: updates in all.
         shown: whether this process shows anything.
+        evaluated: what the images are called that are evaluated.
     """
 
-    def __init__(self, first_step: int, total_steps: int, shown: bool = True) -> None:
+    def __init__(self, first_step: int, total_steps: int, shown: bool = True, evaluated: str = "test") -> None:
         # The bar is as wide as the words leave room for.
         bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
         columns = (TextColumn("{task.description}"), bar, MofNCompleteColumn(), TimeRemainingColumn())
-        self._shown, self._first, self._total = shown, first_step, total_steps
+        self._shown, self._first, self._total, self._evaluated = shown, first_step, total_steps, evaluated
         self._start = time.perf_counter()
         self._bar = Progress(*columns, console=console, expand=True, disable=not (shown and console.is_terminal))
         self._task = self._bar.add_task("starting", total=total_steps, completed=first_step)
@@ -54,7 +55,7 @@ class ProgressBar:
         line = f"step {step:,} of {self._total:,}  epoch {row['epoch']:.4g}  loss {row['loss']:.4f}"
         line += f"  accuracy {row['accuracy']:.2%}"
         if "eval_accuracy" in row:
-            line += f"  test {row['eval_accuracy']:.2%}"
+            line += f"  {self._evaluated} {row['eval_accuracy']:.2%}"
         return f"{line}  {row['images_per_second']:,.0f} images/s  {_duration(left)} left"
 
 

@@ -35,23 +35,33 @@ def check(workdir: pathlib.Path, config: dict[str, Any], overwrite: bool, produc
         NotADirectoryError: there is a file of that name.
         FileExistsError: the directory holds a run with another configuration, or results of no run.
     """
-    check_local(workdir)
-    if workdir.exists() and not workdir.is_dir():
-        raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
+    check_place(workdir)
     if overwrite:
         _check_not_needed(workdir, config)
         return
     remedy = "choose another --workdir, or pass --overwrite to replace it."
     if (workdir / CONFIG).exists():
-        there = _read_json(workdir / CONFIG)
+        there = read_json(workdir / CONFIG)
         if there is None:
             raise FileExistsError(f"{workdir} belongs to a run whose {CONFIG} is damaged; put it right, {remedy}")
-        if differences := _differences(there, config):
-            raise FileExistsError(f"{workdir} belongs to another run ({differences}); {remedy}")
+        if different := differences(there, config):
+            raise FileExistsError(f"{workdir} belongs to another run ({different}); {remedy}")
         return
     for name in (product, *_OF_A_RUN):
         if (workdir / name).exists():
             raise FileExistsError(f"{workdir} holds {name} already, without {CONFIG}; {remedy}")
+
+
+def check_place(workdir: pathlib.Path) -> None:
+    """Refuses what cannot be a working directory.
+
+    Raises:
+        ValueError: it is an address such as gs://….
+        NotADirectoryError: there is a file of that name.
+    """
+    check_local(workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
 
 
 def check_progress(
@@ -147,7 +157,7 @@ def results(workdir: pathlib.Path, product: str = MODEL) -> dict[str, Any] | Non
         workdir: of the run.
         product: file of the model that the run writes.
     """
-    config, metrics = _read_json(workdir / CONFIG) or {}, _read_json(workdir / METRICS)
+    config, metrics = read_json(workdir / CONFIG) or {}, read_json(workdir / METRICS)
     is_whole = not config or config.get("eval_only") or _is_whole(workdir / product)
     return metrics if is_whole else None
 
@@ -168,7 +178,7 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any] | None:
+def read_json(path: pathlib.Path) -> dict[str, Any] | None:
     """What a file holds; None if it is not there or damaged."""
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -207,7 +217,7 @@ def _check_not_needed(workdir: pathlib.Path, config: dict[str, Any]) -> None:
                 )
 
 
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
     """The fields that differ, in words: "seed is 1 there and 2 here"."""
     fields = [field for field in {**there, **here} if there.get(field) != here.get(field)]
     return ", ".join(f"{field} is {there.get(field)!r} there and {here.get(field)!r} here" for field in fields)

@@ -1,11 +1,16 @@
 """Which file a configuration's name stands for."""
 
 import pathlib
+import re
 
 import pytest
 
 from keras_nest.cli import train_arguments
 from keras_nest.cli.config_files import find_config, list_configs
+from keras_nest.cli.train_arguments import parse
+from keras_nest.training.config import resolve
+from keras_nest.training.plan import build_plan, source_options
+from tests.data import photographs
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 
@@ -57,3 +62,63 @@ def test_every_one_is_read_beside_another_projects_configs(folder, monkeypatch, 
     words = flag.format(f"configs/{name}.py{argument}").split()
     arguments = train_arguments.parse(["train", *words, "--workdir=run", "--config.seed=5"], {})
     assert (arguments.config.seed, arguments.workdir) == (5, "run")
+
+
+class TestNoTraceback:
+    """Of a configuration file, whatever is wrong with it."""
+
+    @pytest.mark.parametrize(
+        ("lines", "sentence"),
+        [
+            (
+                "def get_config():\n    return nothing",
+                r"Line 2 of the configuration {} fails with NameError: name 'nothing'",
+            ),
+            ("def get_config():\n    return {}['x']", r"Line 2 of the configuration {} fails with KeyError: 'x'\."),
+            ("1 / 0", r"Line 1 of the configuration {} fails with ZeroDivisionError: division by zero\."),
+            ("def get_config(:", r"The configuration {} cannot be loaded as it is asked for: SyntaxError: .*line 1"),
+        ],
+    )
+    def test_of_files(self, lines, sentence, tmp_path):
+        file = tmp_path / "mine.py"
+        file.write_text(lines)
+        with pytest.raises(ValueError, match=f"^{sentence.format(re.escape(str(file)))}"):
+            parse(["train_keras.py", f"--config={file}", "--workdir=run"], {})
+
+    def test_of_fields(self):
+        arguments = parse(
+            ["train_keras.py", "--config=imagenet_nest", "--workdir=run", "--config.model.image_size=64"], {}
+        )
+        assert arguments.config.model.image_size == 64
+        with pytest.raises(
+            ValueError, match=r"^The configuration .*imagenet_nest.* cannot be loaded as it is asked for: "
+        ):
+            parse(["train_keras.py", "--config=imagenet_nest", "--workdir=run", "--config.nowhere.image_size=64"], {})
+
+
+class TestClassFolders:
+    def test_batch_and_steps_follow_their_size(self, tmp_path):
+        photographs.write_folder(tmp_path / "photos", num_train=40, num_test=2)
+        argument = f"--config=vit:b16,{tmp_path / 'photos'}/"
+        config = resolve(parse(["train_keras.py", argument, "--workdir=run"], {}).config)
+        assert (config.dataset, config.pp.crop) == (f"{tmp_path / 'photos'}/", 384)
+        assert (config.batch, config.accum_steps, config.total_steps, config.warmup_steps) == (16, 1, 200, 20)
+        assert (config.eval_every, config.checkpoint_every) == (10, 10)
+        assert config.base_lr == pytest.approx(0.03 * 16 / 512)
+        plan = build_plan(config, images=160, replicas=1)
+        assert plan.total_steps / plan.steps_per_epoch == 20
+        assert source_options(config)["test_split"] is None
+
+    @pytest.mark.parametrize(
+        ("folder", "sentence"),
+        [
+            (
+                "{}",
+                r".* has no directory train; images must lie as \{train,test\}/CLASS/.* `keras-nest finetune` takes",
+            ),
+            ("{}/none", r"There is no directory '.*none', and no settings for a data set of that name; there are for "),
+        ],
+    )
+    def test_one_sentence(self, folder, sentence, tmp_path):
+        with pytest.raises(ValueError, match=f"^{sentence}"):
+            parse(["train_keras.py", f"--config=vit:b16,{folder.format(tmp_path)}", "--workdir=run"], {})

@@ -25,7 +25,7 @@ WRONG = {
     "no such file": (["--config=nope.py", "--workdir=run"], "There is no configuration 'nope.py', neither"),
     "refused argument": (
         ["--config=vit:b16,photos", "--workdir=run"],
-        "no settings for the data set 'photos'; there are",
+        "There is no directory 'photos', and no settings",
     ),
     "no argument": (["--config=vit", "--workdir=run"], "missing 1 required positional argument: 'model_dataset'; the"),
     "no configuration": (["--config=digit_nest", "--workdir=run"], "did you mean digits_nest or"),

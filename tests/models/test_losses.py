@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_nest.models.losses import ClassificationLoss
+from keras_nest.models.losses import LOSSES, ClassificationLoss, weigh_classes
 
 LOGITS = np.random.default_rng(0).normal(0, 3, (4, 3)).astype("float32")
 CLASSES, BINARY = np.array([2, 0, 1, 2]), np.array([1, 0, 0, 1])
@@ -52,3 +52,18 @@ def test_configuration_comes_back():
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert restored.get_config() == loss.get_config()
     assert (restored.activation, restored.from_logits, restored.reduction) == ("sigmoid", False, "sum")
+
+
+class TestWeighedClasses:
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_an_image_counts_as_its_class(self, name):
+        outputs, labels = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), np.array([0, 2, 2, 1])
+        plain = keras.ops.convert_to_numpy(LOSSES[name](labels, outputs))
+        weighed = weigh_classes(LOSSES[name], (2.0, 0.5, 1.0))
+        for given in (labels, labels.astype(np.float32)):  # Keras casts labels like outputs
+            np.testing.assert_allclose(weighed(given, outputs), plain * [2.0, 1.0, 1.0, 0.5], rtol=1e-6)
+
+    def test_a_mixed_image_counts_as_the_mean_of_its_classes(self):
+        outputs, labels = np.zeros((1, 3), np.float32), np.array([[0.25, 0.75, 0.0]], np.float32)
+        weighed = weigh_classes(LOSSES["softmax"], (2.0, 4.0, 1.0))
+        np.testing.assert_allclose(weighed(labels, outputs), [3.5 * np.log(3)], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Where labeled images come from: TFDS, class folders, and the digits inside scikit-learn."""
+"""Where labeled images come from: TFDS, class folders, tables, and the digits inside scikit-learn."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ from keras_nest.data.sources import digits
 from keras_nest.data.sources.base import ONLY_HOST, Example, Examples, Host, IndexedExamples, Source
 from keras_nest.data.sources.folder import check_broken, open_folder
 from keras_nest.data.sources.pairs import has_captions, open_captions
+from keras_nest.data.sources.table import SUFFIX, open_table
 from keras_nest.data.sources.tfds import open_tfds
 
 __all__ = ["ONLY_HOST", "Example", "Examples", "Host", "IndexedExamples", "Source", "open_source"]
@@ -25,8 +26,9 @@ def open_source(
     """Finds a data set.
 
     Args:
-        name: "digits"; a directory DIR with images in DIR/{train,test}/CLASS/; or a data set of TFDS such as
-            "cifar10", "imagenet2012" or "oxford_flowers102". For LiT also images with captions: a directory with lists
+        name: "digits"; a directory DIR with images in DIR/{train,test}/CLASS/; a table of images, FILE.csv with the
+            columns file, class and part; or a data set of TFDS such as "cifar10", "imagenet2012" or
+            "oxford_flowers102". For LiT also images with captions: a directory with lists
             DIR/{train,test}.csv or DIR/{train,test}/captions.csv, or a data set of TFDS such as "coco_captions".
         train_split: which part to train on; with TFDS also a part of a part such as "train[:98%]".
         test_split: which part to test on; None takes "test" or "validation", whichever there is.
@@ -49,6 +51,8 @@ def open_source(
         if train_split != "train" or test_split not in (None, "test"):
             raise ValueError("The digits are divided once and for all; their splits are 'train' and 'test'.")
         return digits.open_digits()
+    if path.endswith(SUFFIX) and not os.path.isdir(path):
+        return open_table(path, train_split, test_split, broken)
     # A name of TFDS may have a slash in it too.
     if os.path.isdir(path) or "://" in path or path.startswith((".", os.sep)) or not isinstance(name, str):
         if has_captions(path, train_split):

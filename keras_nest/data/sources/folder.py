@@ -105,8 +105,12 @@ def _find_split(root: str, names: Sequence[str]) -> str:
     raise FileNotFoundError(f"{root} has no sub-directory {' or '.join(names)}; images must lie as {_LAYOUT}.")
 
 
-def _names(directory: str) -> list[str]:
-    """What lies in a directory, sorted and without what is hidden or a system's."""
+def names_in(directory: str) -> list[str]:
+    """What lies in a directory, sorted and without what is hidden or a system's.
+
+    Raises:
+        ValueError: a name is not UTF-8.
+    """
     try:
         names = tf.io.gfile.listdir(directory)
     except UnicodeDecodeError as error:
@@ -115,7 +119,7 @@ def _names(directory: str) -> list[str]:
 
 
 def _class_names(directory: str) -> tuple[str, ...]:
-    return tuple(name for name in _names(directory) if tf.io.gfile.isdir(tf.io.gfile.join(directory, name)))
+    return tuple(name for name in names_in(directory) if tf.io.gfile.isdir(tf.io.gfile.join(directory, name)))
 
 
 def _list_images(directory: str, class_names: Sequence[str]) -> list[File]:
@@ -123,19 +127,21 @@ def _list_images(directory: str, class_names: Sequence[str]) -> list[File]:
     labels = {name: label for label, name in enumerate(class_names)}
     present = _class_names(directory)
     if unknown := [name for name in present if name not in labels]:
-        raise ValueError(f"{directory} has classes that the training images lack: {_some(unknown)}.")
-    beside = [name for name in _names(directory) if name not in present and is_image(name)]
+        raise ValueError(f"{directory} has classes that the training images lack: {some_of(unknown)}.")
+    beside = [name for name in names_in(directory) if name not in present and is_image(name)]
     files, left_out = [], [f"{count_kinds(beside)} beside the classes"] if beside else []
     for class_name in present:
         folder = tf.io.gfile.join(directory, class_name)
-        names = _names(folder)
+        names = names_in(folder)
         files += [File(f"{folder}/{name}", labels[class_name]) for name in names if is_image(name)]
         others = [name for name in names if not is_image(name)]
         # Only these are asked about, since remote storage takes its time.
         others = [f"{name}/" if tf.io.gfile.isdir(f"{folder}/{name}") else name for name in others]
         left_out += [f"{count_kinds(others)} in {class_name}"] if others else []
     if left_out:
-        _LOGGER.warning("Left out of %s, where images end in %s: %s.", directory, ", ".join(SUFFIXES), _some(left_out))
+        _LOGGER.warning(
+            "Left out of %s, where images end in %s: %s.", directory, ", ".join(SUFFIXES), some_of(left_out)
+        )
     return files
 
 
@@ -147,7 +153,7 @@ def _check_not_empty(directory: str, files: Sequence[File], class_names: Sequenc
         )
     labels = {file.label for file in files}
     if empty := [name for label, name in enumerate(class_names) if label not in labels]:
-        raise ValueError(f"{directory} has classes without images: {_some(empty)}. Add images or remove the folders.")
+        raise ValueError(f"{directory} has classes without images: {some_of(empty)}. Add images or remove the folders.")
 
 
 def without_broken(train: list[File], test: list[File], broken: str) -> tuple[list[File], list[File]]:
@@ -187,7 +193,7 @@ def check_images(paths: Sequence[str]) -> None:
 def _broken_among(found: Mapping[str, int | str]) -> str:
     """What is wrong with files; empty where nothing is."""
     lost = [f"{path}{fault}" for path, fault in found.items() if isinstance(fault, str)]
-    return f"{len(lost):,} of {len(found):,} files cannot be read as images: {_some(lost)}." if lost else ""
+    return f"{len(lost):,} of {len(found):,} files cannot be read as images: {some_of(lost)}." if lost else ""
 
 
 def _decode_all(paths: Sequence[str]) -> dict[str, int | str]:
@@ -218,7 +224,7 @@ def index_examples(files: Sequence[File]) -> IndexedExamples:
     return IndexedExamples(np.array(paths, object), np.array(labels, kind), np.array(orientations), read_in_graph)
 
 
-def _some(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
     """The first of many names, and how many follow."""
     rest = len(names) - _MAX_NAMED
     return ", ".join(names[:_MAX_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -1,0 +1,159 @@
+"""`keras-nest finetune`: a classifier from a folder of photographs."""
+
+import argparse
+import dataclasses
+import pathlib
+import shlex
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from rich.markup import escape
+from rich.table import Table
+
+from keras_nest.cli.train import execute
+from keras_nest.console import console, print_facts, printable
+from keras_nest.data.sources.folder import some_of
+from keras_nest.data.sources.table import read_table
+from keras_nest.finetune import run
+from keras_nest.finetune.decisions import Request
+from keras_nest.finetune.found import Found, count_classes, list_sizes, look
+from keras_nest.finetune.plan import Plan, find_changes, make_plan, read_plan
+from keras_nest.finetune.start import find_start
+from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES
+from keras_nest.training import workdir as directories
+from keras_nest.training.strategies import create_strategy
+
+_CLASSES_SHOWN = 40
+_REMEDY = "choose another --workdir, or pass --overwrite to replace it."
+
+
+def main(args: argparse.Namespace) -> int:
+    """Looks at the folder, decides, trains and tells the results.
+
+    Raises:
+        ValueError: folder, model or an option is not as it must be.
+        OSError: something is not there, or cannot be written.
+    """
+    began = time.perf_counter()
+    if args.trust:
+        keras.config.enable_unsafe_deserialization()
+    fields = {field.name for field in dataclasses.fields(Request)}
+    request = Request(**{name: value for name, value in vars(args).items() if name in fields})
+    directories.check_place(args.workdir)
+    strategy = create_strategy(args.strategy)
+    plan = None if args.overwrite else _plan_there(request, args.workdir)
+    if plan is None:
+        plan = _begin(request, args.workdir, strategy.num_replicas_in_sync, args.overwrite, began)
+    metrics = run.results(args.workdir)
+    if metrics:
+        print(f"{args.workdir} holds this run, finished; --overwrite starts it anew.", flush=True)
+    else:
+        experiment = run.open_run(plan, args.workdir, strategy)
+        metrics = execute(lambda: run.execute(plan, experiment), strategy)
+    _print_results(metrics, args.workdir, request)
+    return 0
+
+
+def _begin(request: Request, workdir: pathlib.Path, replicas: int, overwrite: bool, began: float) -> Plan:
+    """Looks at the folder, decides, and claims the directory; what was found and decided is told."""
+    model = find_start(request.model, request.weights)
+    found = look(request.folder, request.max_broken)
+    _print_found(found)
+    plan, rows = make_plan(request, model, found, workdir, replicas, began)
+    _print_plan(plan, workdir)
+    run.begin(plan, rows, workdir, replicas, overwrite)
+    return plan
+
+
+def _plan_there(request: Request, workdir: pathlib.Path) -> Plan | None:
+    """The plan of a run that has begun in a directory; None if there is none.
+
+    Raises:
+        FileExistsError: it is another one, or its images are not there any more.
+    """
+    plan = read_plan(workdir)
+    if plan is None:
+        if (workdir / CONFIG).exists():
+            raise FileExistsError(f"{workdir} belongs to a run of another command; {_REMEDY}")
+        return None
+    if different := directories.differences(dict(plan.request), dataclasses.asdict(request)):
+        raise FileExistsError(f"{workdir} belongs to another run ({different}); {_REMEDY}")
+    changes = find_changes(list_sizes(request.folder), read_table(workdir / IMAGES))
+    is_lost = "gone" in changes or "changed" in changes
+    if is_lost and not run.results(workdir):
+        raise FileExistsError(f"{request.folder} is not as it was when this run began ({changes}); {_REMEDY}")
+    if changes:
+        print(f"{request.folder} is not as it was when this run began ({changes}), which changes nothing here.")
+    return plan
+
+
+def _print_found(found: Found) -> None:
+    """Classes, counts, sizes, and what is left out for which reason."""
+    counts = count_classes(found.photos)
+    sides = sorted((photo.width * photo.height, f"{photo.width} x {photo.height}") for photo in found.photos)
+    sizes = sides[0][1] if sides[0] == sides[-1] else f"{sides[0][1]} to {sides[-1][1]}"
+    facts: dict[str, Any] = {_shown(name): count for name, count in sorted(counts.items())[:_CLASSES_SHOWN]}
+    if len(counts) > _CLASSES_SHOWN:
+        facts["…"] = f"{len(counts) - _CLASSES_SHOWN} more classes"
+    print_facts(f"{_shown(found.root)}: {len(found.photos):,} images of {len(counts)} classes, {sizes} pixels", facts)
+    left = [f"{place.path} {reason}" for place, reason in found.broken]
+    if left:
+        _print(f"Left out: {some_of(left)}.")
+    if found.others:
+        _print(f"No images: {some_of(found.others)}.")
+    if found.empty:
+        _print(f"Classes without an image, which are left out: {some_of(found.empty)}.")
+
+
+def _print_plan(plan: Plan, workdir: pathlib.Path) -> None:
+    table = Table("decided", "", "because", show_lines=False)
+    for name, value, reason in plan.decisions:
+        table.add_row(name, escape(value), _shown(reason))
+    console.print(table)
+    for remark in plan.remarks:
+        _print(remark)
+    _print(f"What each image is for: {workdir / IMAGES}. The same for `keras-nest train`: {workdir / CONFIG_FILE}.")
+
+
+def _print_results(metrics: dict[str, Any], workdir: pathlib.Path, request: Request) -> None:
+    """What came of it, and what to do with it."""
+    what = {"test": "test", "val": "validation"}[metrics["part"]]
+    head, val = metrics["head_top1"], metrics["val"]
+    facts = {
+        "right": f"{metrics['top1']:.1%} of {metrics['examples']:,} {what} images",
+        "right, validation": f"{val['top1']:.1%} of {val['examples']:,}, by which the weights were chosen",
+        **({"the head alone": f"{head:.1%} of these"} if head is not None else {}),
+        "loss": f"{metrics['loss']:.3f}",
+        "training time": f"{metrics['train_seconds']:.0f} s, {metrics['steps']:,} steps",
+    }
+    print_facts(f"Results in {workdir}", facts)
+    if classes := metrics.get("classes"):
+        _print_classes(classes)
+    run = shlex.quote(str(workdir))
+    for command in (
+        f"predict {shlex.quote(request.folder)} --model {run}",
+        f"explain IMAGE --model {run} --method cam --save answers",
+        f"export {run} --format saved_model --output models",
+    ):
+        _print(f"keras-nest {command}")
+
+
+def _print_classes(classes: Sequence[dict[str, Any]]) -> None:
+    table = Table("class")
+    for header in ("images", "precision", "recall", "F1"):
+        table.add_column(header, justify="right")
+    # The worst first, which are what to look at.
+    for row in sorted(classes, key=lambda row: row["f1"])[:_CLASSES_SHOWN]:
+        shares = [f"{row[name]:.1%}" if row["images"] else "" for name in ("precision", "recall", "f1")]
+        table.add_row(_shown(row["name"]), f"{row['images']:,}", *shares)
+    console.print(table)
+
+
+def _shown(text: str) -> str:
+    return escape(printable(text))
+
+
+def _print(line: str) -> None:
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,54 @@
+"""The arguments of `keras-nest finetune`; as those of all commands, they need neither Keras nor TensorFlow."""
+
+import argparse
+
+from keras_nest import choices
+from keras_nest.console import add_trust_argument
+from keras_nest.files import local_path
+
+
+def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `finetune`."""
+    parser.add_argument("folder", metavar="FOLDER", help="FOLDER/CLASS/*, or FOLDER/{train,val,test}/CLASS/*")
+    parser.add_argument("--model", required=True, metavar="M", help="name of a model, .keras file, or run directory")
+    parser.add_argument(
+        "--weights", metavar="CHECKPOINT", help="file, or published one such as sam/ViT-S_16 (default: new weights)"
+    )
+    parser.add_argument("--workdir", required=True, type=local_path, metavar="DIR", help="directory of the run")
+    parser.add_argument("--overwrite", action="store_true", help="start anew and replace an earlier run's results")
+    add_trust_argument(parser)
+    images = parser.add_argument_group("images")
+    images.add_argument(
+        "--val", type=float, default=0.15, metavar="SHARE", help="to choose the weights by (%(default)s)"
+    )
+    images.add_argument("--test", type=float, default=0.15, metavar="SHARE", help="measures, or 0 (%(default)s)")
+    images.add_argument(
+        "--max-broken", type=float, default=0.1, metavar="SHARE", help="of images that cannot be read (%(default)s)"
+    )
+    images.add_argument("--image-size", type=int, metavar="N", help="pixels a side (default: that of the weights)")
+    images.add_argument(
+        "--augment", choices=choices.AUGMENTS, default="crop", help="of training (default: %(default)s)"
+    )
+    images.add_argument(
+        "--class-weights", choices=choices.CLASS_WEIGHTS, default="none", help="balanced: rare classes count as much"
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--blocks", type=_blocks, metavar="N|all", help="last blocks to train, 0 for the head alone (a third)"
+    )
+    training.add_argument("--minutes", type=float, metavar="N", help="for everything (5, or with --epochs no end)")
+    training.add_argument("--epochs", type=int, metavar="N", help="at most (30, or with new weights 100)")
+    training.add_argument("--patience", type=int, metavar="N", help="epochs without a better one (5, or 15)")
+    training.add_argument("--batch-size", type=int, metavar="N", help="images a step (up to 32)")
+    training.add_argument("--learning-rate", type=float, metavar="R", help="the highest (1e-4, or 5e-4)")
+    training.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)"
+    )
+    training.add_argument(
+        "--strategy", choices=choices.ON_ONE_MACHINE, default="auto", help="where (default: %(default)s)"
+    )
+
+
+def _blocks(text: str) -> int | str:
+    """A number of blocks, or what shall be one, which is checked with the other decisions."""
+    return int(text) if text.isdecimal() else text

@@ -1,0 +1,290 @@
+"""What fine-tuning does where nothing else is asked for, and why."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from keras_nest.finetune.split import TRAIN, VAL, Split
+from keras_nest.finetune.start import Blocks, Start
+
+LARGEST_BATCH = 32
+"""Images a step, at most, where nothing else is asked for."""
+
+_SMALLEST_BATCH = 4
+_STEPS_AN_EPOCH = 8  # at least, where there are images for it
+_MINUTES = 5.0
+# Of training that goes on from good weights, and of training from new ones.
+_EPOCHS = {True: 30, False: 100}
+_RATES = {True: 1e-4, False: 5e-4}
+_PATIENCE = {True: 5, False: 15}
+# The biggest class has so many times the images of the smallest before a sentence recommends weights.
+_UNEVEN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked for; None leaves it open.
+
+    Attributes:
+        folder: of the photographs.
+        model: a published name, or without weights a .keras file or the directory of a training.
+        weights: checkpoint, or the name of a published one.
+        val: share of the images that choose the weights.
+        test: share of those that measure the model.
+        image_size: side in pixels.
+        batch_size: images a step, of all devices together.
+        epochs: at most.
+        minutes: at most, for everything together.
+        learning_rate: the highest.
+        blocks: how many of the last blocks are trained beside the head, "all", or 0.
+        augment: one of `keras_nest.choices.AUGMENTS`.
+        class_weights: "none" or "balanced".
+        patience: epochs without a better evaluation after which the training ends.
+        max_broken: share of the images that may be broken.
+        seed: of everything random.
+    """
+
+    folder: str
+    model: str
+    weights: str | None = None
+    val: float = 0.15
+    test: float = 0.15
+    image_size: int | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    minutes: float | None = None
+    learning_rate: float | None = None
+    blocks: Blocks | None = None
+    augment: str = "crop"
+    class_weights: str = "none"
+    patience: int | None = None
+    max_broken: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "batch_size", "epochs", "minutes", "learning_rate", "patience"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0.")
+        if not (self.val > 0 and self.test >= 0 and self.val + self.test < 1):
+            raise ValueError(
+                f"--val is {self.val} and --test {self.test}; they must be shares, --val above 0, that leave something "
+                "to train."
+            )
+        if not 0 <= self.max_broken <= 1:
+            raise ValueError(f"--max-broken is {self.max_broken}; it must be a share, from 0 to 1.")
+        if not (self.blocks in (None, "all") or (type(self.blocks) is int and self.blocks >= 0)):
+            raise ValueError(f"--blocks is {self.blocks!r}; it must be a number of blocks, 0 or more, or all.")
+
+
+class Decision(NamedTuple):
+    """A decision in words.
+
+    Attributes:
+        name: what is decided.
+        value: how.
+        reason: why, in a line.
+    """
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """How long things take, in seconds.
+
+    Attributes:
+        image: to compute the features of an image.
+        step: of training.
+        start: until the first step is done.
+        files: to write what is written after each epoch.
+    """
+
+    image: float
+    step: float
+    start: float = 0.0
+    files: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is decided before anything was measured.
+
+    Attributes:
+        batch: images a step.
+        blocks: as in `Request`.
+        frozen: paths of the layers that are not trained.
+        learning_rate: the highest.
+        epochs: at most.
+        minutes: at most; infinite where the epochs alone are asked for.
+        patience: epochs without a better evaluation.
+        class_weights: factors of the loss, in the order of the names of the classes; None for none.
+        fits_head: whether the head is fit to the features first, which it is where the weights are not new.
+        decisions: these, in words.
+    """
+
+    batch: int
+    blocks: Blocks
+    frozen: tuple[str, ...]
+    learning_rate: float
+    epochs: int
+    minutes: float
+    patience: int
+    class_weights: tuple[float, ...] | None
+    fits_head: bool
+    decisions: tuple[Decision, ...]
+
+
+def choose(request: Request, split: Split, start: Start, largest: int = LARGEST_BATCH) -> Settings:
+    """Decides what was left open.
+
+    Args:
+        request: what is asked for.
+        split: the images.
+        start: the model.
+        largest: batch that fits into the memory, as far as is known.
+
+    Raises:
+        ValueError: the model has no such blocks, or a batch cannot be filled.
+    """
+    trained, is_tuned = split.counts(TRAIN), start.weights is not None
+    images = sum(trained.values())
+    batch = request.batch_size or batch_for(images, largest)
+    if batch > images:
+        raise ValueError(f"--batch-size is {batch}, and there are {images} images to train with; it may be no more.")
+    blocks = request.blocks if request.blocks is not None else (_last_third(start.depth) if is_tuned else "all")
+    frozen = start.frozen(blocks)
+    epochs = request.epochs or _EPOCHS[is_tuned]
+    minutes = request.minutes or (math.inf if request.epochs else _MINUTES)
+    patience = request.patience or _PATIENCE[is_tuned]
+    rate = request.learning_rate or _RATES[is_tuned]
+    weights = balanced(trained) if request.class_weights == "balanced" else None
+    decisions = (
+        _say_split(request, split),
+        _say_size(request, start),
+        Decision("batch", f"{batch} images", _asked(request.batch_size) or _why_batch(batch, largest, images)),
+        Decision("trained", _say_blocks(blocks, start), _asked(request.blocks) or _why_blocks(is_tuned, blocks)),
+        Decision("learning rate", f"{rate:g}", _asked(request.learning_rate) or _why_rate(is_tuned)),
+        Decision("augmentation", request.augment, _AUGMENTATIONS[request.augment]),
+        Decision("class weights", request.class_weights, _why_weights(request, trained)),
+    )
+    return Settings(batch, blocks, frozen, rate, epochs, minutes, patience, weights, is_tuned, decisions)
+
+
+def batch_for(images: int, largest: int = LARGEST_BATCH) -> int:
+    """A power of two with which an epoch of so many images has enough steps, and no more than the largest."""
+    wanted = max(_SMALLEST_BATCH, images // _STEPS_AN_EPOCH)
+    return min(2 ** int(math.log2(wanted)), largest, images)
+
+
+def balanced(counts: Mapping[str, int]) -> tuple[float, ...]:
+    """Factors with which all classes count the same, with a mean of 1 over the images; sorted by name."""
+    images = sum(counts.values())
+    return tuple(images / (len(counts) * counts[name]) for name in sorted(counts))
+
+
+def epochs_within(settings: Settings, times: Times, split: Split, spent: float) -> tuple[int, tuple[Decision, ...]]:
+    """How many epochs there is time for, and what is decided by that.
+
+    Args:
+        settings: what was decided before.
+        times: as measured.
+        split: the images.
+        spent: seconds since the command began.
+
+    Returns:
+        Epochs, 0 where only the head is fit; and the decisions in words.
+    """
+    train, val = (sum(split.counts(part).values()) for part in (TRAIN, VAL))
+    head = (train + val) * times.image if settings.fits_head else 0.0
+    epoch = max(1, train // settings.batch) * times.step + val * times.image + times.files
+    left = 60 * settings.minutes - spent - head - times.start
+    epochs = int(min(settings.epochs, max(left / epoch, 0 if settings.fits_head else 1))) if settings.blocks else 0
+    if not settings.blocks:
+        reason = "the features of all images are computed once, and the head is fit to them"
+    elif epochs < settings.epochs:
+        all_of_them = clock(spent + head + times.start + settings.epochs * epoch)
+        reason = f"{settings.epochs} would end after {all_of_them}, and --minutes is {settings.minutes:g}"
+    else:
+        reason = f"or fewer: it ends after {settings.patience} without a better one; the best weights are kept"
+    first = f"{clock(head)} for the head; " if settings.fits_head else ""
+    seconds = head + (times.start + epochs * epoch if epochs else 0)
+    return epochs, (
+        Decision("epochs", str(epochs) if epochs else "none, the head alone", reason),
+        Decision("time", f"about {clock(seconds)}", f"{first}{_a_step(times, epoch)}, measured"),
+    )
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: "1:02:03" or "2:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+_AUGMENTATIONS = {
+    "crop": "random parts of an image, mirrored or not; `--augment shift` where left and right mean something",
+    "shift": "images moved by up to an eighth of their side, never mirrored",
+    "none": "images as they are",
+}
+
+
+def _a_step(times: Times, epoch: float) -> str:
+    if not times.step:
+        return f"an image takes {times.image:.2g} s"
+    return f"a step takes {times.step:.2g} s, an epoch {epoch:.2g} s"
+
+
+def _asked(value: Any) -> str:
+    return "as asked for" if value is not None else ""
+
+
+def _last_third(depth: int) -> Blocks:
+    return max(1, depth // 3) if depth else "all"
+
+
+def _say_split(request: Request, split: Split) -> Decision:
+    train, val, test = (sum(split.counts(part).values()) for part in ("train", "val", "test"))
+    return Decision("split", f"{train:,} train, {val:,} val, {test:,} test", split.reason)
+
+
+def _say_size(request: Request, start: Start) -> Decision:
+    height, width = start.model.image_size
+    reason = _asked(request.image_size) or ("that of the weights" if start.weights else f"that of {start.name}")
+    return Decision("image size", f"{height} x {width}", reason)
+
+
+def _say_blocks(blocks: Blocks, start: Start) -> str:
+    if blocks == "all":
+        return "all layers"
+    return f"the head, and the last {blocks} of {start.depth} blocks" if blocks else "the head"
+
+
+def _why_batch(batch: int, largest: int, images: int) -> str:
+    return "larger ones do not fit into the memory" if largest < LARGEST_BATCH else f"{images // batch} steps an epoch"
+
+
+def _why_blocks(is_tuned: bool, blocks: Blocks) -> str:
+    if not is_tuned:
+        return "the weights are new; --weights names better ones"
+    return (
+        "the head is fit first; what comes early fits all photographs"
+        if blocks != "all"
+        else "it has no blocks to choose the last of"
+    )
+
+
+def _why_rate(is_tuned: bool) -> str:
+    return "small, so that the weights stay near those that are given" if is_tuned else "as is usual for new weights"
+
+
+def _why_weights(request: Request, counts: Mapping[str, int]) -> str:
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    facts = f"{most} has {counts[most]:,} images, {least} {counts[least]:,}"
+    if request.class_weights == "balanced":
+        return f"all classes count the same, though {facts}"
+    uneven = counts[most] >= _UNEVEN * counts[least]
+    return f"{facts}: `--class-weights balanced` makes rare ones count more" if uneven else f"even enough: {facts}"

@@ -1,0 +1,123 @@
+"""What is decided, and that every decision can be taken by a flag instead."""
+
+import dataclasses
+import math
+
+import pytest
+
+from keras_nest.finetune.decisions import Request, Times, balanced, batch_for, choose, clock, epochs_within
+from keras_nest.finetune.split import divide
+from keras_nest.finetune.start import open_start
+from tests.finetune.test_split import make
+
+REQUEST = Request("/photos", "testing")
+SPLIT = divide(make({"a": 120, "b": 30}), 0.15, 0.15, 0)  # 106 train, 22 val, 22 test
+TIMES = Times(image=0.01, step=0.1, start=2.0, files=0.5)
+
+
+@pytest.fixture(scope="module")
+def start():
+    """A model whose weights count as given ones."""
+    return dataclasses.replace(open_start("testing", None, 2), weights="somewhere.npz")
+
+
+def say(decisions):
+    return {decision.name: (decision.value, decision.reason) for decision in decisions}
+
+
+class TestChoose:
+    def test_what_is_left_open(self, start):
+        settings = choose(REQUEST, SPLIT, start)
+        assert (settings.batch, settings.blocks, settings.epochs, settings.minutes) == (8, 1, 30, 5.0)
+        assert (settings.learning_rate, settings.patience, settings.class_weights) == (1e-4, 5, None)
+        assert settings.fits_head
+        said = say(settings.decisions)
+        assert said["split"] == ("106 train, 22 val, 22 test", "of each class 15% choose the weights, 15% measure them")
+        assert (
+            said["class weights"][1] == "a has 84 images, b 22: `--class-weights balanced` makes rare ones count more"
+        )
+        assert all(value and reason for value, reason in said.values())
+
+    def test_new_weights_are_trained_whole(self, start):
+        settings = choose(REQUEST, SPLIT, dataclasses.replace(start, weights=None))
+        assert (settings.blocks, settings.frozen, settings.fits_head) == ("all", (), False)
+        assert (settings.epochs, settings.learning_rate) == (100, 5e-4)
+
+    def test_flags(self, start):
+        asked = {"batch_size": 4, "blocks": 0, "epochs": 7, "learning_rate": 0.01, "patience": 2}
+        settings = choose(dataclasses.replace(REQUEST, **asked, class_weights="balanced"), SPLIT, start)
+        assert (settings.batch, settings.blocks, settings.epochs, settings.learning_rate) == (4, 0, 7, 0.01)
+        assert settings.patience == 2
+        assert settings.minutes == math.inf  # the epochs are what is asked for
+        assert settings.class_weights == pytest.approx((106 / (2 * 84), 106 / (2 * 22)))
+        for name in ("batch", "trained", "learning rate"):
+            assert say(settings.decisions)[name][1] == "as asked for"
+
+    def test_a_batch_that_cannot_be_filled(self, start):
+        with pytest.raises(ValueError, match=r"^--batch-size is 107, and there are 106 images to train with"):
+            choose(dataclasses.replace(REQUEST, batch_size=107), SPLIT, start)
+
+
+@pytest.mark.parametrize(("images", "batch"), [(2, 2), (20, 4), (106, 8), (300, 32), (10**6, 32)])
+def test_batches(images, batch):
+    assert batch_for(images) == batch
+    assert batch_for(images, largest=2) == 2
+
+
+def test_balanced_weights_leave_the_size_of_the_loss():
+    counts = {"b": 10, "a": 30}
+    weights = balanced(counts)
+    assert weights == pytest.approx((40 / 60, 2.0))
+    assert weights[0] * 30 + weights[1] * 10 == pytest.approx(40)
+
+
+class TestTime:
+    """106 images are 13 steps of 8: an epoch takes 1.3 + 0.22 + 0.5 s, the head 1.28 s."""
+
+    def settings(self, start, **asked):
+        return choose(dataclasses.replace(REQUEST, **asked), SPLIT, start)
+
+    def test_enough(self, start):
+        epochs, decisions = epochs_within(self.settings(start), TIMES, SPLIT, spent=10)
+        assert epochs == 30
+        assert say(decisions)["time"] == ("about 1:04", "0:01 for the head; a step takes 0.1 s, an epoch 2 s, measured")
+
+    def test_not_for_all_epochs(self, start):
+        epochs, decisions = epochs_within(self.settings(start, minutes=0.5), TIMES, SPLIT, spent=10)
+        assert epochs == 8
+        assert say(decisions)["epochs"] == ("8", "30 would end after 1:14, and --minutes is 0.5")
+
+    def test_for_the_head_alone(self, start):
+        for settings in (self.settings(start, minutes=0.1), self.settings(start, blocks=0)):
+            epochs, decisions = epochs_within(settings, TIMES, SPLIT, spent=10)
+            assert (epochs, say(decisions)["epochs"][0]) == (0, "none, the head alone")
+            assert say(decisions)["time"][0] == "about 0:01"
+
+    def test_new_weights_get_an_epoch_in_any_case(self, start):
+        settings = choose(dataclasses.replace(REQUEST, minutes=0.1), SPLIT, dataclasses.replace(start, weights=None))
+        assert epochs_within(settings, TIMES, SPLIT, spent=10)[0] == 1
+
+    def test_epochs_that_are_asked_for_have_all_the_time(self, start):
+        assert epochs_within(self.settings(start, epochs=5000), TIMES, SPLIT, spent=10)[0] == 5000
+
+
+def test_clock():
+    assert [clock(seconds) for seconds in (0.4, 61, 3725)] == ["0:00", "1:01", "1:02:05"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("val", 0, r"--val is 0 and --test 0\.15; they must be shares, --val above 0, that leave something to train"),
+        ("test", 0.9, r"--val is 0\.15 and --test 0\.9; they must be shares"),
+        ("max_broken", 2, r"--max-broken is 2; it must be a share, from 0 to 1"),
+        ("blocks", "some", r"--blocks is 'some'; it must be a number of blocks, 0 or more, or all"),
+        ("blocks", True, r"--blocks is True; it must be a number"),
+        ("blocks", -1, r"--blocks is -1; it must be a number"),
+        ("learning_rate", 0, r"--learning-rate is 0; it must be above 0"),
+        ("minutes", -1, r"--minutes is -1; it must be above 0"),
+    ],
+)
+def test_what_cannot_be_asked_for(field, value, sentence):
+    with pytest.raises(ValueError, match=rf"^{sentence}.*\.$"):
+        dataclasses.replace(REQUEST, **{field: value})
