@@ -33,6 +33,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.name not in longest)
 
 
+def pytest_collection_finish():
+    """What is imported stays, and need not be looked through by every collection of garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def memory_of_large_models_is_freed(request):
     """Keras' models are circles of references, and Python does not see how large they are."""

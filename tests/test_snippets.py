@@ -59,6 +59,7 @@ def accuracy(model, test):
     return np.mean(np.argmax(answers, -1) == test.labels)
 
 
+@pytest.mark.slow
 def test_fine_tuning_in_the_readme(toy, pictures):
     """A head of zeros moves, and what is saved is what was trained."""
     _, test = pictures
@@ -117,6 +118,7 @@ def test_replicas_in_the_fine_tuning_guide(toy, pictures):
     assert keras.saving.load_model("classifier.keras").count_params() == names["classifier"].count_params()
 
 
+@pytest.mark.slow
 def test_trainer_in_its_docstring(toy, pictures):
     train, test = pictures
     model = keras_nest.create_model("nest_tiny")
@@ -141,7 +143,8 @@ def test_data_in_its_docstring(toy, pictures):
     assert accuracy(model, test) > LEARNED
 
 
-@pytest.mark.parametrize("place", ["docstring", pytest.param("guide", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["docstring", "guide"])
 def test_contrastive_tuning(place, monkeypatch, tmp_path, pictures):
     """Texts that name the digit find their way to a locked tower: other than by chance, one in a batch."""
     monkeypatch.chdir(tmp_path)

@@ -33,6 +33,7 @@ def finished(tmp_path_factory):
     return workdir, done
 
 
+@pytest.mark.slow
 def test_results(finished):
     workdir, done = finished
     assert runs.files(workdir) == runs.FILES

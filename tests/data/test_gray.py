@@ -71,6 +71,7 @@ def test_other_numbers_of_channels_are_refused(folder):
         data.load(folder, image_size=16, batch_size=2, channels=4)
 
 
+@pytest.mark.slow
 def test_a_training_through_its_command_and_its_model_served(folder, tmp_path):
     config = {**runs.CONFIG, "dataset": str(folder), "model": {**FIELDS, "num_classes": 2}, "num_epochs": 3}
     config |= {"per_device_batch_size": 8, "input_size": 16, "learning_rate": 0.3, "warmup_epochs": 0}

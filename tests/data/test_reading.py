@@ -28,6 +28,7 @@ class TestTfds:
     def source(self, name, folder):
         return open_source(name, data_dir=folder[0])
 
+    @pytest.mark.slow
     def test_two_runs_in_parallel_are_the_same_and_the_second_may_begin_later(self, name, folder):
         recipe, runs = {"cifar10": "nest", "imagenet2012": "vit"}[name], []
         train, _, _ = load(name, recipe, 32, batch_size=4, seed=7, data_dir=folder[0])

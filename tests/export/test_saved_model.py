@@ -187,6 +187,7 @@ def test_normalization_must_fit_the_channels(small_nest, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_model_that_puts_out_probabilities_exports_its_logits(images, tmp_path):
     """A SavedModel gives logits and probabilities, whatever the model ends with; a TFLite file what the model does."""
     model = toys.build("mixer", classifier_activation="sigmoid", preprocessing=None)

@@ -94,6 +94,7 @@ def test_without_classes_and_in_mixed_precision(tmp_path):
     np.testing.assert_allclose(interpret(path, NOISE[:1]), plain(NOISE[:1]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_tflite_through_the_command(run, model, workdir, tmp_path):
     arguments = (workdir / "generator.keras", "--format", "tflite", "--output", tmp_path, "--precision", "float32")
     assert run(*arguments)[::2] == (0, "")

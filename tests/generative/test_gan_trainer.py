@@ -87,6 +87,7 @@ def test_the_generator_steps_against_the_new_discriminator():
         np.testing.assert_allclose(moment, 0.01 * np.square(gradient), rtol=1e-3, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_from_its_state_a_training_goes_on_as_if_nothing_had_happened(tmp_path):
     trainer = make(r1_every=2, max_shift=1)
     checkpoints = Checkpoints(tmp_path, trainer)
@@ -103,6 +104,7 @@ def test_from_its_state_a_training_goes_on_as_if_nothing_had_happened(tmp_path):
         np.testing.assert_array_equal(value, wanted)
 
 
+@pytest.mark.slow
 def test_the_average_follows_the_weights_and_is_what_is_saved(tmp_path):
     """As callbacks of Keras save it."""
     trainer = make(ema_decay=0.5)

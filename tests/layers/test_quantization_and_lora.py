@@ -18,10 +18,10 @@ ATTENTIONS = {
     "multi-query": (layers.MultiQueryAttention, (2, 3, 8)),
     "ViT's": (layers.MultiHeadDotProductAttention, (3, 8)),
 }
-FAST = [("multi-head", "int8"), ("ViT's", "int4")]
+FAST = [("multi-head", "int8")]
 SLOW = [(kind, mode) for kind in ATTENTIONS for mode in MODES if (kind, mode) not in FAST]
 SLOW = [pytest.param(*each, marks=pytest.mark.slow) for each in SLOW]
-KINDS = ["multi-head", pytest.param("multi-query", marks=pytest.mark.slow), "ViT's"]
+KINDS = [pytest.param(kind, marks=[] if kind == "ViT's" else pytest.mark.slow) for kind in ATTENTIONS]
 
 
 def images(shape, batch=2, seed=0):
@@ -159,6 +159,7 @@ class TestAttention:
         model.trainable = True
         assert layer.proj.bias.trainable
 
+    @pytest.mark.slow
     def test_checkpoints_have_the_same_tensors_with_lora_merged(self):
         model, _ = with_lora("multi-head")
         plain = attention("multi-head")[0]

@@ -53,7 +53,7 @@ def kept_bytes(layer, x):
     return sum(each.shape.num_elements() * each.dtype.size for each in known)
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kind", ["NesT", "Mixer", pytest.param("ViT", marks=pytest.mark.slow)])
 def test_training_is_the_same_in_less_memory(kind):
     (plain, x), (again, _) = block(kind), block(kind, remat=True)
     assert [v.path for v in again.variables] == [v.path for v in plain.variables]

@@ -99,6 +99,7 @@ class TestGlobalBatch:
         ]
         assert abs(np.mean(halves) - whole) > 0.01
 
+    @pytest.mark.slow
     def test_two_replicas_train_as_one_device(self):
         one, _, expected = trained("one_device")
         two, _, found = trained("mirrored")

@@ -78,7 +78,10 @@ def test_predict_on_data_sets(place, with_labels):
 class TestFilesOfWeights:
     @pytest.mark.parametrize(
         ("place", "optimizer"),
-        [("mirrored", averaging), ("one_device", lambda: DistributedOptimizer("adam", accum_steps=3))],
+        [
+            pytest.param("mirrored", averaging, marks=pytest.mark.slow),
+            ("one_device", lambda: DistributedOptimizer("adam", accum_steps=3)),
+        ],
     )
     def test_a_checkpoint_is_loaded_into_trainer_and_model(self, tmp_path, place, optimizer):
         path = str(tmp_path / "epoch_{epoch}.weights.h5")
@@ -181,7 +184,7 @@ def structured(kind, weighted):
 
 @pytest.mark.parametrize(
     ("kind", "weighted", "place"),
-    [(dict, True, "mirrored"), (list, False, "one_device")],
+    [pytest.param(dict, True, "mirrored", marks=pytest.mark.slow), (list, False, "one_device")],
 )
 def test_several_inputs_and_outputs(kind, weighted, place):
     """In micro-batches, as Keras' own training of the model on the whole batch."""

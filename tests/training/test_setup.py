@@ -196,6 +196,7 @@ def test_the_directory_is_claimed(tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+@pytest.mark.slow
 def test_a_model_that_shall_put_out_probabilities_trains_alike(loss, tmp_path):
     config = {**OF_VIT, "loss": loss, "accum_steps": 1}
     plain = prepare(config, tmp_path / "plain")

@@ -100,6 +100,7 @@ class TestFormulas:
         # Measured at the weights themselves, once.
         assert history["loss"] == pytest.approx([mean_loss], rel=1e-6)
 
+    @pytest.mark.slow
     def test_two_replicas(self):
         with keras_models.exact_matmuls():
             weights, mean_loss = expected(GSAM, replicas=2)

@@ -1,6 +1,7 @@
 """Texts and images, asked by many threads at once."""
 
 import numpy as np
+import pytest
 
 from keras_nest.zero_shot import Embedder, ZeroShotClassifier
 from tests.threads import assert_same_from_threads
@@ -17,6 +18,7 @@ def test_classifiers(colors, tokenizer):
     assert_same_from_threads(make, images, repeats=1)
 
 
+@pytest.mark.slow
 def test_embedders_and_tokenizers(random_lit, tokenizer):
     def make():
         embedder = Embedder(random_lit, tokenizer)
