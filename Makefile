@@ -25,7 +25,7 @@ test: env
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not tpu"
 
 test-slow: env
-	$(BIN)/python -m pytest $(PARALLEL) -m slow
+	$(BIN)/python -m pytest $(PARALLEL) -m slow --durations=30
 
 # The last TensorFlow with TPU kernels, and the oldest Keras of pyproject.toml (constraints.txt has the newest of both):
 # what a TPU runs, what is private of Keras, and what trains. OLDEST_TESTS=tests is all of them.
