@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -31,6 +32,17 @@ def test_quick_run_of_the_input_pipeline(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert_table("input_pipeline", {"read", "randaugment", "mix"}, tmp_path, done.stdout)
+
+
+@pytest.mark.slow
+def test_memory_of_a_fold():
+    """In a process of its own, which forgets all models."""
+    command = [sys.executable, "-m", "benchmarks.cross_validation", "--of", "ViT", "--folds", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["parameters"] > 100_000
+    assert found.keys() == {"parameters", "variables", "growth"}
 
 
 def assert_table(name, candidates, folder, shown):

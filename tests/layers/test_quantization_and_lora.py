@@ -9,7 +9,6 @@ from keras_nest import layers
 from keras_nest.conversion.names import model_tree
 from keras_nest.layers.changes import layers_inside
 
-MODES = ["int8", "int4", "float8"]
 # What Keras rounds to has 8 bits, or 4, or 3 bits of mantissa.
 CLOSE = {"int8": 0.02, "int4": 0.3, "float8": 0.1}
 HEADS, BACK = {"features": (2, 4)}, {"features": (6,), "input_axes": (2, 4)}
