@@ -109,7 +109,7 @@ def claim(
     files: Sequence[str] = (),
     folders: Sequence[str] = (),
 ) -> None:
-    """Writes the configuration; to `overwrite`, removes what an earlier run wrote, nothing else.
+    """Writes the configuration of a new run; to `overwrite`, removes what an earlier run wrote, nothing else.
 
     What a run that was killed left half-written goes in any case.
 
@@ -134,7 +134,9 @@ def claim(
                 _empty(workdir / name)
         remove_partial(workdir)
         checkpoints.remove_partial(workdir / CHECKPOINTS)
-        write_json(workdir / CONFIG, config)
+        # That of a run that goes on stays as it is: an earlier version wrote no fields that came later.
+        if overwrite or not (workdir / CONFIG).exists():
+            write_json(workdir / CONFIG, config)
 
 
 @contextlib.contextmanager

@@ -394,8 +394,11 @@ def test_both_kinds_of_int8_see_the_same_digits(tmp_path):
         10, 16, embedding_dim=32, num_heads=2, num_layers_per_block=(1, 1), init_patch_embed_size=2, scale_hidden_dims=2
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(AdamW(4e-3, weight_decay=0.05), loss, metrics=["accuracy"], jit_compile=False)
-    model.fit(images, train.labels, batch_size=48, epochs=5, verbose=0)
+    # A rate that ends at zero: with a constant one the last steps, and with them the processor, decide.
+    epochs, batch = 8, 48
+    rate = keras.optimizers.schedules.CosineDecay(4e-3, epochs * len(images) // batch)
+    model.compile(AdamW(rate, weight_decay=0.05), loss, metrics=["accuracy"], jit_compile=False)
+    model.fit(images, train.labels, batch_size=batch, epochs=epochs, verbose=0)
     assert model.evaluate(test_images, test.labels, verbose=0)[1] > 0.95
     rows = to_tflite(model, tmp_path, PRECISIONS, representative=[images[:100]], images=test_images)
     for row, agreement in zip(rows, (1, 1, 0.99, 0.99), strict=True):
