@@ -208,6 +208,14 @@ def quantization() -> str:
     return _markdown(header, rows, "llrrrr")
 
 
+def cross_validation() -> str:
+    """What the memory of a process grows by in each fold."""
+    names = ("parameters", "variables", "MB a fold", "MB a fold, garbage collected")
+    measured = _rows("cross_validation")
+    rows = [[row["candidate"], f"{int(row[names[0]]):,}", *(row[name] for name in names[1:])] for row in measured]
+    return _markdown(["", *names], rows, "lrrrr")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -222,6 +230,7 @@ TABLES: dict[str, Callable[[], str]] = {
         gradcat,
         latency,
         quantization,
+        cross_validation,
     )
 }
 
