@@ -3,6 +3,7 @@
 import os
 import pathlib
 from types import ModuleType
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -40,8 +41,8 @@ def to_onnx(
         The path.
 
     Raises:
-        ValueError: a model that cannot be exported, a path that is an address such as gs://…, or Keras does not run on
-            TensorFlow.
+        ValueError: a model that cannot be exported or converted, a path that is an address such as gs://…, or Keras
+            does not run on TensorFlow.
         FileExistsError: something lies at `path` and `overwrite` is false.
         PermissionError: the directory cannot be written to.
         ModuleNotFoundError: tf2onnx is not installed.
@@ -57,8 +58,21 @@ def to_onnx(
         proto, _ = converter.convert.from_function(call, inputs, opset=_OPSET)
         for tensor in (*proto.graph.input, *proto.graph.output):
             tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+        _check(proto, model.name)
         partial.write_bytes(proto.SerializeToString())
     return path
+
+
+def _check(proto: Any, name: str) -> None:
+    """Refuses a graph whose shapes do not fit together, which tf2onnx makes of some 1x1 convolutions on blocks."""
+    onnx = import_optional("onnx", "ONNX files are checked by onnx", "[onnx]")
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+        raise ValueError(
+            f"The model {name!r} cannot be written as ONNX, since tf2onnx makes a graph of it that does not fit "
+            "together; export it as saved_model or tflite."
+        ) from None
 
 
 def _tf2onnx() -> ModuleType:
