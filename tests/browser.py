@@ -1,0 +1,60 @@
+"""A page in a real Chromium, as its reader sees it: `with page(address, width=400) as seen: …`."""
+
+import contextlib
+import os
+import shutil
+
+import pytest
+
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+
+
+def needs_chromium():
+    """Skips a test on machines without Chromium; where everything must be tested, it fails there."""
+    return pytest.mark.skipif(
+        shutil.which("chromium") is None and not os.environ.get("CI"), reason="there is no program `chromium`"
+    )
+
+
+@contextlib.contextmanager
+def page(address, width=1400, height=900, dark=False):
+    """Opens an address (file:// or http://127.0.0.1:…) in a window; yields a page of Playwright.
+
+    Nothing of other hosts is loaded. At the end the test fails for errors of scripts, what the console calls an error,
+    and requests that got no answer or that another host should have answered.
+    """
+    from playwright.sync_api import sync_playwright
+
+    errors = []
+
+    def only_this_machine(route):
+        if route.request.url.startswith(("file:", "data:", "blob:", "http://127.0.0.1:", "http://localhost:")):
+            route.continue_()
+        else:
+            errors.append(f"asks for {route.request.url}")
+            route.abort()
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_FLAGS)
+        try:
+            scheme = "dark" if dark else "light"
+            seen = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            seen.on("pageerror", lambda error: errors.append(str(error)))
+            seen.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+            seen.on("requestfailed", lambda request: errors.append(f"no answer from {request.url}"))
+            seen.route("**/*", only_this_machine)
+            seen.goto(address)
+            yield seen
+        finally:
+            browser.close()
+    assert not errors
+
+
+def overflow(seen):
+    """Elements that reach beyond the right edge of the window, as their opening tags; of a good page none."""
+    return seen.evaluate(
+        """() => [...document.body.querySelectorAll('*')]
+            .filter(each => each.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+            .filter(each => !each.closest('[data-scrolls]'))
+            .map(each => each.cloneNode(false).outerHTML.slice(0, 200))"""
+    )
