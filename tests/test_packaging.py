@@ -81,6 +81,7 @@ def test_choices_are_those_there_are():
     assert tuple(RECIPES) == choices.RECIPES
 
 
+@pytest.mark.slow
 def test_importing(tmp_path):
     """A command makes the whole package, the packages of a checkout are no second copies, and nothing heavy is loaded.
 

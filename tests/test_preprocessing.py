@@ -169,6 +169,7 @@ class TestInsideTfData:
         with pytest.raises(tf.errors.InvalidArgumentError, match="they must have 3 channels, which come last"):
             next(iter(dataset(image[..., :2])))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("jit_compile", [False, True])
     def test_floats_of_both_ranges_and_integers(self, image, jit_compile):
         preprocess = EvalPreprocessing(16, **IMAGENET)

@@ -45,6 +45,7 @@ def read_metrics(workdir):
 class TestTheHeadAlone:
     """In one test, since each fine-tuning takes seconds."""
 
+    @pytest.mark.slow
     def test_an_awkward_folder_is_learned_and_told(self, run, trained, folder, tmp_path):  # noqa: F811
         words = (
             folder,
@@ -98,6 +99,7 @@ class TestTheHeadAlone:
         )
         assert (tmp_path / "run" / "model.keras").read_bytes() == model
 
+    @pytest.mark.slow
     def test_a_batch_that_fits_into_the_memory(self, run, trained, folder, tmp_path, monkeypatch):  # noqa: F811
         tried = []
 

@@ -29,6 +29,7 @@ def test_the_name_of_the_module_until_0_1():
     assert (module.main, module.run) == (main, run)
 
 
+@pytest.mark.slow
 def test_files(finished):
     workdir, metrics = finished
     assert runs.files(workdir) == runs.FILES
@@ -169,6 +170,7 @@ def fine_tuned(tmp_path_factory):
     return source, path / "run", main(config, path / "run")
 
 
+@pytest.mark.slow
 def test_fine_tuning(fine_tuned):
     _, workdir, metrics = fine_tuned
     assert (metrics["examples"], metrics["steps"], metrics["epochs"]) == (8, 3, 3 * 8 / 16)
@@ -203,6 +205,7 @@ def not_finite(tmp_path_factory):
     return runs.write_config(path / "config.py", {**CONFIG, **NOT_FINITE}), path / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 def test_not_finite_is_one_sentence_that_names_step_and_checkpoint(not_finite, capsys):
     flag, workdir = not_finite

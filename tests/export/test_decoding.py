@@ -40,6 +40,7 @@ def decode(build):
     return build("cropped")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPECS)
 def test_equals_the_preprocessor_on_pixels(build, kind):
     (network, decode), files = build(kind), toys.image_files()

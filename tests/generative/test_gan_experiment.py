@@ -74,6 +74,7 @@ def finished(tmp_path_factory):
     return workdir, main(CONFIG, workdir)
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(finished):
     workdir, metrics = finished
     names = {path.name for path in workdir.iterdir()}

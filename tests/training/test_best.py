@@ -68,6 +68,7 @@ def test_a_training_stops_and_goes_on_where_it_was(tmp_path):
     assert runs.without_timing(again) == runs.without_timing(metrics)
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_its_time(tmp_path):
     """At the first evaluation after it, and does not go on when it is started again."""
     config = {**HOPELESS, "patience": None, "ema_decay": 0.0, "minutes": 1e-6}

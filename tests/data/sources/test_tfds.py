@@ -209,6 +209,7 @@ class TestShuffled:
         # Two random orders agree in one place on average.
         assert max(np.sum(a == b) for a, b in itertools.combinations(epochs, 2)) < 10
 
+    @pytest.mark.slow
     def test_hosts_together_see_each_image_once(self, cifar, way):
         train = cifar(**way).train
         hosts = [Host(index, 3) for index in range(3)]
@@ -216,6 +217,7 @@ class TestShuffled:
         # Hosts that take turns share the images beyond the last full round.
         assert len(set(seen)) >= NUM_TRAIN - 3
 
+    @pytest.mark.slow
     def test_the_seed_decides_and_the_global_one_does_not(self, cifar, way):
         tf.random.set_seed(1)
         first = take(cifar(**way).train, 150, seed=1)
@@ -225,6 +227,7 @@ class TestShuffled:
         assert take(train, 150, seed=2) != first
 
     # One that shares a chunk, the first of a chunk, the first of an epoch, and one in another epoch.
+    @pytest.mark.slow
     @pytest.mark.parametrize(("host", "firsts"), [(ONLY_HOST, (BUFFER, 250)), (Host(1, 2), (1, NUM_TRAIN))])
     def test_leaving_out_the_first(self, cifar, way, host, firsts):
         train = cifar(**way).train
