@@ -207,7 +207,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `train`, for its help and completion; absl reads them."""
+    """Declares the arguments of `train`, for completion; absl reads them, and `train_help` explains them."""
     parser.add_argument(
         "--config",
         required=True,

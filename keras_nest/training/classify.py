@@ -14,7 +14,7 @@ from keras_nest.factory import create_model
 from keras_nest.metrics import accuracy
 from keras_nest.models.base import ImageModel
 from keras_nest.models.losses import LOSSES, weigh_classes
-from keras_nest.training.config import COMMON, NEST, VIT, resolve
+from keras_nest.training.config import resolve
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.plan import Plan
@@ -23,11 +23,6 @@ from keras_nest.training.tasks import Task
 from keras_nest.training.trainer import Prepare, Trainer
 from keras_nest.types import Size
 
-FIELDS = {
-    "Fields of configurations that count in epochs (NesT)": NEST,
-    "Fields of those that count in steps (ViT, Mixer, AugReg)": VIT,
-    "Fields of both": COMMON,
-}
 _OF_LIT = ("vocab", "image_tower", "class_texts")
 
 
@@ -68,7 +63,7 @@ def prepare(
     return setup.build_experiment(trainer, kept, evaluator, recipe, size, batches)
 
 
-TASK = Task(resolve, prepare, FIELDS)
+TASK = Task(resolve, prepare)
 
 
 def build_classifier(

@@ -165,7 +165,7 @@ class Experiment:
             best.update(first_step, self._evaluate())
         batches = distribute(self.strategy, lambda host: self.train(host).skip(first_step))
         shown = is_chief(self.strategy)
-        with ProgressBar(first_step, self.plan.total_steps, shown, self._evaluated) as bar:
+        with ProgressBar(first_step, self.plan.total_steps, shown, self._evaluated, self.plan.steps_per_epoch) as bar:
             is_over = functools.partial(self._is_over, history=history, best=best)
             loop = Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step, best, is_over)
             callbacks: list[keras.callbacks.Callback] = [loop]

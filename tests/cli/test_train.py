@@ -206,7 +206,6 @@ def not_finite(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 def test_not_finite_is_one_sentence_that_names_step_and_checkpoint(not_finite, capsys):
     flag, workdir = not_finite
     with pytest.raises(SystemExit) as ended:
@@ -234,7 +233,6 @@ def test_the_last_good_checkpoint_is_finite_and_can_be_gone_on_from(not_finite):
     assert all(np.isfinite(variable).all() for variable in trainer.optimizer.variables)
 
 
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 def test_damaged_checkpoints_are_one_sentence(not_finite, capsys):
     flag, workdir = not_finite
     for path in (workdir / "checkpoints").glob("*.index"):
@@ -248,7 +246,6 @@ def test_damaged_checkpoints_are_one_sentence(not_finite, capsys):
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 def test_profile_of_the_model_alone(tmp_path, capsys):
     flag = runs.write_config(tmp_path / "config.py", {**CONFIG, "log_model_profile": 2})
     run(["train_keras.py", flag, f"--workdir={tmp_path / 'run'}"])

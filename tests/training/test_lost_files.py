@@ -12,9 +12,6 @@ from keras_nest.training.experiment import Experiment
 from keras_nest.training.lock import InUseError, locked
 from tests.training import runs
 
-# ml_collections loads configuration files with it.
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-
 
 @pytest.fixture
 def workdir(finished, tmp_path):

@@ -84,6 +84,10 @@ def open_folder(
     return Source(info, index_examples(train), index_examples(test))
 
 
+# In the words of the doors one may have come through.
+_SKIPPING = '--config.broken=skip in a training, --broken skip of `keras-nest data`, broken="skip" in Python'
+
+
 def check_broken(broken: str) -> None:
     """Refuses what is none of `BROKEN`.
 
@@ -170,7 +174,7 @@ def without_broken(train: list[File], test: list[File], broken: str) -> tuple[li
     found = _decode_all([file.path for file in train + test])
     if message := _broken_among(found):
         if broken == "refuse":
-            raise ValueError(f'{message} Replace them, or leave them out with broken="skip".')
+            raise ValueError(f"{message} Replace them, or leave them out: {_SKIPPING}.")
         _LOGGER.warning("%s They are left out.", message)
 
     def kept(files: list[File]) -> list[File]:

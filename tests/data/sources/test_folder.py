@@ -280,7 +280,8 @@ class TestBroken:
         with pytest.raises(ValueError, match=r"^5 of 29 files cannot be read as images: ") as refused:
             open_folder(broken_folder)
         message = str(refused.value)
-        assert message.endswith('. Replace them, or leave them out with broken="skip".')
+        assert message.endswith('broken="skip" in Python.')
+        assert "--config.broken=skip in a training, --broken skip of" in message
         assert [name for name in self.BROKEN if name not in message] == []
         assert f"{broken_folder}/train/pet/empty.png, " in message
 
