@@ -21,7 +21,8 @@ from keras_nest.finetune.decisions import Request
 from keras_nest.finetune.found import Found, count_classes, list_sizes, look
 from keras_nest.finetune.plan import Plan, find_changes, make_plan, read_plan
 from keras_nest.finetune.start import find_start
-from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES
+from keras_nest.report.write import report_run
+from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT
 from keras_nest.training import workdir as directories
 from keras_nest.training.strategies import create_strategy
 
@@ -52,6 +53,7 @@ def main(args: argparse.Namespace) -> int:
         experiment = run.open_run(plan, args.workdir, strategy)
         metrics = execute(lambda: run.execute(plan, experiment), strategy)
     _print_results(metrics, args.workdir, request)
+    _write_report(args.workdir, args.trust)
     return 0
 
 
@@ -127,6 +129,8 @@ def _print_results(metrics: dict[str, Any], workdir: pathlib.Path, request: Requ
         "loss": f"{metrics['loss']:.3f}",
         "training time": f"{metrics['train_seconds']:.0f} s, {metrics['steps']:,} steps",
     }
+    if "temperature" in metrics:
+        facts["temperature"] = f"{metrics['temperature']:.3g}, by which the logits are divided"
     print_facts(f"Results in {workdir}", facts)
     if classes := metrics.get("classes"):
         print_classes(classes)
@@ -137,6 +141,18 @@ def _print_results(metrics: dict[str, Any], workdir: pathlib.Path, request: Requ
         f"export {run} --format saved_model --output models",
     ):
         _print(f"keras-nest {command}")
+
+
+def _write_report(workdir: pathlib.Path, trust: bool) -> None:
+    """Writes the report if there is none; the run is finished without one, too."""
+    path = workdir / REPORT
+    if not path.exists():
+        try:
+            report_run(workdir, trust)
+        except (ValueError, OSError) as error:
+            _print(f"{REPORT} is left out: {error}")
+            return
+    _print(f"All of it with pictures: {path}")
 
 
 def _shown(text: str) -> str:

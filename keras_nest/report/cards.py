@@ -13,7 +13,8 @@ from keras_nest.opening import LoadedModel
 from keras_nest.predict.predictor import Predictor
 from keras_nest.report.pictures import thumbnail, where_it_looks
 
-_SAMPLES, _WRONG, _UNSURE = 12, 12, 8
+_SAMPLES, _WRONG, _UNSURE = 8, 12, 8
+_UNSURE_BELOW = 0.5  # that the first answer is ahead
 _TOP = 3
 
 
@@ -102,4 +103,5 @@ def _most_wrong(answers: Answers) -> np.ndarray:
 
 
 def _most_unsure(answers: Answers) -> np.ndarray:
-    return np.argsort(answers.lead, kind="stable")[:_UNSURE]
+    order = np.argsort(answers.lead, kind="stable")
+    return order[answers.lead[order] < _UNSURE_BELOW][:_UNSURE]

@@ -10,11 +10,11 @@ from markupsafe import Markup
 from keras_nest.console import printable
 
 _WIDTH, _HEIGHT = 440, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 22, 10, 38
 _TICKS = 5
 # Of a confusion matrix: pixels a cell, the longest name that is written out, and up to how many classes counts are.
 _CELL, _LONGEST_NAME, _COUNTS_SHOWN = 30, 22, 25
-_LETTER = 7.2  # pixels a letter takes, about
+_LETTER = 7.8  # pixels a letter takes, about
 
 
 class Line(NamedTuple):
@@ -51,7 +51,7 @@ def curves(lines: Sequence[Line], label: str, is_share: bool, kept: float | None
         lines: without values that are no numbers.
         label: of the picture, for those who do not see it.
         is_share: the values are shares, shown in percent up to 100.
-        kept: the epoch whose weights are kept.
+        kept: the epoch whose weights are kept; None or 0 marks none.
     """
     points = [point for line in lines for point in line.points]
     first, last = min(x for x, _ in points), max(x for x, _ in points)
@@ -60,7 +60,7 @@ def curves(lines: Sequence[Line], label: str, is_share: bool, kept: float | None
     ticks = _ticks(lowest, highest)
     frame = _Frame((first, last), (lowest, max(ticks[-1], highest)))
     parts = [_axes(frame, _whole_ticks(first, last), ticks, "epoch", is_share)]
-    if kept is not None and first <= kept <= last:
+    if kept and first <= kept <= last:
         (x, top), (_, bottom) = frame.at(kept, frame.y[1]), frame.at(kept, lowest)
         parts.append(Markup('<line class="kept" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(x, top, bottom))
     for line in lines:

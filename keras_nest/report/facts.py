@@ -47,7 +47,9 @@ def _points(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
 
 
 def kept_epoch(rows: Sequence[Row], metrics: Mapping[str, Any]) -> float | None:
-    """The epoch whose weights are kept; None if that is not known."""
+    """The epoch whose weights are kept, 0 for those that it started from; None if that is not known."""
+    if metrics.get("best_step") == 0:
+        return 0.0
     found = [row["epoch"] for row in rows if row["step"] == metrics.get("best_step")]
     return found[0] if found else None
 

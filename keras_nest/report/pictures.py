@@ -16,7 +16,7 @@ from keras_nest.preprocessing import preprocessor
 _SIDE = 256  # pixels of the longer side
 _QUALITY = 82
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
-_GLOW = np.array([255, 120, 20], np.float32)
+_GLOW = np.array([255, 110, 0], np.float32)
 _BATCH = 8
 
 
@@ -68,7 +68,7 @@ def _glowing(image: Image.Image, heat: np.ndarray) -> Image.Image:
     alpha = np.asarray(smooth, np.float32)[..., None] / 255
     pixels = np.asarray(image, np.float32)
     gray = np.repeat((pixels @ _GRAY)[..., None], 3, axis=-1)
-    mixed = gray * (0.45 + 0.25 * alpha) + alpha * (0.55 * pixels + 0.35 * _GLOW)
+    mixed = 0.45 * gray * (1 - alpha) + alpha * (0.35 * gray + 0.3 * pixels + 0.55 * _GLOW)
     return Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
 
 

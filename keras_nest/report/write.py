@@ -123,6 +123,7 @@ def _content(measured: Measured, workdir: pathlib.Path | None) -> dict[str, Any]
         "architecture": measured.loaded and measured.loaded.model.name,
         "part": part,
         "figures": found,
+        "sure": float(measured.answers.confidence.mean()),
         "low": low,
         "high": high,
         "left_out": images.count - found["examples"],
