@@ -59,7 +59,7 @@ def resolve(name: str) -> tuple[str, type[PublishedModel], dict[str, Any]]:
 
 
 def published_name(model_name: str) -> str | None:
-    """The name of `list_models` that a Keras model is called after, whose own name has no "+"; None if there is none."""
+    """The name of `list_models` that a Keras model is called after, which has no "+" itself; None if there is none."""
     return {name.replace("+", "_"): name for name in list_models()}.get(model_name)
 
 

@@ -100,7 +100,7 @@ def _write_page(path: pathlib.Path, measured: Measured, facts: dict[str, Any]) -
 
 
 def _write_picture(path: pathlib.Path, measured: Measured, facts: dict[str, Any]) -> None:
-    names = [printable(row["name"]) for row in facts["classes"]]
+    names = [row["name"] for row in facts["classes"]]
     if len(names) > _CLASSES_DRAWN:
         raise ValueError(f"{len(names)} classes are too many for {path}; --save FILE.json has all counts.")
     write_confusion(path, np.array(facts["confusion"]), names)

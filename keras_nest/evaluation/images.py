@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from keras_nest.console import printable
 from keras_nest.data.image_files import begins_as_image, is_image
-from keras_nest.data.sources import ONLY_HOST, Example, Source, open_source
+from keras_nest.data.sources import ONLY_HOST, Source, open_source
 from keras_nest.data.sources.base import decode
 from keras_nest.data.sources.folder import TEST_SPLITS, names_in
 from keras_nest.data.sources.table import SUFFIX, read_table
@@ -189,7 +189,7 @@ def _of_source(source: Source, split: str | None) -> LabeledImages:
         raise ValueError(f"{info.name} has captions and no classes; `keras-nest zero-shot --captions` measures those.")
 
     def read(tell: Tell) -> Iterator[LabeledImage]:
-        decoded = source.test.in_order(ONLY_HOST).map(lambda *example: (decode(Example(*example)), example[1]))
+        decoded = source.test.in_order(ONLY_HOST).map(lambda example: (decode(example), example.label))
         for number, (pixels, label) in enumerate(decoded.prefetch(tf.data.AUTOTUNE)):
             yield LabeledImage(f"{_NUMBERED}{number}", info.class_names[int(label)], pixels.numpy())
 
@@ -198,7 +198,7 @@ def _of_source(source: Source, split: str | None) -> LabeledImages:
         there = sorted(set(numbers))
         numbered = source.test.in_order(ONLY_HOST).enumerate().take(there[-1] + 1 if there else 0)
         wanted = numbered.filter(lambda number, example: tf.reduce_any(number == tf.constant(there, tf.int64)))
-        pixels = dict(zip(there, (decode(Example(*example)).numpy() for _, example in wanted), strict=True))
+        pixels = dict(zip(there, (decode(example).numpy() for _, example in wanted), strict=True))
         return [pixels[number] for number in numbers]
 
     return LabeledImages(info.name, split or "test", info.class_names, len(source.test), read, find)

@@ -61,7 +61,7 @@ def model_card(
         head: as `to_saved_model` took it.
         activation: as `to_saved_model` took it.
         class_names: in the order of the logits.
-        metrics: of the model: dataset, of which a path becomes its last part; examples (number of images), top1 and top5
+        metrics: of the model: dataset, of whose path the last part is told; examples (number of images), top1 and top5
             (shares), loss; others are left out.
     """
     exporter = exporter_for(model)

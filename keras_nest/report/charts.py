@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from keras_nest.console import printable
+from keras_nest.console import printable, shorten
 
 _WIDTH, _HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 22, 10, 38
@@ -139,11 +139,6 @@ def _cell(row: int, column: int, count: int, share: float, names: Sequence[str],
 def percent(share: float) -> str:
     """A share as it is read: "85.7 %", and "100 %" only for all."""
     return "100 %" if share == 1 else f"{100 * min(share, 0.999):.1f} %"
-
-
-def shorten(text: str, longest: int) -> str:
-    """Text of at most so many letters."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _lowest(share: float) -> float:

@@ -57,7 +57,7 @@ def test_every_kind_of_file(kind, run, files, classes, tmp_path):  # noqa: F811
     found = json.loads(outputs[0].read_text())
     taken = shares.argmax(axis=1)
     assert found["top1"] == pytest.approx(np.mean(taken == labels))
-    assert found["loss"] == pytest.approx(log_loss(labels, shares.astype(float), labels=range(3)), rel=1e-4)
+    assert found["loss"] == pytest.approx(log_loss(labels, shares, labels=range(3)), rel=1e-4)
     present = sorted({*labels, *taken.tolist()})
     assert [row["name"] for row in found["classes"]] == [NAMES[k] for k in present]
     assert found["confusion"] == confusion_matrix(labels, taken, labels=present).tolist()
@@ -83,7 +83,7 @@ def test_json_and_broken_files(run, files, classes, tmp_path):  # noqa: F811
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["KERAS", "--data", "OTHER"], "OTHER has images of 'dog', which the model does not know; the model's"),
+        (["KERAS", "--data", "OTHER"], "OTHER has images of 'dog', which the model does not know; known are owl, "),
         (["BARE", "--data", "DATA"], "The model's classes have no names, by which those of the images could be found"),
         (["KERAS"], "Only the directory of a training tells which images to measure with; give some with --data."),
         (["RUN"], "RUN does not tell which images it was measured with; give some with --data."),
