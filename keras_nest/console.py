@@ -56,6 +56,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def shorten(text: str, longest: int) -> str:
+    """Text of at most so many letters, the last of them an ellipsis where some are left out."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def print_json(facts: Mapping[str, Any]) -> None:
     """Prints JSON on one line, at once; what the output cannot hold is escaped as JSON does."""
     line = json.dumps(facts, ensure_ascii=False)

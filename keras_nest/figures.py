@@ -47,12 +47,24 @@ def picture_file(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[
         ValueError: matplotlib does not write such files, or the path is an address such as gs://….
         OSError: as `atomic_output`.
     """
-    check_local(path)
-    path = pathlib.Path(path)
-    formats = sorted(new_figure(1, 1).canvas.get_supported_filetypes())
-    if path.suffix[1:].lower() not in formats:
-        raise ValueError(f"{path} has no suffix of a picture; it must end in one of .{', .'.join(formats)}.")
+    check_picture(path)
     with atomic_output(path, overwrite) as partial, warnings.catch_warnings():
         # A character that the font lacks is drawn as a box, which is warning enough.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield partial
+
+
+def check_picture(path: str | pathlib.Path) -> None:
+    """Refuses what cannot become a picture.
+
+    Args:
+        path: as for `picture_file`.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        ValueError: matplotlib does not write such files, or the path is an address such as gs://….
+    """
+    check_local(path)
+    formats = sorted(new_figure(1, 1).canvas.get_supported_filetypes())
+    if pathlib.Path(path).suffix[1:].lower() not in formats:
+        raise ValueError(f"{path} has no suffix of a picture; it must end in one of .{', .'.join(formats)}.")

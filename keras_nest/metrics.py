@@ -1,6 +1,7 @@
 """Metrics of classifiers; labels are classes or, where images are mixed, probabilities."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -102,3 +103,48 @@ def class_scores(confusion: np.ndarray) -> list[ClassScore]:
     f1 = 2 * right / np.maximum(true + taken, 1)
     columns = (column.tolist() for column in (true, precision, recall, f1))
     return [ClassScore(*row) for row in zip(*columns, strict=True)]
+
+
+class Bin(NamedTuple):
+    """Images of which a model is about equally sure.
+
+    Attributes:
+        low: their least probability of the predicted class, which is not in the bin but where it is 0.
+        high: the greatest, which is.
+        images: how many there are.
+        confidence: the mean of their probabilities; 0 if there are none.
+        accuracy: share of those that are right; 0 if there are none.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> list[Bin]:
+    """How often a model is right where it is so sure: the points of a reliability diagram.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, with bins of equal width.
+
+    Args:
+        confidence: float (N,), probability of the predicted class, in [0, 1].
+        right: bool (N,), whether it is the right one.
+        bins: number of bins.
+    """
+    numbers = np.clip(np.ceil(np.asarray(confidence, np.float64) * bins).astype(int) - 1, 0, bins - 1)
+    images = np.bincount(numbers, minlength=bins)
+    means = (np.bincount(numbers, values, bins) / np.maximum(images, 1) for values in (confidence, right))
+    columns = (column.tolist() for column in (images, *means))
+    return [Bin(k / bins, (k + 1) / bins, *row) for k, row in enumerate(zip(*columns, strict=True))]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error (ECE): how far probability and accuracy are apart, on average over the images.
+
+    Args:
+        bins: of `reliability`.
+    """
+    images = max(1, sum(each.images for each in bins))
+    return sum(each.images * abs(each.accuracy - each.confidence) for each in bins) / images

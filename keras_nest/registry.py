@@ -58,6 +58,11 @@ def resolve(name: str) -> tuple[str, type[PublishedModel], dict[str, Any]]:
     return full_name, architecture, dict(fields)
 
 
+def published_name(model_name: str) -> str | None:
+    """The name of `list_models` that a Keras model is called after, which has no "+" itself; None if there is none."""
+    return {name.replace("+", "_"): name for name in list_models()}.get(model_name)
+
+
 def dataset_of_head(full_name: str, num_classes: int) -> str | None:
     """What the published head of so many classes was trained on, as `keras_nest.imagenet` names it; None if unknown.
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_nest.metrics import ConfusionMatrix, accuracy, class_scores, in_top, top5
+from keras_nest.metrics import ConfusionMatrix, accuracy, calibration_error, class_scores, in_top, reliability, top5
 from keras_nest.models.losses import LOSSES, cross_entropy, sigmoid_cross_entropy
 
 LOGITS = np.array([[1.0, 2.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
@@ -142,3 +142,13 @@ def test_scores_of_classes():
     np.testing.assert_allclose([score.precision for score in scores], [6 / 9, 1 / 3, 0, 0])
     np.testing.assert_allclose([score.recall for score in scores], [6 / 8, 1 / 2, 0, 0])
     np.testing.assert_allclose([score.f1 for score in scores], [12 / 17, 2 / 5, 0, 0])
+
+
+def test_reliability():
+    """0, the edges and 1 lie in the bins of Guo et al., (low, high]."""
+    bins = reliability(np.array([0.0, 0.5, 0.51, 0.9, 1.0]), np.array([False, True, True, False, True]), bins=2)
+    assert [(each.low, each.high, each.images) for each in bins] == [(0, 0.5, 2), (0.5, 1, 3)]
+    assert [each.confidence for each in bins] == pytest.approx([0.25, 2.41 / 3])
+    assert [each.accuracy for each in bins] == pytest.approx([1 / 2, 2 / 3])
+    assert calibration_error(bins) == pytest.approx((2 * 0.25 + abs(2.41 - 2)) / 5)
+    assert calibration_error(reliability(np.array([]), np.array([]))) == 0

@@ -1,6 +1,7 @@
 """The command line of the exporters: `python -m export`, and `keras-nest export`."""
 
 import argparse
+import os
 import pathlib
 import time
 from typing import Any
@@ -26,7 +27,8 @@ from keras_nest.generative.export import generator_to_saved_model, generator_to_
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.models import PublishedModel
 from keras_nest.models.configured import ConfiguredModel
-from keras_nest.opening import LoadedModel, open_model
+from keras_nest.opening import LoadedModel, open_model, read_json
+from keras_nest.run_files import DECISIONS
 
 # Options that not all formats have; they are None unless they are given.
 _OPTIONS = {
@@ -90,6 +92,13 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
         exporter.check_keras()
 
 
+def _dataset(loaded: LoadedModel, model: str) -> str:
+    """What a model was trained with; of a fine-tuning the folder, and not the list of its images."""
+    run = pathlib.Path(model) if os.path.isdir(model) else pathlib.Path(model).parent
+    folder = read_json(run / DECISIONS).get("request", {}).get("folder")
+    return os.path.abspath(folder) if folder else loaded.config.get("dataset", "not told")
+
+
 def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
     start, loss = time.perf_counter(), loaded.config.get("loss")
     own = getattr(loaded.model, "classifier_activation", None)
@@ -98,7 +107,7 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
         args.output,
         args.overwrite,
         class_names=loaded.class_names,
-        metrics={"dataset": loaded.config.get("dataset", "not told"), **loaded.metrics} if loaded.metrics else None,
+        metrics={"dataset": _dataset(loaded, args.model), **loaded.metrics} if loaded.metrics else None,
         head=args.head or "classifier",
         activation=args.activation or own or (loss if loss in ACTIVATIONS else None),
         vocab=args.vocab,

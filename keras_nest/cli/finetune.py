@@ -5,13 +5,13 @@ import dataclasses
 import pathlib
 import shlex
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 from rich.markup import escape
 from rich.table import Table
 
+from keras_nest.cli.class_table import CLASSES_SHOWN, print_classes
 from keras_nest.cli.train import execute
 from keras_nest.console import console, print_facts, printable
 from keras_nest.data.sources.folder import some_of
@@ -21,11 +21,11 @@ from keras_nest.finetune.decisions import Request
 from keras_nest.finetune.found import Found, count_classes, list_sizes, look
 from keras_nest.finetune.plan import Plan, find_changes, make_plan, read_plan
 from keras_nest.finetune.start import find_start
-from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES
+from keras_nest.report.write import report_run
+from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT
 from keras_nest.training import workdir as directories
 from keras_nest.training.strategies import create_strategy
 
-_CLASSES_SHOWN = 40
 _REMEDY = "choose another --workdir, or pass --overwrite to replace it."
 
 
@@ -53,6 +53,7 @@ def main(args: argparse.Namespace) -> int:
         experiment = run.open_run(plan, args.workdir, strategy)
         metrics = execute(lambda: run.execute(plan, experiment), strategy)
     _print_results(metrics, args.workdir, request)
+    _write_report(args.workdir, args.trust)
     return 0
 
 
@@ -94,9 +95,9 @@ def _print_found(found: Found) -> None:
     counts = count_classes(found.photos)
     sides = sorted((photo.width * photo.height, f"{photo.width} x {photo.height}") for photo in found.photos)
     sizes = sides[0][1] if sides[0] == sides[-1] else f"{sides[0][1]} to {sides[-1][1]}"
-    facts: dict[str, Any] = {_shown(name): count for name, count in sorted(counts.items())[:_CLASSES_SHOWN]}
-    if len(counts) > _CLASSES_SHOWN:
-        facts["…"] = f"{len(counts) - _CLASSES_SHOWN} more classes"
+    facts: dict[str, Any] = {_shown(name): count for name, count in sorted(counts.items())[:CLASSES_SHOWN]}
+    if len(counts) > CLASSES_SHOWN:
+        facts["…"] = f"{len(counts) - CLASSES_SHOWN} more classes"
     print_facts(f"{_shown(found.root)}: {len(found.photos):,} images of {len(counts)} classes, {sizes} pixels", facts)
     left = [f"{place.path} {reason}" for place, reason in found.broken]
     if left:
@@ -128,9 +129,11 @@ def _print_results(metrics: dict[str, Any], workdir: pathlib.Path, request: Requ
         "loss": f"{metrics['loss']:.3f}",
         "training time": f"{metrics['train_seconds']:.0f} s, {metrics['steps']:,} steps",
     }
+    if "temperature" in metrics:
+        facts["temperature"] = f"{metrics['temperature']:.3g}, by which the logits are divided"
     print_facts(f"Results in {workdir}", facts)
     if classes := metrics.get("classes"):
-        _print_classes(classes)
+        print_classes(classes)
     run = shlex.quote(str(workdir))
     for command in (
         f"predict {shlex.quote(request.folder)} --model {run}",
@@ -140,15 +143,16 @@ def _print_results(metrics: dict[str, Any], workdir: pathlib.Path, request: Requ
         _print(f"keras-nest {command}")
 
 
-def _print_classes(classes: Sequence[dict[str, Any]]) -> None:
-    table = Table("class")
-    for header in ("images", "precision", "recall", "F1"):
-        table.add_column(header, justify="right")
-    # The worst first, which are what to look at.
-    for row in sorted(classes, key=lambda row: row["f1"])[:_CLASSES_SHOWN]:
-        shares = [f"{row[name]:.1%}" if row["images"] else "" for name in ("precision", "recall", "f1")]
-        table.add_row(_shown(row["name"]), f"{row['images']:,}", *shares)
-    console.print(table)
+def _write_report(workdir: pathlib.Path, trust: bool) -> None:
+    """Writes the report if there is none; the run is finished without one, too."""
+    path = workdir / REPORT
+    if not path.exists():
+        try:
+            report_run(workdir, trust)
+        except (ValueError, OSError) as error:
+            _print(f"{REPORT} is left out: {error}")
+            return
+    _print(f"All of it with pictures: {path}")
 
 
 def _shown(text: str) -> str:

@@ -45,6 +45,12 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)"
     )
     training.add_argument(
+        "--calibrate",
+        action="store_true",
+        default=None,
+        help="put its probabilities right at the end, with the validation images",
+    )
+    training.add_argument(
         "--strategy", choices=choices.ON_ONE_MACHINE, default="auto", help="where (default: %(default)s)"
     )
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from keras_nest import choices
 from keras_nest.cli.completion import PrintCompletion
 from keras_nest.cli.config_files import list_configs
+from keras_nest.cli.evaluate_arguments import add_evaluate_arguments, add_report_arguments
 from keras_nest.cli.finetune_arguments import add_finetune_arguments
 from keras_nest.console import add_trust_argument
 from keras_nest.version import __version__
@@ -325,6 +326,19 @@ COMMANDS = {
         "a classifier from a folder of photographs",
         "Fine-tunes a model on a folder of photographs: looks at it, decides, says why, trains and measures. The same "
         "command goes on with a run that was broken off.",
+    ),
+    "evaluate": Command(
+        "keras_nest.cli.evaluate",
+        add_evaluate_arguments,
+        "how good a model is on labeled images",
+        "Measures a model of any kind on labeled images: accuracy, loss, figures of each class, which is taken for "
+        "which, and how far its probabilities can be believed. Classes are found by their names.",
+    ),
+    "report": Command(
+        "keras_nest.cli.report",
+        add_report_arguments,
+        "a page about a run: curves, classes, mistakes",
+        "Writes report.html into the directory of a run: one page that needs no server and no network.",
     ),
     "train": Command(
         "keras_nest.cli.train",

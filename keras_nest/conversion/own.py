@@ -76,7 +76,7 @@ def check_name(source: PublishedModel, path: str, name: str) -> None:
         raise ValueError(
             f"{path} holds a {type(source).__name__}, but {full_name} is a {architecture.__name__}; leave the name out."
         )
-    published = {each.replace("+", "_"): each for each in registry.list_models()}.get(source.name)
+    published = registry.published_name(source.name)
     if published in (None, full_name):
         return
     _, _, theirs = registry.resolve(published)

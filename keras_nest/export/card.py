@@ -1,5 +1,6 @@
 """The model card: what users of an exported model need to know, written from facts."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from keras_nest.export.exporter import Exporter, Signatures
 from keras_nest.export.exporters import exporter_for
 from keras_nest.export.module import resolve_activation, without_head
 from keras_nest.profiling import count_parameters
+from keras_nest.registry import published_name
 from keras_nest.version import __version__
 
 _MEANINGS = {
@@ -59,7 +61,8 @@ def model_card(
         head: as `to_saved_model` took it.
         activation: as `to_saved_model` took it.
         class_names: in the order of the logits.
-        metrics: of the model: dataset, examples (number of images), top1 and top5 (shares), loss; others are left out.
+        metrics: of the model: dataset, of whose path the last part is told; examples (number of images), top1 and top5
+            (shares), loss; others are left out.
     """
     exporter = exporter_for(model)
     has_classes = "classes" in signatures["serving_default"][1]
@@ -74,7 +77,7 @@ def model_card(
         "License": _LICENSE,
     }
     body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections.items() if text)
-    return f"# {model.name}\n\n{_summary(exporter, head)}\n\n{body}"
+    return f"# {published_name(model.name) or model.name}\n\n{_summary(exporter, head)}\n\n{body}"
 
 
 def _summary(exporter: Exporter, head: str) -> str:
@@ -123,9 +126,16 @@ def _classes(num_classes: int, class_names: Sequence[str] | None) -> str:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
-    rows = [(name, metrics[name]) for name in _METRICS if name in metrics]
+    told = {**metrics, "dataset": _name_of(metrics["dataset"])} if "dataset" in metrics else metrics
+    rows = [(name, told[name]) for name in _METRICS if name in told]
     rows = [(name, f"{value:.4g}" if isinstance(value, float) else value) for name, value in rows]
     return _table(("metric", "value"), rows) if rows else "None are known."
+
+
+def _name_of(dataset: str) -> str:
+    """A data set as others may read of it, who do not have the trainer's disk."""
+    is_path = os.path.isabs(dataset) or dataset.startswith((".", "~"))
+    return (os.path.basename(os.path.abspath(os.path.expanduser(dataset))) if is_path else dataset) or dataset
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -43,6 +43,7 @@ class Request:
         patience: epochs without a better evaluation after which the training ends.
         max_broken: share of the images that may be broken.
         seed: of everything random.
+        calibrate: whether a temperature is fit to the validation images at the end; None is no.
     """
 
     folder: str
@@ -61,6 +62,7 @@ class Request:
     patience: int | None = None
     max_broken: float = 0.1
     seed: int = 0
+    calibrate: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("image_size", "batch_size", "epochs", "minutes", "learning_rate", "patience"):

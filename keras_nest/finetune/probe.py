@@ -110,6 +110,12 @@ def put(head: Head, model: ImageModel) -> None:
     model.get_layer(model.HEAD[-1]).set_weights([head.kernel, head.bias])
 
 
+def get_head(model: ImageModel) -> Head:
+    """The head that a model has; its accuracy is not known, and 0."""
+    kernel, bias = model.get_layer(model.HEAD[-1]).get_weights()
+    return Head(kernel, bias, 0.0)
+
+
 def write_head(head: Head, path: pathlib.Path) -> None:
     """Writes a head, completely or not at all."""
     with atomic_output(path, overwrite=True) as partial:

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from keras_nest import data, run_files
 from keras_nest.data.sources.table import Row, open_table, read_table, write_table
+from keras_nest.finetune.calibration import at_temperature
 from keras_nest.finetune.config_file import config_file
 from keras_nest.finetune.plan import Plan, write_plan
-from keras_nest.finetune.probe import Head, embed, fit_head, put, read_head, write_head
+from keras_nest.finetune.probe import Head, embed, fit_head, get_head, put, read_head, write_head
 from keras_nest.finetune.split import TEST, TRAIN, VAL
 from keras_nest.metrics import class_scores
 from keras_nest.registry import preprocessing_spec
@@ -49,8 +50,15 @@ def begin(plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, replicas: int,
 
 
 def open_run(plan: Plan, workdir: pathlib.Path, strategy: tf.distribute.Strategy) -> Experiment:
-    """The training of a fine-tuning that has begun; errors are those of `keras_nest.training.classify.prepare`."""
-    return classify.prepare(resolve(plan.config), workdir, strategy=strategy)
+    """The training of a fine-tuning that has begun; errors are those of `keras_nest.training.classify.prepare`.
+
+    Raises:
+        ValueError: its probabilities shall be calibrated, and are none of one class an image.
+    """
+    config = resolve(plan.config)
+    if plan.request.get("calibrate") and config.loss != "softmax":
+        raise ValueError(f"--calibrate is for images of one class each, and the loss is {config.loss}; leave it out.")
+    return classify.prepare(config, workdir, strategy=strategy)
 
 
 def results(workdir: pathlib.Path) -> dict[str, Any] | None:
@@ -65,7 +73,8 @@ def execute(plan: Plan, experiment: Experiment) -> dict[str, Any]:
 
     Returns:
         The content of metrics.json: that of a training, `part` that was measured ("test", or "val" where there are no
-        test images), `val` of the best weights, `head_top1` of the head alone there, and figures of all `classes`.
+        test images), `val` of the best weights, their `temperature` if they were calibrated, `head_top1` of the head
+        alone there, and figures of all `classes`.
 
     Raises:
         ValueError: the features are not finite.
@@ -101,6 +110,8 @@ def _finish(
     """Measures the model on the test images, if there are any, and writes the results."""
     rows = read_table(experiment.workdir / run_files.IMAGES)
     part = TEST if any(row.part == TEST for row in rows) else VAL
+    if plan.request.get("calibrate"):
+        metrics = metrics | {"temperature": _calibrate(experiment)} | _evaluate(experiment, VAL)
     val = {name: metrics[name] for name in ("top1", "loss", "examples")}
     metrics = metrics | (_evaluate(experiment, part) if part == TEST else {})
     confusion = experiment.evaluator.confusion
@@ -120,6 +131,14 @@ def _finish(
     history = experiment.workdir / run_files.HISTORY
     experiment.write(read_history(history) if plan.trains else [], confusion, metrics)
     return metrics
+
+
+def _calibrate(experiment: Experiment) -> float:
+    """Divides the logits of the model that is kept by the temperature that fits the validation images; returns it."""
+    val = embed(experiment.model, _batches(experiment, VAL), VAL)
+    head, temperature = at_temperature(get_head(experiment.model), val)
+    put(head, experiment.model)
+    return temperature
 
 
 def _evaluate(experiment: Experiment, part: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from keras_nest.layers.changes import layers_by_path
 from keras_nest.models.base import ImageModel
 from keras_nest.models.configured import split_depth
 from keras_nest.models.keras_file import find_keras_file
-from keras_nest.registry import list_models, resolve
+from keras_nest.registry import published_name, resolve
 from keras_nest.types import Size
 
 Blocks: TypeAlias = int | Literal["all"]
@@ -113,7 +113,7 @@ def open_start(name: str, weights: str | None, num_classes: int, image_size: int
 def _name_in(path: str) -> str:
     """The published name of the model in a .keras file."""
     name = read_own(path).name
-    known = {each.replace("+", "_"): each for each in list_models()}
-    if name not in known:
+    known = published_name(name)
+    if known is None:
         raise ValueError(f"{path} holds {name!r}, no published model; give its name: --model NAME --weights {path}.")
-    return known[name]
+    return known

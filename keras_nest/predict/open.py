@@ -47,16 +47,27 @@ def open_predictor(
         FileNotFoundError: there is no such file.
         ValueError: the file is no model, or one that does not classify; or there are not as many names as classes.
     """
+    return open_both(source, weights, labels, trust)[0]
+
+
+def open_both(
+    source: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    trust: bool = False,
+) -> tuple[Predictor, LoadedModel | None]:
+    """`open_predictor`, and the Keras model that it asks; None for a SavedModel or a TFLite file."""
     path = pathlib.Path(source)
     is_tflite = path.suffix == ".tflite"
     directory = None if is_tflite or weights is not None else find_saved_model(path)
     if weights is not None or not (is_tflite or directory):
-        return build_predictor(open_model(source, weights, labels, trust))
+        loaded = open_model(source, weights, labels, trust)
+        return build_predictor(loaded), loaded
     check_local(source)
     predictor = open_saved_model(directory) if directory else open_tflite(path)
-    if labels is None:
-        return predictor
-    return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
+    if labels is not None:
+        predictor = dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
+    return predictor, None
 
 
 def build_predictor(loaded: LoadedModel) -> Predictor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_nest.console import shorten
 from keras_nest.figures import new_figure, picture_file
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def draw(image: np.ndarray, title: str, answers: Sequence[tuple[str, float]]) ->
 
 def draw_answers(axis: Axes, answers: Sequence[tuple[str, float]]) -> None:
     """Bars of names and probabilities of classes, best first."""
-    names = [_shorten(name) for name, _ in answers]
+    names = [shorten(name, _LONGEST_NAME) for name, _ in answers]
     shares = [100 * share for _, share in answers]
     colors = ["tab:blue", *["tab:gray"] * (len(answers) - 1)]
     bars = axis.barh(range(len(answers)), shares, color=colors, height=0.6)
@@ -61,7 +62,3 @@ def draw_answers(axis: Axes, answers: Sequence[tuple[str, float]]) -> None:
     axis.invert_yaxis()
     axis.set(xlim=(0, 118), xticks=(0, 25, 50, 75, 100), xlabel="probability in %")
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

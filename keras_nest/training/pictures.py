@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from keras_nest.console import printable, shorten
 from keras_nest.figures import new_figure, picture_file
 from keras_nest.training.history import Row
 
 _LOGGER = logging.getLogger(__name__)
 # Counts are written into the cells of a confusion matrix up to this number of classes.
 _COUNTS_SHOWN = 20
+_LONGEST_NAME = 28
+_LETTER = 0.08  # inches that a letter of a class takes, about
 
 
 def write_curves(path: pathlib.Path, rows: list[Row], evaluated: str = "test") -> None:
@@ -31,7 +34,8 @@ def write_confusion(path: pathlib.Path, counts: np.ndarray, class_names: Sequenc
         counts: integer (K, K): a row for each true class, a column for each predicted one.
         class_names: K names.
     """
-    side = 2.5 + 0.42 * len(counts) if len(counts) <= _COUNTS_SHOWN else 2.5 + 0.16 * len(counts)
+    names = min(_LONGEST_NAME, max(map(len, class_names))) * _LETTER
+    side = 1.8 + names + (0.42 if len(counts) <= _COUNTS_SHOWN else 0.16) * len(counts)
     figure = _figure(path, max(4.5, side), max(4.0, side - 0.4))
     if figure is not None:
         draw_confusion(figure.subplots(), counts, class_names)
@@ -75,8 +79,10 @@ def draw_confusion(axis: Any, counts: np.ndarray, class_names: Sequence[str]) ->
     shares = counts / np.maximum(totals, 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks, size = range(len(counts)), 9 if len(counts) <= _COUNTS_SHOWN else 6
-    axis.set_xticks(ticks, class_names, rotation=90 if max(map(len, class_names)) > 2 else 0, fontsize=size)
-    axis.set_yticks(ticks, class_names, fontsize=size)
+    names = [shorten(printable(name), _LONGEST_NAME) for name in class_names]
+    rotation = 90 if max(map(len, names)) > 2 else 0
+    axis.set_xticks(ticks, names, rotation=rotation, fontsize=size, parse_math=False)
+    axis.set_yticks(ticks, names, fontsize=size, parse_math=False)
     right, total = int(np.trace(counts)), int(counts.sum())
     axis.set(xlabel="predicted", ylabel="true", title=f"{right:,} of {total:,} right ({right / max(total, 1):.2%})")
     if len(counts) <= _COUNTS_SHOWN:

@@ -65,6 +65,18 @@ def test_confusion():
         assert [tick.get_text() for tick in ticks] == ["cat", "cow", "dog"]
 
 
+def test_names_as_people_give_them(tmp_path):
+    """Long ones are cut, and take no place from the cells; dollars are no formula."""
+    names = ("$x_1$ and $", "a name that is longer than anybody reads it", "tab\there")
+    axis = Figure().subplots()
+    pictures.draw_confusion(axis, COUNTS, names)
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == [names[0], f"{names[1][:27]}…", r"tab\there"]
+    pictures.write_confusion(tmp_path / "long.png", COUNTS, names)
+    pixels = image.imread(tmp_path / "long.png")
+    blue = np.flatnonzero((pixels[..., 2] - pixels[..., 0] > 0.1).any(axis=0))
+    assert np.ptp(blue) > 100
+
+
 def test_counts_of_many_classes_are_colors_only():
     axis = Figure().subplots()
     pictures.draw_confusion(axis, np.eye(21, dtype=int), [str(n) for n in range(21)])
