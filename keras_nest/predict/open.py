@@ -47,15 +47,44 @@ def open_predictor(
         FileNotFoundError: there is no such file.
         ValueError: the file is no model, or one that does not classify; or there are not as many names as classes.
     """
-    path = pathlib.Path(source)
-    is_tflite = path.suffix == ".tflite"
-    directory = None if is_tflite or weights is not None else find_saved_model(path)
-    if weights is not None or not (is_tflite or directory):
+    exported = find_export(source, weights)
+    if exported is None:
         return build_predictor(open_model(source, weights, labels, trust))
-    check_local(source)
-    predictor = open_saved_model(directory) if directory else open_tflite(path)
-    if labels is None:
-        return predictor
+    predictor = open_tflite(exported) if is_tflite(exported) else open_saved_model(exported)
+    return predictor if labels is None else name_classes(predictor, labels)
+
+
+def find_export(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
+    """What of a model lies there without Keras layers: a TFLite file, or the directory of a SavedModel; else None.
+
+    Args:
+        source: as `open_predictor` takes it.
+        weights: likewise; with them it is a name.
+
+    Raises:
+        ValueError: it is at an address such as gs://….
+    """
+    if weights is not None:
+        return None
+    path = pathlib.Path(source)
+    found = path if is_tflite(path) else find_saved_model(path)
+    if found:
+        check_local(source)
+    return found
+
+
+def is_tflite(path: pathlib.Path) -> bool:
+    """Whether it is a TFLite file by its name."""
+    return path.suffix == ".tflite"
+
+
+def name_classes(predictor: Predictor, labels: str | os.PathLike[str]) -> Predictor:
+    """A predictor with the class names of a file, one a line.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there are not as many names as classes.
+    """
     return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
 
 
