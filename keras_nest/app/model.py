@@ -119,7 +119,7 @@ def open_app_model(
         predictor = open_tflite(exported) if is_tflite(exported) else open_saved_model(exported)
         kind = "TFLite file" if is_tflite(exported) else "SavedModel"
         predictor = name_classes(predictor, labels) if labels else predictor
-        facts = (kind, f"{predictor.num_classes:,} classes")
+        facts = (kind, _classes(predictor))
         return AppModel(_file_name(source), facts, lambda _: predictor, why_not=_NO_LAYERS)
     loaded = open_model(source, weights, trust=trust)
     if isinstance(loaded.model, LiT):
@@ -140,7 +140,7 @@ def _of_classes(loaded: LoadedModel, labels: str | os.PathLike[str] | None) -> A
             reasons.append(str(error))
     # The last method is the one for every model.
     why_not = "" if methods else f"Where this comes from cannot be shown: {reasons[-1]}"
-    facts = (f"{predictor.num_classes:,} classes", _pixels(prepare), *_measured(loaded.metrics))
+    facts = (_classes(predictor), _pixels(prepare), *_measured(loaded.metrics))
     return AppModel(loaded.model.name, facts, lambda _: predictor, None, methods, why_not, prepare)
 
 
@@ -168,6 +168,10 @@ def _of_texts(loaded: LoadedModel, source: str, vocabulary: str | None, given: L
     return AppModel(loaded.model.name, facts, choose, start, why_not=_TEXTS)
 
 
+def _classes(predictor: Predictor) -> str:
+    return f"{predictor.num_classes:,} classes" if predictor.num_classes > 1 else "1 class"
+
+
 def _pixels(prepare: EvalPreprocessing) -> str:
     height, width = prepare.image_size
     return f"sees {height} x {width} pixels"
@@ -177,7 +181,8 @@ def _measured(metrics: Mapping[str, Any]) -> Sequence[str]:
     """What its training measured, where it says of how many images."""
     if not {"top1", "examples"} <= metrics.keys():
         return ()
-    return (f"{metrics['top1']:.1%} of {metrics['examples']:,} test images right",)
+    what = "validation" if metrics.get("part") == "val" else "test"
+    return (f"{100 * metrics['top1']:.1f} % of {metrics['examples']:,} {what} images right",)
 
 
 def _file_name(source: str) -> str:

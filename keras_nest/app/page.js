@@ -112,6 +112,7 @@ async function predict(mine) {
   $("file-name").textContent = image.name;
   listClasses(answer.predictions);
   show("answer");
+  if (matchMedia("(max-width: 859px)").matches) $("answer").scrollIntoView({ behavior: "smooth", block: "nearest" });
   const [best] = answer.predictions;
   chosen = { index: best.class, label: best.label };
   show("why", model.methods.length > 0);
@@ -158,6 +159,7 @@ async function explain() {
   const wanted = `${method} ${chosen.index}`;
   const found = await ask("explain", { method, class: chosen.index, name: image.name }, image.file);
   if (mine !== asked || wanted !== `${method} ${chosen.index}`) return;
+  await $("photo").decode();
   $("question").textContent = method === "attention" ? "What is attended to" : `What speaks for ${chosen.label}`;
   $("pictures").replaceChildren();
   if (found.error) {
@@ -191,9 +193,15 @@ function box([top, left, bottom, right], color, more = {}) {
 /** What the model sees of the image, and something over it. */
 function panel(view, caption, layers, gray = true) {
   const [top, left, bottom, right] = view;
-  const pad = 0.01 * Math.max(bottom - top, right - left);
-  const viewBox = [left - pad, top - pad, right - left + 2 * pad, bottom - top + 2 * pad].join(" ");
-  const photo = draw("image", { href: image.picture, x: 0, y: 0, width: image.width, height: image.height, preserveAspectRatio: "none" });
+  const [width, height] = [right - left, bottom - top];
+  const pad = 0.01 * Math.max(width, height);
+  const viewBox = [left - pad, top - pad, width + 2 * pad, height + 2 * pad].join(" ");
+  const scale = $("photo").naturalWidth / image.width; // the picture may be smaller than the file
+  const canvas = make("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
+  canvas.getContext("2d").drawImage($("photo"), left * scale, top * scale, width * scale, height * scale, 0, 0, canvas.width, canvas.height);
+  const place = { x: left, y: top, width, height, preserveAspectRatio: "none" };
+  const photo = draw("image", { href: canvas.toDataURL("image/jpeg", 0.9), ...place });
+  if (Math.max(width, height) < 128) photo.setAttribute("image-rendering", "pixelated");
   if (gray) photo.style.filter = "grayscale(1)";
   const figure = make("figure", {}, draw("svg", { viewBox, role: "img", "aria-label": caption }, photo, ...layers));
   if (caption) figure.append(make("figcaption", {}, caption));
@@ -243,7 +251,7 @@ function drawPath(found) {
   });
   $("caption").replaceChildren(
     ...steps,
-    found.decided ? "From the whole image down NesT's tree, always into the quarter that speaks most for the class." : "",
+    found.decided ? "From all that the model sees down NesT's tree, always into the quarter that speaks most for the class." : "",
   );
 }
 

@@ -30,7 +30,7 @@ _STATIC = {
 }
 _LARGEST = 200 * 2**20  # bytes of an image file
 _SHOWN, _SMALL = 1024, 160  # pixels of the longer side: in the page, and of an example
-_CLASSES = 5
+_FEW, _CLASSES = 10, 5  # so many classes are all shown; of more, the first
 # The page loads nothing from elsewhere, and no other page may show it, or read what it says.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
@@ -118,7 +118,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(b"", "text/plain", 404)
             return
         asked = urllib.parse.parse_qs(url.query, keep_blank_values=True)
-        length = int(self.headers.get("Content-Length") or 0)
+        given = self.headers.get("Content-Length") or ""
+        length = int(given) if given.isdecimal() else 0
         if length > _LARGEST:
             self._answer(lambda: _refuse(f"The file has {length:,} bytes; it may have {_LARGEST:,}."))
             return
@@ -137,12 +138,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, question: Callable[[], dict[str, Any]]) -> None:
         """JSON; what is wrong with an image or the texts is a sentence in it."""
         try:
-            answer, status = question(), 200
+            answer = json.dumps(question(), allow_nan=False)
         except (ValueError, OSError, tf.errors.OpError) as error:
             # TensorFlow's messages go on with where in the graph it was.
             message = error.message if isinstance(error, tf.errors.OpError) else str(error)
-            answer, status = {"error": message.partition("\n")[0]}, 422
-        self._send(json.dumps(answer).encode(), "application/json", status)
+            answer = json.dumps({"error": message.partition("\n")[0]})
+        self._send(answer.encode(), "application/json")
 
     def _send(self, content: bytes, kind: str, status: int = 200) -> None:
         self.send_response(status)
@@ -168,7 +169,8 @@ def _predict(model: AppModel, content: bytes, asked: dict[str, list[str]]) -> di
     if model.labels is not None and not labels:
         raise ValueError("There are no labels; write one a line, such as: a dog.")
     image = decode_image(content, asked.get("name", ["The image"])[0])
-    predictions = model.predict(image, labels)[: max(_CLASSES, len(labels))]
+    predictions = model.predict(image, labels)
+    predictions = predictions if len(predictions) <= _FEW else predictions[:_CLASSES]
     kind, picture = _encoded(image, _SHOWN)
     shown = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
     height, width = image.shape[:2]
@@ -176,7 +178,7 @@ def _predict(model: AppModel, content: bytes, asked: dict[str, list[str]]) -> di
 
 
 def _explain(model: AppModel, content: bytes, asked: dict[str, list[str]]) -> dict[str, Any]:
-    (method,), (index,) = asked.get("method", [""]), asked.get("class", [""])
+    method, index = (asked.get(name, [""])[0] for name in ("method", "class"))
     if not index.isdecimal():
         raise ValueError(f"There is no class {index!r}.")
     return model.explain(decode_image(content, asked.get("name", ["The image"])[0]), method, int(index))
