@@ -31,7 +31,7 @@ from keras_nest.files import local_path
 OTHERS = ("brick", "camera", "coins", "grass", "gravel", "hubble_deep_field", "moon", "page", "retina", "text")
 # Of 16 cells a photograph is cut into; and crops of each.
 PARTS, CELLS, CROPS = {"train": 8, "val": 3, "test": 5}, 4, 4
-MODEL, SIDE, MINUTES, PRETRAINING, SEEDS = "R+ViT-Ti_16", 64, 0.75, 3.0, range(5)
+MODEL, SIDE, MINUTES, PRETRAINING, SEEDS = "R+ViT-Ti_16", 64, 1.5, 3.0, range(5)
 PRETRAINED, SCRATCH = "weights trained on ten other photographs", "new weights"
 
 
@@ -55,13 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for seed in seeds:
             photos = root / f"photos{seed}"
             write(photos, {name: Image.fromarray(read()) for name, read in PHOTOGRAPHS.items()}, PARTS, crops, seed)
-            budget = {"epochs": 1} if options.quick else {"minutes": options.minutes}
+            limit = {"epochs": 1} if options.quick else {"minutes": options.minutes}
             for number, (name, weights) in enumerate(starts.items()):
                 run = root / f"run{seed}-{number}"
-                found[name].append(finetune(photos, run, {**flags, **weights, **budget, "seed": seed}))
+                found[name].append(finetune(photos, run, {**flags, **weights, **limit, "seed": seed}))
     rows = [summary(name, metrics) for name, metrics in found.items()]
     title = f"Fine-tuning {flags['model']} on {PARTS['train'] * crops} crops of each of six photographs"
-    timing.report(title, rows, options.results / "finetune.csv", f"{len(seeds)} seeds, {options.minutes:g} minutes each")
+    budget = f"{len(seeds)} seeds, {options.minutes:g} minutes each"
+    timing.report(title, rows, options.results / "finetune.csv", budget)
 
 
 def write(

@@ -216,6 +216,16 @@ def cross_validation() -> str:
     return _markdown(["", *names], rows, "lrrrr")
 
 
+def finetune() -> str:
+    """Fine-tuning beside training from scratch."""
+    rows = []
+    for row in _rows("finetune"):
+        mean, low, high = (f"{float(row[column]):.1f}" for column in ("mean accuracy %", "lowest", "highest"))
+        seconds, steps = float(row["median seconds of training"]), int(row["median steps"])
+        rows.append([row["candidate"], f"{mean} % ({low} to {high})", f"{seconds:.0f} s", f"{steps:,}"])
+    return _markdown(["begins with", "test accuracy (lowest to highest)", "training", "steps"], rows, "lrrr")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -231,6 +241,7 @@ TABLES: dict[str, Callable[[], str]] = {
         latency,
         quantization,
         cross_validation,
+        finetune,
     )
 }
 

@@ -25,8 +25,9 @@ from keras_nest.zero_shot.open import open_tokenizer, trained_texts
 Labels: TypeAlias = tuple[str, ...]
 """Texts of the classes that a LiT is asked for; empty for other models."""
 
-_NO_LAYERS = "Where this comes from cannot be shown: an exported file has no layers; the .keras file that it was made of has."
-_TEXTS = "Where this comes from cannot be shown: explanations are for classes that a head gives, not for texts."
+_NOT_SHOWN = "Where this comes from cannot be shown"
+_NO_LAYERS = f"{_NOT_SHOWN}: an exported file has no layers; the .keras file that it was made of has."
+_TEXTS = f"{_NOT_SHOWN}: explanations are for classes that a head gives, not for texts."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _of_classes(loaded: LoadedModel, labels: str | os.PathLike[str] | None) -> A
         except ValueError as error:
             reasons.append(str(error))
     # The last method is the one for every model.
-    why_not = "" if methods else f"Where this comes from cannot be shown: {reasons[-1]}"
+    why_not = "" if methods else f"{_NOT_SHOWN}: {reasons[-1]}"
     facts = (_classes(predictor), _pixels(prepare), *_measured(loaded.metrics))
     return AppModel(loaded.model.name, facts, lambda _: predictor, None, methods, why_not, prepare)
 

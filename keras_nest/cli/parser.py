@@ -187,7 +187,7 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
 def add_app_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `app`."""
     _add_model_arguments(parser, positional=True, kinds=f"{_KINDS}, SavedModel, .tflite file", labels=True, vocab=True)
-    parser.add_argument("--port", type=int, default=7860, metavar="N", help="0: any that is free (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=7860, metavar="N", help="0 for any (default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
 
 

@@ -11,7 +11,15 @@ import tensorflow as tf
 
 from keras_nest.console import printable
 from keras_nest.data.decoding import decode_upright
-from keras_nest.data.image_files import BROKEN_FILE, SUFFIXES, count_kinds, decodable, is_clutter, is_image, read_encoded
+from keras_nest.data.image_files import (
+    BROKEN_FILE,
+    SUFFIXES,
+    count_kinds,
+    decodable,
+    is_clutter,
+    is_image,
+    read_encoded,
+)
 from keras_nest.data.orientation import read_orientation
 
 _LOGGER = logging.getLogger(__name__)
