@@ -256,6 +256,16 @@ def demonstration() -> str:
     return _markdown(["", ""], rows, "lr")
 
 
+def finetune() -> str:
+    """Fine-tuning beside training from scratch."""
+    rows = []
+    for row in _rows("finetune"):
+        mean, low, high = (f"{float(row[column]):.1f}" for column in ("mean accuracy %", "lowest", "highest"))
+        seconds, steps = float(row["median seconds of training"]), int(row["median steps"])
+        rows.append([row["candidate"], f"{mean} % ({low} to {high})", f"{seconds:.0f} s", f"{steps:,}"])
+    return _markdown(["begins with", "test accuracy (lowest to highest)", "training", "steps"], rows, "lrrr")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -273,6 +283,7 @@ TABLES: dict[str, Callable[[], str]] = {
         cross_validation,
         tpu_check,
         demonstration,
+        finetune,
     )
 }
 

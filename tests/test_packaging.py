@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from keras_nest import choices
-from keras_nest.cli.explain_methods import METHODS
 from keras_nest.cli.parser import COMMANDS
 from keras_nest.data import RECIPES
+from keras_nest.explain.methods import METHODS
 from keras_nest.export.activations import ACTIVATIONS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
