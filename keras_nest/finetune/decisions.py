@@ -27,7 +27,7 @@ class Request:
     """What is asked for; None leaves it open.
 
     Attributes:
-        folder: of the photographs.
+        folder: of the photographs, a list of them, or the name of a data set.
         model: a published name, or without weights a .keras file or the directory of a training.
         weights: checkpoint, or the name of a published one.
         val: share of the images that choose the weights.
@@ -43,6 +43,7 @@ class Request:
         patience: epochs without a better evaluation after which the training ends.
         max_broken: share of the images that may be broken.
         seed: of everything random.
+        label_column: of a list, that of the classes.
     """
 
     folder: str
@@ -61,6 +62,7 @@ class Request:
     patience: int | None = None
     max_broken: float = 0.1
     seed: int = 0
+    label_column: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("image_size", "batch_size", "epochs", "minutes", "learning_rate", "patience"):
