@@ -37,7 +37,10 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--class-weights", choices=choices.CLASS_WEIGHTS, default="none", help="balanced: rare classes count as much"
     )
+    images.add_argument("--sampling", choices=choices.SAMPLINGS, help="balanced: all classes come up equally often")
     training = parser.add_argument_group("training")
+    training.add_argument("--loss", choices=choices.LOSSES, help="focal: sure answers count less (cross_entropy)")
+    training.add_argument("--label-smoothing", type=float, metavar="SHARE", help="that all classes divide (0)")
     training.add_argument(
         "--blocks", type=_blocks, metavar="N|all", help="last blocks to train, 0 for the head alone (a third)"
     )

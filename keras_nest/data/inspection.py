@@ -155,7 +155,7 @@ def _read_kept(file: pathlib.Path) -> dict[str, Inspected]:
         with file.open("rb") as opened, np.load(opened) as arrays:
             version, *paths = json.loads(arrays["paths"].tobytes())
             numbers, thumbnails = arrays["numbers"].tolist(), arrays["thumbnails"]
-            found = [Inspected(*row[:5], thumbnail=each) for row, each in zip(numbers, thumbnails, strict=True)]
+            found = [Inspected(a, b, c, d, e, each) for (a, b, c, d, e), each in zip(numbers, thumbnails, strict=True)]
     except Exception:  # what NumPy raises about a damaged file is not listed anywhere
         return {}
     return dict(zip(paths, found, strict=True)) if version == _VERSION and len(paths) == len(found) else {}

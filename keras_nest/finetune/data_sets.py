@@ -17,7 +17,7 @@ LARGEST = 200_000
 """Images of which copies are made; more are for `keras-nest train`, which reads them where they lie."""
 
 # A configuration and a version may follow.
-_NAME = re.compile(r"\w+(/[\w.\-]+)*(:[\d.*]+)?")
+_NAME = re.compile(r"[\w\-]+(/[\w.\-]+)*(:[\d.*]+)?")
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -28,11 +28,11 @@ def find_data_set(name: str) -> str | None:
         name: "digits", or a data set that TFDS has prepared, as `open_tfds` takes it.
 
     Returns:
-        The path; None where the name can only be a path, or TFDS is not installed.
+        The path; None where the name can only be a path, or TFDS does not know it or is not installed.
 
     Raises:
         FileNotFoundError: TFDS knows the data set, and has not prepared it.
-        ValueError: it does not know it, or it has no images with one class each, or too many.
+        ValueError: it has no images with one class each, or too many.
     """
     if name == "digits":
         source = digits.open_digits()
@@ -44,8 +44,8 @@ def find_data_set(name: str) -> str | None:
     except ModuleNotFoundError:
         return None
     except ValueError as error:
-        # Whoever mistypes a folder need not hear of TFDS, unless it has something alike.
-        if "did you mean" not in str(error):
+        # Whoever mistypes a folder need not hear of TFDS, and of names there that sound alike.
+        if str(error).startswith(("There is no directory", "TFDS cannot open")):
             return None
         raise
     if sum(splits.values()) > LARGEST:

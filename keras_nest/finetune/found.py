@@ -1,6 +1,7 @@
 """What images there are: of which classes, how large, and what is left out for which reason."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence, Set
@@ -113,8 +114,11 @@ def list_sizes(name: str | os.PathLike[str], label_column: str | None = None) ->
         places = _list(name, label_column).places
     except (FileNotFoundError, ValueError):
         return {}
-    paths = {os.path.abspath(place.path) for place in places}
-    return {path: os.stat(path).st_size for path in sorted(paths) if os.path.exists(path)}
+    sizes = {}
+    for place in places:
+        with contextlib.suppress(OSError):  # a list may name what is not there, and a link as well
+            sizes[os.path.abspath(place.path)] = os.stat(place.path).st_size
+    return sizes
 
 
 def _list(name: str | os.PathLike[str], label_column: str | None) -> Listing:

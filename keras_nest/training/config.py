@@ -27,8 +27,9 @@ COMMON: dict[str, Any] = {
     "colorjitter": {},
     "pp": {},
     "transfer": "float32",  # "uint8": a quarter of the bytes to the device, which then normalizes, erases and mixes
-    "loss": "softmax",  # or "sigmoid", each class for itself
+    "loss": "softmax",  # or "sigmoid", each class for itself; or "focal", where sure answers count less
     "class_weights": None,  # factors of the loss, one for each class, such as (0.5, 2.0)
+    "sampling": None,  # "balanced": all classes come up equally often in training; of files
     "patience": None,  # keep the best weights, and stop after so many evaluations without better ones; None: the last
     "init_checkpoint": "",  # weights to start from: whatever create_model(weights=…) reads
     "resize_posembed": None,  # accepted; position embeddings are resized to the image size in any case
@@ -112,7 +113,8 @@ _POSITIVE = (
 _PP = ("train", "test", "crop", "resize")  # the last is accepted; the reference does not use it
 _CHOICES = {
     "trainer": ("train", "classify", "lit"),
-    "loss": ("softmax", "sigmoid"),
+    "loss": ("softmax", "sigmoid", "focal"),
+    "sampling": (None, "balanced"),
     "transfer": ("float32", "uint8"),
     "reinit_head": (None, "", "zero_all"),
     "num_eval_steps": (-1,),
