@@ -77,6 +77,13 @@ def local_file(path: str | os.PathLike[str], what: str) -> Iterator[pathlib.Path
         yield copy
 
 
+def cache_folder() -> pathlib.Path:
+    """Where things are kept that can be made again: $KERAS_NEST_CACHE, or keras-nest in the cache of the user."""
+    if folder := os.environ.get("KERAS_NEST_CACHE"):
+        return pathlib.Path(folder)
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "keras-nest")
+
+
 @contextlib.contextmanager
 def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """Writes a file or directory beside its place and renames it into place at the end, once it is on the disk.

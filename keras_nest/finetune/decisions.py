@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from keras_nest.finetune.split import TRAIN, VAL, Split
@@ -27,7 +27,7 @@ class Request:
     """What is asked for; None leaves it open.
 
     Attributes:
-        folder: of the photographs.
+        folder: of the photographs, a list of them, or the name of a data set.
         model: a published name, or without weights a .keras file or the directory of a training.
         weights: checkpoint, or the name of a published one.
         val: share of the images that choose the weights.
@@ -43,6 +43,10 @@ class Request:
         patience: epochs without a better evaluation after which the training ends.
         max_broken: share of the images that may be broken.
         seed: of everything random.
+        label_column: of a list, that of the classes.
+        loss: one of `keras_nest.choices.LOSSES`.
+        label_smoothing: share of the probability that all classes divide.
+        sampling: one of `keras_nest.choices.SAMPLINGS`.
         calibrate: whether a temperature is fit to the validation images at the end; None is no.
     """
 
@@ -62,6 +66,10 @@ class Request:
     patience: int | None = None
     max_broken: float = 0.1
     seed: int = 0
+    label_column: str | None = None
+    loss: str | None = None
+    label_smoothing: float | None = None
+    sampling: str | None = None
     calibrate: bool | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +86,19 @@ class Request:
             raise ValueError(f"--max-broken is {self.max_broken}; it must be a share, from 0 to 1.")
         if not (self.blocks in (None, "all") or (type(self.blocks) is int and self.blocks >= 0)):
             raise ValueError(f"--blocks is {self.blocks!r}; it must be a number of blocks, 0 or more, or all.")
+        self._check_loss()
+
+    def _check_loss(self) -> None:
+        if not 0 <= (self.label_smoothing or 0) < 1:
+            raise ValueError(f"--label-smoothing is {self.label_smoothing}; it must be a share, from 0 to below 1.")
+        if self.sampling == self.class_weights == "balanced":
+            raise ValueError("--sampling balanced and --class-weights balanced are for the same; give one of them.")
+        given = (("--loss", self.loss not in (None, "cross_entropy")), ("--label-smoothing", self.label_smoothing))
+        if self.blocks == 0 and (lost := [flag for flag, is_given in given if is_given]):
+            raise ValueError(
+                f"{lost[0]} is of training steps, and with --blocks 0 there are none: the head is fit by logistic "
+                "regression; leave one of them out."
+            )
 
 
 class Decision(NamedTuple):
@@ -172,6 +193,7 @@ def choose(request: Request, split: Split, start: Start, largest: int = LARGEST_
         Decision("learning rate", f"{rate:g}", _asked(request.learning_rate) or _why_rate(is_tuned)),
         Decision("augmentation", request.augment, _AUGMENTATIONS[request.augment]),
         Decision("class weights", request.class_weights, _why_weights(request, trained)),
+        *_say_asked(request),
     )
     return Settings(batch, blocks, frozen, rate, epochs, minutes, patience, weights, is_tuned, decisions)
 
@@ -242,6 +264,20 @@ def _a_step(times: Times, epoch: float) -> str:
 
 def _asked(value: Any) -> str:
     return "as asked for" if value is not None else ""
+
+
+def _say_asked(request: Request) -> Iterator[Decision]:
+    """What is only said where it is asked for."""
+    if request.loss is not None:
+        focal = "images that are recognized surely count less"
+        yield Decision("loss", request.loss.replace("_", "-"), focal if request.loss == "focal" else _asked(True))
+    if request.label_smoothing:
+        yield Decision(
+            "label smoothing", f"{request.label_smoothing:g}", "all classes divide so much of the probability"
+        )
+    if request.sampling is not None:
+        often = "all classes come up equally often, so that an epoch has not all images of large ones"
+        yield Decision("sampling", request.sampling, often if request.sampling == "balanced" else _asked(True))
 
 
 def _last_third(depth: int) -> Blocks:

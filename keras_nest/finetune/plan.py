@@ -124,6 +124,7 @@ def build_config(
         "pp": {"train": TRAIN, "test": VAL},
         "augment": _augment(request.augment, min(size)),
         "class_weights": None if settings.class_weights is None else list(settings.class_weights),
+        **_objective(request),
         "per_device_batch_size": settings.batch // replicas,
         "optim": "adamw",
         # Configurations of this kind give the rate of a batch of 256.
@@ -132,6 +133,16 @@ def build_config(
         "weight_decay": 0.05,
         "grad_clip_max_norm": 1.0,
         "patience": settings.patience,
+    }
+
+
+def _objective(request: Request) -> dict[str, Any]:
+    """What is asked for about the loss and how often the classes come up."""
+    smoothing = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "smoothing": request.label_smoothing}
+    return {
+        **({"loss": "focal"} if request.loss == "focal" else {}),
+        **({"mix": smoothing} if request.label_smoothing else {}),
+        **({"sampling": "balanced"} if request.sampling == "balanced" else {}),
     }
 
 
@@ -164,7 +175,8 @@ def find_changes(found: Mapping[str, int], rows: Sequence[Row]) -> str:
         rows: of the images as they were.
     """
     known = {row.file: row.size for row in rows}
-    new, gone = found.keys() - known.keys(), known.keys() - found.keys()
+    # Of what could not be read, the size is not known, and it may go.
+    new, gone = found.keys() - known.keys(), {path for path, size in known.items() if size is not None} - found.keys()
     other = [path for path in found.keys() & known.keys() if known[path] not in (None, found[path])]
     counts = {"new": len(new), "gone": len(gone), "changed": len(other)}
     return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)

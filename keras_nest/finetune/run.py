@@ -97,7 +97,9 @@ def _fit_head(plan: Plan, experiment: Experiment) -> Head:
     head = read_head(path)
     if head is None:
         train, val = (embed(experiment.model, _batches(experiment, part), part) for part in (TRAIN, VAL))
-        head = fit_head(train, val, experiment.config.class_weights is not None)
+        head = fit_head(
+            train, val, experiment.config.class_weights is not None or experiment.config.sampling == "balanced"
+        )
         write_head(head, path)
         print(f"The head alone is right about {head.accuracy:.1%} of the validation images.", flush=True)
     put(head, experiment.model)

@@ -13,7 +13,7 @@ from keras_nest import data
 from keras_nest.factory import create_model
 from keras_nest.metrics import accuracy
 from keras_nest.models.base import ImageModel
-from keras_nest.models.losses import LOSSES, weigh_classes
+from keras_nest.models.losses import ACTIVATIONS, LOSSES, weigh_classes
 from keras_nest.training.config import resolve
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
@@ -58,7 +58,7 @@ def prepare(
         _check_classes(model, info)
         trainer = _compile(model, setup, recipe)
         kept = setup.get_kept(model)
-        evaluator = Evaluator(kept, config.loss, info.num_classes, config.jit_compile)
+        evaluator = Evaluator(kept, ACTIVATIONS[config.loss], info.num_classes, config.jit_compile)
     batches = functools.partial(data.train_batches, transfer=config.transfer)
     return setup.build_experiment(trainer, kept, evaluator, recipe, size, batches)
 
@@ -115,10 +115,10 @@ def _loss(model: ImageModel, config: ConfigDict) -> Callable[..., Any]:
         ValueError: the model's probabilities are not those of the loss.
     """
     loss, activation = LOSSES[config.loss], model.classifier_activation
-    if activation not in (None, config.loss):
+    if activation not in (None, ACTIVATIONS[config.loss]):
         raise ValueError(
-            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}; they must be the same, or "
-            "leave classifier_activation out."
+            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}, which is of "
+            f"{ACTIVATIONS[config.loss]} probabilities; leave classifier_activation out."
         )
     loss = functools.partial(loss, from_logits=False) if activation else loss
     return loss if config.class_weights is None else weigh_classes(loss, config.class_weights)

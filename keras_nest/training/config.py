@@ -28,7 +28,8 @@ _USUAL = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch", "batch_siz
 _PP = ("train", "test", "crop", "resize")  # the last is accepted; the reference does not use it
 _CHOICES = {
     "trainer": ("train", "classify", "lit"),
-    "loss": ("softmax", "sigmoid"),
+    "loss": ("softmax", "sigmoid", "focal"),
+    "sampling": (None, "balanced"),
     "transfer": ("float32", "uint8"),
     "reinit_head": (None, "", "zero_all"),
     "log_model_profile": (False, True, 2),

@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+import pathlib
 
 import pytest
 
 from keras_nest.finetune.decisions import Request, Times, balanced, batch_for, choose, clock, epochs_within
+from keras_nest.finetune.plan import build_config
 from keras_nest.finetune.split import divide
 from keras_nest.finetune.start import open_start
+from keras_nest.training.config import resolve
 from tests.finetune.test_split import make
 
 REQUEST = Request("/photos", "testing")
@@ -52,6 +55,31 @@ class TestChoose:
         assert settings.class_weights == pytest.approx((106 / (2 * 84), 106 / (2 * 22)))
         for name in ("batch", "trained", "learning rate"):
             assert say(settings.decisions)[name][1] == "as asked for"
+
+    def test_loss_and_sampling(self, start):
+        asked = {"loss": "focal", "label_smoothing": 0.1, "sampling": "balanced"}
+        request = dataclasses.replace(REQUEST, **asked)
+        settings = choose(request, SPLIT, start)
+        said = say(settings.decisions)
+        assert [said[name][0] for name in ("loss", "label smoothing", "sampling")] == ["focal", "0.1", "balanced"]
+        config = resolve(build_config(request, settings, start, pathlib.Path("run"), 1) | {"num_epochs": 1})
+        assert (config.loss, config.sampling, config.mix.smoothing) == ("focal", "balanced", 0.1)
+
+    @pytest.mark.parametrize(
+        ("asked", "sentence"),
+        [
+            ({"label_smoothing": 1.0}, r"^--label-smoothing is 1\.0; it must be a share, from 0 to below 1\.$"),
+            (
+                {"blocks": 0, "loss": "focal"},
+                r"^--loss is of training steps, and with --blocks 0 there are none: the h",
+            ),
+            ({"blocks": 0, "label_smoothing": 0.1}, r"^--label-smoothing is of training steps, and with --blocks 0 th"),
+            ({"sampling": "balanced", "class_weights": "balanced"}, r" are for the same; give one of them\.$"),
+        ],
+    )
+    def test_what_has_no_meaning(self, asked, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            dataclasses.replace(REQUEST, **asked)
 
     def test_a_batch_that_cannot_be_filled(self, start):
         with pytest.raises(ValueError, match=r"^--batch-size is 107, and there are 106 images to train with"):

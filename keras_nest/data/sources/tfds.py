@@ -73,6 +73,14 @@ def open_tfds(
     return Source(DatasetInfo(name, class_names, (height, width, 3), len(train), len(test)), train, test)
 
 
+def find_splits(name: str, data_dir: str | None = None) -> tuple[str, dict[str, int]]:
+    """Name with configuration and version, and number of images of each split with labels; see `open_tfds`."""
+    info = _prepared(name, data_dir).info
+    unlabeled = ("test",) if info.name == "imagenet2012" else ()
+    sizes = {split: info.splits[split].num_examples for split in info.splits if split not in unlabeled}
+    return info.full_name, {split: size for split, size in sizes.items() if size}
+
+
 def _tfds() -> ModuleType:
     """TFDS, which only its data sets need."""
     purpose = "Data sets other than 'digits' and directories are read by TensorFlow Datasets"
