@@ -15,6 +15,7 @@ from keras_nest.finetune.plan import Plan, write_plan
 from keras_nest.finetune.probe import Head, embed, fit_head, get_head, put, read_head, write_head
 from keras_nest.finetune.split import TEST, TRAIN, VAL
 from keras_nest.metrics import class_scores
+from keras_nest.models.losses import ACTIVATIONS
 from keras_nest.registry import preprocessing_spec
 from keras_nest.training import classify
 from keras_nest.training import workdir as directories
@@ -56,7 +57,7 @@ def open_run(plan: Plan, workdir: pathlib.Path, strategy: tf.distribute.Strategy
         ValueError: its probabilities shall be calibrated, and are none of one class an image.
     """
     config = resolve(plan.config)
-    if plan.request.get("calibrate") and config.loss != "softmax":
+    if plan.request.get("calibrate") and ACTIVATIONS[config.loss] != "softmax":
         raise ValueError(f"--calibrate is for images of one class each, and the loss is {config.loss}; leave it out.")
     return classify.prepare(config, workdir, strategy=strategy)
 
