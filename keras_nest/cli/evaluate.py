@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     hidden = images.count < _BAR_FROM or not console.is_terminal or args.json
     bar = functools.partial(track, description="evaluating", console=console, transient=True, disable=hidden)
     answers = ask(predictor, images, broken.tell, args.batch, lambda some, count: bar(some, total=count))
-    measured = Measured(args.model, images, answers, predictor, loaded)
+    measured = Measured(args.model, images, answers, predictor, loaded, args.weights)
     facts = {"model": args.model, "data": images.name, "part": images.part, **measured.figures}
     facts["left_out"] = images.count - len(answers.names)
     if args.json:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ class Card(NamedTuple):
     """An image and the answers to it.
 
     Attributes:
-        file: name of its file.
+        file: name of its file, and of the folder that it lies in.
         path: the whole path.
         label: what it shows.
         is_right: whether the first answer is that.
@@ -82,7 +83,17 @@ def _cards(
         path = answers.names[k]
         top = [(predictor.name_of(int(index)), float(shares[index])) for index in best]
         label = predictor.name_of(int(answers.labels[k]))
-        cards.append(Card(os.path.basename(path), path, label, bool(answers.right[k]), top, picture, heat))
+        cards.append(
+            Card(
+                os.path.join(*pathlib.PurePath(path).parts[-2:]),
+                path,
+                label,
+                bool(answers.right[k]),
+                top,
+                picture,
+                heat,
+            )
+        )
     return cards
 
 

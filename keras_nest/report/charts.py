@@ -12,8 +12,11 @@ from keras_nest.console import printable, shorten
 _WIDTH, _HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 22, 10, 38
 _TICKS = 5
+# By where an axis of shares begins.
+_SHARES = {0.0: (0.0, 0.25, 0.5, 0.75, 1.0), 0.5: (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)}
 # Of a confusion matrix: pixels a cell, the longest name that is written out, and up to how many classes counts are.
 _CELL, _LONGEST_NAME, _COUNTS_SHOWN = 30, 22, 25
+_LARGEST_CELL, _SMALLEST_CELL, _USUAL_SIDE = 46, 16, 330
 _LETTER = 7.8  # pixels a letter takes, about
 
 
@@ -57,7 +60,7 @@ def curves(lines: Sequence[Line], label: str, is_share: bool, kept: float | None
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     highest = 1.0 if is_share else max(y for _, y in points) or 1.0
     lowest = _lowest(min(y for _, y in points)) if is_share else 0.0
-    ticks = _ticks(lowest, highest)
+    ticks = _SHARES[lowest] if is_share else _ticks(lowest, highest)
     frame = _Frame((first, last), (lowest, max(ticks[-1], highest)))
     parts = [_axes(frame, _whole_ticks(first, last), ticks, "epoch", is_share)]
     if kept and first <= kept <= last:
@@ -75,8 +78,7 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Markup:
         bins: as `keras_nest.metrics.reliability` gives them.
     """
     frame = _Frame((0.0, 1.0), (0.0, 1.0))
-    quarters = (0.0, 0.25, 0.5, 0.75, 1.0)
-    parts = [_axes(frame, quarters, quarters, "probability of the answer", True, x_is_share=True)]
+    parts = [_axes(frame, _SHARES[0.0], _SHARES[0.0], "probability of the answer", True, x_is_share=True)]
     most = max((each["images"] for each in bins), default=0) or 1
     for each in bins:
         if each["images"]:
@@ -104,7 +106,8 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str]) -> Markup:
     """
     names = [shorten(printable(name), _LONGEST_NAME) for name in class_names]
     margin = round(12 + _LETTER * max(map(len, names)))
-    cell = _CELL if len(names) <= _COUNTS_SHOWN else 16
+    roomy = min(_LARGEST_CELL, max(_CELL, _USUAL_SIDE // len(names)))
+    cell = roomy if len(names) <= _COUNTS_SHOWN else _SMALLEST_CELL
     side = margin + cell * len(names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     parts = []
@@ -118,7 +121,7 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str]) -> Markup:
         )
     for row, column in np.ndindex(counts.shape):
         parts.append(_cell(row, column, int(counts[row, column]), shares[row, column], names, margin, cell))
-    return _svg(side + 2, side + 2, "Confusion matrix", parts, fixed=True)
+    return _svg(side + 2, side + 2, "Confusion matrix", parts, least=0.75)
 
 
 def _cell(row: int, column: int, count: int, share: float, names: Sequence[str], margin: int, cell: int) -> Markup:
@@ -142,7 +145,7 @@ def percent(share: float) -> str:
 
 
 def _lowest(share: float) -> float:
-    """Where an axis of shares begins: at half of it, if nothing is below."""
+    """Where an axis of shares begins: at a half, if nothing is near or below it."""
     return 0.5 if share >= 0.6 else 0.0
 
 
@@ -203,8 +206,9 @@ def _polyline(style: str, points: Sequence[tuple[float, float]]) -> Markup:
     )
 
 
-def _svg(width: float, height: float, label: str, parts: Sequence[Markup], fixed: bool = False) -> Markup:
-    size = Markup(' width="{}" height="{}"').format(width, height) if fixed else Markup("")
-    return Markup('<svg viewBox="0 0 {} {}"{} role="img" aria-label="{}">{}</svg>').format(
-        width, height, size, label, Markup("").join(parts)
+def _svg(width: float, height: float, label: str, parts: Sequence[Markup], least: float | None = None) -> Markup:
+    """A picture as wide as its place; with `least`, so many times its own size at least, and no more than that."""
+    sizes = "" if least is None else f"width:100%;max-width:{width:g}px;min-width:{least * width:g}px"
+    return Markup('<svg viewBox="0 0 {} {}" style="{}" role="img" aria-label="{}">{}</svg>').format(
+        width, height, sizes, label, Markup("").join(parts)
     )

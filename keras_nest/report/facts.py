@@ -54,23 +54,30 @@ def kept_epoch(rows: Sequence[Row], metrics: Mapping[str, Any]) -> float | None:
     return found[0] if found else None
 
 
-def commands(model: str, images: str | None, request: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def commands(
+    model: str, weights: str | None, request: Mapping[str, Any] | None, is_keras: bool
+) -> list[tuple[str, str]]:
     """(what it does, command line) of what can be done next.
 
     Args:
         model: as `predict` takes it.
-        images: a folder of images; None for none.
+        weights: checkpoint, if that is a name.
         request: of a fine-tuning, as finetune.json has it; None for another model.
+        is_keras: whether it is a Keras model, which alone is explained and exported.
     """
-    place = shlex.quote(model)
-    folder = shlex.quote(images) if images else "IMAGE"
-    lines = [
+    place = shlex.quote(model) + (f" --weights {shlex.quote(weights)}" if weights else "")
+    folder = shlex.quote(str(request["folder"])) if request else "IMAGE"
+    lines = [("Train it again", _again(request, model))] if request else []
+    lines += [
         ("Ask the model", f"keras-nest predict {folder} --model {place}"),
-        ("See where an answer comes from", f"keras-nest explain IMAGE --model {place} --method cam --save answers"),
         ("Measure it on other images", f"keras-nest evaluate {place} --data FOLDER"),
-        ("Export it", f"keras-nest export {place} --format saved_model --output models"),
     ]
-    return [("Train it again", _again(request, model)), *lines] if request else lines
+    if is_keras:
+        lines += [
+            ("See where an answer comes from", f"keras-nest explain IMAGE --model {place} --method cam --save answers"),
+            ("Export it", f"keras-nest export {place} --format saved_model --output models"),
+        ]
+    return lines
 
 
 def _again(request: Mapping[str, Any], workdir: str) -> str:

@@ -38,6 +38,7 @@ class Measured:
         answers: to them.
         predictor: the model.
         loaded: the same as a Keras model; None if it is none.
+        weights: checkpoint, if `model` is a name.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Measured:
     answers: Answers
     predictor: Predictor
     loaded: LoadedModel | None = None
+    weights: str | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -138,7 +140,7 @@ def _content(measured: Measured, workdir: pathlib.Path | None) -> dict[str, Any]
         "has_heat": any(card.heat for card in cards["samples"]),
         "decisions": plan.get("decisions", ()),
         "remarks": plan.get("remarks", ()),
-        "commands": commands(measured.model, request and request["folder"], request),
+        "commands": commands(measured.model, measured.weights, request, measured.loaded is not None),
     }
 
 

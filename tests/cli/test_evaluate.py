@@ -61,10 +61,11 @@ def test_every_kind_of_file(kind, run, files, classes, tmp_path):  # noqa: F811
     present = sorted({*labels, *taken.tolist()})
     assert [row["name"] for row in found["classes"]] == [NAMES[k] for k in present]
     assert found["confusion"] == confusion_matrix(labels, taken, labels=present).tolist()
-    rows = list(csv.DictReader(outputs[1].open(encoding="utf-8")))
+    rows = list(csv.DictReader(outputs[1].read_text("utf-8").splitlines()))
     assert {row["file"] for row in rows} == set(map(str, paths))
     assert sum(row["class"] == row["predicted"] for row in rows) == sum(taken == labels)
-    assert Image.open(outputs[2]).size[0] > 400
+    with Image.open(outputs[2]) as picture:
+        assert picture.size[0] > 400
     assert "cat, tabby" in outputs[3].read_text("utf-8")
     code, _, errors = run("evaluate", files[kind], "--data", classes, *words)
     assert (code, errors) == (2, f"error: {outputs[0]} exists already; pass --overwrite to replace it.\n")
