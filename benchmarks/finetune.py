@@ -82,7 +82,8 @@ def write(
                 side = int(generator.uniform(0.6, 1.0) * min(width, height))
                 left = column * width + int(generator.integers(width - side + 1))
                 top = row * height + int(generator.integers(height - side + 1))
-                crop = photograph.resize((SIDE, SIDE), box=(left, top, left + side, top + side))
+                # Resizing with a box would look a pixel or two beyond it.
+                crop = photograph.crop((left, top, left + side, top + side)).resize((SIDE, SIDE))
                 crop.save(place / f"{number:03}.png")
             del cells[:count]
 
