@@ -1,11 +1,11 @@
 """What weights are worth that were trained on other photographs: `keras-nest finetune` from them, and from scratch.
 
 A small NesT learns to tell ten photographs of scikit-image apart by crops of them. Then it is fine-tuned on crops of
-six other photographs, and a new model of the same kind is trained on the same crops for the same minutes. No class of the
-one is a class of the other. Each of the six photographs is cut into cells, of which some are for training, some for
-choosing the weights and some for measuring: no pixel is in two parts. The seeds choose the cells, the crops, the new
-weights and the order of the images. The new model gets what the command gives new weights (all layers, 5e-4, up to 100
-epochs) as flags, since it is no published one; the head is fit first there, too.
+six other photographs, and a new model of the same kind is trained on the same crops for the same minutes. No class of
+the one is a class of the other. Each of the six photographs is cut into cells, of which some are for training, some
+for choosing the weights and some for measuring: no pixel is in two parts. The seeds choose the cells, the crops, the
+new weights and the order of the images. The new model gets what the command gives new weights (all layers, 5e-4, up
+to 100 epochs) as flags, since it is no published one; the head is fit first there, too.
 
 Writes the table to results/finetune.csv.
 """
