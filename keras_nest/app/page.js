@@ -98,6 +98,11 @@ async function take(file, name) {
 }
 
 async function predict(mine) {
+  if (model.labels !== null && !labels().length) {
+    fail(`${image.name} is taken. Now write its possible classes in words, one a line, and press Compare.`);
+    $("labels").focus();
+    return;
+  }
   const query = [["name", image.name], ...(model.labels === null ? [] : labels().map((text) => ["labels", text]))];
   const answer = await ask("predict", query, image.file);
   if (mine !== asked) return;

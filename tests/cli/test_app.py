@@ -103,7 +103,7 @@ def test_the_page_asks_a_lit_in_words(start, run, tmp_path):
         seen.wait_for_selector("#texts:not([hidden])")
         seen.set_input_files("#file", tmp_path / "blue.png")
         seen.wait_for_selector("#error:not([hidden])")
-        assert seen.inner_text("#error").startswith("There are no labels;")
+        assert seen.inner_text("#error").startswith("blue.png is taken. Now write its possible classes in words")
         seen.fill("#labels", "red\nhouse")
         seen.click("#ask")
         seen.wait_for_selector("#classes button")
