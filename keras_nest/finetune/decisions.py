@@ -210,7 +210,7 @@ def epochs_within(
         spent: seconds since the command began.
 
     Returns:
-        Epochs, 0 where only the head is fit; seconds that the training may take; and the decisions in words.
+        Epochs, 0 where only the head is fit; seconds until training must end; and the decisions in words.
     """
     train, val, test = (sum(split.counts(part).values()) for part in (TRAIN, VAL, TEST))
     head = times.head(train + val) if settings.fits_head else times.opening
@@ -218,8 +218,8 @@ def epochs_within(
     epoch = max(1, train // settings.batch) * times.step + val * times.image + times.files
     # What the training starts from is evaluated, too.
     start = times.start + times.graph + val * times.image
-    for_training = 60 * settings.minutes - spent - head - finish
-    left = for_training - start
+    until_finish = 60 * settings.minutes - spent - finish
+    left = until_finish - head - start
     epochs = int(min(settings.epochs, max(left / epoch, 0 if settings.fits_head else 1))) if settings.blocks else 0
     if not settings.blocks:
         reason = "the features of all images are computed once, and the head is fit to them"
@@ -232,7 +232,7 @@ def epochs_within(
     seconds = head + (start + epochs * epoch if epochs else 0) + finish
     return (
         epochs,
-        for_training,
+        until_finish,
         (
             Decision("epochs", str(epochs) if epochs else "none, the head alone", reason),
             Decision("time", f"about {clock(seconds)}", f"{first}{_a_step(times, epoch)}, measured"),
