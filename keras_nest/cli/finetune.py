@@ -47,12 +47,13 @@ def main(args: argparse.Namespace) -> int:
     plan = None if args.overwrite else _plan_there(request, args.workdir)
     if plan is None:
         plan = _begin(request, args.workdir, strategy.num_replicas_in_sync, args.overwrite, began)
+    planned = time.perf_counter()
     metrics = run.results(args.workdir)
     if metrics:
         print(f"{args.workdir} holds this run, finished; --overwrite starts it anew.", flush=True)
     else:
         experiment = run.open_run(plan, args.workdir, strategy)
-        metrics = execute(lambda: run.execute(plan, experiment), strategy)
+        metrics = execute(lambda: run.execute(plan, experiment, planned), strategy)
     _print_results(metrics, args.workdir, request)
     _write_report(args.workdir, args.trust)
     return 0

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from keras_nest.finetune.split import TRAIN, VAL, Split
+from keras_nest.finetune.split import TEST, TRAIN, VAL, Split
 from keras_nest.finetune.start import Blocks, Start
 
 LARGEST_BATCH = 32
@@ -124,12 +124,24 @@ class Times:
         step: of training.
         start: until the first step is done.
         files: to write what is written after each epoch.
+        graph: until the first features are there, whenever images of another part are looked at.
+        opening: to make the model, which is done once more before the training.
     """
 
     image: float
     step: float
     start: float = 0.0
     files: float = 0.0
+    graph: float = 0.0
+    opening: float = 0.0
+
+    def head(self, images: int) -> float:
+        """Seconds until the head is fit to the features of training and validation images."""
+        return self.opening + 2 * self.graph + images * self.image
+
+    def finish(self, images: int) -> float:
+        """Seconds from the last epoch to the end: test images are looked at, and the results written."""
+        return self.graph + images * self.image + self.files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +222,9 @@ def balanced(counts: Mapping[str, int]) -> tuple[float, ...]:
     return tuple(images / (len(counts) * counts[name]) for name in sorted(counts))
 
 
-def epochs_within(settings: Settings, times: Times, split: Split, spent: float) -> tuple[int, tuple[Decision, ...]]:
+def epochs_within(
+    settings: Settings, times: Times, split: Split, spent: float
+) -> tuple[int, float, tuple[Decision, ...]]:
     """How many epochs there is time for, and what is decided by that.
 
     Args:
@@ -220,25 +234,33 @@ def epochs_within(settings: Settings, times: Times, split: Split, spent: float) 
         spent: seconds since the command began.
 
     Returns:
-        Epochs, 0 where only the head is fit; and the decisions in words.
+        Epochs, 0 where only the head is fit; seconds until training must end; and the decisions in words.
     """
-    train, val = (sum(split.counts(part).values()) for part in (TRAIN, VAL))
-    head = (train + val) * times.image if settings.fits_head else 0.0
+    train, val, test = (sum(split.counts(part).values()) for part in (TRAIN, VAL, TEST))
+    head = times.head(train + val) if settings.fits_head else times.opening
+    finish = times.finish(test)
     epoch = max(1, train // settings.batch) * times.step + val * times.image + times.files
-    left = 60 * settings.minutes - spent - head - times.start
+    # What the training starts from is evaluated, too.
+    start = times.start + times.graph + val * times.image
+    until_finish = 60 * settings.minutes - spent - finish
+    left = until_finish - head - start
     epochs = int(min(settings.epochs, max(left / epoch, 0 if settings.fits_head else 1))) if settings.blocks else 0
     if not settings.blocks:
         reason = "the features of all images are computed once, and the head is fit to them"
     elif epochs < settings.epochs:
-        all_of_them = clock(spent + head + times.start + settings.epochs * epoch)
+        all_of_them = clock(spent + head + start + settings.epochs * epoch + finish)
         reason = f"{settings.epochs} would end after {all_of_them}, and --minutes is {settings.minutes:g}"
     else:
         reason = f"or fewer: it ends after {settings.patience} without a better one; the best weights are kept"
     first = f"{clock(head)} for the head; " if settings.fits_head else ""
-    seconds = head + (times.start + epochs * epoch if epochs else 0)
-    return epochs, (
-        Decision("epochs", str(epochs) if epochs else "none, the head alone", reason),
-        Decision("time", f"about {clock(seconds)}", f"{first}{_a_step(times, epoch)}, measured"),
+    seconds = head + (start + epochs * epoch if epochs else 0) + finish
+    return (
+        epochs,
+        until_finish,
+        (
+            Decision("epochs", str(epochs) if epochs else "none, the head alone", reason),
+            Decision("time", f"about {clock(seconds)}", f"{first}{_a_step(times, epoch)}, measured"),
+        ),
     )
 
 

@@ -63,16 +63,18 @@ def make_plan(
         FileNotFoundError: there are no such weights.
     """
     split = divide(found, request.val, request.test, request.seed)
+    opening = time.perf_counter()
     start = open_start(*model, len(split.counts(TRAIN)), request.image_size)
+    opening = time.perf_counter() - opening
     settings, times = _settings_that_fit(request, split, start, workdir, replicas)
+    times = dataclasses.replace(times, opening=opening)
     config = build_config(request, settings, start, workdir, replicas)
-    epochs, decided = epochs_within(settings, times, split, time.perf_counter() - began)
-    left = settings.minutes - (time.perf_counter() - began) / 60
+    epochs, seconds, decided = epochs_within(settings, times, split, time.perf_counter() - began)
     config |= {
         "num_epochs": epochs or settings.epochs,
         "warmup_epochs": int(epochs > 4),
         # What was measured may have been too good.
-        "minutes": round(max(left, 0.01), 2) if math.isfinite(left) else None,
+        "minutes": round(max(seconds / 60, 0.01), 2) if math.isfinite(seconds) else None,
     }
     decisions = (*settings.decisions, *decided)
     plan = Plan(dataclasses.asdict(request), config, settings.fits_head, bool(epochs), decisions, split.remarks)

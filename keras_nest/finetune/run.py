@@ -1,11 +1,13 @@
 """A fine-tuning: the head first, then the last blocks, then how well the model does on images that it never saw."""
 
+import dataclasses
 import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from keras_nest import data, run_files
 from keras_nest.data.sources.table import Row, open_table, read_table, write_table
@@ -69,8 +71,13 @@ def results(workdir: pathlib.Path) -> dict[str, Any] | None:
     return metrics if metrics and "part" in metrics else None
 
 
-def execute(plan: Plan, experiment: Experiment) -> dict[str, Any]:
+def execute(plan: Plan, experiment: Experiment, began: float) -> dict[str, Any]:
     """Fits the head, trains, measures, writes; or what of it is left to do.
+
+    Args:
+        plan: what was decided.
+        experiment: its training.
+        began: `time.perf_counter()` when the plan was there; what comes before the first step has its part of the time.
 
     Returns:
         The content of metrics.json: that of a training, `part` that was measured ("test", or "val" where there are no
@@ -87,9 +94,19 @@ def execute(plan: Plan, experiment: Experiment) -> dict[str, Any]:
         with directories.at_work(experiment.workdir, experiment.config_json):
             head = _fit_head(plan, experiment)
     seconds = time.perf_counter() - start
+    experiment = _with_the_time_left(experiment, time.perf_counter() - began)
     metrics = experiment.execute() if plan.trains else _evaluate(experiment, VAL)
     with directories.at_work(experiment.workdir, experiment.config_json):
         return _finish(plan, experiment, metrics, head, seconds)
+
+
+def _with_the_time_left(experiment: Experiment, spent: float) -> Experiment:
+    """The same training with less time; config.json keeps what was decided."""
+    if not experiment.config.minutes:
+        return experiment
+    left = max(0.01, experiment.config.minutes - spent / 60)
+    config = ConfigDict({**experiment.config.to_dict(), "minutes": left}).lock()
+    return dataclasses.replace(experiment, config=config)
 
 
 def _fit_head(plan: Plan, experiment: Experiment) -> Head:

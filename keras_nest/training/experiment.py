@@ -140,7 +140,7 @@ class Experiment:
 
     def _is_over(self, step: int, history: History, best: Best | None) -> bool:
         """Whether nothing is left to train after a step that ended with an evaluation."""
-        is_late = bool(self.config.minutes) and history.seconds >= 60 * self.config.minutes
+        is_late = bool(self.config.minutes) and _with_another_evaluation(history) > 60 * self.config.minutes
         return step == self.plan.total_steps or is_late or (best is not None and best.is_over(step))
 
     def _best(self, chief: bool) -> Best | None:
@@ -212,3 +212,9 @@ class Experiment:
             copy = self.workdir / f"{run_files.VOCABULARY}{vocabulary.suffix}"
             with atomic_output(copy, overwrite=True) as partial:
                 shutil.copyfile(vocabulary, partial)
+
+
+def _with_another_evaluation(history: History) -> float:
+    """Seconds that a training will have taken at its next evaluation, by those between the last two."""
+    ends = [row["seconds"] for row in history.rows if "eval_loss" in row]
+    return history.seconds + (ends[-1] - ends[-2] if len(ends) > 1 else 0.0)

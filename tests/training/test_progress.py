@@ -92,8 +92,8 @@ def test_in_a_file_there_is_a_line_for_each_minute_and_each_evaluation(screen, c
         bar.log_row({**EVALUATED, "step": 4000.0}, 0.5)
     assert file.getvalue().splitlines() == [
         "step 1,500 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  2,346 images/s  41:40 left",
-        "step 4,000 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  test 60.00%  2,346 images/s  waiting 50%  "
-        "0:00 left",
+        "step 4,000 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  test 60.00%  2,346 images/s  "
+        "waiting 50%  0:00 left",
     ]
     assert all(character.isprintable() or character == "\n" for character in file.getvalue())
 
