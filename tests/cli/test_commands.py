@@ -91,7 +91,7 @@ class TestUrls:
         assert code == 0
         lines = [line.strip() for line in output.splitlines()]
         assert [line for line in lines if line in {row.source for row in PUBLISHED}] == [
-            *("nest-checkpoints", "imagenet21k+imagenet2012", "augreg", "imagenet21k", "sam"),
+            *("nest-checkpoints", "imagenet21k+imagenet2012", "augreg", "imagenet21k", "sam", "gsam"),
             *("imagenet1k", "imagenet21k", "sam", "gsam", "lit", "augreg"),
         ]
         assert re.findall(r"gs://\S+", output) == [row.uri for row in PUBLISHED]

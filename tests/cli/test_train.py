@@ -220,6 +220,7 @@ def test_not_finite_is_one_sentence_that_names_step_and_checkpoint(not_finite, c
     assert runs.files(workdir) == {"config.json", "history.csv", "checkpoints", "tensorboard"}
 
 
+@pytest.mark.slow
 def test_the_last_good_checkpoint_is_finite_and_can_be_gone_on_from(not_finite):
     _, workdir = not_finite
     good = tf.train.load_checkpoint(str(workdir / "checkpoints"))
@@ -233,6 +234,7 @@ def test_the_last_good_checkpoint_is_finite_and_can_be_gone_on_from(not_finite):
     assert all(np.isfinite(variable).all() for variable in trainer.optimizer.variables)
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_are_one_sentence(not_finite, capsys):
     flag, workdir = not_finite
     for path in (workdir / "checkpoints").glob("*.index"):
@@ -270,8 +272,8 @@ def test_profile_of_the_model_alone(tmp_path, capsys):
         ({"augment": {"type": "mix"}}, "augment.type is 'mix'"),
         ({"freeze": "Encoder"}, "freeze names 'Encoder', which no layer has"),
         ({"eval_only": True}, "eval_only needs weights"),
-        ({"grad_clip_max_norm": -1}, "clip_norm is -1"),
-        ({"sam_rho": -0.1}, "rho is -0.1; it must be positive"),
+        ({"grad_clip_max_norm": -1}, "grad_clip_max_norm is -1"),
+        ({"sam_rho": -0.1}, "sam_rho is -0.1; it must be a number, 0 or more"),
         ({"ema_decay": 1.5}, "ema_decay is 1.5; it must be at least 0"),
         ({"seed": -1}, "seed is -1; it must be"),
     ],
