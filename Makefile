@@ -79,6 +79,7 @@ bench: env
 	$(BIN)/python -m benchmarks.input_pipeline
 	$(BIN)/python -m benchmarks.train_step
 	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python examples/digits_demo.py && cp runs/demo/summary.json results/demonstration.json
 
 # 36 short trainings on the digits; see benchmarks/data_efficiency.py.
 data-efficiency: env

@@ -13,6 +13,7 @@ Writes the table to results/generator.csv and a picture to docs/generator_speed.
 """
 
 import argparse
+import csv
 import multiprocessing
 import os
 import pathlib
@@ -26,7 +27,7 @@ import tensorflow as tf
 
 from benchmarks import timing
 from keras_nest import NesTGenerator
-from keras_nest.figures import new_figure, picture_file
+from keras_nest.figures import new_figure, picture_file, plain_logarithmic
 from keras_nest.files import local_path
 
 NEST, GLOBAL = "NesTGenerator", "global attention"
@@ -45,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="the smallest size and few rounds, which shows that it works"
     )
+    parser.add_argument("--draw", action="store_true", help="draw the table that is there, and measure nothing")
     options = parser.parse_args(arguments)
+    if options.draw:
+        draw(options.picture, read(options.results / "generator.csv"))
+        return
     sizes, runs = (SIZES[:1], 2) if options.quick else (SIZES, options.runs)
     rows = measure(sizes, options.batch, runs)
     note = f"{_DEPTH} layers of {_WIDTH} channels, batch {options.batch}; {os.cpu_count()} processors"
@@ -138,6 +143,15 @@ def _status(field: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 2**10
 
 
+def read(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a table that was written, as far as the picture shows them."""
+    with path.open(newline="", encoding="utf-8") as file:
+        numbers = ("size", "images/s", "peak MiB")
+        return [
+            {"decoder": row["decoder"], **{name: float(row[name]) for name in numbers}} for row in csv.DictReader(file)
+        ]
+
+
 def draw(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> None:
     """Draws images/s and memory over the size of the images, both axes logarithmic."""
     figure = new_figure(9, 3.8)
@@ -149,16 +163,23 @@ def draw(path: pathlib.Path, rows: Sequence[dict[str, Any]]) -> None:
         for name, color in COLORS.items():
             values = [row[column] for row in rows if row["decoder"] == name]
             axis.plot(sizes, values, "o-", color=color, label=name)
-            # The higher line has its numbers above, the other one below.
-            offset = 6 if (name == NEST) == (column == "images/s") else -13
-            for size, value in zip(sizes, values, strict=True):
-                axis.annotate(f"{value:.3g}", (size, value), (0, offset), textcoords="offset points", ha="center")
+        for row in rows:
+            # Of the two numbers of a size the higher one stands above its point, the other one below.
+            highest = max(other[column] for other in rows if other["size"] == row["size"])
+            offset = 6 if row[column] == highest else -14
+            place = (row["size"], row[column])
+            axis.annotate(
+                f"{row[column]:.3g}",
+                place,
+                (0, offset),
+                textcoords="offset points",
+                ha="center",
+                color=COLORS[row["decoder"]],
+            )
         axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("")
+        plain_logarithmic(axis)
         axis.margins(0.12, 0.18)
-        axis.set_xticks(sizes, [f"{size} px" for size in sizes])
+        axis.set_xticks(sizes, [f"{size:g} px" for size in sizes])
         axis.set(title=label)
         axis.grid(alpha=0.3)
     axes[0].legend(frameon=False)

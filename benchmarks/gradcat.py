@@ -23,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from benchmarks import composites, timing
@@ -30,6 +31,7 @@ from benchmarks.composites import Canvas, Composites
 from keras_nest import NesT, preprocessor
 from keras_nest.explain import class_activation_map, gradcat
 from keras_nest.explain.picture import draw_box
+from keras_nest.explain.tree import MARGIN
 from keras_nest.files import local_path
 
 CANVASES = {"2 x 2": (Canvas(2, (2, 2)), 800), "4 x 4": (Canvas(4, (2, 1, 1)), 1500)}
@@ -138,36 +140,53 @@ def draw(path: pathlib.Path, found: dict[str, tuple[Canvas, NesT, Composites]]) 
     figure = Figure(figsize=(2.6 * SHOWN, 2.9 * len(found)), layout="constrained")
     figure.suptitle("Where GradCAT ends when it is asked for each of the four digits", fontsize=12)
     grid = figure.subplots(len(found), SHOWN, squeeze=False)
-    for axes, (name, (_, model, held_out)) in zip(grid, found.items(), strict=True):
+    for axes, (name, (canvas, model, held_out)) in zip(grid, found.items(), strict=True):
         axes[0].set_ylabel(f"{name} cells", fontsize=11)
         for axis, image, cells in zip(axes, held_out.images, held_out.cells, strict=False):
             axis.imshow(image, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             for label, color in zip(np.flatnonzero(cells != composites.NOWHERE), COLORS, strict=False):
-                draw_path(axis, model, image, int(label), color)
+                draw_path(axis, model, image, int(label), color, divmod(int(cells[label]), canvas.side))
+            axis.set_xlabel("black cells are empty" if canvas.side**2 > len(COLORS) else "", fontsize=9)
+    figure.legend(handles=_key(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 
-def draw_path(axis: Axes, model: NesT, image: np.ndarray, label: int, color: str) -> None:
+def _key() -> list[Line2D]:
+    """What the frames and words mean."""
+    shown: list[tuple[str, dict[str, Any]]] = [
+        ("the cell where the path ends, digit asked for, smallest margin of its steps", {"linestyle": "-"}),
+        ("the block above it", {"linestyle": "--"}),
+        (f"no path: a step with a margin below {MARGIN:.0%}", {"linestyle": "--", "alpha": 0.5}),
+        ("ends at another cell than that of the digit", {"linestyle": "", "marker": "x", "color": "tab:red"}),
+    ]
+    return [Line2D([], [], label=label, **{"color": "gray", **style}) for label, style in shown]
+
+
+def draw_path(axis: Axes, model: NesT, image: np.ndarray, label: int, color: str, place: tuple[int, int]) -> None:
     """The leaf for one class with the name of the class in it, and the boxes above it, in pixels of the image.
 
-    Of a path that does not get there, the boxes that it has, all of them dashed.
+    Of a path that does not get there, the boxes that it has, all of them dashed. A leaf that is not at the `place` of
+    the digit, its row and column, is crossed out.
     """
     found = gradcat(model, preprocessor(model)(image), label)
-    boxes = [np.asarray(node.box) for node in found.levels[1 : found.depth]]
-    if not boxes:
-        return
-    *inner, leaf = boxes
     arrived = found.depth == len(found.levels)
+    # The root has no frame; a path that is undecided there is the whole image.
+    boxes = [np.asarray(node.box) for node in found.levels[1 : found.depth]]
+    *_, leaf = boxes or [np.array([0, 0, len(image), len(image)])]
     inset = len(image) / 80
-    for box in (*inner, leaf):
+    for box in boxes:
         # Frames of neighbors would hide each other; an image's first pixel is centered on 0.
-        draw_box(
-            axis, box + np.array([inset, inset, -inset, -inset]) - 0.5, color, dashed=not arrived or box is not leaf
-        )
-    name = axis.text(leaf[1] + inset, leaf[0] + inset, f"{label}?", color=color, fontsize=9, weight="bold", va="top")
+        dashed = not arrived or box is not leaf
+        draw_box(axis, box + np.array([inset, inset, -inset, -inset]) - 0.5, color, dashed=dashed)
+    margin = min(float(node.margin) for node in found.levels[:-1][: int(found.depth)])
+    words = f"{label} {margin:.0%}" if arrived else f"{label} no path, {margin:.0%}"
+    name = axis.text(leaf[1] + inset, leaf[0] + inset, words, color=color, fontsize=8, weight="bold", va="top")
     name.set_bbox({"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1})
+    if arrived and tuple(np.asarray(found.levels[-1].block)) != place:
+        y, x = (leaf[:2] + leaf[2:]) / 2 - 0.5
+        axis.plot(x, y, "x", color="tab:red", markersize=18, markeredgewidth=3)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Tables of the README and of docs/, from the CSV files in results/ that the benchmarks write.
+"""Tables of the README and of docs/, from the files in results/ that the benchmarks write.
 
 `python -m benchmarks.tables` replaces what stands between `<!-- table: NAME -->` and `<!-- end of table -->` in every
 page, for each NAME of `TABLES`; nobody types a measured number twice.
 """
 
 import csv
+import json
 import pathlib
 import re
 from collections.abc import Callable, Iterable
@@ -38,6 +39,18 @@ _CANDIDATES = {
     "Flax, jax.jit": "Flax under `jax.jit`",
     "Flax and optax, jax.jit": "Flax and optax under `jax.jit`",
     "limit: matmul (TensorFlow)": "matrix products alone",
+}
+# Train steps of tpu_check.csv and tpu_check_full.csv.
+_TPU_STEPS = {
+    "NesT-T 224, batch 64": "NesT-T 224, 64 images",
+    "NesT": "NesT, toy, images normalized, erased and mixed in the step",
+    "NesT, SAM, float32": "NesT, toy, SAM, float32",
+    "vit-flax NesT": "vit-flax NesT, toy",
+    "ViT": "ViT, toy, in 2 accumulated parts",
+    "ViT hybrid": "ViT hybrid, toy",
+    "MLP-Mixer": "MLP-Mixer, 2 blocks",
+    "ResNet": "ResNet-18, 32 pixels, float32",
+    "LiT": "LiT, toy, both towers, on one core",
 }
 _STAGES = {
     "decode, crop, normalize": "decoding, random resized crop, normalization",
@@ -216,6 +229,43 @@ def cross_validation() -> str:
     return _markdown(["", *names], rows, "lrrrr")
 
 
+def tpu_check() -> str:
+    """What the TPU's compiler says that train steps need."""
+    measured = [*_rows("tpu_check_full"), *_rows("tpu_check")]
+    rows = []
+    for step, name in _TPU_STEPS.items():
+        of_step = [row for row in measured if row["step"] == step]
+        is_toy = float(of_step[0]["memory_MB"]) < 1000
+        memory = ", ".join(f"{float(row['memory_MB']):,.{1 if is_toy else 0}f}" for row in of_step)
+        rows.append([name, memory, f"{float(of_step[0]['GFLOPs']):,.{2 if is_toy else 0}f}"])
+    tpus = ", ".join(dict.fromkeys(row["tpu"] for row in measured))
+    return _markdown(["train step", f"memory on {tpus} in MB", "GFLOP"], rows, "lrr")
+
+
+def demonstration() -> str:
+    """What `make demo` left, see `make bench`."""
+    found = json.loads((RESULTS / "demonstration.json").read_text("utf-8"))
+    wrong = f"{found['test_errors']} of {found['test_images']} misread"
+    rows = [
+        ["parameters", f"{found['parameters']:,}"],
+        [f"training time, {found['epochs']:g} epochs on 2 shared cores", f"{found['train_seconds']:.0f} s"],
+        ["test accuracy", f"{found['test_accuracy']:.2%} ({wrong})".replace("%", " %", 1)],
+        ["size of the SavedModel", f"{found['export_bytes'] / 1e6:.1f} MB"],
+        ["largest difference between model and SavedModel", f"{found['max_abs_diff']:.1e}"],
+    ]
+    return _markdown(["", ""], rows, "lr")
+
+
+def finetune() -> str:
+    """Fine-tuning beside training from scratch."""
+    rows = []
+    for row in _rows("finetune"):
+        mean, low, high = (f"{float(row[column]):.1f}" for column in ("mean accuracy %", "lowest", "highest"))
+        seconds, steps = float(row["median seconds of training"]), int(row["median steps"])
+        rows.append([row["candidate"], f"{mean} % ({low} to {high})", f"{seconds:.0f} s", f"{steps:,}"])
+    return _markdown(["begins with", "test accuracy (lowest to highest)", "training", "steps"], rows, "lrrr")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -231,6 +281,9 @@ TABLES: dict[str, Callable[[], str]] = {
         latency,
         quantization,
         cross_validation,
+        tpu_check,
+        demonstration,
+        finetune,
     )
 }
 

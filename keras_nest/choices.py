@@ -15,6 +15,12 @@ BROKEN = ("refuse", "skip", "unchecked")
 CLASS_WEIGHTS = ("none", "balanced")
 """How much the classes count in fine-tuning."""
 
+LOSSES = ("cross_entropy", "focal")
+"""What fine-tuning minimizes."""
+
+SAMPLINGS = ("shuffled", "balanced")
+"""How often the classes come up in fine-tuning."""
+
 EXPLAIN_METHODS = ("gradcat", "attention", "cam")
 """Explanations of `keras-nest explain`."""
 

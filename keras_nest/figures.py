@@ -12,6 +12,7 @@ from keras_nest.files import atomic_output, check_local
 from keras_nest.optional import import_optional
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _DPI = 120
@@ -29,6 +30,16 @@ def new_figure(width: float, height: float) -> Figure:
     """
     figure = import_optional("matplotlib.figure", "Pictures are drawn with matplotlib", "matplotlib")
     return figure.Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+
+
+def plain_logarithmic(axes: Axes) -> None:
+    """Gives axes a logarithmic y axis whose ticks are numbers as people write them, 1, 2, 5, 10, …, on any range."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 @contextlib.contextmanager

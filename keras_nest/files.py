@@ -34,6 +34,20 @@ def check_local(path: str | os.PathLike[str]) -> None:
         )
 
 
+def refuse_hub(path: str) -> None:
+    """Refuses a handle of the Hugging Face hub, which no file layer here reads.
+
+    Raises:
+        ValueError: it is one; says what is read.
+    """
+    if path.startswith(("hf://", "hf:/")):
+        repository = path.removeprefix("hf:").strip("/")
+        raise ValueError(
+            f"{path} is a handle of the Hugging Face hub, which is not read from here; fetch it with `hf download "
+            f"{repository} --local-dir DIRECTORY`, and give the directory."
+        )
+
+
 def local_path(text: str) -> pathlib.Path:
     """The type of an argument of a command line that is a path of this machine.
 
@@ -75,6 +89,13 @@ def local_file(path: str | os.PathLike[str], what: str) -> Iterator[pathlib.Path
         except tf.errors.OpError as error:
             raise FileNotFoundError(f"There is no {what} {os.fspath(path)}: {error.message}.") from None
         yield copy
+
+
+def cache_folder() -> pathlib.Path:
+    """Where things are kept that can be made again: $KERAS_NEST_CACHE, or keras-nest in the cache of the user."""
+    if folder := os.environ.get("KERAS_NEST_CACHE"):
+        return pathlib.Path(folder)
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "keras-nest")
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ import keras
 
 from keras_nest.class_names import read_class_names
 from keras_nest.conversion.augreg import parse_model_name
-from keras_nest.conversion.sources import locate
+from keras_nest.conversion.sources import locate, told
 from keras_nest.exported import find_saved_model, refuse_export
 from keras_nest.factory import create_model
-from keras_nest.files import check_local, is_address
+from keras_nest.files import check_local, is_address, refuse_hub
 from keras_nest.models import LiT
 from keras_nest.models.base import ConfiguredModel, published_class_names, read_model
 from keras_nest.models.keras_file import find_keras_file
@@ -170,9 +170,10 @@ def _check_name(source: str) -> None:
 
 def _check_checkpoint(source: str) -> None:
     """Refuses what is no checkpoint that tells its model."""
-    told, address = parse_model_name(source), is_address(source)
+    refuse_hub(source)
+    named, address = parse_model_name(source), is_address(source)
     if not address and _holds_checkpoint(source):
-        if told is None:
+        if named is None and told(source) is None:
             name = os.path.basename(source.rstrip("/"))
             raise ValueError(f"The file name {name} does not tell which model it is; {_REMEDY}")
     elif is_name(source):
@@ -181,7 +182,7 @@ def _check_checkpoint(source: str) -> None:
         )
     elif os.path.isdir(source):
         raise FileNotFoundError(f"The directory {source} holds no model; {_REMEDY}")
-    elif not (told and address):  # only TensorFlow can say whether something is there
+    elif not (named and address):  # only TensorFlow can say whether something is there
         _refuse_missing(source)
 
 

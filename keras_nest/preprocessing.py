@@ -54,9 +54,10 @@ class EvalPreprocessing(keras.layers.Layer):
     for models of RGB: `keras_nest.pixels.as_images` has the rules. What fits nothing of this, such as values that are
     normalized already, is refused.
 
-    The image is scaled until the crop takes `crop_ratio` of it, bilinearly and without antialiasing, and is not
-    scaled at all when it has the right size already. Scaling to a short side of 256 and cropping 224 is
-    crop_ratio 0.875. With `stretch` the whole image is squeezed into the size instead.
+    The image is scaled until the crop takes `crop_ratio` of it, and is not scaled at all when it has the right size
+    already. Scaling to a short side of 256 and cropping 224 is crop_ratio 0.875. With `stretch` the whole image is
+    squeezed into the size instead. As in the papers' code, nothing is antialiased; with `resizer="pillow"` it is, and
+    pixels are whole levels, as timm and transformers have it.
 
     Sources: NesT reference `libml/preprocess.py`, evaluation branch; ViT reference `vit_jax/input_pipeline.py`,
     evaluation branch (stretched), and `vit_jax/preprocess.py` (truncated; stretched or cropped).
@@ -71,6 +72,7 @@ class EvalPreprocessing(keras.layers.Layer):
         truncate: cut the resized pixels down to whole numbers of 0..255, as LiT does; floats in [0, 1] are rounded to
             them first.
         value_range: of floats, (0, 1) or (0, 255); None goes by their values, which a dark image does not show.
+        resizer: "tensorflow" or "pillow", see `PreprocessingSpec`.
         **kwargs: the usual layer arguments.
 
     Raises:
@@ -87,15 +89,17 @@ class EvalPreprocessing(keras.layers.Layer):
         stretch: bool = False,
         truncate: bool = False,
         value_range: ValueRange | None = None,
+        resizer: str = "tensorflow",
         **kwargs: Any,
     ) -> None:
         # Inputs are integers or images of any size; Keras must not cast or check them.
         super().__init__(**{"trainable": False, "autocast": False, "dtype": "float32", **kwargs})
         self.image_size = as_size(image_size)
-        spec = PreprocessingSpec(mean, std, crop_ratio, interpolation, stretch, truncate, value_range)
+        spec = PreprocessingSpec(mean, std, crop_ratio, interpolation, stretch, truncate, value_range, resizer)
         self.spec, self.mean, self.std = spec, spec.mean, spec.std
         self.crop_ratio, self.interpolation = spec.crop_ratio, spec.interpolation
         self.stretch, self.truncate, self.value_range = spec.stretch, spec.truncate, spec.value_range
+        self.resizer = spec.resizer
         self.resized = spec.resized(self.image_size)
         self._told = False
 
@@ -128,10 +132,11 @@ class EvalPreprocessing(keras.layers.Layer):
     def _prepare(self, images: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         """One image or batch, in [0, 1] once it is divided by the scale."""
         floats = tf.cast(images, tf.float32)
-        if self.truncate:
+        if self.truncate or self.resizer == "pillow":
             # Levels are whole numbers, which division and multiplication by 255 may miss.
             levels = tf.where(scale > 1, floats, tf.round(floats * 255.0))
-            unit = tf.floor(self._fit(levels)) / 255.0
+            fitted = self._fit(levels)
+            unit = (tf.floor(fitted) if self.truncate else fitted) / 255.0
         else:
             unit = self._fit(floats / scale)
         return (unit - tf.constant(self.mean, tf.float32)) / tf.constant(self.std, tf.float32)
@@ -148,7 +153,10 @@ class EvalPreprocessing(keras.layers.Layer):
         """Resizes and crops to the size of the output."""
         images = images if self.stretch else self._middle(images)
         (resized, corner), (height, width) = self.geometry(tf.shape(images)[-3:-1]), self.image_size
-        images = tf.image.resize(images, resized, self.interpolation)
+        if self.resizer == "pillow":
+            images = _resize_as_pillow(images, resized, self.interpolation)
+        else:
+            images = tf.image.resize(images, resized, self.interpolation)
         top, left = tf.unstack(corner)
         cropped = images[..., top : top + height, left : left + width, :]
         return tf.ensure_shape(cropped, (*images.shape[:-3], height, width, len(self.mean)))
@@ -177,3 +185,11 @@ class EvalPreprocessing(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "image_size": self.image_size, **dataclasses.asdict(self.spec)}
+
+
+def _resize_as_pillow(levels: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
+    """Levels of 0..255 (…, h, w, C) -> (…, *size, C): antialiased, columns first, and whole numbers after each pass."""
+    for passed in ((tf.shape(levels)[-3], size[1]), size):
+        resized = tf.image.resize(levels, passed, interpolation, antialias=True)
+        levels = tf.clip_by_value(tf.floor(resized + 0.5), 0.0, 255.0)
+    return levels

@@ -57,6 +57,9 @@ FAMILIES: dict[str, Callable[[], ConfiguredModel]] = {
     "ViT, token_unpooled": lambda: vit(classifier="token_unpooled", num_layers=1),
     "ViT, features": lambda: vit(features_only=True, feature_blocks=(1, 2)),
     "hybrid": lambda: vit("R26+ViT-S_32", **{**_HYBRID, "resnet_num_layers": (1, 1)}),
+    "hybrid of timm, exact GELU": lambda: vit(
+        "R26+ViT-S_32", **_HYBRID, resnet_num_layers=(1,), resnet_variant="timm", activation="gelu"
+    ),
     "Mixer": lambda: randomized(keras_nest.create_model("Mixer-B_16", num_classes=3, channels_mlp_dim=8, **_MIXER)),
     "ResNet": lambda: randomized(keras_nest.create_model("resnet18_cifar", num_classes=3, stage_sizes=(1, 1))),
     "ViTFlaxNesT": lambda: randomized(keras_nest.ViTFlaxNesT(num_classes=3, **_BLOCKS)),

@@ -108,7 +108,6 @@ def test_command_line(command, address, capsys):
     assert told.out == ""
 
 
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 @pytest.mark.parametrize("address", ["gs://bucket/x", "gs:/bucket/x"])
 def test_training(address, capsys):
     config = pathlib.Path(__file__).parents[1] / "configs/digits_nest.py"

@@ -23,6 +23,7 @@ def test_functions_as_they_are_written_cannot_decide_by_tensors():
         tf.function(as_written(by_the_value))(*arguments)
 
 
+@pytest.mark.slow
 def test_stages_of_users_can():
     source = digits.open_digits()
     recipe = dataclasses.replace(data.create_recipe("shift", source.info, 32), flip=by_the_value)

@@ -73,6 +73,7 @@ def values(layer):
     return [np.asarray(variable) for variable in layer.variables]
 
 
+@pytest.mark.slow
 def test_same_numbers_and_variables(nest, directory):
     layer = HubLayer(directory)
     np.testing.assert_allclose(layer(IMAGES), nest(IMAGES), atol=1e-5)
@@ -117,6 +118,7 @@ def trained(directory, tmp_path_factory):
     return model, before, fit(model)
 
 
+@pytest.mark.slow
 def test_it_trains(trained):
     model, before, losses = trained
     layer = model.layers[0]
@@ -136,6 +138,7 @@ def tuned(trained):
     return module.with_name("tuned.keras"), np.asarray(model(IMAGES))
 
 
+@pytest.mark.slow
 def test_the_file_needs_no_directory(tuned, tmp_path):
     path, expected = tuned
     model = keras.saving.load_model(path, safe_mode=False)

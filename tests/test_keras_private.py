@@ -178,6 +178,7 @@ def trained_on(strategy, optimizer):
     return model.get_weights()
 
 
+@pytest.mark.slow
 def test_gradients_are_summed_once():
     """`SummedGradients`; momentum without a rate that adapts shows each factor."""
     make = functools.partial(Momentum, 0.1, clip_norm=0.5)

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from keras_nest import choices
-from keras_nest.cli.explain_methods import METHODS
 from keras_nest.cli.parser import COMMANDS
 from keras_nest.data import RECIPES
+from keras_nest.explain.methods import METHODS
 from keras_nest.export.activations import ACTIVATIONS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -81,6 +81,7 @@ def test_choices_are_those_there_are():
     assert tuple(RECIPES) == choices.RECIPES
 
 
+@pytest.mark.slow
 def test_importing(tmp_path):
     """A command makes the whole package, the packages of a checkout are no second copies, and nothing heavy is loaded.
 

@@ -13,7 +13,7 @@ from benchmarks import model_table, tables
 from keras_nest import registry
 from keras_nest.cli import train_arguments
 from keras_nest.cli.parser import build_parser
-from keras_nest.cli.train import FIELDS, TASKS
+from keras_nest.cli.train import TASKS
 from keras_nest.training.strategies import STRATEGIES
 from keras_nest.training.tasks import task_name
 from tests import pages
@@ -53,7 +53,6 @@ def test_all_python_is_run_by_some_test(page):
 
 
 # ml_collections loads configuration files with it.
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_command_is_understood(page, line, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -75,7 +74,7 @@ def test_command_is_understood(page, line, monkeypatch):
 
 def _check_training(words):
     """The configuration is complete, and its model known."""
-    parsed = train_arguments.parse(words, FIELDS)
+    parsed = train_arguments.parse(words)
     assert parsed.strategy in STRATEGIES
     config = TASKS[task_name(parsed.config)].resolve(parsed.config)
     name, architecture, _ = registry.resolve(config.model_name)

@@ -7,6 +7,7 @@ from keras_nest.profiling import count_macs, count_parameters
 from tests.golden import loading
 
 
+@pytest.mark.slow
 def test_a_published_model_has_the_counts_of_the_reference():
     """The others: tests/models/test_published_models.py."""
     model = keras_nest.create_model("nest_tiny_s16_32")

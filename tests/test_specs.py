@@ -50,7 +50,12 @@ class TestDictionaries:
 
     def test_through_json_and_back(self):
         told = PreprocessingSpec((0.1,), (0.2,), 0.5, "bicubic", value_range=(0, 255))
-        for spec in (*PUBLISHED, told, dataclasses.replace(told, crop_ratio=1.0, stretch=True, truncate=True)):
+        for spec in (
+            *PUBLISHED,
+            told,
+            dataclasses.replace(told, resizer="pillow"),
+            dataclasses.replace(told, crop_ratio=1.0, stretch=True, truncate=True),
+        ):
             read = PreprocessingSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
             assert dataclasses.asdict(read) == dataclasses.asdict(spec)
 
@@ -89,6 +94,8 @@ class TestWhatIsRefused:
             ({"interpolation": "area"}, "interpolation is 'area'; it must be one of bilinear, bicubic."),
             ({"crop_ratio": 0}, r"crop_ratio is 0; it must be in \(0, 1\]"),
             ({"crop_ratio": 0.5, "stretch": True}, "crop_ratio is 0.5; with stretch=True nothing is cropped"),
+            ({"resizer": "cv2"}, "resizer is 'cv2'; it must be one of tensorflow, pillow."),
+            ({"resizer": "pillow", "truncate": True}, "With resizer='pillow' pixels are rounded"),
             ({"value_range": (0, 2)}, r"value_range is \(0, 2\)"),
         ],
     )

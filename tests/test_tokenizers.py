@@ -114,6 +114,7 @@ class TestTexts:
         assert bert([b"cat \xff dog"]).numpy()[0, :4].tolist() == [3, 22, 2, 23]
         assert 2 in sentencepiece([b"cat \xff dog"]).numpy()
 
+    @pytest.mark.slow
     def test_in_tf_data(self, tokenizer):
         data = tf.data.Dataset.from_tensor_slices(TEXTS).batch(10).map(tokenizer)
         assert data.element_spec.shape[1] == 16

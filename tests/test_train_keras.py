@@ -46,6 +46,7 @@ def test_results(finished):
     assert f"{metrics['parameters']:,} parameters" in done.stdout
 
 
+@pytest.mark.slow
 def test_piped_output_is_readable(finished):
     _, done = finished
     assert done.stderr == ""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_nest.cli.parser import COMMANDS, build_parser
+from keras_nest.cli.train_help import help_text
 from keras_nest.console import run
 
 
@@ -27,7 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads a command line, without importing Keras and TensorFlow; arguments and errors as for `main`."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["train"] and not {"-h", "--help"}.intersection(argv):
+    if argv[:1] == ["train"]:
+        if {"-h", "--help", "--helpfull"}.intersection(argv):
+            print(help_text("keras-nest train"))
+            raise SystemExit(0)
         # Its flags are absl's, since those of its fields follow from the configuration; they are handed over whole.
         return argparse.Namespace(command="train", flags=argv[1:])
     return build_parser().parse_args(argv)

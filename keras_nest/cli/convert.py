@@ -120,7 +120,11 @@ def _verify(model: ImageModel, report: LoadReport, checkpoint: str, trust: bool,
     """Adds the largest difference to the facts, and returns it relative to the outputs' scale."""
     changed = report.changed or report.new_head
     # The checkpoint's own tensors, not the model's: a tensor that went astray must show.
-    tree = model_tree(model) if changed else read_checkpoint(checkpoint, trust=trust)
+    tree = (
+        model_tree(model)
+        if changed
+        else read_checkpoint(checkpoint, trust=trust, num_heads=model.config.get("num_heads"))
+    )
     difference, scale = largest_difference(model, tree, headless=report.new_head)
     what = "embeddings" if report.new_head or not model.num_classes else "logits"
     facts["largest difference"] = f"{difference:.1e} from the Flax module on random images ({what} up to {scale:.2f})"

@@ -5,9 +5,8 @@ import argparse
 import numpy as np
 
 from keras_nest.cli.answers import Broken, StreamedTable, longest, picture_files
-from keras_nest.cli.explain_methods import METHODS
 from keras_nest.console import print_json, printable
-from keras_nest.explain.evidence import check_head
+from keras_nest.explain.methods import choose_method
 from keras_nest.explain.view import make_view
 from keras_nest.figures import picture_file
 from keras_nest.hints import did_you_mean
@@ -37,13 +36,9 @@ def main(args: argparse.Namespace) -> int:
     pictures = picture_files(args, paths)
     loaded = open_model(args.model, args.weights, args.labels, args.trust)
     predictor = build_predictor(loaded)
-    check_head(loaded.image_model)
     prepare = preprocessor(loaded.image_model)
     target = None if args.target is None else find_class(args.target, predictor)
-    explain = METHODS[args.method](loaded.image_model)
-    # A method that is not for this model is no fault of the images.
-    black = np.zeros((*prepare.image_size, len(prepare.mean)), np.uint8)
-    explain(prepare(black), make_view(black, prepare), 0)
+    explain = choose_method(args.method, loaded.image_model, prepare)
     table = StreamedTable(
         {
             "image": longest(paths),

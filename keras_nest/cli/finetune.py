@@ -1,7 +1,8 @@
-"""`keras-nest finetune`: a classifier from a folder of photographs."""
+"""`keras-nest finetune`: a classifier from photographs, in folders or in a list."""
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import shlex
 import time
@@ -46,12 +47,13 @@ def main(args: argparse.Namespace) -> int:
     plan = None if args.overwrite else _plan_there(request, args.workdir)
     if plan is None:
         plan = _begin(request, args.workdir, strategy.num_replicas_in_sync, args.overwrite, began)
+    planned = time.perf_counter()
     metrics = run.results(args.workdir)
     if metrics:
         print(f"{args.workdir} holds this run, finished; --overwrite starts it anew.", flush=True)
     else:
         experiment = run.open_run(plan, args.workdir, strategy)
-        metrics = execute(lambda: run.execute(plan, experiment), strategy)
+        metrics = execute(lambda: run.execute(plan, experiment, planned), strategy)
     _print_results(metrics, args.workdir, request)
     _write_report(args.workdir, args.trust)
     return 0
@@ -60,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
 def _begin(request: Request, workdir: pathlib.Path, replicas: int, overwrite: bool, began: float) -> Plan:
     """Looks at the folder, decides, and claims the directory; what was found and decided is told."""
     model = find_start(request.model, request.weights)
-    found = look(request.folder, request.max_broken)
+    found = look(request.folder, request.max_broken, request.label_column)
     _print_found(found)
     plan, rows = make_plan(request, model, found, workdir, replicas, began)
     _print_plan(plan, workdir)
@@ -81,7 +83,7 @@ def _plan_there(request: Request, workdir: pathlib.Path) -> Plan | None:
         return None
     if different := directories.differences(dict(plan.request), dataclasses.asdict(request)):
         raise FileExistsError(f"{workdir} belongs to another run ({different}); {_REMEDY}")
-    changes = find_changes(list_sizes(request.folder), read_table(workdir / IMAGES))
+    changes = find_changes(list_sizes(request.folder, request.label_column), read_table(workdir / IMAGES))
     is_lost = "gone" in changes or "changed" in changes
     if is_lost and not run.results(workdir):
         raise FileExistsError(f"{request.folder} is not as it was when this run began ({changes}); {_REMEDY}")
@@ -103,7 +105,7 @@ def _print_found(found: Found) -> None:
     if left:
         _print(f"Left out: {some_of(left)}.")
     if found.others:
-        _print(f"No images: {some_of(found.others)}.")
+        _print(f"Passed over: {some_of(found.others)}.")
     if found.empty:
         _print(f"Classes without an image, which are left out: {some_of(found.empty)}.")
 
@@ -136,7 +138,7 @@ def _print_results(metrics: dict[str, Any], workdir: pathlib.Path, request: Requ
         print_classes(classes)
     run = shlex.quote(str(workdir))
     for command in (
-        f"predict {shlex.quote(request.folder)} --model {run}",
+        f"predict {shlex.quote(request.folder) if os.path.isdir(request.folder) else 'IMAGE'} --model {run}",
         f"explain IMAGE --model {run} --method cam --save answers",
         f"export {run} --format saved_model --output models",
     ):

@@ -9,7 +9,11 @@ from keras_nest.files import local_path
 
 def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `finetune`."""
-    parser.add_argument("folder", metavar="FOLDER", help="FOLDER/CLASS/*, or FOLDER/{train,val,test}/CLASS/*")
+    parser.add_argument(
+        "folder",
+        metavar="DATA",
+        help="folder with CLASS/* or {train,val,test}/CLASS/*, list of files and classes (.csv, .jsonl), name in TFDS",
+    )
     parser.add_argument("--model", required=True, metavar="M", help="name of a model, .keras file, or run directory")
     parser.add_argument(
         "--weights", metavar="CHECKPOINT", help="file, or published one such as sam/ViT-S_16 (default: new weights)"
@@ -25,6 +29,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--max-broken", type=float, default=0.1, metavar="SHARE", help="of images that cannot be read (%(default)s)"
     )
+    images.add_argument("--label-column", metavar="NAME", help="of a list, if its name does not tell")
     images.add_argument("--image-size", type=int, metavar="N", help="pixels a side (default: that of the weights)")
     images.add_argument(
         "--augment", choices=choices.AUGMENTS, default="crop", help="of training (default: %(default)s)"
@@ -32,7 +37,10 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--class-weights", choices=choices.CLASS_WEIGHTS, default="none", help="balanced: rare classes count as much"
     )
+    images.add_argument("--sampling", choices=choices.SAMPLINGS, help="balanced: all classes come up equally often")
     training = parser.add_argument_group("training")
+    training.add_argument("--loss", choices=choices.LOSSES, help="focal: sure answers count less (cross_entropy)")
+    training.add_argument("--label-smoothing", type=float, metavar="SHARE", help="that all classes divide (0)")
     training.add_argument(
         "--blocks", type=_blocks, metavar="N|all", help="last blocks to train, 0 for the head alone (a third)"
     )

@@ -185,6 +185,13 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
+def add_app_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `app`."""
+    _add_model_arguments(parser, positional=True, kinds=f"{_KINDS}, SavedModel, .tflite file", labels=True, vocab=True)
+    parser.add_argument("--port", type=int, default=7860, metavar="N", help="0 for any (default: %(default)s)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page")
+
+
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `data`."""
     recipes = ", ".join(choices.RECIPES)
@@ -208,7 +215,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `train`, for its help and completion; absl reads them."""
+    """Declares the arguments of `train`, for completion; absl reads them, and `train_help` explains them."""
     parser.add_argument(
         "--config",
         required=True,
@@ -314,6 +321,12 @@ COMMANDS = {
         "gradcat: the path down NesT's tree of blocks to where a class comes from. attention: what attends to what, in "
         "NesT's levels or rolled out through a ViT. cam: what each place of the last map adds to a class, for all "
         "models.",
+    ),
+    "app": Command(
+        "keras_nest.cli.app",
+        add_app_arguments,
+        "a page that asks a model about images",
+        "Serves a page for this machine alone: drop an image, see its classes and where they come from.",
     ),
     "data": Command(
         "keras_nest.cli.data",

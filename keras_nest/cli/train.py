@@ -31,9 +31,6 @@ TASKS: dict[str, Task] = {
 }
 """What a configuration can ask for with `trainer`; "train" is one of the first two, see `task_name`."""
 
-FIELDS = {heading: fields for task in TASKS.values() for heading, fields in task.fields.items()}
-"""Heading -> fields of configurations with their defaults."""
-
 _INTERRUPTED = 130
 
 
@@ -51,7 +48,7 @@ def main(
     measured instead, see `InferenceTime`; with "gan" a generator is trained, see `GanExperiment`.
 
     Args:
-        config: what to train, on what, how; the fields of a task, see `FIELDS`.
+        config: what to train, on what, how; see `keras_nest.training_fields`.
         workdir: directory of the run.
         overwrite: start anew, and replace the results of an earlier run in it.
         strategy: a name for `create_strategy`, or a strategy.
@@ -114,7 +111,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     ready: list[Run] = []
 
     def get_ready() -> None:
-        *request, trust = train_arguments.parse(sys.argv if argv is None else argv, FIELDS)
+        *request, trust = train_arguments.parse(sys.argv if argv is None else argv)
         if trust:
             keras.config.enable_unsafe_deserialization()
         ready.append(prepare(*request))

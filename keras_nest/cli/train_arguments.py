@@ -1,36 +1,25 @@
 """The arguments of `keras-nest train` and `train_keras.py`."""
 
-import pathlib
 import re
-import textwrap
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from keras_nest.choices import STRATEGIES
-from keras_nest.cli.config_files import find_config, list_configs
+from keras_nest.cli.config_files import find_config
+from keras_nest.cli.config_loading import FIELDS, load_config
+from keras_nest.cli.train_help import help_text
+from keras_nest.training_fields import FIT
 
-_HELP = """\
-Trains, fine-tunes or evaluates a model. The directory gets model.keras, history.csv, curves.png, confusion.png,
-classes.txt, metrics.json, config.json, checkpoints/ and tensorboard/. The same command goes on with a training that was
-broken off.
-
-usage: {program} --config=NAME|FILE[:ARGUMENT] --workdir=DIR [--strategy=NAME] [--tpu=NAME] [--overwrite] [--trust]
-       [--config.FIELD=VALUE …]
-
-  --config     configuration: {configs}; or a file of yours
-  --workdir    directory of the run
-  --strategy   {strategies}; auto: a TPU if one is named, else all GPUs, else the CPU
-  --tpu        name or address of a Cloud TPU, or local
-  --overwrite  start anew and replace the results of an earlier run in that directory
-  --trust      read .keras files that carry code, which runs then
-
-{fields}
-
-Those of the model go as --config.model.FIELD=VALUE."""
+# What absl says of a value -> what it must be.
+_WORDS = {
+    "for int": "a whole number",
+    "string to float": "a number",
+    "boolean": "True or False",
+    "as a ConfigDict": "a group of fields, which go as --config.{field}.NAME=VALUE",
+    "tuple": "several values, such as (1, 2)",
+}
 
 
 class Arguments(NamedTuple):
@@ -53,30 +42,30 @@ class Arguments(NamedTuple):
     trust: bool = False
 
 
-def parse(argv: Sequence[str], fields: Mapping[str, Mapping[str, Any]]) -> Arguments:
+def parse(argv: Sequence[str]) -> Arguments:
     """Reads a command line.
 
     Args:
         argv: program name and arguments.
-        fields: heading -> fields of configurations, for `--help`.
 
     Raises:
-        ValueError: an argument is unknown, missing or of the wrong type.
+        ValueError: an argument is unknown, missing or of the wrong type, or the configuration cannot be loaded.
         FileNotFoundError: there is no such configuration.
         SystemExit: help was asked for, and given.
     """
     argv = list(argv)
     try:
-        # The first pass only finds the file, so that its absence can be told plainly; the second loads it.
+        # The first pass only finds the file; the second knows its fields.
         found = _flags()
         found(argv, known_only=True)
         if found.help or found.helpfull:
-            print(_help(pathlib.Path(argv[0]).name, fields))
+            print(help_text(argv[0]))
             raise SystemExit(0)
         _check_given(found)
-        path = find_config(found.config)
-        argv = _with_config(argv, path)
-        parsed, left = _load(argv, path)
+        config = load_config(find_config(found.config), _overrides(argv))
+        words = _without_config(argv)
+        parsed = _flags(words, config)
+        left = parsed(words)[1:]
     except flags.Error as error:
         raise ValueError(_message(str(error))) from error
     if left:
@@ -84,43 +73,28 @@ def parse(argv: Sequence[str], fields: Mapping[str, Mapping[str, Any]]) -> Argum
     return Arguments(parsed.config, parsed.workdir, parsed.overwrite, parsed.strategy, parsed.tpu, parsed.trust)
 
 
-def _load(argv: list[str], path: str) -> tuple[flags.FlagValues, list[str]]:
-    """The flags, the configuration among them, and what is none.
-
-    Raises:
-        flags.Error: an argument is unknown or of the wrong type.
-        ValueError: the configuration, which may raise anything, cannot be loaded, or an argument does not fit it.
-    """
-    parsed = _flags(argv)
-    try:
-        return parsed, parsed(argv)[1:]
-    except flags.Error:
-        raise
-    except Exception as error:
-        file = path.partition(":")[0]
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        reason = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
-        if lines:
-            raise ValueError(f"Line {lines[-1]} of the configuration {file} fails with {reason}.") from error
-        raise ValueError(f"The configuration {path} cannot be loaded as it is asked for: {reason}.") from error
+def _overrides(argv: Sequence[str]) -> list[str]:
+    """Fields that a command line sets: "model.image_size"."""
+    found = (re.match(r"--?(?:no)?config\.([^=]*)", word) for word in argv)
+    return [match[1] for match in found if match]
 
 
 def _message(error: str) -> str:
-    """What is wrong, without the traceback that ml_collections adds where a configuration says so itself."""
-    refused = re.search(r"Error whilst parsing config file:.*^ValueError: (.*)", error, re.DOTALL | re.MULTILINE)
-    if call := re.search(r"^TypeError: (get_config\(\) .*)", error, re.MULTILINE):
-        return f"{call[1]}; the argument of a configuration follows a colon, --config=NAME:ARGUMENT."
-    return refused[1].strip() if refused else error
+    """What is wrong, in the words of this command."""
+    if unfit := re.match(r"flag --config\.([^=]+)=(.*?): (.*)", error, re.DOTALL):
+        field, value, reason = unfit.groups()
+        kind = FIELDS[field].kind if field in FIELDS else "any"
+        found = next((words for sign, words in _WORDS.items() if sign in reason), reason)
+        words = found if kind in ("any", "group") else FIT[kind][1]
+        return f"--config.{field} is {value!r}; it must be {words.format(field=field)}."
+    unknown = re.match("Unknown command line flag '(.*?)'", error)
+    if unknown and unknown[1] in FIELDS:
+        return f"There is no option --{unknown[1]}; fields of the configuration go as --config.{unknown[1]}=VALUE."
+    return error
 
 
-def _help(program: str, fields: Mapping[str, Mapping[str, Any]]) -> str:
-    listed = (textwrap.fill(f"{heading}: {', '.join(names)}.", 110) for heading, names in fields.items())
-    configs = textwrap.fill(", ".join(list_configs()), 97, subsequent_indent=" " * 15)
-    return _HELP.format(program=program, configs=configs, strategies=", ".join(STRATEGIES), fields="\n\n".join(listed))
-
-
-def _flags(argv: list[str] | None = None) -> flags.FlagValues:
-    """Definition of the flags, apart from the global ones; with `argv` the configuration is loaded from its file."""
+def _flags(argv: list[str] | None = None, config: ConfigDict | None = None) -> flags.FlagValues:
+    """Definition of the flags, the global ones left out; of a configuration those of its fields that `argv` sets."""
     values = flags.FlagValues()
     options: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_string("workdir", None, "directory of the run", **options)
@@ -130,12 +104,12 @@ def _flags(argv: list[str] | None = None) -> flags.FlagValues:
     flags.DEFINE_boolean("trust", False, "read .keras files that carry code", **options)
     flags.DEFINE_boolean("help", False, "this text", **options)
     flags.DEFINE_boolean("helpfull", False, "likewise; absl's name for help with everything", **options)
-    if argv is None:
+    if config is None:
         flags.DEFINE_string("config", None, "configuration file", **options)
     else:
         # Fields that the file does not list are checked when the configuration is resolved.
         options |= {"sys_argv": argv, "lock_config": False, "accept_new_attributes": True}
-        config_flags.DEFINE_config_file("config", None, "configuration file", **options)
+        config_flags.DEFINE_config_dict("config", config, "configuration", **options)
     return values
 
 
@@ -145,12 +119,12 @@ def _check_given(found: flags.FlagValues) -> None:
             raise ValueError(f"--{name} is missing; give one, such as --{name}={example}.")
 
 
-def _with_config(argv: Sequence[str], path: str) -> list[str]:
-    """The command line with the path of the configuration file in the place of what was given."""
+def _without_config(argv: Sequence[str]) -> list[str]:
+    """The command line without the name of the configuration, which is loaded."""
     words = list(argv)
-    for place, word in enumerate(words):
+    for place, word in reversed(list(enumerate(argv))):
         if re.match("--?config=", word):
-            words[place] = f"--config={path}"
+            del words[place]
         elif re.fullmatch("--?config", word):
-            words[place + 1] = path
+            del words[place : place + 2]
     return words

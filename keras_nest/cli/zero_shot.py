@@ -158,7 +158,7 @@ def _number(share: float) -> float | None:
 def _print_recalls(args: argparse.Namespace) -> None:
     pairs = read_pairs(args.captions)
     # All that are broken are named now, rather than the first of them after hours.
-    check_images([str(image) for image in dict.fromkeys(pairs.images)])
+    check_images([str(image) for image in dict.fromkeys(pairs.images)], args.captions)
     embedder = Embedder(*open_lit(args.model, args.weights, args.vocab, args.trust))
     zimg, ztxt, image_of_text = embed_pairs(embedder, pairs, args.batch, _progress(args))
     recalls = retrieval_recalls(zimg, ztxt, image_of_text)

@@ -23,7 +23,7 @@ FOLDER = "gs://vit_models/augreg"
 INDEX = f"{FOLDER}/index.csv"
 
 _COLUMNS = {"ds", "final_val", "filename", "adapt_ds", "adapt_resolution", "adapt_final_val", "adapt_filename"}
-_SUFFIX = re.compile(r"\.(npz|keras|flax|msgpack)$")
+_SUFFIX = re.compile(r"\.(npz|keras|flax|msgpack|safetensors|pth|pt|bin)$")
 # What follows the model in a published file name: nothing, a resolution, or how an AugReg model was trained.
 _REST = re.compile(r"(-\d+|-i\d+k.*)?")
 

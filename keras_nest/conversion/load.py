@@ -19,7 +19,8 @@ from keras_nest.conversion.depth import missing_blocks, shorten
 from keras_nest.conversion.fit import Fitted, fit
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
 from keras_nest.conversion.own import check_name, read_own, read_weights, rebuild
-from keras_nest.conversion.sources import Progress, locate, read_checkpoint, read_image_size
+from keras_nest.conversion.pytorch.files import is_pytorch
+from keras_nest.conversion.sources import Progress, locate, read_checkpoint, read_image_size, told, told_of_model
 from keras_nest.exported import refuse_export
 from keras_nest.models.base import PublishedModel
 from keras_nest.models.keras_file import find_keras_file
@@ -61,16 +62,18 @@ class LoadReport:
 
 
 def name_of(weights: str | os.PathLike[str]) -> str:
-    """The model that a checkpoint's file name tells.
+    """The model that a checkpoint's file name tells, or the config.json beside weights of PyTorch.
 
     Raises:
         ValueError: it tells none.
     """
-    name = parse_model_name(os.fspath(weights))
+    found = told(weights)
+    name = found.name if found else parse_model_name(os.fspath(weights))
     if name is None:
+        path = locate(os.fspath(weights))
         raise ValueError(
-            f"The file name {os.path.basename(os.fspath(weights))} does not tell which model it is; give the model's "
-            "name, one of `keras-nest list`."
+            f"The file name {os.path.basename(path)} does not tell which model it is; give the model's "
+            "name, one of `keras-nest list`" + (", or put its config.json beside." if is_pytorch(path) else ".")
         )
     return name
 
@@ -112,9 +115,13 @@ def load_model(
     if os.fspath(weights).endswith(SUFFIX):
         source = read_weights(os.fspath(weights), full_name, given)
         return _adapted(source, os.fspath(weights), given, reinit_head, resize_method)
-    tree, source_size = read_checkpoint(weights, progress), read_image_size(weights)
+    theirs = told_of_model(weights, full_name, given)
+    known = theirs.fields if theirs else {}
+    published |= known
+    tree = read_checkpoint(weights, progress, num_heads={**published, **given}.get("num_heads"))
+    source_size = read_image_size(weights)
     shapes = {path.removeprefix("params/"): value.shape for path, value in tree.items()}
-    inferred = architecture.infer_fields(registry.merge_fields(full_name, {}, given), shapes, new_head=reinit_head)
+    inferred = known | architecture.infer_fields(registry.merge_fields(full_name, known, given), shapes, reinit_head)
     if source_size and "image_size" in registry.model_fields(architecture):
         inferred["image_size"] = source_size
     model = architecture(**registry.merge_fields(full_name, inferred, given))
@@ -122,8 +129,11 @@ def load_model(
         report = load_weights(model, tree, reinit_head, resize_method, source_size, given, published)
     except ValueError as error:
         raise ValueError(f"{os.fspath(weights)} does not fit {full_name}: {error}") from None
-    if (dataset := registry.dataset_of_head(full_name, model.num_classes)) and not report.new_head:
+    dataset = registry.dataset_of_head(full_name, model.num_classes)
+    if dataset and not report.new_head and (theirs is None or theirs.published_head):
         model.mark_head(dataset)
+    if theirs and "activation" not in given:
+        report = dataclasses.replace(report, assumed=(*report.assumed, *theirs.assumed))
     report.log()
     return model, report
 

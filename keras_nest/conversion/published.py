@@ -93,6 +93,12 @@ _CLASSIFIERS: dict[tuple[str, int | None, int | None], dict[str, int]] = {
         "ViT-L_16": 1_217_306_528,
         "ViT-L_32": 1_226_141_600,
     },
+    ("gs://vit_models/gsam", 1000, 224): {
+        "ViT-S_16": 88_202_656,
+        "ViT-S_32": 91_515_808,
+        "ViT-B_16": 346_270_624,
+        "ViT-B_32": 352_896_928,
+    },
     ("gs://mixer_models/imagenet1k", 1000, 224): {"Mixer-B_16": 239_521_888, "Mixer-L_16": 832_784_672},
     ("gs://mixer_models/imagenet21k", 21843, 224): {"Mixer-B_16": 303_634_956, "Mixer-L_16": 918_240_972},
     ("gs://mixer_models/sam", 1000, 224): {"Mixer-B_16": 239_521_888, "Mixer-B_32": 241_173_712},

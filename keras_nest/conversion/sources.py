@@ -3,34 +3,50 @@
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import tensorflow as tf
 
+from keras_nest import registry
 from keras_nest.conversion.msgpack_file import msgpack_image_size, read_msgpack
 from keras_nest.conversion.names import Tree, model_tree
 from keras_nest.conversion.npz_file import npz_image_size, read_npz
 from keras_nest.conversion.orbax_directory import MARKERS, orbax_image_size, read_orbax
 from keras_nest.conversion.own import read_own
+from keras_nest.conversion.pytorch import files as pytorch_files
+from keras_nest.conversion.pytorch.config_file import ASSUMED_GELU, Told, read_config, without_config
+from keras_nest.conversion.pytorch.translate import to_flax
 from keras_nest.exported import refuse_export
+from keras_nest.files import refuse_hub
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.weights_file import SUFFIX
 from keras_nest.types import Size
+
+# Fields in which weights of PyTorch may differ from those that were published under a name here.
+_FREE_OF_NAME = ("num_classes", "image_size", "in_channels", "preprocessing", "dropout_rate", "stochastic_depth_drop")
 
 # Called with the bytes read so far and the bytes in all.
 Progress = Callable[[int, int], None]
 
 
-def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = None, trust: bool = False) -> Tree:
+def read_checkpoint(
+    path: str | os.PathLike[str],
+    progress: Progress | None = None,
+    trust: bool = False,
+    num_heads: int | None = None,
+) -> Tree:
     """Reads the model's tensors from any published kind of checkpoint.
 
     Args:
         path: a published directory, a file in it or the name users type ("…/ckpt.39"); a Flax msgpack file; a
-            '/'-keyed .npz; an Orbax directory; a .keras file of this package or a training's directory. Local,
-            or any path that TensorFlow reads.
+            '/'-keyed .npz; an Orbax directory; weights of timm or transformers (.safetensors, .pth, .bin, or a
+            directory with such a file and its config.json); a .keras file of this package or a training's directory.
+            Local, or any path that TensorFlow reads.
         progress: told how many bytes were read.
         trust: as `read_model` takes it.
+        num_heads: attention heads of a PyTorch model, of NesT those of the first level; None takes them from its
+            config.json.
 
     Returns:
         "params/PATH" and "batch_stats/PATH" -> array.
@@ -50,6 +66,8 @@ def read_checkpoint(path: str | os.PathLike[str], progress: Progress | None = No
         located = locate(os.fspath(path))
         if tf.io.gfile.isdir(located):
             return read_orbax(located)
+        if pytorch_files.is_pytorch(located):
+            return _read_pytorch(located, progress, num_heads)
         with _open(located, progress) as binary:
             return read_npz(binary) if _is_zip(binary) else read_msgpack(binary)
     except ValueError as error:
@@ -65,10 +83,83 @@ def read_image_size(path: str | os.PathLike[str]) -> Size | None:
         path: a checkpoint that `read_checkpoint` reads, other than a .keras file.
     """
     located = locate(os.fspath(path))
+    if pytorch_files.is_pytorch(located):
+        found = told(located)
+        return found.image_size if found else None
     if tf.io.gfile.isdir(located):
         return orbax_image_size(located)
     with _open(located, None) as file:
         return npz_image_size(file) if _is_zip(file) else msgpack_image_size(file)
+
+
+def told(path: str | os.PathLike[str]) -> Told | None:
+    """What the config.json beside PyTorch weights says; None without one, and of other checkpoints.
+
+    Args:
+        path: a checkpoint that `read_checkpoint` reads, other than a .keras file.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: it says of a model that ours do not compute.
+    """
+    located = locate(os.fspath(path))
+    if not pytorch_files.is_pytorch(located):
+        return None
+    folder = os.path.dirname(located)
+    config, preprocessor = (
+        _content(os.path.join(folder, name)) for name in (pytorch_files.CONFIG, pytorch_files.PREPROCESSOR)
+    )
+    try:
+        return read_config(config, preprocessor) if config is not None else None
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: its config.json {error}.") from None
+
+
+def told_of_model(path: str | os.PathLike[str], full_name: str, given: Mapping[str, Any]) -> Told | None:
+    """What is known of a PyTorch model before its tensors are; None of other checkpoints.
+
+    Args:
+        path: as `told` takes it.
+        full_name: a name of `list_models`, which the user gave or the checkpoint told.
+        given: fields that the user set.
+
+    Raises:
+        ValueError: as `told`, or its config.json says that it is another model.
+    """
+    if not pytorch_files.is_pytorch(locate(os.fspath(path))):
+        return None
+    found = told(path)
+    if found is None:
+        return Told(full_name, without_config(full_name), None, True, (ASSUMED_GELU,))
+    _, architecture, fields = registry.resolve(full_name)
+    _, theirs, their_fields = registry.resolve(found.name)
+    their_fields |= found.fields
+    differing = [
+        f"{field} is {their_fields[field]}"
+        for field, value in fields.items()
+        if field not in (*_FREE_OF_NAME, *given) and their_fields.get(field, value) != value
+    ]
+    if found.name != full_name and (architecture is not theirs or differing):
+        what = f"whose {differing[0]}" if architecture is theirs else f"a {theirs.__name__}"
+        raise ValueError(
+            f"{os.fspath(path)} is no {full_name}: its config.json says that it is {found.name}, {what}; leave the "
+            "name out."
+        )
+    return found
+
+
+def _content(path: str) -> bytes | None:
+    if not tf.io.gfile.exists(path):
+        return None
+    with _open(path, None) as file:
+        return file.read()
+
+
+def _read_pytorch(located: str, progress: Progress | None, num_heads: int | None) -> Tree:
+    tensors = pytorch_files.read_tensors(located, lambda path: _open(path, progress))
+    if num_heads is None and (found := told(located)):
+        num_heads = found.num_heads
+    return to_flax(tensors, num_heads)
 
 
 def locate(path: str) -> str:
@@ -77,6 +168,7 @@ def locate(path: str) -> str:
     Raises:
         FileNotFoundError: nothing found; says what lies there instead.
     """
+    refuse_hub(path)
     path = path.rstrip("/") or path
     if tf.io.gfile.isdir(path):
         return _locate_in_directory(path)
@@ -89,13 +181,16 @@ def locate(path: str) -> str:
     if prefix and tf.io.gfile.isdir(directory or "."):
         return _require(directory, f"{prefix['stem']}-{prefix['number']}.flax")
     raise FileNotFoundError(
-        f"There is no checkpoint {path}; give a .flax, .npz or .keras file, or the directory of one or of a training."
+        f"There is no checkpoint {path}; give a .flax, .npz, .safetensors, .pth or .keras file, or the directory of "
+        "one or of a training."
     )
 
 
 def _locate_in_directory(directory: str) -> str:
     entries = tf.io.gfile.listdir(directory or ".")
     names = [entry.rstrip("/") for entry in entries]
+    if weights := pytorch_files.in_directory(names):
+        return os.path.join(directory, weights)
     numbers = {int(m[1]): name for name in names if (m := re.fullmatch(r".*-(\d+)\.flax", name))}
     if numbers:
         return os.path.join(directory, _newest(directory, names) or numbers[max(numbers)])
@@ -104,8 +199,8 @@ def _locate_in_directory(directory: str) -> str:
         inner = [name for name in ("default", "params", "state") if name in names]
         return os.path.join(directory, inner[0]) if inner else directory
     raise FileNotFoundError(
-        f"The directory {directory} holds no checkpoint: neither ckpt-NUMBER.flax nor an Orbax checkpoint "
-        "nor model.keras of a finished training."
+        f"The directory {directory} holds no checkpoint: neither ckpt-NUMBER.flax nor an Orbax checkpoint nor "
+        "model.safetensors nor model.keras of a finished training."
     )
 
 

@@ -6,6 +6,7 @@ have `pp`: crop and flip.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,9 +63,10 @@ def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Fi
     kind = augment.get("type", "none")
     if kind not in _TYPES:
         raise ValueError(f"augment.type is {kind!r}; it must be one of {', '.join(_TYPES)}.")
+    _check_augment(augment)
     preprocessing = PreprocessingSpec.from_dict(published)
     if kind == "shift":
-        base = Recipe(preprocessing, shift=_shift(augment))
+        base = Recipe(preprocessing, shift=_shift(augment, image_size))
     elif config.get("pp"):
         base = create_recipe("vit", info, image_size)
     elif kind != "none" or erasing or mix or jitter:
@@ -82,10 +84,18 @@ def recipe_of(config: Fields, info: DatasetInfo, image_size: Size, published: Fi
     return dataclasses.replace(recipe, preprocessing=PreprocessingSpec.from_dict(given)) if given else recipe
 
 
+def _check_augment(fields: Fields) -> None:
+    """Refuses what no type has; fields of another type may stand, so that a command line can change the type."""
+    known = ("type", "max_shift", "randaugment_cutout", *_RANDAUGMENT)
+    for field in fields:
+        if field not in (*known, *_FOLLOWS):
+            raise ValueError(f"There is no field augment.{field}; {did_you_mean(field, known)}")
+
+
 def _randaugment(fields: Fields, image_size: Size) -> RandAugment:
     if fields.get("randaugment_cutout"):
         raise ValueError("augment.randaugment_cutout is true; no published model was trained with it, leave it out.")
-    given = {name: value for name, value in fields.items() if name != "randaugment_cutout"}
+    given = {name: value for name, value in fields.items() if name not in ("randaugment_cutout", "max_shift")}
     return RandAugment(image_size=image_size[0], **_renamed("augment", given, _RANDAUGMENT))
 
 
@@ -103,11 +113,15 @@ def _mix(fields: Fields) -> Mix:
     return functools.partial(random_mix, **_renamed("mix", fields, _MIX))
 
 
-def _shift(fields: Fields) -> Stage:
+def _shift(fields: Fields, image_size: Size) -> Stage:
     pixels = fields.get("max_shift")
     if not isinstance(pixels, int) or pixels < 0:
         raise ValueError(
             f"augment.max_shift is {'missing' if pixels is None else repr(pixels)}; it must be a number of pixels."
+        )
+    if pixels >= min(image_size):
+        raise ValueError(
+            f"augment.max_shift is {pixels}; it must be less than a side of the images, {min(image_size)}."
         )
     return functools.partial(pad_and_crop, pad=pixels)
 
@@ -117,4 +131,15 @@ def _renamed(group: str, fields: Fields, names: Mapping[str, str]) -> dict[str, 
     for field in fields:
         if field not in names and field not in _FOLLOWS:
             raise ValueError(f"There is no field {group}.{field}; {did_you_mean(field, names)}")
+        if field in names and fields[field] is not None:
+            _check_number(
+                f"{group}.{field}", fields[field], 1.0 if "prob" in field or field == "smoothing" else math.inf
+            )
     return {names[field]: value for field, value in fields.items() if field in names}
+
+
+def _check_number(name: str, value: Any, highest: float) -> None:
+    """Refuses what is no number from 0 on; probabilities end at 1."""
+    if not isinstance(value, (int, float)) or not 0 <= value <= highest:
+        words = "a number from 0 to 1" if highest == 1 else "a number, 0 or more"
+        raise ValueError(f"{name} is {value!r}; it must be {words}.")

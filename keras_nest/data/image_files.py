@@ -11,8 +11,19 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps, features
 
-_PILLOW_DEPENDS = (".avif",) if features.check("avif") else ()  # on how it was built
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", *_PILLOW_DEPENDS)
+from keras_nest.optional import install_command
+
+try:
+    import pillow_heif
+except ModuleNotFoundError:
+    _HAS_HEIC = False
+else:
+    pillow_heif.register_heif_opener()
+    _HAS_HEIC = True
+
+# The last depend on how Pillow was built, and on a package of its own.
+_AVIF, _HEIC = (".avif",) if features.check("avif") else (), (".heic", ".heif") if _HAS_HEIC else ()
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", *_AVIF, *_HEIC)
 """Of the files that are taken for images, in lower case; what a file is, its content decides."""
 
 MAX_PIXELS = 2**30 // 12
@@ -24,9 +35,11 @@ BROKEN_FILE = "cannot be read as an image; it must be a complete JPEG, PNG, GIF,
 _MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
 # What TensorFlow decodes as everybody does; it ignores the palette of a BMP file. Pillow reads the others.
 _BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
-_BY_PILLOW = ("BMP", "TIFF", "WEBP", "AVIF")
+_BY_PILLOW = ("BMP", "TIFF", "WEBP", "AVIF", "HEIF")
+# How those of telephones begin: HEIC, and what both it and AVIF may.
+_HEIF_HEAD = re.compile(rb".{4}ftyp(?:he[iv][cmsx]|m[is]f1)", re.DOTALL)
 # How the other formats begin: BMP, TIFF in both orders of bytes, WebP, AVIF.
-_OTHER_HEADS = re.compile(rb"BM|II\*\0|MM\0\*|RIFF.{4}WEBP|.{4}ftypavi[fs]", re.DOTALL)
+_OTHER_HEADS = re.compile(rb"BM|II\*\0|MM\0\*|RIFF.{4}WEBP|.{4}ftypavi[fs]|" + _HEIF_HEAD.pattern, re.DOTALL)
 # Written by systems beside the photographs of people; the first two hold small copies of them.
 _CLUTTER = ("@eadir", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found")
 
@@ -107,9 +120,9 @@ def read_in_graph(path: tf.Tensor) -> tf.Tensor:
 def decodable(encoded: bytes) -> bytes:
     """Content of an image file as TensorFlow decodes it.
 
-    JPEG, PNG and GIF files stay as they are. BMP, TIFF, WebP and AVIF files are read by Pillow and become BMP files
-    with 24 bits a pixel, upright: of an animation or several pages the first, without transparency, of 16 bits the
-    upper 8.
+    JPEG, PNG and GIF files stay as they are. BMP, TIFF, WebP and AVIF files are read by Pillow, HEIC files by
+    pillow-heif where it is installed, and become BMP files with 24 bits a pixel, upright: of an animation or several
+    pages the first, without transparency, of 16 bits the upper 8.
 
     Raises:
         ValueError: it is broken, none of these or too large; the message lacks the name of the file.
@@ -124,8 +137,14 @@ def decodable(encoded: bytes) -> bytes:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"has more than {MAX_PIXELS} pixels, which an image may have.") from None
     except Exception:  # what Pillow raises about broken files is not listed anywhere
-        raise ValueError(BROKEN_FILE) from None
+        raise ValueError(_why_not(encoded)) from None
     raise ValueError(too_large(height, width))
+
+
+def _why_not(encoded: bytes) -> str:
+    if not _HAS_HEIC and _HEIF_HEAD.match(encoded):
+        return f"is a HEIC image, which pillow-heif reads: {install_command('[heic]')}."
+    return BROKEN_FILE
 
 
 def _as_bmp(image: Image.Image) -> bytes:

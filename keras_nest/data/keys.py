@@ -14,6 +14,7 @@ class Stream(enum.IntEnum):
     EXAMPLE = 2
     BATCH = 3
     CAPTION = 4
+    CLASSES = 5
 
 
 @as_written

@@ -2,10 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from keras_nest.finetune.split import TRAIN, VAL, Split
+from keras_nest.finetune.split import TEST, TRAIN, VAL, Split
 from keras_nest.finetune.start import Blocks, Start
 
 LARGEST_BATCH = 32
@@ -27,7 +27,7 @@ class Request:
     """What is asked for; None leaves it open.
 
     Attributes:
-        folder: of the photographs.
+        folder: of the photographs, a list of them, or the name of a data set.
         model: a published name, or without weights a .keras file or the directory of a training.
         weights: checkpoint, or the name of a published one.
         val: share of the images that choose the weights.
@@ -43,6 +43,10 @@ class Request:
         patience: epochs without a better evaluation after which the training ends.
         max_broken: share of the images that may be broken.
         seed: of everything random.
+        label_column: of a list, that of the classes.
+        loss: one of `keras_nest.choices.LOSSES`.
+        label_smoothing: share of the probability that all classes divide.
+        sampling: one of `keras_nest.choices.SAMPLINGS`.
         calibrate: whether a temperature is fit to the validation images at the end; None is no.
     """
 
@@ -62,6 +66,10 @@ class Request:
     patience: int | None = None
     max_broken: float = 0.1
     seed: int = 0
+    label_column: str | None = None
+    loss: str | None = None
+    label_smoothing: float | None = None
+    sampling: str | None = None
     calibrate: bool | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +86,19 @@ class Request:
             raise ValueError(f"--max-broken is {self.max_broken}; it must be a share, from 0 to 1.")
         if not (self.blocks in (None, "all") or (type(self.blocks) is int and self.blocks >= 0)):
             raise ValueError(f"--blocks is {self.blocks!r}; it must be a number of blocks, 0 or more, or all.")
+        self._check_loss()
+
+    def _check_loss(self) -> None:
+        if not 0 <= (self.label_smoothing or 0) < 1:
+            raise ValueError(f"--label-smoothing is {self.label_smoothing}; it must be a share, from 0 to below 1.")
+        if self.sampling == self.class_weights == "balanced":
+            raise ValueError("--sampling balanced and --class-weights balanced are for the same; give one of them.")
+        given = (("--loss", self.loss not in (None, "cross_entropy")), ("--label-smoothing", self.label_smoothing))
+        if self.blocks == 0 and (lost := [flag for flag, is_given in given if is_given]):
+            raise ValueError(
+                f"{lost[0]} is of training steps, and with --blocks 0 there are none: the head is fit by logistic "
+                "regression; leave one of them out."
+            )
 
 
 class Decision(NamedTuple):
@@ -103,12 +124,24 @@ class Times:
         step: of training.
         start: until the first step is done.
         files: to write what is written after each epoch.
+        graph: until the first features are there, whenever images of another part are looked at.
+        opening: to make the model, which is done once more before the training.
     """
 
     image: float
     step: float
     start: float = 0.0
     files: float = 0.0
+    graph: float = 0.0
+    opening: float = 0.0
+
+    def head(self, images: int) -> float:
+        """Seconds until the head is fit to the features of training and validation images."""
+        return self.opening + 2 * self.graph + images * self.image
+
+    def finish(self, images: int) -> float:
+        """Seconds from the last epoch to the end: test images are looked at, and the results written."""
+        return self.graph + images * self.image + self.files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +205,7 @@ def choose(request: Request, split: Split, start: Start, largest: int = LARGEST_
         Decision("learning rate", f"{rate:g}", _asked(request.learning_rate) or _why_rate(is_tuned)),
         Decision("augmentation", request.augment, _AUGMENTATIONS[request.augment]),
         Decision("class weights", request.class_weights, _why_weights(request, trained)),
+        *_say_asked(request),
     )
     return Settings(batch, blocks, frozen, rate, epochs, minutes, patience, weights, is_tuned, decisions)
 
@@ -188,7 +222,9 @@ def balanced(counts: Mapping[str, int]) -> tuple[float, ...]:
     return tuple(images / (len(counts) * counts[name]) for name in sorted(counts))
 
 
-def epochs_within(settings: Settings, times: Times, split: Split, spent: float) -> tuple[int, tuple[Decision, ...]]:
+def epochs_within(
+    settings: Settings, times: Times, split: Split, spent: float
+) -> tuple[int, float, tuple[Decision, ...]]:
     """How many epochs there is time for, and what is decided by that.
 
     Args:
@@ -198,25 +234,33 @@ def epochs_within(settings: Settings, times: Times, split: Split, spent: float) 
         spent: seconds since the command began.
 
     Returns:
-        Epochs, 0 where only the head is fit; and the decisions in words.
+        Epochs, 0 where only the head is fit; seconds until training must end; and the decisions in words.
     """
-    train, val = (sum(split.counts(part).values()) for part in (TRAIN, VAL))
-    head = (train + val) * times.image if settings.fits_head else 0.0
+    train, val, test = (sum(split.counts(part).values()) for part in (TRAIN, VAL, TEST))
+    head = times.head(train + val) if settings.fits_head else times.opening
+    finish = times.finish(test)
     epoch = max(1, train // settings.batch) * times.step + val * times.image + times.files
-    left = 60 * settings.minutes - spent - head - times.start
+    # What the training starts from is evaluated, too.
+    start = times.start + times.graph + val * times.image
+    until_finish = 60 * settings.minutes - spent - finish
+    left = until_finish - head - start
     epochs = int(min(settings.epochs, max(left / epoch, 0 if settings.fits_head else 1))) if settings.blocks else 0
     if not settings.blocks:
         reason = "the features of all images are computed once, and the head is fit to them"
     elif epochs < settings.epochs:
-        all_of_them = clock(spent + head + times.start + settings.epochs * epoch)
+        all_of_them = clock(spent + head + start + settings.epochs * epoch + finish)
         reason = f"{settings.epochs} would end after {all_of_them}, and --minutes is {settings.minutes:g}"
     else:
         reason = f"or fewer: it ends after {settings.patience} without a better one; the best weights are kept"
     first = f"{clock(head)} for the head; " if settings.fits_head else ""
-    seconds = head + (times.start + epochs * epoch if epochs else 0)
-    return epochs, (
-        Decision("epochs", str(epochs) if epochs else "none, the head alone", reason),
-        Decision("time", f"about {clock(seconds)}", f"{first}{_a_step(times, epoch)}, measured"),
+    seconds = head + (start + epochs * epoch if epochs else 0) + finish
+    return (
+        epochs,
+        until_finish,
+        (
+            Decision("epochs", str(epochs) if epochs else "none, the head alone", reason),
+            Decision("time", f"about {clock(seconds)}", f"{first}{_a_step(times, epoch)}, measured"),
+        ),
     )
 
 
@@ -242,6 +286,20 @@ def _a_step(times: Times, epoch: float) -> str:
 
 def _asked(value: Any) -> str:
     return "as asked for" if value is not None else ""
+
+
+def _say_asked(request: Request) -> Iterator[Decision]:
+    """What is only said where it is asked for."""
+    if request.loss is not None:
+        focal = "images that are recognized surely count less"
+        yield Decision("loss", request.loss.replace("_", "-"), focal if request.loss == "focal" else _asked(True))
+    if request.label_smoothing:
+        yield Decision(
+            "label smoothing", f"{request.label_smoothing:g}", "all classes divide so much of the probability"
+        )
+    if request.sampling is not None:
+        often = "all classes come up equally often, so that an epoch has not all images of large ones"
+        yield Decision("sampling", request.sampling, often if request.sampling == "balanced" else _asked(True))
 
 
 def _last_third(depth: int) -> Blocks:

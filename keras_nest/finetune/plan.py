@@ -63,16 +63,18 @@ def make_plan(
         FileNotFoundError: there are no such weights.
     """
     split = divide(found, request.val, request.test, request.seed)
+    opening = time.perf_counter()
     start = open_start(*model, len(split.counts(TRAIN)), request.image_size)
+    opening = time.perf_counter() - opening
     settings, times = _settings_that_fit(request, split, start, workdir, replicas)
+    times = dataclasses.replace(times, opening=opening)
     config = build_config(request, settings, start, workdir, replicas)
-    epochs, decided = epochs_within(settings, times, split, time.perf_counter() - began)
-    left = settings.minutes - (time.perf_counter() - began) / 60
+    epochs, seconds, decided = epochs_within(settings, times, split, time.perf_counter() - began)
     config |= {
         "num_epochs": epochs or settings.epochs,
         "warmup_epochs": int(epochs > 4),
         # What was measured may have been too good.
-        "minutes": round(max(left, 0.01), 2) if math.isfinite(left) else None,
+        "minutes": round(max(seconds / 60, 0.01), 2) if math.isfinite(seconds) else None,
     }
     decisions = (*settings.decisions, *decided)
     plan = Plan(dataclasses.asdict(request), config, settings.fits_head, bool(epochs), decisions, split.remarks)
@@ -124,6 +126,7 @@ def build_config(
         "pp": {"train": TRAIN, "test": VAL},
         "augment": _augment(request.augment, min(size)),
         "class_weights": None if settings.class_weights is None else list(settings.class_weights),
+        **_objective(request),
         "per_device_batch_size": settings.batch // replicas,
         "optim": "adamw",
         # Configurations of this kind give the rate of a batch of 256.
@@ -132,6 +135,16 @@ def build_config(
         "weight_decay": 0.05,
         "grad_clip_max_norm": 1.0,
         "patience": settings.patience,
+    }
+
+
+def _objective(request: Request) -> dict[str, Any]:
+    """What is asked for about the loss and how often the classes come up."""
+    smoothing = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "smoothing": request.label_smoothing}
+    return {
+        **({"loss": "focal"} if request.loss == "focal" else {}),
+        **({"mix": smoothing} if request.label_smoothing else {}),
+        **({"sampling": "balanced"} if request.sampling == "balanced" else {}),
     }
 
 
@@ -164,7 +177,8 @@ def find_changes(found: Mapping[str, int], rows: Sequence[Row]) -> str:
         rows: of the images as they were.
     """
     known = {row.file: row.size for row in rows}
-    new, gone = found.keys() - known.keys(), known.keys() - found.keys()
+    # Of what could not be read, the size is not known, and it may go.
+    new, gone = found.keys() - known.keys(), {path for path, size in known.items() if size is not None} - found.keys()
     other = [path for path in found.keys() & known.keys() if known[path] not in (None, found[path])]
     counts = {"new": len(new), "gone": len(gone), "changed": len(other)}
     return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)

@@ -1,11 +1,13 @@
 """A fine-tuning: the head first, then the last blocks, then how well the model does on images that it never saw."""
 
+import dataclasses
 import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from keras_nest import data, run_files
 from keras_nest.data.sources.table import Row, open_table, read_table, write_table
@@ -15,6 +17,7 @@ from keras_nest.finetune.plan import Plan, write_plan
 from keras_nest.finetune.probe import Head, embed, fit_head, get_head, put, read_head, write_head
 from keras_nest.finetune.split import TEST, TRAIN, VAL
 from keras_nest.metrics import class_scores
+from keras_nest.models.losses import ACTIVATIONS
 from keras_nest.registry import preprocessing_spec
 from keras_nest.training import classify
 from keras_nest.training import workdir as directories
@@ -56,7 +59,7 @@ def open_run(plan: Plan, workdir: pathlib.Path, strategy: tf.distribute.Strategy
         ValueError: its probabilities shall be calibrated, and are none of one class an image.
     """
     config = resolve(plan.config)
-    if plan.request.get("calibrate") and config.loss != "softmax":
+    if plan.request.get("calibrate") and ACTIVATIONS[config.loss] != "softmax":
         raise ValueError(f"--calibrate is for images of one class each, and the loss is {config.loss}; leave it out.")
     return classify.prepare(config, workdir, strategy=strategy)
 
@@ -68,8 +71,13 @@ def results(workdir: pathlib.Path) -> dict[str, Any] | None:
     return metrics if metrics and "part" in metrics else None
 
 
-def execute(plan: Plan, experiment: Experiment) -> dict[str, Any]:
+def execute(plan: Plan, experiment: Experiment, began: float) -> dict[str, Any]:
     """Fits the head, trains, measures, writes; or what of it is left to do.
+
+    Args:
+        plan: what was decided.
+        experiment: its training.
+        began: `time.perf_counter()` when the plan was there; what comes before the first step has its part of the time.
 
     Returns:
         The content of metrics.json: that of a training, `part` that was measured ("test", or "val" where there are no
@@ -86,9 +94,19 @@ def execute(plan: Plan, experiment: Experiment) -> dict[str, Any]:
         with directories.at_work(experiment.workdir, experiment.config_json):
             head = _fit_head(plan, experiment)
     seconds = time.perf_counter() - start
+    experiment = _with_the_time_left(experiment, time.perf_counter() - began)
     metrics = experiment.execute() if plan.trains else _evaluate(experiment, VAL)
     with directories.at_work(experiment.workdir, experiment.config_json):
         return _finish(plan, experiment, metrics, head, seconds)
+
+
+def _with_the_time_left(experiment: Experiment, spent: float) -> Experiment:
+    """The same training with less time; config.json keeps what was decided."""
+    if not experiment.config.minutes:
+        return experiment
+    left = max(0.01, experiment.config.minutes - spent / 60)
+    config = ConfigDict({**experiment.config.to_dict(), "minutes": left}).lock()
+    return dataclasses.replace(experiment, config=config)
 
 
 def _fit_head(plan: Plan, experiment: Experiment) -> Head:
@@ -97,7 +115,9 @@ def _fit_head(plan: Plan, experiment: Experiment) -> Head:
     head = read_head(path)
     if head is None:
         train, val = (embed(experiment.model, _batches(experiment, part), part) for part in (TRAIN, VAL))
-        head = fit_head(train, val, experiment.config.class_weights is not None)
+        head = fit_head(
+            train, val, experiment.config.class_weights is not None or experiment.config.sampling == "balanced"
+        )
         write_head(head, path)
         print(f"The head alone is right about {head.accuracy:.1%} of the validation images.", flush=True)
     put(head, experiment.model)

@@ -41,7 +41,7 @@ class Split:
 def divide(found: Found, val: float, test: float, seed: int) -> Split:
     """Divides the images of a folder, each class for itself, and near-duplicates never between two parts.
 
-    What the folders say about parts is kept; but if they name no images for validation, some of those for training
+    What is given about parts is kept; but if it names no images for validation, some of those for training
     become such. Of a training image that is a near-duplicate of a test or validation image, the measurement would be
     too good: it is left out.
 
@@ -59,9 +59,9 @@ def divide(found: Found, val: float, test: float, seed: int) -> Split:
     if not found.is_split:
         shares, reason = {VAL: val, TEST: test}, f"of each class {val:.0%} choose the weights, {test:.0%} measure them"
     elif VAL in parts.values():
-        shares, reason = {}, "as the folders say"
+        shares, reason = {}, "as given"
     else:
-        shares, reason = {VAL: val}, f"as the folders say, and {val:.0%} of those for training choose the weights"
+        shares, reason = {VAL: val}, f"as given, and {val:.0%} of those for training choose the weights"
     undecided = [i for i in range(len(found.photos)) if i not in notes and parts.get(i) in (None, "", TRAIN)]
     parts |= _draw(found.photos, groups, undecided, shares, seed) if shares else {}
     rows = [_row(photo, parts[i], notes.get(i, "")) for i, photo in enumerate(found.photos)]
@@ -72,7 +72,7 @@ def divide(found: Found, val: float, test: float, seed: int) -> Split:
 
 
 def _given(photos: Sequence[Photo], groups: np.ndarray) -> tuple[dict[int, str], dict[int, str]]:
-    """Parts as the folders say, and why some images are left out."""
+    """Parts as given, and why some images are left out."""
     parts = {i: photo.place.part for i, photo in enumerate(photos)}
     measured: dict[int, int] = {}
     # Of two parts that measure, the test comes last and counts.

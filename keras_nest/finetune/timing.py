@@ -36,11 +36,12 @@ def measure(
     """
     network = tf.function(features_of(model))
     images = (images for images, _, _ in data.eval_batches(source, recipe, size, batch).repeat())
-    _, features = _seconds(network, ((each,) for each in images))
+    graph, features = _seconds(network, ((each,) for each in images))
+    writing = _FILES_AN_EPOCH * _writing(model)
     if not trains:
-        return Times(features / batch, 0.0)
+        return Times(features / batch, 0.0, files=writing, graph=graph)
     first, step = _seconds(_gradient(model), iter(data.train_batches(source, recipe, size, batch, seed=0)))
-    return Times(features / batch, step, first, _FILES_AN_EPOCH * _writing(model))
+    return Times(features / batch, step, first, writing, graph)
 
 
 def _writing(model: ImageModel) -> float:

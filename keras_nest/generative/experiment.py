@@ -24,7 +24,6 @@ from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.config import (
     Config,
     as_dict,
-    check_ema_decay,
     check_required,
     check_seed,
     check_values,
@@ -34,34 +33,10 @@ from keras_nest.training.history import History
 from keras_nest.training.plan import is_due
 from keras_nest.training.strategies import create_strategy
 from keras_nest.training.tasks import Task
+from keras_nest.training_fields import GAN, check_kinds, defaults
 
-DEFAULTS: dict[str, Any] = {
-    "trainer": "gan",
-    "model_name": "nest_generator_64",  # as keras_nest.generative.generator.create_generator takes it
-    "model": {},  # further fields of the generator
-    "discriminator": {},  # fields of keras_nest.generative.Discriminator
-    "dataset": None,  # as keras_nest.data.load takes it
-    "tfds_data_dir": None,
-    "total_steps": None,  # updates of each of the two
-    "batch": 64,
-    "learning_rate": 3e-4,  # of the generator, constant
-    "discriminator_learning_rate": 1e-3,  # likewise
-    "beta_1": 0.0,  # of Adam
-    "beta_2": 0.99,
-    "r1_gamma": 0.1,  # weight of the penalty on the discriminator's gradient at real images
-    "r1_every": 8,  # steps from one penalty to the next, which counts so many times
-    "max_shift": 0,  # pixels by which all that the discriminator sees is moved at random
-    "ema_decay": 0.999,  # of the moving average of the generator's weights, which is what is kept
-    "progress_every": 100,  # steps from one row of the history to the next
-    "sample_every": 500,  # steps from one picture of samples to the next
-    "checkpoint_every": 500,
-    "dtype_policy": "float32",
-    "jit_compile": "auto",
-    "seed": 0,  # of initial weights, order, noise and shifts
-}
 # Pictures of samples on the way, and the last of them.
 SAMPLES, LAST_SAMPLES = "samples", "samples.png"
-_POSITIVE = ("batch", "total_steps", "r1_every", "sample_every")
 # Pixels in [-1, 1], the whole image.
 _PREPROCESSING = PreprocessingSpec((0.5,) * 3, (0.5,) * 3)
 _ROWS, _COLUMNS = 10, 10
@@ -199,7 +174,7 @@ def prepare(
     strategy = create_strategy(strategy, tpu) if isinstance(strategy, str) else strategy
     if strategy.num_replicas_in_sync > 1:
         raise ValueError("A generator is trained on one device; choose --strategy=one_device.")
-    source = data.open_source(config.dataset, data_dir=config.tfds_data_dir)
+    source = data.open_source(config.dataset, data_dir=config.tfds_data_dir, broken=config.broken or "refuse")
     directories.check(directory, config_json, overwrite, GENERATOR)
     if not overwrite:
         total, every = config.total_steps, config.checkpoint_every
@@ -212,23 +187,22 @@ def prepare(
 
 
 def resolve(config: Config) -> ConfigDict:
-    """The complete configuration: what is given, and `DEFAULTS` for the rest; a locked copy.
+    """The complete configuration: what is given, and defaults for the rest; a locked copy.
 
     Raises:
         ValueError: an unknown field, a missing one, or a value that the field cannot have.
     """
-    resolved = complete(as_dict(config), DEFAULTS)
+    resolved = complete(as_dict(config), defaults(GAN))
+    check_kinds(resolved, GAN)
     check_required(resolved, ("model_name", "dataset", "total_steps"))
-    check_values(resolved, _POSITIVE)
+    check_values(resolved)
     check_seed(resolved["seed"])
-    check_ema_decay(resolved["ema_decay"])
     return ConfigDict(resolved).lock()
 
 
 TASK = Task(
     resolve,
     prepare,
-    {"Fields of those that train a generator": DEFAULTS},
     files=(GENERATOR, LAST_SAMPLES),
     folders=(SAMPLES,),
 )

@@ -1,6 +1,7 @@
 """Transformer encoder layers, and NesT's on blocked images."""
 
 import functools
+import math
 from typing import Any
 
 import keras
@@ -16,11 +17,28 @@ from keras_nest.layers.stochastic_depth import StochasticDepth
 from keras_nest.types import Shape
 
 ATTENTIONS = {"local_multi_head": MultiHeadAttention, "local_multi_query": MultiQueryAttention}
+GELUS = ("gelu_tanh", "gelu")
+
+
+def check_gelu(activation: str) -> None:
+    """Refuses what is no activation of an MLP.
+
+    Raises:
+        ValueError: says which there are.
+    """
+    if activation not in GELUS:
+        raise ValueError(f"activation is {activation!r}; it must be one of {', '.join(map(repr, GELUS))}.")
 
 
 def gelu(x: Any) -> Any:
     """GELU in its tanh approximation, Flax's default; the exact one is off by 5e-4 in the logits."""
     return ops.gelu(x, approximate=True)
+
+
+def exact_gelu(x: Any) -> Any:
+    """GELU by the error function, PyTorch's default."""
+    # Not `ops.gelu`: TFLite knows this form as one operation, and the one of TensorFlow, by erfc, not at all.
+    return 0.5 * x * (1 + ops.erf(x * math.sqrt(0.5)))
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -34,7 +52,11 @@ class MlpBlock(Layer):
         dropout: dropout rate after the activation and after the second layer.
         kernel_initializer: of both layers; None takes NesT's.
         bias_initializer: of both layers.
+        activation: "gelu_tanh", the approximation of the JAX originals, or "gelu", the exact one of PyTorch's.
         **kwargs: the usual layer arguments.
+
+    Raises:
+        ValueError: another activation.
     """
 
     def __init__(
@@ -43,10 +65,12 @@ class MlpBlock(Layer):
         dropout: float = 0.0,
         kernel_initializer: Any = None,
         bias_initializer: Any = "zeros",
+        activation: str = "gelu_tanh",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.hidden_dim, self.dropout = hidden_dim, dropout
+        check_gelu(activation)
+        self.hidden_dim, self.dropout, self.activation = hidden_dim, dropout, activation
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
@@ -68,7 +92,9 @@ class MlpBlock(Layer):
         self.dropouts = [Dropout(self.dropout, name=f"Dropout_{i}", dtype=policy) for i in range(2)]
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        x = self.dropouts[0](gelu(self.dense[0](x)), training=training)
+        x = self.dense[0](x)
+        x = exact_gelu(x) if self.activation == "gelu" else gelu(x)
+        x = self.dropouts[0](x, training=training)
         return self.dropouts[1](self.dense[1](x), training=training)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -81,6 +107,7 @@ class MlpBlock(Layer):
             "dropout": self.dropout,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "activation": self.activation,
         }
 
 
@@ -153,6 +180,7 @@ class EncoderNDBlock(PreNormBlock):
         attn_drop: dropout rate of the attention probabilities.
         proj_drop: dropout rate of the attention output and inside the MLP.
         stochastic_depth: probability that a sample skips a branch in training.
+        activation: of the MLP, see `MlpBlock`.
         **kwargs: the usual layer arguments, and those of `PreNormBlock`.
 
     Raises:
@@ -169,11 +197,12 @@ class EncoderNDBlock(PreNormBlock):
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
         stochastic_depth: float = 0.0,
+        activation: str = "gelu_tanh",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_heads, self.attn_type, self.norm_type = num_heads, attn_type, norm_type
-        self.mlp_ratio, self.qkv_bias = mlp_ratio, qkv_bias
+        self.mlp_ratio, self.qkv_bias, self.activation = mlp_ratio, qkv_bias, activation
         self.attn_drop, self.proj_drop, self.stochastic_depth = attn_drop, proj_drop, stochastic_depth
         if self.remat and norm_type == "BN":
             raise ValueError(
@@ -194,7 +223,8 @@ class EncoderNDBlock(PreNormBlock):
             name=f"{attention.__name__}_0",
             dtype=policy,
         )
-        self.mlp = MlpBlock(int(self.mlp_ratio * channels), self.proj_drop, name="MlpBlock_0", dtype=policy)
+        options: dict[str, Any] = {"activation": self.activation, "name": "MlpBlock_0", "dtype": policy}
+        self.mlp = MlpBlock(int(self.mlp_ratio * channels), self.proj_drop, **options)
         self.branch_drops = [
             StochasticDepth(self.stochastic_depth, name=f"StochasticDepth_{i}", dtype=policy) for i in range(2)
         ]
@@ -205,4 +235,5 @@ class EncoderNDBlock(PreNormBlock):
             **super().get_config(),
             **{field: getattr(self, field) for field in fields},
             "stochastic_depth": self.stochastic_depth,
+            "activation": self.activation,
         }

@@ -79,6 +79,7 @@ class Encoder1DBlock(PreNormBlock):
         mlp_dim: hidden width of the MLP.
         dropout_rate: dropout rate of the attention output and inside the MLP.
         attention_dropout_rate: dropout rate of the attention probabilities.
+        activation: of the MLP, see `MlpBlock`.
         **kwargs: the usual layer arguments, and those of `PreNormBlock`.
     """
 
@@ -88,10 +89,11 @@ class Encoder1DBlock(PreNormBlock):
         mlp_dim: int,
         dropout_rate: float = 0.0,
         attention_dropout_rate: float = 0.0,
+        activation: str = "gelu_tanh",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.num_heads, self.mlp_dim = num_heads, mlp_dim
+        self.num_heads, self.mlp_dim, self.activation = num_heads, mlp_dim, activation
         self.dropout_rate, self.attention_dropout_rate = dropout_rate, attention_dropout_rate
 
     def create_layers(self, channels: int) -> None:
@@ -106,6 +108,7 @@ class Encoder1DBlock(PreNormBlock):
             self.dropout_rate,
             kernel_initializer="glorot_uniform",
             bias_initializer=keras.initializers.RandomNormal(stddev=1e-6),
+            activation=self.activation,
             name="MlpBlock_0",
             dtype=policy,
         )
@@ -115,7 +118,7 @@ class Encoder1DBlock(PreNormBlock):
         ]
 
     def get_config(self) -> dict[str, Any]:
-        fields = ("num_heads", "mlp_dim", "dropout_rate", "attention_dropout_rate")
+        fields = ("num_heads", "mlp_dim", "dropout_rate", "attention_dropout_rate", "activation")
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
 
 
@@ -138,6 +141,7 @@ class Encoder(Layer):
         class_token: a class token stands in front of that map's tokens.
         final_norm: normalize the output; a feature extractor does without.
         remat: of the encoder layers, see `PreNormBlock`.
+        activation: of the MLPs, see `MlpBlock`.
         **kwargs: the usual layer arguments.
     """
 
@@ -152,12 +156,14 @@ class Encoder(Layer):
         class_token: bool = False,
         final_norm: bool = True,
         remat: bool = False,
+        activation: str = "gelu_tanh",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_layers, self.num_heads, self.mlp_dim = num_layers, num_heads, mlp_dim
         self.dropout_rate, self.attention_dropout_rate = dropout_rate, attention_dropout_rate
         self.grid, self.class_token, self.final_norm, self.remat = grid, class_token, final_norm, remat
+        self.activation = activation
 
     def build(self, input_shape: Shape) -> None:
         policy = self.dtype_policy
@@ -166,7 +172,7 @@ class Encoder(Layer):
         if self.grid is not None:
             self.position_embedding = AddPositionEmbs(self.grid, self.class_token, name="posembed_input", dtype=policy)
             self.position_embedding.build(input_shape)
-        fields = (self.num_heads, self.mlp_dim, self.dropout_rate, self.attention_dropout_rate)
+        fields = (self.num_heads, self.mlp_dim, self.dropout_rate, self.attention_dropout_rate, self.activation)
         self.blocks = [
             Encoder1DBlock(*fields, remat=self.remat, name=f"encoderblock_{i}", dtype=policy)
             for i in range(self.num_layers)
@@ -200,5 +206,5 @@ class Encoder(Layer):
 
     def get_config(self) -> dict[str, Any]:
         widths = ("num_layers", "num_heads", "mlp_dim", "dropout_rate", "attention_dropout_rate")
-        fields = (*widths, "grid", "class_token", "final_norm", "remat")
+        fields = (*widths, "grid", "class_token", "final_norm", "remat", "activation")
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}

@@ -12,7 +12,7 @@ from keras_nest.types import Shape
 _NORMS = {
     "LN": ("LayerNorm", lambda **kw: keras.layers.LayerNormalization(epsilon=1e-6, **kw)),
     "BN": ("BatchNorm", lambda **kw: keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9, **kw)),
-    "GN": ("GroupNorm", lambda **kw: keras.layers.GroupNormalization(groups=32, epsilon=1e-6, **kw)),
+    "GN": ("GroupNorm", lambda **kw: keras.layers.GroupNormalization(groups=32, **{"epsilon": 1e-6, **kw})),
 }
 
 
@@ -23,7 +23,7 @@ def norm(norm_type: str, index: int = 0, **kwargs: Any) -> keras.layers.Layer:
         norm_type: "LN" (epsilon 1e-6), "BN" (epsilon 1e-5, momentum 0.9) or "GN" (32 groups of neighboring channels,
             epsilon 1e-6, statistics over all axes between batch and channels).
         index: count of this type within its parent; the layer is named like Flax does, "LayerNorm_0".
-        **kwargs: further layer arguments, such as `dtype`, or another `name`.
+        **kwargs: further layer arguments, such as `dtype`, or another `name` or, of "GN", `epsilon`.
 
     Returns:
         A Keras layer that keeps shape.

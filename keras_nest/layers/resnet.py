@@ -12,24 +12,48 @@ from keras_nest.layers.base import Layer
 from keras_nest.layers.normalization import norm
 from keras_nest.types import Shape
 
+# Epsilon of the group normalizations of each variant.
+_EPSILONS = {"jax": 1e-6, "timm": 1e-5}
+
+
+def check_variant(variant: str) -> None:
+    """Refuses what is no variant of these layers.
+
+    Raises:
+        ValueError: says which there are.
+    """
+    if variant not in _EPSILONS:
+        raise ValueError(f"The ResNet's variant is {variant!r}; it must be one of {', '.join(map(repr, _EPSILONS))}.")
+
+
+def group_norm(variant: str, **kwargs: Any) -> keras.layers.Layer:
+    """`norm("GN", …)` with the epsilon of a variant, 1e-6 of "jax" and 1e-5 of "timm"."""
+    return norm("GN", epsilon=_EPSILONS[variant], **kwargs)
+
 
 @keras.saving.register_keras_serializable(package="keras_nest")
 class StdConv(keras.layers.Conv2D):
     """Convolution whose kernel is standardized on every pass: (B, H, W, C) -> (B, H', W', filters).
 
-    Each output channel of the kernel gets mean 0 and is divided by its deviation (population, plus 1e-5); the stored
-    kernel stays raw and gradients flow through. Padding is SAME as in TensorFlow (asymmetric for even sizes), there
-    is no bias. Everything else is `keras.layers.Conv2D`.
+    Each output channel of the kernel gets mean 0 and is divided by its deviation (population; `variant` says how it is
+    kept off 0); the stored kernel stays raw and gradients flow through. Padding is SAME as in TensorFlow (asymmetric
+    for even sizes), there is no bias. Everything else is `keras.layers.Conv2D`.
 
     Args:
         filters: output channels.
         kernel_size: side of the kernel in pixels.
+        variant: "jax" adds 1e-5 to the deviation; "timm" adds 1e-8 to the variance, as timm's `StdConv2dSame` does.
         **kwargs: arguments of `keras.layers.Conv2D`.
+
+    Raises:
+        ValueError: another variant.
     """
 
-    def __init__(self, filters: int, kernel_size: int | tuple[int, int], **kwargs: Any) -> None:
+    def __init__(self, filters: int, kernel_size: int | tuple[int, int], variant: str = "jax", **kwargs: Any) -> None:
+        check_variant(variant)
         defaults = {"padding": "same", "use_bias": False, "kernel_initializer": "lecun_normal"}
         super().__init__(filters, kernel_size, **{**defaults, **kwargs})
+        self.variant = variant
 
     def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
         """As usual, but under mixed precision the kernel is standardized before it is rounded, not after."""
@@ -38,8 +62,14 @@ class StdConv(keras.layers.Conv2D):
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """The convolution, with the kernel (k, k, C, filters) standardized in float32."""
         kernel = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
-        kernel = kernel / (ops.std(kernel, axis=(0, 1, 2), keepdims=True) + 1e-5)
+        if self.variant == "timm":
+            kernel = kernel / ops.sqrt(ops.var(kernel, axis=(0, 1, 2), keepdims=True) + 1e-8)
+        else:
+            kernel = kernel / (ops.std(kernel, axis=(0, 1, 2), keepdims=True) + 1e-5)
         return super().convolution_op(inputs, ops.cast(kernel, inputs.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "variant": self.variant}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -51,12 +81,15 @@ class ResidualUnit(Layer):
     Args:
         features: channels inside the bottleneck, a multiple of 32.
         stride: of the middle convolution and the projection.
+        variant: of the convolutions, see `StdConv`, and of the normalizations: epsilon is 1e-6 for "jax", 1e-5 for
+            "timm".
         **kwargs: the usual layer arguments.
     """
 
-    def __init__(self, features: int, stride: int = 1, **kwargs: Any) -> None:
+    def __init__(self, features: int, stride: int = 1, variant: str = "jax", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.features, self.stride = features, stride
+        check_variant(variant)
+        self.features, self.stride, self.variant = features, stride, variant
 
     def build(self, input_shape: Shape) -> None:
         widths = (self.features, self.features, 4 * self.features)
@@ -79,25 +112,25 @@ class ResidualUnit(Layer):
         # The last normalization starts at zero, so that a new unit passes its input on.
         scale = "zeros" if norm_name == "gn3" else "ones"
         return (
-            StdConv(width, side, strides=stride, name=conv, dtype=policy),
-            norm("GN", name=norm_name, gamma_initializer=scale, dtype=policy),
+            StdConv(width, side, self.variant, strides=stride, name=conv, dtype=policy),
+            group_norm(self.variant, name=norm_name, gamma_initializer=scale, dtype=policy),
         )
 
     @staticmethod
     def _build_pair(pair: tuple[keras.layers.Layer, keras.layers.Layer], shape: Shape) -> Shape:
-        conv, group_norm = pair
+        conv, normalize = pair
         conv.build(shape)
         shape = conv.compute_output_shape(shape)
-        group_norm.build(shape)
+        normalize.build(shape)
         return shape
 
     def call(self, x: Any) -> Any:
         y = x
-        for i, (conv, group_norm) in enumerate(self.branch):
-            y = group_norm(conv(ops.relu(y) if i else y))
+        for i, (conv, normalize) in enumerate(self.branch):
+            y = normalize(conv(ops.relu(y) if i else y))
         if self.projection is not None:
-            conv, group_norm = self.projection
-            x = group_norm(conv(x))
+            conv, normalize = self.projection
+            x = normalize(conv(x))
         return ops.relu(x + y)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -105,7 +138,8 @@ class ResidualUnit(Layer):
         return batch, -(-height // self.stride), -(-width // self.stride), 4 * self.features
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "features": self.features, "stride": self.stride}
+        fields = ("features", "stride", "variant")
+        return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -116,16 +150,19 @@ class ResNetStage(Layer):
         num_units: number of units.
         features: channels inside the bottlenecks, a multiple of 32.
         stride: of the first unit.
+        variant: see `ResidualUnit`.
         **kwargs: the usual layer arguments.
     """
 
-    def __init__(self, num_units: int, features: int, stride: int = 1, **kwargs: Any) -> None:
+    def __init__(self, num_units: int, features: int, stride: int = 1, variant: str = "jax", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_units, self.features, self.stride = num_units, features, stride
+        self.num_units, self.features, self.stride, self.variant = num_units, features, stride, variant
 
     def build(self, input_shape: Shape) -> None:
         self.units = [
-            ResidualUnit(self.features, 1 if i else self.stride, name=f"unit{i + 1}", dtype=self.dtype_policy)
+            ResidualUnit(
+                self.features, 1 if i else self.stride, self.variant, name=f"unit{i + 1}", dtype=self.dtype_policy
+            )
             for i in range(self.num_units)
         ]
         for unit in self.units:
@@ -142,5 +179,5 @@ class ResNetStage(Layer):
         return batch, -(-height // self.stride), -(-width // self.stride), 4 * self.features
 
     def get_config(self) -> dict[str, Any]:
-        fields = ("num_units", "features", "stride")
+        fields = ("num_units", "features", "stride", "variant")
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}

@@ -25,6 +25,20 @@ def cross_entropy(labels: Tensor, outputs: Tensor, from_logits: bool = True) -> 
     return keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=from_logits)
 
 
+def focal_cross_entropy(labels: Tensor, outputs: Tensor, from_logits: bool = True) -> Tensor:
+    """Focal loss of each image, which counts the less, the surer the right class is: 0.25 (1 - p)^2 times -log p.
+
+    Source: Tsung-Yi Lin et al., "Focal Loss for Dense Object Detection", 2017, arXiv:1708.02002, with its factors, as
+    `keras.losses.CategoricalFocalCrossentropy` has them; shapes as for `cross_entropy`.
+    """
+    outputs = ops.cast(outputs, "float32")
+    if len(labels.shape) < len(outputs.shape):
+        labels = ops.one_hot(labels, outputs.shape[-1])
+    return keras.losses.categorical_focal_crossentropy(
+        ops.cast(labels, "float32"), outputs, alpha=0.25, gamma=2.0, from_logits=from_logits
+    )
+
+
 def sigmoid_cross_entropy(labels: Tensor, outputs: Tensor, from_logits: bool = True) -> Tensor:
     """Sum over the classes of the cross-entropy of each, for images that may have several.
 
@@ -98,4 +112,8 @@ class ClassificationLoss(keras.losses.Loss):
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"softmax": cross_entropy, "sigmoid": sigmoid_cross_entropy}
+LOSSES["focal"] = focal_cross_entropy
 """Losses by the name that a configuration has for them."""
+
+ACTIVATIONS = {"softmax": "softmax", "sigmoid": "sigmoid", "focal": "softmax"}
+"""What makes probabilities of the logits that each of them takes."""

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_nest.layers import MlpBlock
 from keras_nest.layers.base import Layer
+from keras_nest.layers.encoder import check_gelu
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.rematerialization import rematerialized
 from keras_nest.layers.tokens import MapToTokens, TokensToMap
@@ -53,16 +54,26 @@ class MixerBlock(Layer):
         tokens_mlp_dim: hidden width of the MLP over tokens.
         channels_mlp_dim: hidden width of the MLP over channels.
         remat: as of `PreNormBlock`.
+        activation: of both MLPs, see `MlpBlock`.
         **kwargs: the usual layer arguments.
     """
 
-    def __init__(self, tokens_mlp_dim: int, channels_mlp_dim: int, remat: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        tokens_mlp_dim: int,
+        channels_mlp_dim: int,
+        remat: bool = False,
+        activation: str = "gelu_tanh",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.tokens_mlp_dim, self.channels_mlp_dim, self.remat = tokens_mlp_dim, channels_mlp_dim, remat
+        self.tokens_mlp_dim, self.channels_mlp_dim = tokens_mlp_dim, channels_mlp_dim
+        self.remat, self.activation = remat, activation
 
     def build(self, input_shape: Shape) -> None:
         batch, tokens, channels = input_shape
         options: dict[str, Any] = {"kernel_initializer": "lecun_normal", "dtype": self.dtype_policy}
+        options |= {"activation": self.activation}
         self.norms = [norm("LN", i, dtype=self.dtype_policy) for i in range(2)]
         for layer in self.norms:
             layer.build(input_shape)
@@ -92,7 +103,7 @@ class MixerBlock(Layer):
         return spec, dict(zip(names, parts, strict=True))
 
     def get_config(self) -> dict[str, Any]:
-        fields = ("tokens_mlp_dim", "channels_mlp_dim", "remat")
+        fields = ("tokens_mlp_dim", "channels_mlp_dim", "remat", "activation")
         return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
 
 
@@ -122,6 +133,8 @@ class MlpMixer(ImageModel):
         name: name of the model.
         remat: training computes what the blocks hold again in the backward pass instead of keeping it: a third more
             time, for a fraction of the memory.
+        activation: of the MLPs: "gelu_tanh", the approximation of the JAX originals, or "gelu", the exact one of
+            PyTorch's.
 
     Raises:
         ValueError: a field has no meaning.
@@ -153,9 +166,11 @@ class MlpMixer(ImageModel):
         dtype: Any = None,
         name: str | None = "mixer",
         remat: bool = False,
+        activation: str = "gelu_tanh",
     ) -> None:
         config = constructor_arguments(MlpMixer, locals())
         policy = resolve_policy(dtype)
+        check_gelu(activation)
         check_num_classes(num_classes)
         numbers = check_feature_blocks(feature_blocks, num_blocks)
         config |= {"image_size": as_size(image_size), "dtype": policy.name}
@@ -216,7 +231,7 @@ def _blocks(
     endpoints = {"stem": stem}
     x = MapToTokens(name="tokens", dtype=policy)(stem)
     for i in range(depth):
-        fields = {field: config[field] for field in ("tokens_mlp_dim", "channels_mlp_dim", "remat")}
+        fields = {field: config[field] for field in ("tokens_mlp_dim", "channels_mlp_dim", "remat", "activation")}
         block = MixerBlock(**fields, name=f"MixerBlock_{i}", dtype=policy)
         x, parts = block(x)
         endpoints |= {block.name: x} | {f"{block.name}/{part}": value for part, value in parts.items()}

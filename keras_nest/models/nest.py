@@ -18,7 +18,7 @@ from keras_nest.layers import (
     PositionEmbedding,
     UnblockImages,
 )
-from keras_nest.layers.encoder import ATTENTIONS
+from keras_nest.layers.encoder import ATTENTIONS, check_gelu
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.normalization import norm
 from keras_nest.models.arguments import plain_arguments
@@ -124,6 +124,8 @@ class NesT(ImageModel):
         name: name of the model.
         remat: training computes what the blocks hold again in the backward pass instead of keeping it: a third more
             time, for a fraction of the memory.
+        activation: of the MLPs: "gelu_tanh", the approximation of the JAX originals, or "gelu", the exact one of
+            PyTorch's.
 
     Raises:
         ValueError: a field has no meaning, or the image size does not divide into the blocks.
@@ -162,6 +164,7 @@ class NesT(ImageModel):
         dtype: Any = None,
         name: str | None = "nest",
         remat: bool = False,
+        activation: str = "gelu_tanh",
     ) -> None:
         config = constructor_arguments(NesT, locals())
         del config["patch_size"]  # image_size says it
@@ -250,7 +253,7 @@ def _call(layer: keras.layers.Layer, x: keras.KerasTensor, endpoints: dict[str, 
 def _encoder(
     config: dict[str, Any], num_heads: int, rate: float, index: int, policy: keras.DTypePolicy
 ) -> EncoderNDBlock:
-    fields = ("attn_type", "norm_type", "mlp_ratio", "qkv_bias", "attn_drop", "proj_drop", "remat")
+    fields = ("attn_type", "norm_type", "mlp_ratio", "qkv_bias", "attn_drop", "proj_drop", "remat", "activation")
     return EncoderNDBlock(
         num_heads,
         **{field: config[field] for field in fields},
@@ -303,6 +306,7 @@ def resolve_image_size(
 def _check_fields(config: dict[str, Any]) -> None:
     if config["attn_type"] not in ATTENTIONS:
         raise ValueError(f"attn_type is {config['attn_type']!r}; it must be one of {', '.join(map(repr, ATTENTIONS))}.")
+    check_gelu(config["activation"])
     check_heads(config["embedding_dim"], config["num_heads"], "embedding_dim")
     check_num_classes(config["num_classes"])
     if not config["num_layers_per_block"] or min(config["num_layers_per_block"]) < 1:

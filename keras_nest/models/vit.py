@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import keras
 
+from keras_nest.layers.encoder import check_gelu
 from keras_nest.layers.encoder_1d import Encoder
-from keras_nest.layers.normalization import norm
-from keras_nest.layers.resnet import ResNetStage, StdConv
+from keras_nest.layers.resnet import ResNetStage, StdConv, check_variant, group_norm
 from keras_nest.layers.tokens import CLASSIFIERS, ClassToken, MapToTokens, PoolTokens, TokensToMap, has_class_token
 from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, Paper
@@ -111,6 +111,10 @@ class VisionTransformer(ImageModel):
         name: name of the model; "+" becomes "_".
         remat: training computes what the blocks hold again in the backward pass instead of keeping it: a third more
             time, for a fraction of the memory.
+        activation: of the MLPs: "gelu_tanh", the approximation of the JAX originals, or "gelu", the exact one of
+            PyTorch's.
+        resnet_variant: how the ResNet of a hybrid normalizes: "jax", or "timm" for weights that were trained there; see
+            `keras_nest.layers.StdConv`.
 
     Raises:
         ValueError: a field has no meaning, or the image is smaller than a patch.
@@ -149,6 +153,8 @@ class VisionTransformer(ImageModel):
         dtype: Any = None,
         name: str | None = "vit",
         remat: bool = False,
+        activation: str = "gelu_tanh",
+        resnet_variant: str = "jax",
     ) -> None:
         config = constructor_arguments(VisionTransformer, locals())
         policy = resolve_policy(dtype)
@@ -217,14 +223,15 @@ def _resnet(
     if stages is None:
         return images, {}, {}
     width = int(64 * config["resnet_width_factor"])
-    x = conv = StdConv(width, 7, strides=2, name="conv_root", dtype=policy)(images)
-    x = normed = norm("GN", name="gn_root", dtype=policy)(x)
+    variant = config["resnet_variant"]
+    x = conv = StdConv(width, 7, variant, strides=2, name="conv_root", dtype=policy)(images)
+    x = normed = group_norm(variant, name="gn_root", dtype=policy)(x)
     x = keras.layers.ReLU(name="root_relu", dtype=policy)(x)
     # Padded with minus infinity at the bottom and right only where a side is even: SAME as in TensorFlow.
     x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="root", dtype=policy)(x)
     maps, endpoints = {"root": x}, {"conv_root": conv, "gn_root": normed}
     for i, units in enumerate(stages):
-        stage = ResNetStage(units, width * 2**i, stride=1 if i == 0 else 2, name=f"block{i + 1}", dtype=policy)
+        stage = ResNetStage(units, width * 2**i, 1 if i == 0 else 2, variant, name=f"block{i + 1}", dtype=policy)
         x = maps[f"stage_{i + 1}"] = endpoints[stage.name] = stage(x)
     return x, maps, endpoints
 
@@ -240,7 +247,7 @@ def _transformer(
     class_token = has_class_token(config["classifier"])
     if class_token:
         tokens = ClassToken(name="cls", dtype=policy)(tokens)
-    fields = ("num_heads", "mlp_dim", "dropout_rate", "attention_dropout_rate", "remat")
+    fields = ("num_heads", "mlp_dim", "dropout_rate", "attention_dropout_rate", "remat", "activation")
     encoder = Encoder(
         _depth(config),
         **{field: config[field] for field in fields},
@@ -309,6 +316,8 @@ def _check_fields(config: dict[str, Any]) -> None:
         known = ", ".join(map(repr, CLASSIFIERS))
         raise ValueError(f"classifier is {config['classifier']!r}; it must be one of {known}.")
     check_num_classes(config["num_classes"])
+    check_gelu(config["activation"])
+    check_variant(config["resnet_variant"])
     check_rates(config, ("dropout_rate", "attention_dropout_rate"))
     if config["num_layers"] is None and has_class_token(config["classifier"]):
         raise ValueError(

@@ -11,7 +11,15 @@ import tensorflow as tf
 
 from keras_nest.console import printable
 from keras_nest.data.decoding import decode_upright
-from keras_nest.data.image_files import BROKEN_FILE, SUFFIXES, count_kinds, is_clutter, is_image, read_encoded
+from keras_nest.data.image_files import (
+    BROKEN_FILE,
+    SUFFIXES,
+    count_kinds,
+    decodable,
+    is_clutter,
+    is_image,
+    read_encoded,
+)
 from keras_nest.data.orientation import read_orientation
 
 _LOGGER = logging.getLogger(__name__)
@@ -94,13 +102,30 @@ def read_image(path: pathlib.Path | str) -> np.ndarray:
         ValueError: the file is broken, no image, or has more than `image_files.MAX_PIXELS`.
         OSError: it cannot be read.
     """
+    return _upright(path, lambda: read_encoded(path))
+
+
+def decode_image(content: bytes, name: str) -> np.ndarray:
+    """The same for the content of a file that lies nowhere.
+
+    Args:
+        content: of the file.
+        name: that messages have for it.
+
+    Raises:
+        ValueError: as `read_image`.
+    """
+    return _upright(name, lambda: decodable(content))
+
+
+def _upright(name: pathlib.Path | str, read: Callable[[], bytes]) -> np.ndarray:
     try:
-        encoded = read_encoded(path)
+        encoded = read()
         return decode_upright(tf.constant(encoded), read_orientation(encoded)).numpy()
     except tf.errors.OpError:
-        raise ValueError(f"{printable(path)} {BROKEN_FILE}") from None
+        raise ValueError(f"{printable(name)} {BROKEN_FILE}") from None
     except ValueError as error:
-        raise ValueError(f"{printable(path)} {error}") from None
+        raise ValueError(f"{printable(name)} {error}") from None
 
 
 def read_images(

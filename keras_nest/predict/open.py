@@ -57,17 +57,46 @@ def open_both(
     trust: bool = False,
 ) -> tuple[Predictor, LoadedModel | None]:
     """`open_predictor`, and the Keras model that it asks; None for a SavedModel or a TFLite file."""
-    path = pathlib.Path(source)
-    is_tflite = path.suffix == ".tflite"
-    directory = None if is_tflite or weights is not None else find_saved_model(path)
-    if weights is not None or not (is_tflite or directory):
+    exported = find_export(source, weights)
+    if exported is None:
         loaded = open_model(source, weights, labels, trust)
         return build_predictor(loaded), loaded
-    check_local(source)
-    predictor = open_saved_model(directory) if directory else open_tflite(path)
-    if labels is not None:
-        predictor = dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
-    return predictor, None
+    predictor = open_tflite(exported) if is_tflite(exported) else open_saved_model(exported)
+    return (predictor if labels is None else name_classes(predictor, labels)), None
+
+
+def find_export(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
+    """What of a model lies there without Keras layers: a TFLite file, or the directory of a SavedModel; else None.
+
+    Args:
+        source: as `open_predictor` takes it.
+        weights: likewise; with them it is a name.
+
+    Raises:
+        ValueError: it is at an address such as gs://….
+    """
+    if weights is not None:
+        return None
+    path = pathlib.Path(source)
+    found = path if is_tflite(path) else find_saved_model(path)
+    if found:
+        check_local(source)
+    return found
+
+
+def is_tflite(path: pathlib.Path) -> bool:
+    """Whether it is a TFLite file by its name."""
+    return path.suffix == ".tflite"
+
+
+def name_classes(predictor: Predictor, labels: str | os.PathLike[str]) -> Predictor:
+    """A predictor with the class names of a file, one a line.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there are not as many names as classes.
+    """
+    return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
 
 
 def build_predictor(loaded: LoadedModel) -> Predictor:

@@ -60,5 +60,5 @@ def draw_answers(axis: Axes, answers: Sequence[tuple[str, float]]) -> None:
     axis.bar_label(bars, [f"{share:.1f} %" for share in shares], padding=3, fontsize=10)
     axis.set_yticks(range(len(answers)), names, fontsize=10, parse_math=False)
     axis.invert_yaxis()
-    axis.set(xlim=(0, 118), xticks=(0, 25, 50, 75, 100), xlabel="probability in %")
+    axis.set(xlim=(0, 100), xticks=(0, 25, 50, 75, 100), xlabel="probability in %")
     axis.spines[["top", "right"]].set_visible(False)

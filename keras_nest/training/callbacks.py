@@ -48,13 +48,13 @@ class StepCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._run_start = time.perf_counter() - self._history.seconds
-        self._row_time = time.perf_counter()
+        self._start_clock()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._step += 1
         if self._is_first and not self.logs_at(self._step):
             # The first step was compiled too; the speed is that of the others.
-            self._timed_from, self._row_time = self._step, time.perf_counter()
+            self._start_clock()
         self._is_first = False
         self.end_step(self._step)
 
@@ -80,8 +80,12 @@ class StepCallback(keras.callbacks.Callback):
     def _begin_row(self) -> None:
         """Measures from now on."""
         self.model.reset_metrics()
-        self._row_start = self._timed_from = self._step
-        self._row_time = time.perf_counter()
+        self._row_start = self._step
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        """What is timed begins now."""
+        self._timed_from, self._row_time = self._step, time.perf_counter()
 
 
 class Loop(StepCallback):
@@ -127,6 +131,10 @@ class Loop(StepCallback):
         elif step % self._look_every == 0 and step > self._timed_from:
             self._measure()
 
+    def _start_clock(self) -> None:
+        super()._start_clock()
+        self._waited_before = self.model.waited or 0.0
+
     def _measure(self) -> dict[str, float]:
         """What was measured since the last row; the bar shows it.
 
@@ -138,17 +146,23 @@ class Loop(StepCallback):
         if not (math.isfinite(measured["loss"]) and math.isfinite(grad_norm)):
             raise NotFiniteError(self._not_finite(self._row_start + self.model.watch.finite_steps + 1))
         speed = self._speed()
-        self._bar.update(measured["loss"], measured["accuracy"], speed)
+        self._bar.update(measured["loss"], measured["accuracy"], speed, self._waiting())
         return {**measured, "grad_norm": grad_norm, "images_per_second": speed}
 
+    def _waiting(self) -> float | None:
+        """Share of the time since the last row in which there were no images to train with; None if not known."""
+        waited = self.model.waited
+        seconds = time.perf_counter() - self._row_time
+        return None if waited is None else min(1.0, (waited - self._waited_before) / seconds)
+
     def _end_row(self) -> None:
-        measured = self._measure()
+        measured, waiting = self._measure(), self._waiting()
         if self._plan.saves_at(self._step) and not _are_finite(self.model.trainable_variables):
             raise NotFiniteError(self._not_finite(self._step))
         measured["learning_rate"] = float(self._plan.schedule.at(self._step))
         evaluated = self._evaluate() if self._plan.evaluates_at(self._step) else {}
         measured |= {f"eval_{name}": value for name, value in evaluated.items() if name != "seconds"}
-        self._bar.log_row(self._write_row(measured))
+        self._bar.log_row(self._write_row(measured), waiting)
         if self._best and evaluated:
             self._best.update(self._step, evaluated)
         if self._plan.saves_at(self._step):

@@ -13,8 +13,8 @@ from keras_nest import data
 from keras_nest.factory import create_model
 from keras_nest.metrics import accuracy
 from keras_nest.models.base import ImageModel
-from keras_nest.models.losses import LOSSES, weigh_classes
-from keras_nest.training.config import COMMON, NEST, VIT, resolve
+from keras_nest.models.losses import ACTIVATIONS, LOSSES, weigh_classes
+from keras_nest.training.config import resolve
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.plan import Plan
@@ -23,11 +23,6 @@ from keras_nest.training.tasks import Task
 from keras_nest.training.trainer import Prepare, Trainer
 from keras_nest.types import Size
 
-FIELDS = {
-    "Fields of configurations that count in epochs (NesT)": NEST,
-    "Fields of those that count in steps (ViT, Mixer, AugReg)": VIT,
-    "Fields of both": COMMON,
-}
 _OF_LIT = ("vocab", "image_tower", "class_texts")
 
 
@@ -63,12 +58,12 @@ def prepare(
         _check_classes(model, info)
         trainer = _compile(model, setup, recipe)
         kept = setup.get_kept(model)
-        evaluator = Evaluator(kept, config.loss, info.num_classes, config.jit_compile)
+        evaluator = Evaluator(kept, ACTIVATIONS[config.loss], info.num_classes, config.jit_compile)
     batches = functools.partial(data.train_batches, transfer=config.transfer)
     return setup.build_experiment(trainer, kept, evaluator, recipe, size, batches)
 
 
-TASK = Task(resolve, prepare, FIELDS)
+TASK = Task(resolve, prepare)
 
 
 def build_classifier(
@@ -120,10 +115,10 @@ def _loss(model: ImageModel, config: ConfigDict) -> Callable[..., Any]:
         ValueError: the model's probabilities are not those of the loss.
     """
     loss, activation = LOSSES[config.loss], model.classifier_activation
-    if activation not in (None, config.loss):
+    if activation not in (None, ACTIVATIONS[config.loss]):
         raise ValueError(
-            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}; they must be the same, or "
-            "leave classifier_activation out."
+            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}, which is of "
+            f"{ACTIVATIONS[config.loss]} probabilities; leave classifier_activation out."
         )
     loss = functools.partial(loss, from_logits=False) if activation else loss
     return loss if config.class_weights is None else weigh_classes(loss, config.class_weights)

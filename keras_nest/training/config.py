@@ -1,8 +1,7 @@
-"""The fields of a training configuration, under the names of the papers' own.
+"""Complete training configurations from what is given, and what is refused; the fields lie in `training_fields`.
 
-NesT's configurations count in epochs and give the batch of one device and the learning rate of a batch of 256; those of
-ViT, Mixer and AugReg count in steps and give the whole batch and its rate. A field of `VIT` that `NEST` does not have
-makes a configuration one of the second kind.
+A configuration counts in epochs, as NesT's do, or in steps, as those of ViT, Mixer and AugReg. Which of the two follows
+from the fields that it has; of what both count by, either takes the other's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,111 +9,30 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
+from keras_nest import training_fields
 from keras_nest.hints import did_you_mean
+from keras_nest.training.paper_fields import flat_model_fields
+from keras_nest.training_fields import Field, check_kinds, defaults
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
 """Fields of a configuration, complete or not."""
 
-COMMON: dict[str, Any] = {
-    "trainer": "train",  # a classifier or, if it is one, a LiT; "inference_time" and "gan" have fields of their own
-    "model_name": None,  # as keras_nest.create_model takes it
-    "model": {},  # further fields of the model
-    "dataset": None,  # as keras_nest.data.load takes it: "digits", a directory, or a data set of TFDS
-    "tfds_data_dir": None,
-    "augment": {"type": "none"},  # these four, and `pp` of ViT: see keras_nest.data.recipe_of
-    "randerasing": {},
-    "mix": {},
-    "colorjitter": {},
-    "pp": {},
-    "transfer": "float32",  # "uint8": a quarter of the bytes to the device, which then normalizes, erases and mixes
-    "loss": "softmax",  # or "sigmoid", each class for itself
-    "class_weights": None,  # factors of the loss, one for each class, such as (0.5, 2.0)
-    "patience": None,  # keep the best weights, and stop after so many evaluations without better ones; None: the last
-    "init_checkpoint": "",  # weights to start from: whatever create_model(weights=…) reads
-    "resize_posembed": None,  # accepted; position embeddings are resized to the image size in any case
-    "reinit_head": None,  # "zero_all": start with a head of zeros instead of the checkpoint's
-    "freeze": (),  # layers that stay as they are, by patterns of their paths such as "EncoderNDBlock_*"
-    "ema_decay": 0.0,  # of the moving average of the weights, which is what is kept
-    "vocab": "",  # this and the next four are of LiT: file with the vocabulary of the text tower
-    "image_tower": "",  # whatever open_model reads; takes the place of LiT's own, without its head
-    "lock_image": True,  # keep the image tower as it is
-    "templates": ("{}",),  # captions of data sets with classes; {} stands for the text of a class
-    "class_texts": (),  # texts of the classes in their order; () are their names
-    "sam_rho": 0.0,  # radius of sharpness-aware minimization
-    "gsam_rho_min": None,  # radius at the lowest learning rate
-    "gsam_alpha": 0.0,
-    "dtype_policy": "float32",  # or "mixed_bfloat16"
-    "jit_compile": "auto",  # XLA on one device; "auto" is on a GPU
-    "eval_only": False,
-    "log_model_profile": False,  # parameters and multiply-adds before training; 2 stops there
-    "profile_steps": (),  # first and last step that the profiler of TensorBoard sees
-    "minutes": None,  # stop at the first evaluation after so many; None: go on to the last step
-    "seed": 0,  # of initial weights, order, augmentation and stochastic depth
-    "trial": 0,  # number of a repetition; without effect
-}
-NEST: dict[str, Any] = {
-    "num_epochs": None,
-    "num_train_steps": -1,  # -1: as many as the epochs have
-    "per_device_batch_size": 64,
-    "input_size": None,  # side of the images in pixels
-    "accum_steps": 1,  # parts of a device's batch that go through the model one after the other
-    "shuffle_buffer_size": 4096,  # for what is too large to be shuffled as a whole
-    "optim": "adamw",
-    "optim_wd_ignore": ("pos_embedding",),  # parameters without decay, by part of their path
-    "weight_decay": 0.05,
-    "sgd_momentum": 0.9,
-    "optim_dtype": "float32",  # of the accumulator of "momentum"
-    "grad_clip_max_norm": 0,
-    "learning_rate": 1e-3,  # of a batch of 256; scaled by the batch size
-    "min_learning_rate": 0.0,  # likewise
-    "learning_rate_schedule": "cosine",
-    "warmup_epochs": 0,
-    "log_loss_every_steps": 0,  # 0: with each evaluation
-    "eval_every_steps": -1,  # -1: every eval_per_epochs
-    "eval_per_epochs": 1,
-    "checkpoint_every_steps": 0,  # 0: with each evaluation
-    "num_eval_steps": -1,  # accepted if -1: all images are evaluated
-    "eval_pad_last_batch": True,  # accepted if true
-}
-VIT: dict[str, Any] = {
-    "model_type": None,  # accepted; follows from model_name
-    "pretrained_dir": "",  # directory of published checkpoints, or of a training; "" starts from new weights
-    "model_or_filename": None,  # of AugReg: a model such as "R_Ti_16", of which the best is taken, or a file name
-    "tfds_manual_dir": None,  # accepted; TFDS prepares nothing here
-    "total_steps": None,
-    "batch": 512,
-    "batch_eval": 512,
-    "accum_steps": 8,
-    "prefetch": 2,  # accepted; tf.data finds out by itself
-    "shuffle_buffer": 50_000,
-    "optim": "momentum",
-    "optim_wd_ignore": (),
-    "weight_decay": 0.0,
-    "optim_dtype": "bfloat16",
-    "grad_norm_clip": 1.0,
-    "base_lr": 0.03,
-    "decay_type": "cosine",
-    "warmup_steps": 500,
-    "progress_every": 10,
-    "eval_every": 100,
-    "checkpoint_every": 1000,  # 0: none
-}
-_ONLY_VIT = set(VIT) - set(NEST)
-_POSITIVE = (
-    "num_epochs",
-    "per_device_batch_size",
-    "batch",
-    "batch_eval",
-    "total_steps",
-    "accum_steps",
-    "eval_per_epochs",
-)
+COMMON, NEST, VIT = (defaults(fields) for fields in (training_fields.COMMON, training_fields.NEST, training_fields.VIT))
+"""Field -> default: of all, and of the two kinds."""
+
+# The fields that are at home in one kind alone. Those by which both count the other takes in the place of its own.
+_HOME_OF_NEST = (set(NEST) - set(VIT)) | {"num_epochs", "per_device_batch_size", "learning_rate", "warmup_epochs"}
+_HOME_OF_VIT = (set(VIT) - set(NEST)) | {"total_steps", "batch", "base_lr", "warmup_steps"}
+# Names that other programs have for fields.
+_USUAL = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch", "batch_size": "batch", "img_size": "input_size"}
 _PP = ("train", "test", "crop", "resize")  # the last is accepted; the reference does not use it
 _CHOICES = {
     "trainer": ("train", "classify", "lit"),
-    "loss": ("softmax", "sigmoid"),
+    "loss": ("softmax", "sigmoid", "focal"),
+    "sampling": (None, "balanced"),
     "transfer": ("float32", "uint8"),
     "reinit_head": (None, "", "zero_all"),
+    "log_model_profile": (False, True, 2),
     "num_eval_steps": (-1,),
     "eval_pad_last_batch": (True,),
 }
@@ -134,31 +52,44 @@ def resolve(config: Config) -> ConfigDict:
         ValueError: an unknown field, a missing one, or a value that the field cannot have.
     """
     given = as_dict(config)
-    defaults = {**COMMON, **(VIT if counts_steps(given) else NEST)}
-    if counts_steps(given) and (field := next((name for name in given if name in NEST and name not in defaults), None)):
-        own = next(name for name in given if name in _ONLY_VIT)
-        raise ValueError(
-            f"The configuration has an unknown field {field!r}; it belongs to configurations that count in epochs, and "
-            f"{own!r} makes this one count in steps."
-        )
-    resolved = complete(given, defaults)
+    in_steps = counts_steps(given)
+    fields = {**training_fields.COMMON, **(training_fields.VIT if in_steps else training_fields.NEST)}
+    _check_kind(given, in_steps, fields)
+    resolved = complete(given, defaults(fields))
+    check_kinds(resolved, fields)
+    resolved["model"] = flat_model_fields(resolved["model"])
     resolved["model_name"] = model_name(resolved)
-    check_required(resolved, ("model_name", "dataset", "num_epochs", "total_steps"))
-    check_values(resolved, _POSITIVE, _CHOICES)
+    check_required(resolved, ("model_name", "dataset"))
+    if resolved["num_epochs"] is None and resolved["total_steps"] is None:
+        check_required(resolved, ("total_steps" if in_steps else "num_epochs",))
+    check_values(resolved, _CHOICES)
     check_seed(resolved["seed"])
-    check_ema_decay(resolved["ema_decay"])
-    if resolved["patience"] is not None:
-        check_values(resolved, ("patience",))
-    if (minutes := resolved["minutes"]) is not None and not minutes > 0:
-        raise ValueError(f"minutes is {minutes!r}; it must be a number above 0.")
+    if resolved["minutes"] == 0:
+        raise ValueError(f"minutes is {resolved['minutes']!r}; it must be a number above 0.")
     _check_groups(resolved["pp"], tuple(resolved["profile_steps"]))
     # The model says whether it is a classifier or a LiT; config.json has this word for both.
     return ConfigDict({**resolved, "trainer": COMMON["trainer"]}).lock()
 
 
 def counts_steps(config: Config) -> bool:
-    """Whether a configuration counts in steps, as those of ViT, Mixer and AugReg do, and not in epochs."""
-    return any(field in _ONLY_VIT for field in config)
+    """Whether a configuration counts in steps, as those of ViT, Mixer and AugReg do, and not in epochs.
+
+    It is of the kind of which it has more fields; in doubt it counts in steps.
+    """
+    given = {field for field in config if config[field] is not None}
+    of_vit = len(given & _HOME_OF_VIT)
+    return of_vit > 0 and of_vit >= len(given & _HOME_OF_NEST)
+
+
+def _check_kind(given: Config, in_steps: bool, fields: Mapping[str, Field]) -> None:
+    """Refuses fields of the other kind that have no meaning in this one."""
+    kinds = (("epochs", NEST), ("steps", VIT))
+    (other, theirs), (own, _) = kinds if in_steps else kinds[::-1]
+    if field := next((name for name in given if name in theirs and name not in fields), None):
+        raise ValueError(
+            f"The configuration has an unknown field {field!r}; it belongs to configurations that count in {other}, "
+            f"and most fields of this one are of those that count in {own}."
+        )
 
 
 def model_name(config: Config) -> str | None:
@@ -180,7 +111,7 @@ def complete(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
     """
     for field in given:
         if field not in defaults:
-            hint = did_you_mean(field, defaults, "its fields are {}.")
+            hint = did_you_mean(_USUAL.get(field, field), defaults, "its fields are {}.")
             raise ValueError(f"The configuration has an unknown field {field!r}; {hint}")
     completed = {**defaults, **given}
     for field, default in defaults.items():
@@ -201,22 +132,16 @@ def check_required(config: Mapping[str, Any], fields: Sequence[str]) -> None:
             raise ValueError(f"The configuration does not say {field}; it must.")
 
 
-def check_values(
-    config: Mapping[str, Any], positive: Sequence[str], choices: Mapping[str, tuple[Any, ...]] | None = None
-) -> None:
-    """Refuses values that a field cannot have.
+def check_values(config: Mapping[str, Any], choices: Mapping[str, tuple[Any, ...]] | None = None) -> None:
+    """Refuses values that are none of those that a field can have.
 
     Args:
         config: complete.
-        positive: fields that are positive whole numbers, where the configuration has them.
         choices: field -> its values; beside these, jit_compile and dtype_policy are checked in every configuration.
 
     Raises:
         ValueError: names field, value and what would be right.
     """
-    for field in positive:
-        if field in config and not (type(config[field]) is int and config[field] > 0):
-            raise ValueError(f"{field} is {config[field]!r}; it must be a positive whole number.")
     for field, known in {**(choices or {}), "jit_compile": ("auto", True, False)}.items():
         if field in config and config[field] not in known:
             raise ValueError(f"{field} is {config[field]!r}; it must be {' or '.join(map(repr, known))}.")
@@ -235,16 +160,6 @@ def check_seed(seed: Any) -> None:
     """
     if not (type(seed) is int and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to 2**32 - 1.")
-
-
-def check_ema_decay(ema_decay: Any) -> None:
-    """Refuses what is no decay of an average.
-
-    Raises:
-        ValueError: says the value.
-    """
-    if not 0 <= ema_decay < 1:
-        raise ValueError(f"ema_decay is {ema_decay!r}; it must be at least 0 and below 1.")
 
 
 def _check_groups(pp: Mapping[str, Any], profile_steps: tuple[Any, ...]) -> None:

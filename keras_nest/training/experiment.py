@@ -140,7 +140,7 @@ class Experiment:
 
     def _is_over(self, step: int, history: History, best: Best | None) -> bool:
         """Whether nothing is left to train after a step that ended with an evaluation."""
-        is_late = bool(self.config.minutes) and history.seconds >= 60 * self.config.minutes
+        is_late = bool(self.config.minutes) and _with_another_evaluation(history) > 60 * self.config.minutes
         return step == self.plan.total_steps or is_late or (best is not None and best.is_over(step))
 
     def _best(self, chief: bool) -> Best | None:
@@ -165,7 +165,7 @@ class Experiment:
             best.update(first_step, self._evaluate())
         batches = distribute(self.strategy, lambda host: self.train(host).skip(first_step))
         shown = is_chief(self.strategy)
-        with ProgressBar(first_step, self.plan.total_steps, shown, self._evaluated) as bar:
+        with ProgressBar(first_step, self.plan.total_steps, shown, self._evaluated, self.plan.steps_per_epoch) as bar:
             is_over = functools.partial(self._is_over, history=history, best=best)
             loop = Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step, best, is_over)
             callbacks: list[keras.callbacks.Callback] = [loop]
@@ -212,3 +212,9 @@ class Experiment:
             copy = self.workdir / f"{run_files.VOCABULARY}{vocabulary.suffix}"
             with atomic_output(copy, overwrite=True) as partial:
                 shutil.copyfile(vocabulary, partial)
+
+
+def _with_another_evaluation(history: History) -> float:
+    """Seconds that a training will have taken at its next evaluation, by those between the last two."""
+    ends = [row["seconds"] for row in history.rows if "eval_loss" in row]
+    return history.seconds + (ends[-1] - ends[-2] if len(ends) > 1 else 0.0)

@@ -16,21 +16,8 @@ from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.training import workdir as directories
 from keras_nest.training.config import Config, as_dict, check_required, check_values, complete
 from keras_nest.training.tasks import Task
+from keras_nest.training_fields import INFERENCE_TIME, check_kinds, defaults
 
-DEFAULTS: dict[str, Any] = {
-    "trainer": "inference_time",
-    "train": "inference_time",  # the reference's name of the field before
-    "model_name": None,
-    "model": {},
-    "dtype_policy": "float32",
-    "jit_compile": "auto",
-    "log_dir": ".",  # accepted; the results lie in --workdir
-    "steps": 30,
-    "initial_steps": 10,  # steps before those that are measured
-    "batch": 0,
-    "num_classes": 0,
-    "image_size": 0,
-}
 RESULTS = "inference_time.json"
 
 
@@ -41,7 +28,7 @@ class InferenceTime:
     Source: reference `vit_jax/inference_time.py`; here each of the `steps` is measured, and the middle is their median.
 
     Attributes:
-        config: complete; fields of `DEFAULTS`.
+        config: complete; fields of `keras_nest.training_fields.INFERENCE_TIME`.
         config_json: content of config.json.
         workdir: directory for the results.
         model: with new weights.
@@ -118,15 +105,16 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path, overwrite: bool = F
 
 
 def resolve(config: Config) -> ConfigDict:
-    """The complete configuration: what is given, and `DEFAULTS` for the rest; a locked copy.
+    """The complete configuration: what is given, and defaults for the rest; a locked copy.
 
     Raises:
         ValueError: an unknown field, a missing one, or a value that the field cannot have.
     """
-    resolved = complete(as_dict(config), DEFAULTS)
+    resolved = complete(as_dict(config), defaults(INFERENCE_TIME))
+    check_kinds(resolved, INFERENCE_TIME)
     check_required(resolved, ("model_name",))
-    check_values(resolved, ("steps", "batch", "num_classes", "image_size"))
+    check_values(resolved)
     return ConfigDict(resolved).lock()
 
 
-TASK = Task(resolve, prepare, {"Fields of those that measure the speed of a model": DEFAULTS}, files=(RESULTS,))
+TASK = Task(resolve, prepare, files=(RESULTS,))

@@ -20,7 +20,6 @@ from keras_nest.registry import merge_fields
 from keras_nest.registry import resolve as resolve_name
 from keras_nest.tokenizers import check_tokenizer, get_tokenizer
 from keras_nest.training import config as fields
-from keras_nest.training.classify import FIELDS
 from keras_nest.training.config import Config
 from keras_nest.training.contrastive import ContrastiveTrainer
 from keras_nest.training.evaluation import ZeroShotEvaluator
@@ -70,7 +69,7 @@ def prepare(
     return setup.build_experiment(trainer, kept, evaluator, recipe, size, batches)
 
 
-TASK = Task(resolve, prepare, FIELDS)
+TASK = Task(resolve, prepare)
 
 
 def get_captions(config: ConfigDict, source: Source) -> Captions:
@@ -120,7 +119,13 @@ def image_tower(config: ConfigDict) -> ImageModel | None:
     """
     if not config.image_tower:
         return None
-    model = open_model(config.image_tower).model
+    try:
+        model = open_model(config.image_tower).model
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"image_tower is {config.image_tower!r}, where there is no model; it must be a .keras file or the "
+            "directory of a finished training."
+        ) from None
     if not isinstance(model, ImageModel):
         raise ValueError(
             f"image_tower {config.image_tower} is a {type(model).__name__}; it must be one of images, such as a ViT."

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_nest.console import printable, shorten
-from keras_nest.figures import new_figure, picture_file
+from keras_nest.figures import new_figure, picture_file, plain_logarithmic
 from keras_nest.training.history import Row
 
 _LOGGER = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def draw_curves(axes: Any, rows: list[Row], evaluated: str = "test") -> None:
         axis.plot(measured[-1]["epoch"], scale * measured[-1][f"eval_{quantity}"], "o", color="tab:blue")
         axis.grid(alpha=0.3)
         axis.set_xlabel("epoch")
-    axes[0].set(yscale="log", title=f"loss ({evaluated}, at the end: {measured[-1]['eval_loss']:.3f})")
+    plain_logarithmic(axes[0])
+    axes[0].set(title=f"loss ({evaluated}, at the end: {measured[-1]['eval_loss']:.3f})")
     axes[1].set(title=f"accuracy in % ({evaluated}, at the end: {100 * measured[-1]['eval_accuracy']:.2f})")
     axes[0].legend()
 

@@ -73,7 +73,7 @@ def build_plan(config: ConfigDict, images: int, replicas: int) -> Plan:
     """The plan of a configuration, whichever paper's fields it has.
 
     NesT counts epochs and gives the batch of one device and the learning rate of a batch of 256; ViT, Mixer and AugReg
-    count steps and give the whole batch and its rate.
+    count steps and give the whole batch and its rate. A field of the other count stands in the place of its own.
 
     Args:
         config: as `keras_nest.training.config.resolve` gives it.
@@ -93,30 +93,36 @@ def source_options(config: ConfigDict) -> dict[str, Any]:
         "train_split": config.pp.get("train", "train"),
         "test_split": config.pp.get("test"),
         "data_dir": config.tfds_data_dir,
+        "broken": config.broken or "refuse",
         "shuffle_buffer": config.shuffle_buffer if counts_steps(config) else config.shuffle_buffer_size,
     }
 
 
 def _plan_epochs(config: ConfigDict, images: int, replicas: int) -> Plan:
-    batch = config.per_device_batch_size * replicas
+    batch = config.batch or config.per_device_batch_size * replicas
     _check_batch(batch, images, replicas, config.accum_steps)
-    given = config.num_train_steps
     # An epoch has whole steps, as in the reference; the images that are left begin the next one.
-    per_epoch = images // batch if given == -1 else given // config.num_epochs
+    per_epoch, total = images // batch, config.total_steps
+    if config.num_train_steps != -1 and not total:
+        per_epoch, total = config.num_train_steps // config.num_epochs, config.num_train_steps
+    total = total or per_epoch * config.num_epochs
     by_epochs = config.eval_every_steps == -1
     eval_every = per_epoch * config.eval_per_epochs if by_epochs else config.eval_every_steps
+    # Rates are those of a batch of 256, but for that of ViT.
     highest, lowest = (rate * batch / 256 for rate in (config.learning_rate, config.min_learning_rate))
+    highest = highest if config.base_lr is None else config.base_lr
+    warmup = config.warmup_epochs if config.warmup_steps is None else config.warmup_steps / max(1, per_epoch)
     return Plan(
         batch_size=batch,
         eval_batch_size=batch,
-        total_steps=per_epoch * config.num_epochs if given == -1 else given,
+        total_steps=total,
         steps_per_epoch=per_epoch,
         schedule=WarmupDecay(
             learning_rate=highest,
             steps_per_epoch=per_epoch,
-            num_epochs=config.num_epochs,
+            num_epochs=total / per_epoch if config.total_steps else config.num_epochs,
             schedule=config.learning_rate_schedule,
-            warmup_epochs=config.warmup_epochs,
+            warmup_epochs=warmup,
             min_learning_rate=lowest,
         ),
         log_every=config.log_loss_every_steps,
@@ -131,19 +137,23 @@ def _plan_epochs(config: ConfigDict, images: int, replicas: int) -> Plan:
 
 
 def _plan_steps(config: ConfigDict, images: int, replicas: int) -> Plan:
-    batch = config.batch
+    batch = config.batch if config.per_device_batch_size is None else config.per_device_batch_size * replicas
     _check_batch(batch, images, replicas, config.accum_steps)
+    total = config.total_steps if config.num_epochs is None else max(1, round(config.num_epochs * images / batch))
+    rate = config.base_lr if config.learning_rate is None else config.learning_rate * batch / 256
+    epochs = config.warmup_epochs
+    warmup = config.warmup_steps if epochs is None else round(epochs * images / batch)
     return Plan(
         batch_size=batch,
         # Test batches are filled up, so that any size can be made divisible.
         eval_batch_size=math.ceil(config.batch_eval / replicas) * replicas,
-        total_steps=config.total_steps,
+        total_steps=total,
         steps_per_epoch=images / batch,
-        schedule=FineTuningDecay(config.base_lr, config.total_steps, config.decay_type, config.warmup_steps),
+        schedule=FineTuningDecay(rate, total, config.decay_type, warmup),
         log_every=config.progress_every,
         eval_every=config.eval_every,
         checkpoint_every=config.checkpoint_every,
-        rates=(config.base_lr, 0.0),
+        rates=(rate, 0.0),
         clip_norm=config.grad_norm_clip,
         # The reference starts with a new head, whatever the classes of the checkpoint; evaluation needs the old one.
         new_head=bool(config.reinit_head) or not config.eval_only,
@@ -157,11 +167,14 @@ def _image_size(given: int | Size | None) -> Size | None:
 
 def _check_batch(batch: int, images: int, replicas: int, accum_steps: int) -> None:
     if batch > images:
-        raise ValueError(f"A batch of {batch} cannot be filled from {images} training images.")
+        raise ValueError(
+            f"A batch of {batch} cannot be filled from {images} training images; batch=N takes N of them a step."
+        )
     if batch % replicas:
         near = batch // replicas * replicas or replicas
         raise ValueError(f"A batch of {batch} cannot be divided evenly among {replicas} replicas; {near} can.")
     if batch // replicas % accum_steps:
         raise ValueError(
-            f"A replica's batch of {batch // replicas} cannot be divided evenly into accum_steps={accum_steps} parts."
+            f"A replica's batch of {batch // replicas} cannot be divided evenly into accum_steps={accum_steps} parts; "
+            f"accum_steps={math.gcd(batch // replicas, accum_steps)} can."
         )

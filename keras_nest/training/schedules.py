@@ -48,7 +48,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         if steps_per_epoch <= 0:
             raise ValueError(f"steps_per_epoch is {steps_per_epoch}; an epoch needs at least one step.")
         if warmup_epochs >= num_epochs:
-            raise ValueError(f"warmup_epochs is {warmup_epochs}; it must be less than num_epochs, {num_epochs}.")
+            raise ValueError(f"warmup_epochs is {warmup_epochs:g}; it must be less than num_epochs, {num_epochs:.4g}.")
         self._config = {k: v for k, v in locals().items() if k != "self"}
         self._warmup_steps = warmup_epochs * steps_per_epoch
         self._steps = num_epochs * steps_per_epoch

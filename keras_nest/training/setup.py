@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from keras_nest import data
 from keras_nest.conversion.own import read_own
+from keras_nest.data.sources.balanced import balance_classes
 from keras_nest.factory import augreg_checkpoint
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.changes import layers_by_path
@@ -155,7 +156,7 @@ def set_up(
         tpu: as for `create_strategy`.
 
     Raises:
-        ValueError: a field has no meaning.
+        ValueError: a field has no meaning, or the data set has none for it.
         FileExistsError: the directory holds the results of another run.
         FileNotFoundError: data, or checkpoints that were written are not there.
         ModuleNotFoundError: the package with the data is not installed.
@@ -164,6 +165,7 @@ def set_up(
     # Before anything else touches TensorFlow: several machines find each other only then.
     strategy = create_strategy(strategy, tpu) if isinstance(strategy, str) else strategy
     source = data.open_source(config.dataset, **source_options(config))
+    source = balance_classes(source) if config.sampling else source
     plan = build_plan(config, source.info.num_train, strategy.num_replicas_in_sync)
     directory = pathlib.Path(workdir)
     config_json = directories.as_json(config) | {"global_batch_size": plan.batch_size}

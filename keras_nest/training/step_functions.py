@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_nest.graphs import as_written
 from keras_nest.layers.changes import layers_inside
+from keras_nest.training.strategies import is_tpu
 
 Step: TypeAlias = Callable[[Any], Any]
 """A batch of one replica -> metrics."""
@@ -28,6 +29,10 @@ class StepFunction:
         steps: number of batches a call; of one device fewer may be left.
         jit_compile: compile each step with XLA.
         run_eagerly: without a graph, to look at.
+
+    Attributes:
+        waited: float64 scalar, seconds for which the first batch of each call had to be waited for; None where that
+            cannot be measured.
     """
 
     def __init__(
@@ -39,6 +44,10 @@ class StepFunction:
         if not run_eagerly:
             self.on_iterator = tf.function(self._on_iterator, reduce_retracing=True)
             self.on_batch = tf.function(self._on_batch, reduce_retracing=True, autograph=False)
+        # Of one device; of several, the iterators have threads of their own.
+        measures = strategy.num_replicas_in_sync == 1 and not run_eagerly and not is_tpu(strategy)
+        with tf.device("CPU:0"):
+            self.waited = tf.Variable(0.0, trainable=False, dtype=tf.float64) if measures else None
 
     def __call__(self, batches: Iterable[Any]) -> Any:
         """Metrics after the last of the batches; those of an iterator of TensorFlow are read inside of the graph."""
@@ -50,7 +59,7 @@ class StepFunction:
         return outputs
 
     def _on_iterator(self, iterator: Any) -> Any:
-        outputs = self._run(next(iterator))
+        outputs = self._run(self._next(iterator))
         if self._steps > 1 and self._strategy.num_replicas_in_sync > 1:
             # A sum over replicas cannot stand in a condition.
             for _ in tf.range(self._steps - 1):
@@ -62,6 +71,19 @@ class StepFunction:
                     break
                 outputs = self._run(batch.get_value())
         return self._reduce(outputs)
+
+    @as_written
+    def _next(self, iterator: Any) -> Any:
+        """The next batch; how long it had to be waited for is added up."""
+        if self.waited is None:
+            return next(iterator)
+        start = tf.timestamp()
+        with tf.control_dependencies([start]):
+            batch = next(iterator)
+        there = [part for part in tf.nest.flatten(batch, expand_composites=True) if tf.is_tensor(part)]
+        with tf.control_dependencies(there):
+            self.waited.assign_add(tf.timestamp() - start)
+        return batch
 
     def _on_batch(self, batch: Any) -> Any:
         return self._reduce(self._run(batch))

@@ -42,7 +42,7 @@ def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute
         "training.create_strategy", "divide batches with keras.distribution.set_distribution(DataParallel())"
     )
     if name not in STRATEGIES:
-        raise ValueError(f"There is no strategy {name!r}; {did_you_mean(name, STRATEGIES)}")
+        raise ValueError(f"There is no strategy {name!r}; {_hint(name)}")
     tpu = tpu or os.environ.get("TPU_NAME")
     if name == "tpu" or (name == "auto" and tpu):
         return _tpu(tpu or _LOCAL_TPU)
@@ -51,6 +51,16 @@ def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute
     if name == "mirrored" or (name == "auto" and len(tf.config.list_physical_devices("GPU")) > 1):
         return _mirrored()
     return tf.distribute.get_strategy()
+
+
+def _hint(name: str) -> str:
+    """What somebody means by a name that is no strategy."""
+    word = name.lower()
+    if "gpu" in word or "cuda" in word:
+        return "did you mean mirrored (all GPUs of this machine)? auto takes them, too."
+    if "cpu" in word:
+        return "did you mean one_device? With CUDA_VISIBLE_DEVICES=-1 in the environment that is the CPU."
+    return did_you_mean(word, STRATEGIES)
 
 
 def distribute(

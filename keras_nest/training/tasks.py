@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
@@ -68,14 +68,12 @@ class Task:
         resolve: given fields -> the complete configuration, checked.
         prepare: (complete configuration, workdir, overwrite, strategy, tpu) -> a run, of which nothing is written yet;
             whatever is wrong with the request is found there.
-        fields: heading -> fields of its configurations with their defaults.
         files: names of files that its runs leave, beside those of `keras_nest.run_files`.
         folders: likewise.
     """
 
     resolve: Callable[[Config], ConfigDict]
     prepare: Callable[..., Run]
-    fields: Mapping[str, Mapping[str, Any]]
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
 

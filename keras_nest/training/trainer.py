@@ -92,6 +92,7 @@ class Trainer(ClassifierCompile, ModelAround):
         self.log_every_step = True
         self._parts: tuple[Any, ...] = ()
         self._has_metric_variables = False
+        self._train_steps: StepFunction | None = None
         self.train_function: Callable[[Any], Any] | None = None
         self.test_function: Callable[[Any], Any] | None = None
 
@@ -241,16 +242,29 @@ class Trainer(ClassifierCompile, ModelAround):
         trained = tuple(map(id, self.trainable_variables))
         parts = (trained, self.clip_norm, self.accum_steps, self.sharpness, self.prepare, self.log_every_step)
         if self.train_function is None or force or parts != self._parts:
-            self.train_function, self._parts = self._function(self.train_step, self.prepare), parts
+            self._train_steps, self._parts = self._steps(self.train_step), parts
+            self.train_function = self._function(self._train_steps, self.prepare)
 
     def make_test_function(self, force: bool = False) -> None:
         """Prepares what `evaluate` calls for every `steps_per_execution` batches."""
         if self.test_function is None or force:
-            self.test_function = self._function(self.test_step, None)
+            self.test_function = self._function(self._steps(self.test_step), None)
 
-    def _function(self, step: Callable[[Any], Any], prepare: Prepare | None) -> Callable[[Iterable[Any]], Any]:
+    @property
+    def waited(self) -> float | None:
+        """Seconds that the train steps waited for data so far; None where that is not measured, as on several devices.
+
+        What `fit` prepared anew counts from 0.
+        """
+        measured = None if self._train_steps is None else self._train_steps.waited
+        return None if measured is None else float(measured)
+
+    def _steps(self, step: Callable[[Any], Any]) -> StepFunction:
+        steps = int(self.steps_per_execution)
+        return StepFunction(step, self.distribute_strategy, steps, self.jit_compile, self.run_eagerly)
+
+    def _function(self, run: StepFunction, prepare: Prepare | None) -> Callable[[Iterable[Any]], Any]:
         strategy = self.distribute_strategy
-        run = StepFunction(step, strategy, int(self.steps_per_execution), self.jit_compile, self.run_eagerly)
 
         def function(batches: Iterable[Any]) -> Any:
             if not self._has_metric_variables:

@@ -1,5 +1,6 @@
 """Zero-shot classification: a LiT compares images with classes that are given as texts."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -110,10 +111,23 @@ class ZeroShotClassifier:
         templates: Sequence[str] = PLAIN,
         progress: Progress = silent,
     ) -> None:
-        self.labels = check_labels(labels)
-        templates = check_templates(templates)
-        self.embedder = Embedder(model, tokenizer)
-        _tell_of_tokens(tokenizer, self.labels, min(templates, key=len))
+        # What is wrong with the texts is said before a large model is compiled.
+        check_labels(labels)
+        check_templates(templates)
+        self.embedder, self._tokenizer = Embedder(model, tokenizer), tokenizer
+        self._take(labels, templates, progress)
+
+    def with_labels(
+        self, labels: Sequence[str], templates: Sequence[str] = PLAIN, progress: Progress = silent
+    ) -> "ZeroShotClassifier":
+        """One of other classes that shares the embedder; arguments and errors as for the constructor."""
+        other = copy.copy(self)
+        other._take(labels, templates, progress)
+        return other
+
+    def _take(self, labels: Sequence[str], templates: Sequence[str], progress: Progress) -> None:
+        self.labels, templates = check_labels(labels), check_templates(templates)
+        _tell_of_tokens(self._tokenizer, self.labels, min(templates, key=len))
         self.embeddings = _embed(self.embedder, self.labels, templates, progress)
 
     def probabilities(self, images: Images) -> np.ndarray:

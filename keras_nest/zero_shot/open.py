@@ -32,18 +32,38 @@ def open_lit(
     """
     # Reading a large model takes long; a wrong path is told before.
     find_model(source, weights)
-    path = find_vocabulary(weights or source) if vocabulary is None else pathlib.Path(vocabulary)
+    path = _vocabulary(weights or source, vocabulary)
+    model = open_model(source, weights, trust=trust).model
+    if not isinstance(model, LiT):
+        raise ValueError(f"{source} is a {type(model).__name__}, which knows no texts; give a LiT, such as LiT-B16B_2.")
+    return model, _tokenizer(model, path)
+
+
+def open_tokenizer(model: LiT, source: str, vocabulary: str | os.PathLike[str] | None = None) -> Tokenizer:
+    """The tokenizer of a LiT that is open already.
+
+    Args:
+        model: the LiT.
+        source: its checkpoint, .keras file or directory.
+        vocabulary: as for `open_lit`; errors as there.
+    """
+    return _tokenizer(model, _vocabulary(source, vocabulary))
+
+
+def _vocabulary(source: str, given: str | os.PathLike[str] | None) -> pathlib.Path:
+    path = find_vocabulary(source) if given is None else pathlib.Path(given)
     if path is None:
         raise FileNotFoundError(
-            f"There is no vocabulary beside {weights or source}; name it with --vocab FILE: .txt of a BERT tower, "
+            f"There is no vocabulary beside {source}; name it with --vocab FILE: .txt of a BERT tower, "
             ".model of a text transformer."
         )
     if not path.is_file():
         raise FileNotFoundError(f"There is no vocabulary {path}; it must be the file that belongs to the weights.")
-    model = open_model(source, weights, trust=trust).model
-    if not isinstance(model, LiT):
-        raise ValueError(f"{source} is a {type(model).__name__}, which knows no texts; give a LiT, such as LiT-B16B_2.")
-    return model, get_tokenizer(path, max_len=model.text_model.input_shape[1])
+    return path
+
+
+def _tokenizer(model: LiT, vocabulary: pathlib.Path) -> Tokenizer:
+    return get_tokenizer(vocabulary, max_len=model.text_model.input_shape[1])
 
 
 def trained_texts(source: str, dataset: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

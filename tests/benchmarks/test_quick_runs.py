@@ -7,7 +7,11 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from benchmarks import finetune
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -43,6 +47,33 @@ def test_memory_of_a_fold():
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["parameters"] > 100_000
     assert found.keys() == {"parameters", "variables", "growth"}
+
+
+@pytest.mark.slow
+def test_quick_run_of_fine_tuning(tmp_path, capsys):
+    finetune.main(["--quick", "--results", str(tmp_path)])
+    assert "crops of each of six photographs" in capsys.readouterr().out
+    with (tmp_path / "finetune.csv").open(newline="") as file:
+        rows = {row["candidate"]: row for row in csv.DictReader(file)}
+    assert list(rows) == [finetune.PRETRAINED, finetune.SCRATCH]
+    for row in rows.values():
+        assert row["test images"] == "30"
+        assert 0 <= float(row["lowest"]) == float(row["mean accuracy %"]) == float(row["highest"]) <= 100
+        assert int(row["median steps"]) > 0
+
+
+def test_crops_of_two_parts_share_no_pixel(tmp_path):
+    """Each cell of the photograph has a color of its own."""
+    colors = np.arange(finetune.CELLS**2, dtype=np.uint8).reshape(finetune.CELLS, -1) * 16
+    photograph = Image.fromarray(np.kron(colors, np.ones((50, 60), np.uint8))).convert("RGB")
+    finetune.write(tmp_path, {"one": photograph}, finetune.PARTS, 3, seed=0)
+    found = {}
+    for part, count in finetune.PARTS.items():
+        crops = [np.unique(Image.open(file)).tolist() for file in (tmp_path / part / "one").iterdir()]
+        assert [len(crop) for crop in crops] == [1] * 3 * count
+        found[part] = {color for (color,) in crops}
+    assert {part: len(found[part]) for part in found} == finetune.PARTS
+    assert len(set().union(*found.values())) == finetune.CELLS**2
 
 
 def assert_table(name, candidates, folder, shown):

@@ -40,6 +40,7 @@ def run(capsys, monkeypatch):
     return run_here
 
 
+@pytest.mark.slow
 def test_bad_input_to_the_process_is_one_sentence_and_exit_code_2():
     """And no note of TensorFlow's. What succeeds as a process: tests/test_pages_run.py."""
     code, output, (sentence,) = run_process("info", "nest_tny")

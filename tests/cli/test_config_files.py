@@ -7,15 +7,13 @@ import pytest
 
 from keras_nest.cli import train_arguments
 from keras_nest.cli.config_files import find_config, list_configs
+from keras_nest.cli.config_loading import load_config
 from keras_nest.cli.train_arguments import parse
 from keras_nest.training.config import resolve
 from keras_nest.training.plan import build_plan, source_options
 from tests.data import photographs
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
-
-# ml_collections loads configuration files with it.
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 
 
 @pytest.fixture
@@ -60,7 +58,7 @@ def test_every_one_is_read_beside_another_projects_configs(folder, monkeypatch, 
     monkeypatch.syspath_prepend(folder)
     argument = {"vit": ":b16,cifar10", "augreg": ":R_Ti_16"}.get(name, "")
     words = flag.format(f"configs/{name}.py{argument}").split()
-    arguments = train_arguments.parse(["train", *words, "--workdir=run", "--config.seed=5"], {})
+    arguments = train_arguments.parse(["train", *words, "--workdir=run", "--config.seed=5"])
     assert (arguments.config.seed, arguments.workdir) == (5, "run")
 
 
@@ -76,31 +74,88 @@ class TestNoTraceback:
             ),
             ("def get_config():\n    return {}['x']", r"Line 2 of the configuration {} fails with KeyError: 'x'\."),
             ("1 / 0", r"Line 1 of the configuration {} fails with ZeroDivisionError: division by zero\."),
-            ("def get_config(:", r"The configuration {} cannot be loaded as it is asked for: SyntaxError: .*line 1"),
+            ("def get_config(:", r"The configuration {} cannot be loaded: SyntaxError: .*line 1"),
         ],
     )
     def test_of_files(self, lines, sentence, tmp_path):
         file = tmp_path / "mine.py"
         file.write_text(lines)
         with pytest.raises(ValueError, match=f"^{sentence.format(re.escape(str(file)))}"):
-            parse(["train_keras.py", f"--config={file}", "--workdir=run"], {})
+            parse(["train_keras.py", f"--config={file}", "--workdir=run"])
 
-    def test_of_fields(self):
-        arguments = parse(
-            ["train_keras.py", "--config=imagenet_nest", "--workdir=run", "--config.model.image_size=64"], {}
-        )
-        assert arguments.config.model.image_size == 64
-        with pytest.raises(
-            ValueError, match=r"^The configuration .*imagenet_nest.* cannot be loaded as it is asked for: "
-        ):
-            parse(["train_keras.py", "--config=imagenet_nest", "--workdir=run", "--config.nowhere.image_size=64"], {})
+    @pytest.mark.parametrize(
+        ("lines", "given", "sentence"),
+        [
+            (
+                "x = 1",
+                "",
+                r".*mine\.py is no configuration; it has no function get_config, which returns a ConfigDict\.",
+            ),
+            (
+                "def get_config():\n    return 3",
+                "",
+                r"get_config of .*mine\.py returns 3; it must return a ConfigDict\.",
+            ),
+            ("def get_config():\n    return {}", ":x", r"The configuration mine takes no argument; leave ':x' out"),
+            (
+                '"""Mine: `--config=mine:a`."""\ndef get_config(name):\n    return {}',
+                "",
+                r"The configuration mine needs an argument .*, --config=mine:NAME\. Mine: `--config=mine:a`\.",
+            ),
+            ("def get_config():\n    raise ValueError('No\\n good.')", "", r"No good\.$"),
+        ],
+    )
+    def test_of_what_get_config_is(self, lines, given, sentence, tmp_path):
+        file = tmp_path / "mine.py"
+        file.write_text(lines)
+        with pytest.raises(ValueError, match=f"^{sentence}"):
+            load_config(f"{file}{given}")
+
+    @pytest.mark.parametrize("name", ["imagenet_nest", "digits_nest", "resnet50_imagenet", "photos_nest", "cifar_cnn"])
+    def test_groups_that_the_file_leaves_out(self, name):
+        words = ("model.image_size=64", "mix.mixup_alpha=0.5", "pp.crop=32", "randerasing.erase_prob=0.1")
+        given = [f"--config.{word}" for word in words]
+        config = parse(["train_keras.py", f"--config={name}", "--workdir=run", *given]).config
+        resolved = resolve(config)
+        assert (resolved.model.image_size, resolved.mix.mixup_alpha, resolved.pp.crop) == (64, 0.5, 32)
+        assert resolved.randerasing.erase_prob == 0.1
+
+    @pytest.mark.parametrize(
+        ("word", "sentence"),
+        [
+            ("nowhere.x=1", r"The configuration has no group of fields 'nowhere'; known are model, "),
+            ("modle.x=1", r"The configuration has no group of fields 'modle'; did you mean model\?"),
+            ("seed.x=1", r"There is no field seed\.x; seed is no group of fields\."),
+            ("=1", r"--config\. names no field; fields go as --config\.FIELD=VALUE\."),
+            (
+                "model=x",
+                r"--config\.model is 'x'; it must be a group of fields, which go as --config\.model\.NAME=VALUE",
+            ),
+            ("num_epochs=a", r"--config\.num_epochs is 'a'; it must be a positive whole number\."),
+            ("model.qkv_bias=x", r"--config\.model\.qkv_bias is 'x'; it must be True or False\."),
+        ],
+    )
+    def test_of_fields(self, word, sentence, tmp_path):
+        file = tmp_path / "mine.py"
+        fields = {"num_epochs": 1, "seed": 2, "model": {"qkv_bias": True}}
+        file.write_text(f"def get_config():\n    return {fields}")
+        with pytest.raises(ValueError, match=f"^{sentence}"):
+            parse(["train_keras.py", f"--config={file}", "--workdir=run", f"--config.{word}"])
+
+    def test_values_of_another_kind_than_the_files(self, tmp_path):
+        """A whole number where fractions may stand, and a list, which ml_collections cannot change."""
+        file = tmp_path / "mine.py"
+        file.write_text("def get_config():\n    return {'grad_clip_max_norm': 0, 'optim_wd_ignore': ['a']}")
+        words = ["--config.grad_clip_max_norm=0.5", "--config.optim_wd_ignore=('b','c')"]
+        config = parse(["train_keras.py", f"--config={file}", "--workdir=run", *words]).config
+        assert config.to_dict() == {"grad_clip_max_norm": 0.5, "optim_wd_ignore": ("b", "c")}
 
 
 class TestClassFolders:
     def test_batch_and_steps_follow_their_size(self, tmp_path):
         photographs.write_folder(tmp_path / "photos", num_train=40, num_test=2)
         argument = f"--config=vit:b16,{tmp_path / 'photos'}/"
-        config = resolve(parse(["train_keras.py", argument, "--workdir=run"], {}).config)
+        config = resolve(parse(["train_keras.py", argument, "--workdir=run"]).config)
         assert (config.dataset, config.pp.crop) == (f"{tmp_path / 'photos'}/", 384)
         assert (config.batch, config.accum_steps, config.total_steps, config.warmup_steps) == (16, 1, 200, 20)
         assert (config.eval_every, config.checkpoint_every) == (10, 10)
@@ -121,4 +176,4 @@ class TestClassFolders:
     )
     def test_one_sentence(self, folder, sentence, tmp_path):
         with pytest.raises(ValueError, match=f"^{sentence}"):
-            parse(["train_keras.py", f"--config=vit:b16,{folder.format(tmp_path)}", "--workdir=run"], {})
+            parse(["train_keras.py", f"--config=vit:b16,{folder.format(tmp_path)}", "--workdir=run"])

@@ -22,6 +22,7 @@ def run(tmp_path, monkeypatch):
     return lambda *arguments: cli.main(["convert", *arguments])
 
 
+@pytest.mark.slow
 def test_there_and_back(run, tmp_path, capsys):
     assert run("nest_tiny", TINY, "tiny.keras", *FIELDS, "--verify") == 0
     output, errors = capsys.readouterr()
@@ -57,6 +58,7 @@ def test_old_files_under_the_name_they_were_published_by(name, run, tmp_path):
         assert all(np.array_equal(original[path], returned[path]) for path in original)
 
 
+@pytest.mark.slow
 def test_options(run, tmp_path, capsys):
     options = ["--num-classes", "7", "--reinit-head", "--image-size", "64,32", "--resize-method", "grid", "--verify"]
     assert run("nest_tiny", TINY, "out.keras", *FIELDS, *options) == 0

@@ -57,6 +57,7 @@ def explain(capsys, *arguments):
     return code, printed.out, printed.err
 
 
+@pytest.mark.slow
 def test_json_of_gradcat(capsys, models, files):
     arguments = [files["photo"], "--model", files["nest"], "--class", "cat, tabby", "--json"]
     code, out, _ = explain(capsys, *arguments)
@@ -76,6 +77,7 @@ def test_json_of_gradcat(capsys, models, files):
     assert (y0, x0, y1, x1) == (2 + 16 * row, 8 + 16 * column, 18 + 16 * row, 24 + 16 * column)
 
 
+@pytest.mark.slow
 def test_json_of_the_other_methods(capsys, models, files):
     code, out, _ = explain(capsys, files["photo"], "--model", files["vit"], "--method", "cam", "--json", "--class", 2)
     found, model = json.loads(out), models["vit"]

@@ -64,6 +64,7 @@ def models(workdir, tmp_path_factory):
     return output, told.getvalue()
 
 
+@pytest.mark.slow
 def test_a_run_is_published(models):
     output, told = models
     for row in (r"written .*models/1 ", r"archive .*models/1\.tar\.gz", r"class names +│ 7 ", r"size .* MiB"):

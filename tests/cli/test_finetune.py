@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def read_metrics(workdir):
 class TestTheHeadAlone:
     """In one test, since each fine-tuning takes seconds."""
 
+    @pytest.mark.slow
     def test_an_awkward_folder_is_learned_and_told(self, run, trained, folder, tmp_path):  # noqa: F811
         words = (
             folder,
@@ -64,7 +66,7 @@ class TestTheHeadAlone:
             "Kaffee & Kuchen",
             "rocket[1]",
             f"Left out: {folder}/Katze/no image.png is no image, {folder}/temple/cut off.jpg is cut off or damaged",
-            "No images: 1 .md beside the classes, 1 .txt in Katze.",
+            "Passed over: 1 .md beside the classes, 1 .txt in Katze.",
             "Classes without an image, which are left out: nothing yet.",
             "153 train, 32 val, 35 test",
             "32 x 32",
@@ -98,6 +100,7 @@ class TestTheHeadAlone:
         )
         assert (tmp_path / "run" / "model.keras").read_bytes() == model
 
+    @pytest.mark.slow
     def test_a_batch_that_fits_into_the_memory(self, run, trained, folder, tmp_path, monkeypatch):  # noqa: F811
         tried = []
 
@@ -258,6 +261,31 @@ class TestTheLastBlocks:
             "is not as it was when this run began (1 new, 1 gone); choose another --workdir" in capsys.readouterr().err
         )
         (workdir / "metrics.txt").rename(workdir / "metrics.json")
+
+
+@pytest.mark.slow
+def test_a_list_with_rare_classes(trained, tmp_path, capsys):  # noqa: F811
+    """JSON lines; what is asked about loss and sampling lands in config.json, and in config.py, which trains alike."""
+    root = photos.write_flat(tmp_path / "images", 0.4)
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    lines = [{"image": str(path.relative_to(tmp_path)), "labels": [path.parent.name]} for path in paths]
+    lines += [{"image": "images/lost.jpg", "labels": ["temple"]}]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    words = ["finetune", tmp_path / "list.jsonl", "--model", trained, "--workdir", tmp_path / "run", "--epochs", 2]
+    words += ["--loss", "focal", "--label-smoothing", 0.1, "--sampling", "balanced"]
+    assert cli.main([*map(str, words)]) == 0
+    output = capsys.readouterr().out
+    assert f"Left out: {tmp_path}/images/lost.jpg is not there." in output.replace("\n", "")
+    assert "keras-nest predict IMAGE --model" in output
+    metrics, config = read_metrics(tmp_path / "run"), json.loads((tmp_path / "run" / "config.json").read_text())
+    assert metrics["top1"] > 0.5
+    assert (config["loss"], config["sampling"], config["mix"]["smoothing"]) == ("focal", "balanced", 0.1)
+    written = runpy.run_path(str(tmp_path / "run" / "config.py"))["get_config"]().to_dict()
+    assert {name: config[name] for name in ("loss", "sampling", "mix")} == {
+        name: written[name] for name in ("loss", "sampling", "mix")
+    }
+    assert cli.main([*map(str, words)]) == 0
+    assert "is not as it was" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

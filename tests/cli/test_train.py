@@ -29,6 +29,7 @@ def test_the_name_of_the_module_until_0_1():
     assert (module.main, module.run) == (main, run)
 
 
+@pytest.mark.slow
 def test_files(finished):
     workdir, metrics = finished
     assert runs.files(workdir) == runs.FILES
@@ -169,6 +170,7 @@ def fine_tuned(tmp_path_factory):
     return source, path / "run", main(config, path / "run")
 
 
+@pytest.mark.slow
 def test_fine_tuning(fine_tuned):
     _, workdir, metrics = fine_tuned
     assert (metrics["examples"], metrics["steps"], metrics["epochs"]) == (8, 3, 3 * 8 / 16)
@@ -203,7 +205,7 @@ def not_finite(tmp_path_factory):
     return runs.write_config(path / "config.py", {**CONFIG, **NOT_FINITE}), path / "run"
 
 
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+@pytest.mark.slow
 def test_not_finite_is_one_sentence_that_names_step_and_checkpoint(not_finite, capsys):
     flag, workdir = not_finite
     with pytest.raises(SystemExit) as ended:
@@ -231,7 +233,6 @@ def test_the_last_good_checkpoint_is_finite_and_can_be_gone_on_from(not_finite):
     assert all(np.isfinite(variable).all() for variable in trainer.optimizer.variables)
 
 
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 def test_damaged_checkpoints_are_one_sentence(not_finite, capsys):
     flag, workdir = not_finite
     for path in (workdir / "checkpoints").glob("*.index"):
@@ -245,7 +246,6 @@ def test_damaged_checkpoints_are_one_sentence(not_finite, capsys):
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 def test_profile_of_the_model_alone(tmp_path, capsys):
     flag = runs.write_config(tmp_path / "config.py", {**CONFIG, "log_model_profile": 2})
     run(["train_keras.py", flag, f"--workdir={tmp_path / 'run'}"])

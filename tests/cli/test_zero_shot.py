@@ -55,6 +55,7 @@ def zero_shot(capsys, *arguments):
 
 
 class TestImages:
+    @pytest.mark.slow
     def test_json(self, capsys, run, photos, templates, colors, tokenizer):
         asked = (photos, "--labels", *LABELS, "--model", run, "--templates", templates, "--json", "--top", 2)
         code, out, _ = zero_shot(capsys, *asked)

@@ -170,7 +170,7 @@ def fields(text: str) -> set[str]:
         word
         for paragraph in text.split("\n\n")
         if paragraph.startswith("Fields of ")
-        for word in re.findall(r"\w+", paragraph.partition(":")[2])
+        for word in re.findall(r"^  (\w+)", paragraph, re.MULTILINE)
     }
 
 

@@ -18,9 +18,6 @@ from keras_nest.tflite import TFLiteModel
 from tests.compatibility.make_files import ANSWERS, CHECKPOINTS, RUNS, frozen_and_not, named, plain
 from tests.compatibility.toys import MODELS
 
-# ml_collections loads configuration files with it.
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-
 ARCHIVES = sorted(pathlib.Path(__file__).with_name("files").glob("*.tar.xz"))
 # Rounding, of outputs of about 1. The bfloat16 that is rounded to has 8 bits.
 ROUNDING, BFLOAT16 = 1e-5, 2e-2

@@ -211,6 +211,7 @@ def test_back_and_forth_is_the_same_bit_for_bit(family, grid, suffix, layout, tm
     assert same(again, model)
 
 
+@pytest.mark.slow
 def test_the_commands_go_back_and_forth_without_a_size(tmp_path, capsys):
     def convert(*arguments):
         return cli.main(["convert", *map(str, arguments)])

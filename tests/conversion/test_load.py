@@ -99,6 +99,7 @@ class TestHead:
         np.testing.assert_allclose(embedding(case.images), pooled, atol=1e-6)
         assert list(create(features_only=True).output) == ["P1", "P2", "P3"]
 
+    @pytest.mark.slow
     def test_a_checkpoint_without_one(self, tmp_path):
         create(num_classes=0).save(tmp_path / "body.keras")
         assert create(tmp_path / "body.keras").num_classes == 0
@@ -153,6 +154,7 @@ def test_group_norm_vectors_of_old_flax():
     assert keras_models.differences(model, case)["logits"] <= keras_models.SMALL_LOGITS
 
 
+@pytest.mark.slow
 def test_keras_files_know_their_rectangle(tmp_path, caplog):
     """Blocks of 2 x 8 tokens: as many as in the 4 x 4 of a square image, but laid out otherwise."""
     create(image_size=(16, 64)).save(tmp_path / "wide.keras")

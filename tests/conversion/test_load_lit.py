@@ -77,6 +77,7 @@ def test_another_image_size(model, caplog):
     assert larger.encode_image(np.zeros((1, 16, 16, 3), np.float32)).shape == (1, 10)
 
 
+@pytest.mark.slow
 def test_verified_against_flax(model):
     tree = conversion.model_tree(model)
     difference, scale = largest_difference(model, tree)

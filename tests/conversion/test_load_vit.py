@@ -35,6 +35,7 @@ def said(caplog):
 
 @pytest.mark.parametrize("name", vit_loading.CHECKPOINTS)
 class TestStandIns:
+    @pytest.mark.slow
     def test_logits_and_tensors(self, name, said):
         """Outputs cannot see the biases of keys, nor the last one over Mixer's tokens."""
         checkpoint = vit_loading.checkpoint(name)
@@ -91,6 +92,7 @@ class TestWhereTheReferenceWorks:
 
 
 class TestWhereTheReferenceIsCareless:
+    @pytest.mark.slow
     def test_the_head_is_not_dropped_in_silence(self):
         """The reference takes any head from the new model; here it is kept, or refused in a sentence."""
         with pytest.raises(ValueError, match="head of 11 classes, the model has 5; pass reinit_head=True"):

@@ -29,6 +29,7 @@ class TestTable:
         lit = {f"gs://vit_models/lit/LiT-{name}" for name in ("B16B", "B16B_2", "L16L", "L16S", "L16Ti")}
         vocabularies = {"LiT-B16B.txt", "LiT-B16B_2.txt", "LiT-L16L.txt", "LiT-L16S.model", "LiT-L16Ti.model"}
         expected = nest | {f"{uri}.npz" for uri in lit} | {f"gs://vit_models/lit/{name}" for name in vocabularies}
+        expected |= {f"gs://vit_models/gsam/ViT-{size}.npz" for size in ("S_16", "S_32", "B_16", "B_32")}
         assert ROWS.keys() - FILES.keys() == expected | {"gs://vit_models/augreg/index.csv"}
 
     def test_addresses_are_unique(self):

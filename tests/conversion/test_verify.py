@@ -11,6 +11,7 @@ from tests import keras_models
 SMALL = {"init_patch_embed_size": 2, "embedding_dim": 6, "num_layers_per_block": (1,)}
 
 
+@pytest.mark.slow
 def test_agreement_and_disagreement():
     model = NesT(5, 8, **SMALL)
     keras_models.randomize(model)

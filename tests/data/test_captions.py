@@ -85,6 +85,7 @@ def assert_match(found):
 
 
 class TestOfLists:
+    @pytest.mark.slow
     def test_every_image_once_an_epoch_with_one_of_its_captions_by_the_seed_alone(self, lists, tokenizer):
         source = data.open_source(lists)
         assert source.info.has_captions
@@ -127,6 +128,7 @@ class TestOfLists:
             data.load(lists, image_size=8, batch_size=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"in_memory_bytes": 0}], ids=["in memory", "streamed"])
 def test_of_tfds(prepared, tokenizer, options):
     from keras_nest.data.sources.tfds import open_tfds

@@ -44,6 +44,7 @@ def test_order_matters():
 
 
 class TestDraws:
+    @pytest.mark.slow
     def test_how_often_and_how_much(self, monkeypatch):
         """What `random_color_jitter` hands over, under many keys."""
         monkeypatch.setattr(jitter, "color_jitter", lambda image, factors, *draws, **more: [*factors, *draws, more])

@@ -1,5 +1,6 @@
 """Recipes from training configurations: the papers' own fields, and what is wrong with others."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +8,7 @@ import tensorflow as tf
 from keras_nest.data import DatasetInfo, recipe_of
 from keras_nest.data.sources import Example
 from keras_nest.models.base import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING, STRETCHED_PREPROCESSING
+from keras_nest.models.losses import cross_entropy
 
 CIFAR = DatasetInfo("cifar10", tuple("0123456789"), (32, 32, 3), 50000, 10000)
 PETS = DatasetInfo("oxford_iiit_pet", ("cat", "dog"), (None, None, 3), 100, 100)
@@ -37,6 +39,18 @@ def recipe(config, info=CIFAR, size=(32, 32)):
 def stages(found):
     names = ("crop", "shift", "flip", "randaugment", "color_jitter", "erasing", "mix")
     return [name for name in names if getattr(found, name) is not None]
+
+
+def test_labels_are_smoothed_alone_as_keras_does():
+    fields = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "smoothing": 0.2}
+    mix = recipe({"pp": {"train": "train"}, "mix": fields}).mix
+    images, logits = tf.random.stateless_uniform((3, 8, 8, 3), [0, 1]), tf.random.stateless_normal((3, 10), [2, 3])
+    same, labels = mix(images, tf.constant([4, 0, 9]), tf.constant([1, 2]), 10)
+    np.testing.assert_array_equal(same, images)
+    smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    np.testing.assert_allclose(
+        tf.reduce_mean(cross_entropy(labels, logits)), smoothed(tf.one_hot([4, 0, 9], 10), logits), rtol=1e-6
+    )
 
 
 def test_nest_on_cifar_is_the_named_recipe():

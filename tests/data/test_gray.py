@@ -47,6 +47,7 @@ def test_batches_are_what_the_preprocessor_makes_of_the_files(folder):
     np.testing.assert_allclose(images, expected, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "transfer"), [("nest", "float32"), ("shift", "uint8")])
 def test_every_stage_takes_them(folder, recipe, transfer):
     train, _, info = data.load(folder, recipe, image_size=16, batch_size=4, channels=1, transfer=transfer)

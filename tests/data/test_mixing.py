@@ -226,6 +226,7 @@ class TestDeterminism:
 
 
 class TestXla:
+    @pytest.mark.slow
     def test_compiles_and_repeats_as_the_papers_have_it(self):
         """Mixup and CutMix are both in the program; the key chooses. As recipes have it: tests/data/test_recipes.py."""
         options = dict.fromkeys(["exact_beta", "area_corrected", "uniform_boxes", "shuffled_cutmix"], True)

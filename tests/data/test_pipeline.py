@@ -78,6 +78,7 @@ class TestOrder:
         assert all(sorted(epoch) == list(range(23)) for epoch in epochs)
         assert {batches.element_spec[0].shape[0] for batches in hosts} == {2}
 
+    @pytest.mark.slow
     def test_hosts_together_see_the_batches_of_one(self, source):
         images, labels = taken(train_batches(source, SHIFT, SIZE, 4, 1), 6)
         hosts = [taken(train_batches(source, SHIFT, SIZE, 4, 1, Host(index, 2)), 6) for index in range(2)]
@@ -88,6 +89,7 @@ class TestOrder:
 
 @pytest.mark.parametrize("recipe", [SHIFT, MIX], ids=["shift", "mix"])
 class TestReproducible:
+    @pytest.mark.slow
     def test_same_bytes_whatever_the_global_seed_and_wherever_the_run_begins(self, source, recipe):
         tf.random.set_seed(1)
         whole = taken(train_batches(source, recipe, SIZE, 5, 1), 10)
@@ -267,6 +269,7 @@ class TestLoad:
         assert train.element_spec[1].shape == (8, 10)
         assert next(iter(test))[0].shape == (8, 48, 40, 3)
 
+    @pytest.mark.slow
     def test_is_the_same_for_the_same_seed(self):
         first, again, other = (next(iter(load("digits", "plain", 32, 16, seed)[0])) for seed in (1, 1, 2))
         np.testing.assert_array_equal(first[0], again[0])

@@ -138,6 +138,7 @@ class TestDistributions:
 
 
 class TestKeys:
+    @pytest.mark.slow
     def test_same_bytes_in_parallel_and_in_every_pass(self, photo):
         augment = RandAugment(image_size=32)
         index = tf.data.Dataset.range(40)

@@ -87,6 +87,7 @@ class TestPhotographs:
         photographs.write_folder(root)
         return root
 
+    @pytest.mark.slow
     def test_batches(self, root):
         train, test, info = load(root, "nest_cifar", 32, batch_size=2, seed=1)
         images, labels = next(iter(train))

@@ -118,6 +118,7 @@ class TestStages:
         assert create_recipe("nest", CIFAR, 32).randaugment.image_size == 32
         assert create_recipe("nest", IMAGENET, (384, 384)).randaugment.image_size == 384
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "spec"),
         [
@@ -202,6 +203,7 @@ class TestFinish:
         np.testing.assert_allclose(tf.reduce_sum(mixed, 1), 1, atol=1e-6)
         assert np.sum(np.asarray(mixed) > 0.1, axis=1).max() == 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("compiled", [False, True])
     def test_compiles_and_repeats(self, batch, compiled):
         recipe = create_recipe("nest", CIFAR, 32)

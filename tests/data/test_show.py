@@ -156,6 +156,7 @@ def figure(photographs):
 
 
 class TestPicture:
+    @pytest.mark.slow
     def test_content(self, figure, photographs, rows_of):
         recipe = recipe_of("nest", photographs)
         drawn = [axis.images[0].get_array() for axis in figure.axes]

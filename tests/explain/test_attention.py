@@ -104,6 +104,7 @@ def test_rollout(classifier):
         np.testing.assert_allclose(in_graph, maps, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_a_head_one_image_in_a_graph():
     model = randomized(NesT(**NEST | {"num_classes": 0}, num_layers_per_block=(1, 1)))
     together = attention_maps(model, images())

@@ -81,6 +81,7 @@ def by_hand(model, image, target, sign):
     return target, path
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(
     depths=st.lists(st.integers(1, 2), min_size=1, max_size=3),
@@ -126,6 +127,7 @@ def test_rectangles():
     assert found.levels[1].map.shape == (6, 4)
 
 
+@pytest.mark.slow
 def test_batch_single_and_graph_agree():
     model, batch, classes = nest((1, 1)), images(2), np.array([4, 0])
     together = gradcat(model, batch, classes)

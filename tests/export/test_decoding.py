@@ -17,6 +17,7 @@ SPECS = {
     "bicubic": {"interpolation": "bicubic", "crop_ratio": 0.5},
     "stretched": {"stretch": True},
     "truncated": {"stretch": True, "truncate": True},
+    "as Pillow": {"resizer": "pillow", "interpolation": "bicubic", "crop_ratio": 0.9},
 }
 
 
@@ -40,6 +41,7 @@ def decode(build):
     return build("cropped")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPECS)
 def test_equals_the_preprocessor_on_pixels(build, kind):
     (network, decode), files = build(kind), toys.image_files()

@@ -55,6 +55,7 @@ def loaded(exported):
 
 
 class TestSignatures:
+    @pytest.mark.slow
     def test_all_answer_as_keras_does(self, exported, loaded):
         assert set(loaded.signatures) == SIGNATURES
         images, files, texts = {"images": IMAGES}, {"image_bytes": FILES}, {"texts": toy_lit.TEXTS}

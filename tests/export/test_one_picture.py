@@ -100,6 +100,7 @@ def test_the_pictures_differ(expected):
     np.testing.assert_array_equal(expected["png_0.png"], expected["png_1.png"])
 
 
+@pytest.mark.slow
 def test_predict(predictor, folder, expected):
     images = [read_image(folder / "test/a" / name) for name in expected]
     np.testing.assert_allclose(predictor.probabilities(images), [*expected.values()], atol=2e-6)

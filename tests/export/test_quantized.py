@@ -17,12 +17,14 @@ def quantized(mode):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["int8", "float8"])
 def test_tflite_files_are_refused(mode, tmp_path):
     with pytest.raises(ValueError, match=rf"'Dense_0' of 'ViT-Ti_16' was quantized to {mode}.*\[\"dynamic_int8\"\]"):
         export.to_tflite(quantized(mode), tmp_path)
 
 
+@pytest.mark.slow
 def test_onnx_files_of_float8_are_refused(tmp_path):
     with pytest.raises(ValueError, match="quantized to float8, which an ONNX file cannot hold"):
         export.to_onnx(quantized("float8"), tmp_path / "model.onnx")

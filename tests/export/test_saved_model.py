@@ -21,6 +21,7 @@ def expected(model, images):
     return keras.tree.map_structure(np.asarray, model(normalized(model, images)))
 
 
+@pytest.mark.slow
 def test_gives_the_logits_of_the_keras_model(published, loaded, images):
     model, x = published("nest")[0], images(3)
     np.testing.assert_allclose(loaded(x), expected(model, x), atol=1e-6)
@@ -63,12 +64,14 @@ def test_batch_statistics_move_in_training_only(small_nest, images):
     assert np.abs(statistics - before).max() > 0
 
 
+@pytest.mark.slow
 def test_all_trainable_variables_get_gradients(loaded, images):
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(loaded(images(2)) ** 2)
     assert None not in tape.gradient(loss, loaded.trainable_variables)
 
 
+@pytest.mark.slow
 def test_the_head_can_be_left_out(feature_vector, images):
     (model, folder), x = feature_vector, images(2)
     loaded = tf.saved_model.load(str(folder))

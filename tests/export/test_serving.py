@@ -20,6 +20,7 @@ def served(published):
         yield model, service, client
 
 
+@pytest.mark.slow
 def test_warm_up_requests_are_answered_by_every_signature(served):
     _, service, _ = served
     assert sorted(service.warmed_up) == ["embed", "features", "serving_bytes", "serving_default"]

@@ -31,6 +31,7 @@ def nest():
     return model, module, create_signatures(module, model, class_names=toys.CLASS_NAMES)
 
 
+@pytest.mark.slow
 def test_probabilities_and_the_five_best_classes(nest):
     model, _, signatures = nest
     images = toys.pixels(7)
@@ -52,6 +53,7 @@ def test_few_classes_and_sigmoid(small_nest, images):
     toys.assert_close(answer["probabilities"], 1 / (1 + np.exp(-toys.logits(model, x))))
 
 
+@pytest.mark.slow
 def test_names_come_with_files_only_where_they_are_known(nest):
     """OpenVINO, for one, reads no strings: `serving_default` has none."""
     model, module, signatures = nest
@@ -60,6 +62,7 @@ def test_names_come_with_files_only_where_they_are_known(nest):
     assert "labels" not in outputs(create_signatures(module, model)["serving_bytes"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", toys.FAMILIES)
 def test_embedding_and_maps_are_those_of_the_model(family):
     fields = {"patch_size": 1, "resnet_num_layers": (1,)} if family == "hybrid" else {}
@@ -80,6 +83,7 @@ EMBEDDING, MAPS, CLASSES = {"embedding"}, {"P1"}, {"logits", "probabilities", "c
 PARTS = {"features": {*MAPS, "features"}, "embed": EMBEDDING}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -107,6 +111,7 @@ def test_mixed_precision_gives_float32(small_nest, images):
     assert {value.dtype for value in create(model)["features"](images(1)).values()} == {tf.float32}
 
 
+@pytest.mark.slow
 def test_the_other_nest_has_all_of_them(images):
     model = keras_nest.ViTFlaxNesT(
         image_size=16, patch_size=2, dim=16, heads=2, block_repeats=1, num_hierarchies=2, num_classes=10, dropout=0.1

@@ -76,6 +76,7 @@ def test_a_small_nest_is_one_partition(fields, name, small_nest, images, tmp_pat
     check_float32(model, images(2, model.image_size), tmp_path, name)
 
 
+@pytest.mark.slow
 def test_a_pyramid_keeps_its_names(small_nest, images, tmp_path):
     model = small_nest(num_layers_per_block=(1, 1), attn_type="local_multi_query", features_only=True)
     # The names of classes are of no use to maps.
@@ -422,6 +423,7 @@ def test_files_of_nest_tiny(tmp_path):
 
 
 class TestWhatTheOutputIs:
+    @pytest.mark.slow
     def test_probabilities_unless_logits_are_asked_for(self, small_nest, images, tmp_path):
         model, pixels, levels = small_nest(), images(3), np.uint8(255 * images(3))
         logits, predicted = expected(model, pixels), tf.nn.softmax(model(keras_nest.preprocessor(model)(levels)))

@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+import pathlib
 
 import pytest
 
 from keras_nest.finetune.decisions import Request, Times, balanced, batch_for, choose, clock, epochs_within
+from keras_nest.finetune.plan import build_config
 from keras_nest.finetune.split import divide
 from keras_nest.finetune.start import open_start
+from keras_nest.training.config import resolve
 from tests.finetune.test_split import make
 
 REQUEST = Request("/photos", "testing")
@@ -53,6 +56,31 @@ class TestChoose:
         for name in ("batch", "trained", "learning rate"):
             assert say(settings.decisions)[name][1] == "as asked for"
 
+    def test_loss_and_sampling(self, start):
+        asked = {"loss": "focal", "label_smoothing": 0.1, "sampling": "balanced"}
+        request = dataclasses.replace(REQUEST, **asked)
+        settings = choose(request, SPLIT, start)
+        said = say(settings.decisions)
+        assert [said[name][0] for name in ("loss", "label smoothing", "sampling")] == ["focal", "0.1", "balanced"]
+        config = resolve(build_config(request, settings, start, pathlib.Path("run"), 1) | {"num_epochs": 1})
+        assert (config.loss, config.sampling, config.mix.smoothing) == ("focal", "balanced", 0.1)
+
+    @pytest.mark.parametrize(
+        ("asked", "sentence"),
+        [
+            ({"label_smoothing": 1.0}, r"^--label-smoothing is 1\.0; it must be a share, from 0 to below 1\.$"),
+            (
+                {"blocks": 0, "loss": "focal"},
+                r"^--loss is of training steps, and with --blocks 0 there are none: the h",
+            ),
+            ({"blocks": 0, "label_smoothing": 0.1}, r"^--label-smoothing is of training steps, and with --blocks 0 th"),
+            ({"sampling": "balanced", "class_weights": "balanced"}, r" are for the same; give one of them\.$"),
+        ],
+    )
+    def test_what_has_no_meaning(self, asked, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            dataclasses.replace(REQUEST, **asked)
+
     def test_a_batch_that_cannot_be_filled(self, start):
         with pytest.raises(ValueError, match=r"^--batch-size is 107, and there are 106 images to train with"):
             choose(dataclasses.replace(REQUEST, batch_size=107), SPLIT, start)
@@ -72,26 +100,32 @@ def test_balanced_weights_leave_the_size_of_the_loss():
 
 
 class TestTime:
-    """106 images are 13 steps of 8: an epoch takes 1.3 + 0.22 + 0.5 s, the head 1.28 s."""
+    """106 images are 13 steps of 8: an epoch takes 1.3 + 0.22 + 0.5 s, the head 1.28 s, the end 0.22 + 0.5 s."""
 
     def settings(self, start, **asked):
         return choose(dataclasses.replace(REQUEST, **asked), SPLIT, start)
 
     def test_enough(self, start):
-        epochs, decisions = epochs_within(self.settings(start), TIMES, SPLIT, spent=10)
+        epochs, _, decisions = epochs_within(self.settings(start), TIMES, SPLIT, spent=10)
         assert epochs == 30
-        assert say(decisions)["time"] == ("about 1:04", "0:01 for the head; a step takes 0.1 s, an epoch 2 s, measured")
+        assert say(decisions)["time"] == ("about 1:05", "0:01 for the head; a step takes 0.1 s, an epoch 2 s, measured")
 
     def test_not_for_all_epochs(self, start):
-        epochs, decisions = epochs_within(self.settings(start, minutes=0.5), TIMES, SPLIT, spent=10)
-        assert epochs == 8
-        assert say(decisions)["epochs"] == ("8", "30 would end after 1:14, and --minutes is 0.5")
+        epochs, seconds, decisions = epochs_within(self.settings(start, minutes=0.5), TIMES, SPLIT, spent=10)
+        assert (epochs, seconds) == (7, pytest.approx(30 - 10 - 0.72)), "the rest is for head and training"
+        assert say(decisions)["epochs"] == ("7", "30 would end after 1:15, and --minutes is 0.5")
+
+    def test_graphs_and_a_second_model_take_time_too(self, start):
+        times = dataclasses.replace(TIMES, graph=1.0, opening=3.0)
+        epochs, seconds, _ = epochs_within(self.settings(start, minutes=0.5), times, SPLIT, spent=10)
+        assert seconds == pytest.approx(30 - 10 - (1 + 0.72))
+        assert epochs == int((seconds - (3 + 2 + 1.28) - (2 + 1 + 0.22)) / 2.02)
 
     def test_for_the_head_alone(self, start):
         for settings in (self.settings(start, minutes=0.1), self.settings(start, blocks=0)):
-            epochs, decisions = epochs_within(settings, TIMES, SPLIT, spent=10)
+            epochs, _, decisions = epochs_within(settings, TIMES, SPLIT, spent=10)
             assert (epochs, say(decisions)["epochs"][0]) == (0, "none, the head alone")
-            assert say(decisions)["time"][0] == "about 0:01"
+            assert say(decisions)["time"][0] == "about 0:02"
 
     def test_new_weights_get_an_epoch_in_any_case(self, start):
         settings = choose(dataclasses.replace(REQUEST, minutes=0.1), SPLIT, dataclasses.replace(start, weights=None))

@@ -70,7 +70,7 @@ def test_near_duplicates_stay_together_even_between_classes():
 def test_parts_of_folders_are_kept():
     split = divide(make({"a": 5, "b": 4}, ALL), 0.15, 0.15, 0)
     assert count(split) == {part: {"a": 5, "b": 4} for part in ALL}
-    assert split.reason == "as the folders say"
+    assert split.reason == "as given"
 
 
 def test_validation_images_are_taken_of_those_for_training():

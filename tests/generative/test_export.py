@@ -63,6 +63,7 @@ def interpret(path, noise, *classes):
     return interpreter.get_signature_runner()(noise=noise, **({"class_index": classes[0]} if classes else {}))["images"]
 
 
+@pytest.mark.slow
 def test_saved_model(run, model, workdir, tmp_path):
     code, told, errors = run(workdir, "--format", "saved_model", "--output", tmp_path / "out")
     assert (code, errors) == (0, "")

@@ -20,9 +20,6 @@ from keras_nest.training.history import read_history
 from keras_nest.training.lock import InUseError, locked
 from tests.training import runs
 
-# ml_collections loads configuration files with it.
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = {
     "trainer": "gan",
@@ -74,6 +71,7 @@ def finished(tmp_path_factory):
     return workdir, main(CONFIG, workdir)
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(finished):
     workdir, metrics = finished
     names = {path.name for path in workdir.iterdir()}

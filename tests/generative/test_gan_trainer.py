@@ -66,6 +66,7 @@ def test_both_take_a_step_down_their_own_loss(classes):
         np.testing.assert_allclose(moment, 0.01 * np.square(gradient), rtol=1e-3, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_generator_steps_against_the_new_discriminator():
     trainer = make(r1_gamma=0, ema_decay=0)
     before = [v.numpy() for v in trainer.generator.trainable_variables]

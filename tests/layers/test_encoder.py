@@ -1,5 +1,7 @@
 """The encoder layer: its parts, its shapes, its configuration."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -32,6 +34,18 @@ class TestMlpBlock:
         w1, b1, w2, b2 = (np.asarray(weight, np.float64) for weight in layer.weights)
         assert w1.shape == (32, 5)
         np.testing.assert_allclose(layer(x), tanh_gelu(x @ w1 + b1) @ w2 + b2, atol=1e-5)
+
+    def test_exact_gelu(self, x):
+        layer = with_random_weights(MlpBlock(5, activation="gelu"))
+        hidden = x @ np.asarray(layer.weights[0]) + np.asarray(layer.weights[1])
+        exact = 0.5 * hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
+        w2, b2 = (np.asarray(weight, np.float64) for weight in layer.weights[2:])
+        np.testing.assert_allclose(layer(x), exact @ w2 + b2, atol=1e-5)
+        assert np.abs(exact @ w2 + b2 - np.asarray(with_random_weights(MlpBlock(5))(x))).max() > 1e-4
+
+    def test_refuses_other_activations(self):
+        with pytest.raises(ValueError, match="activation is 'relu'; it must be one of 'gelu_tanh', 'gelu'"):
+            MlpBlock(5, activation="relu")
 
     def test_drops_after_the_activation_and_after_the_output(self, x):
         layer = with_random_weights(MlpBlock(5, dropout=0.5))

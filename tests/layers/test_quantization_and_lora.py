@@ -64,6 +64,7 @@ def with_lora(kind):
 
 
 class TestDenseGeneral:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("arguments", "mode"), [(HEADS, "int8"), (BACK, "int4"), (BACK, "float8")])
     def test_is_quantized_as_keras_quantizes_its_own(self, mode, arguments):
         x = images((5, 8))
@@ -100,6 +101,7 @@ class TestDenseGeneral:
 
 
 class TestAttention:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("kind", "mode"), CASES)
     def test_every_matrix_is_quantized_and_files_keep_it(self, tmp_path, kind, mode):
         model, x = attention(kind)
@@ -149,6 +151,7 @@ class TestAttention:
         keras_nest.merge_lora(model)
         assert 0 < np.abs(model(x) - learned).max() < 0.1 * np.abs(learned).max()
 
+    @pytest.mark.slow
     def test_what_was_frozen_can_be_trained_again(self):
         model, _ = attention("multi-head")
         model.trainable = False

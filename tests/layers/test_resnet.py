@@ -60,6 +60,16 @@ class TestStdConv:
         used = np.reshape(std_conv(kernel, padding="valid")(impulses), kernel.shape)
         np.testing.assert_allclose(used, LAYERS[f"stdconv_weight_{scale}"], atol=1e-6)
 
+    def test_variant_of_timm(self):
+        """Its epsilon lies in the square root, where it is as large as the variance of this kernel."""
+        kernel = LAYERS["stdconv_kernel_0.0001"]
+        impulses = np.eye(36, dtype=np.float32).reshape(36, 3, 3, 4)
+        used = np.reshape(std_conv(kernel, padding="valid", variant="timm")(impulses), kernel.shape)
+        centered = kernel.astype(np.float64) - kernel.mean((0, 1, 2))
+        np.testing.assert_allclose(used, centered / np.sqrt(kernel.var((0, 1, 2)) + 1e-8), atol=1e-5)
+        with pytest.raises(ValueError, match="variant is 'bit'; it must be one of 'jax', 'timm'"):
+            StdConv(3, 3, "bit")
+
     def test_the_stored_kernel_stays_raw(self):
         kernel = LAYERS["stdconv_kernel_0.01"]
         layer = std_conv(kernel)

@@ -15,6 +15,7 @@ from tests.conversion.test_flax_reference import QUICK_COMPILATION
 pytestmark = pytest.mark.slow
 PROPERTY = settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 LAYERS = st.sampled_from([(1,), (2,), (1, 1), (2, 1), (1, 1, 1), (1, 1, 2)])  # of a hierarchy, by level
+ACTIVATIONS = st.sampled_from(["gelu_tanh", "gelu"])
 
 
 @st.composite
@@ -39,6 +40,7 @@ def nest_configurations(draw):
         "mlp_ratio": draw(st.sampled_from([1, 2.5, 4])),
         "qkv_bias": draw(st.booleans()),
         "in_channels": draw(st.sampled_from([1, 3])),
+        "activation": draw(ACTIVATIONS),
     }
 
 
@@ -96,6 +98,8 @@ def vit_configurations(draw):
         "representation_size": draw(st.sampled_from([None, 6])),
         "resnet_num_layers": resnet,
         "resnet_width_factor": draw(st.sampled_from([0.5, 1])),
+        "activation": draw(ACTIVATIONS),
+        "resnet_variant": draw(st.sampled_from(["jax", "timm"])),
     }
 
 
@@ -110,6 +114,7 @@ def mixer_configurations(draw):
         "num_blocks": draw(st.integers(1, 2)),
         "tokens_mlp_dim": draw(st.integers(1, 6)),
         "channels_mlp_dim": draw(st.integers(1, 6)),
+        "activation": draw(ACTIVATIONS),
     }
 
 

@@ -20,6 +20,14 @@ def test_softmax(labels, from_logits):
     np.testing.assert_allclose(ClassificationLoss("softmax", from_logits)(labels, outputs), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("labels", [CLASSES, ONE_HOT])
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_focal(labels, from_logits):
+    outputs = LOGITS if from_logits else PROBABILITIES["softmax"]
+    expected = keras.losses.CategoricalFocalCrossentropy(from_logits=True, reduction="none")(ONE_HOT, LOGITS)
+    np.testing.assert_allclose(LOSSES["focal"](labels, outputs, from_logits), expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("labels", [CLASSES, CLASSES[:, None], ONE_HOT])
 @pytest.mark.parametrize("from_logits", [True, False])
 def test_sigmoid_is_a_mean_over_the_classes(labels, from_logits):

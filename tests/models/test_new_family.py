@@ -141,6 +141,7 @@ def test_it_comes_back_from_a_keras_file(tmp_path):
     np.testing.assert_array_equal(changed.get_layer("stem").kernel, model.get_layer("stem").kernel)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_flax_give_its_numbers(tmp_path):
     module = flax_reference.for_config("Toy", {"num_classes": 5})
     variables = module.init(jax.random.key(0), IMAGES)

@@ -193,6 +193,7 @@ class TestAsKerasModels:
             assert type(copy) is type(layer)
             assert copy.get_config() == layer.get_config()
 
+    @pytest.mark.slow
     def test_fit(self):
         keras.utils.set_random_seed(0)
         model = basic(stage_sizes=(1,))

@@ -25,6 +25,7 @@ def cases():
 
 
 # Every family, and every wrapper around one.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "wrapper"),
     [*(("NesT", wrapper) for wrapper in WRAPPERS), *((family, "flat") for family in FAMILIES if family != "NesT")],
@@ -48,6 +49,7 @@ def test_what_is_inside_is_found_in_memory_and_in_a_file(cases, family, wrapper,
         same(found(case.images, training=False), case.base(case.images, training=False))
 
 
+@pytest.mark.slow
 def test_copies_of_all_kinds_know_what_they_take(cases):
     case = cases("ViT")
     model = case.wrapped("flat")
@@ -71,6 +73,7 @@ def test_copies_of_all_kinds_know_what_they_take(cases):
         )
 
 
+@pytest.mark.slow
 def test_paths_and_attention_are_those_of_the_model_inside(cases):
     nest, vit = cases("NesT"), cases("ViT")
     for wrapper in WRAPPERS:
@@ -107,6 +110,7 @@ def test_logits_before_an_activation_are_found(cases, end):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pack", [lambda x: [x], lambda x: (x,), lambda x: {"image": x}])
 def test_one_input_and_one_output_in_a_list(cases, pack, tmp_path):
     case = cases("NesT")
@@ -122,6 +126,7 @@ def test_one_input_and_one_output_in_a_list(cases, pack, tmp_path):
 
 
 class TestRefused:
+    @pytest.mark.slow
     def test_a_map_through_a_head_that_is_not_linear(self, cases):
         case = cases("NesT")
         hidden = keras.layers.Dense(4, activation="gelu")
@@ -208,6 +213,7 @@ def test_a_replaced_preprocessing_is_seen_in_a_model_of_the_same_layers():
     assert type(base).from_config(base.get_config()).config["preprocessing"]["std"] == [0.2] * 3
 
 
+@pytest.mark.slow
 def test_a_file_of_a_user_through_the_commands(cases, tmp_path, capsys):
     model = cases("NesT").wrapped("functional", activation="softmax")
     model.save(tmp_path / "own.keras")

@@ -20,6 +20,7 @@ def images(photos):
     return [read_image(path) for path in sorted(photos.iterdir())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "keras", "bare", "versions", "tflite"])
 def test_same_probabilities_and_names(files, images, expected, kind):
     predictor = open_predictor(files[kind])
@@ -50,6 +51,7 @@ def test_several_labels_an_image(files, images, model, tmp_path):
     np.testing.assert_allclose(open_predictor(tmp_path).probabilities(images), keras.ops.sigmoid(logits), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "of_head"), [("softmax", True), ("sigmoid", False)])
 def test_a_model_that_puts_out_probabilities(activation, of_head, images, model, tmp_path):
     """They are its answer, and no further softmax makes them alike."""

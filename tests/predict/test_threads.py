@@ -18,6 +18,7 @@ PHOTOS = [np.asarray(photographs.small("chelsea", (20 + 3 * n, 30 - 2 * n))) for
 BATCHES = [np.random.default_rng(n).normal(size=(2, 16, 16, 3)).astype(np.float32) for n in range(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keras", "saved_model", "tflite"])
 def test_predictors(files, kind):
     def make():
@@ -69,6 +70,7 @@ def test_image_files(tmp_path):
     assert_same_from_threads(lambda: read_image, sorted(tmp_path.iterdir()), repeats=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")  # of JAX, if another test loaded it
 @pytest.mark.parametrize("kind", ["keras", "saved_model"])
 def test_a_process_that_was_forked_says_so_instead_of_waiting_for_ever(files, kind):

@@ -9,7 +9,8 @@ import pytest
 
 from keras_nest.cli.train import main
 from keras_nest.training.best import Best
-from keras_nest.training.history import read_history
+from keras_nest.training.experiment import _with_another_evaluation
+from keras_nest.training.history import History, read_history
 from tests.training import runs
 
 EVALUATED = {"eval_every_steps": 4, "checkpoint_every_steps": 4, "log_loss_every_steps": 0}
@@ -68,8 +69,9 @@ def test_a_training_stops_and_goes_on_where_it_was(tmp_path):
     assert runs.without_timing(again) == runs.without_timing(metrics)
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_its_time(tmp_path):
-    """At the first evaluation after it, and does not go on when it is started again."""
+    """At the last evaluation within it, and at the first in any case, and does not go on when it is started again."""
     config = {**HOPELESS, "patience": None, "ema_decay": 0.0, "minutes": 1e-6}
     metrics = main(config, tmp_path)
     assert metrics["steps"] == 4
@@ -80,6 +82,14 @@ def test_a_training_ends_with_its_time(tmp_path):
     assert runs.without_timing(main(config, tmp_path)) == runs.without_timing(metrics)
     with pytest.raises(ValueError, match=r"^minutes is 0; it must be a number above 0\.$"):
         main({**config, "minutes": 0}, tmp_path)
+
+
+def test_a_training_ends_before_an_evaluation_that_would_be_too_late():
+    history = History(None, None, 0)
+    for seconds in (10.0, 25.0):
+        history.append({"step": 1, "seconds": seconds, "eval_loss": 1.0})
+    history.append({"step": 2, "seconds": 27.0})
+    assert _with_another_evaluation(history) == 27 + 15
 
 
 @pytest.mark.parametrize("patience", [0, -1, 1.5])

@@ -32,7 +32,7 @@ class Training:
         self.loop = Loop(plan, self.history, bar, checkpoints, self.evaluate, first_step)
         self.loop.set_model(self)
         self.trainable_variables = [types.SimpleNamespace(value=self.weight)]
-        self.plan, self.step, self.seen = plan, first_step, []
+        self.plan, self.step, self.seen, self.waiting = plan, first_step, [], []
 
     def run(self, until=None):
         self.loop.on_train_begin()
@@ -64,10 +64,16 @@ class Training:
         assert self.history.rows[-1]["step"] == step, "the row is written before"
         self.events.append(("saved", step))
 
-    def tell(self, loss, accuracy, speed):
+    @property
+    def waited(self):
+        """A quarter of each step but the first was waited for data."""
+        return 0.25 * self.step
+
+    def tell(self, loss, accuracy, speed, waiting):
         self.events.append(("told", self.step, loss))
 
-    def note(self, row):
+    def note(self, row, waiting):
+        self.waiting.append(waiting)
         self.events.append(("row", row["step"]))
 
     def happened(self, event):
@@ -86,6 +92,10 @@ def test_rows_evaluations_and_checkpoints(training):
     assert done.happened("saved") == [4, 8, 12]
     # Evaluated, written, saved, in this order.
     assert [event[:2] for event in done.events[-3:]] == [("evaluated", 12), ("row", 12), ("saved", 12)]
+
+
+def test_the_share_of_waiting_is_that_of_the_steps_of_a_row(training):
+    assert training().run().waiting == [pytest.approx(0.25)] * 6
 
 
 def test_content_of_the_rows(training):

@@ -43,6 +43,7 @@ def assert_same(first, second):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_the_whole_state(tmp_path):
     first = trainer()
     train(first, 3)

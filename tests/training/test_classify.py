@@ -82,6 +82,7 @@ class TestFineTuning:
         start = get_start(resolve({**OF_VIT, "pretrained_dir": str(tmp_path)}))
         assert keras_nest.preprocessor(start).mean == (0.3, 0.3, 0.3), "its preprocessing goes on"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("name", "file"), [("Ti_16", BEST), (OTHER, OTHER)])
     def test_model_or_file_of_augreg(self, name, file, tmp_path):
         shutil.copy(INDEX, tmp_path)
@@ -187,6 +188,7 @@ def test_precision(policy):
     assert type(model).from_config(model.get_config()).get_layer("embedding").dtype_policy.name == policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["own.keras", "run"])
 def test_a_model_of_ours_tells_its_fields_preprocessing_and_size(tmp_path, start):
     """Also those that the published model of that name does not have; it stays frozen where it was."""

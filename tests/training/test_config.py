@@ -70,13 +70,23 @@ OF_TRAININGS = [
     ({"dataset": ""}, "does not say dataset"),
     ({"accum_steps": 0}, "accum_steps is 0; it must be a positive whole number"),
     ({"accum_steps": True}, "accum_steps is True; it must be a positive whole number"),
-    ({"loss": "focal"}, "loss is 'focal'; it must be 'softmax' or 'sigmoid'"),
+    ({"loss": "hinge"}, "loss is 'hinge'; it must be"),
     ({"transfer": "float16"}, "transfer is 'float16'; it must be 'float32' or 'uint8'"),
     ({"reinit_head": "zeros"}, "reinit_head is 'zeros'; it must be None or '' or 'zero_all'"),
     ({"seed": 2**32}, "seed is 4294967296; it must be a whole number from 0 to 2"),
     ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
     ({"seed": 1.0}, "seed is 1.0; it must be a whole number from 0"),
     ({"ema_decay": 1.0}, "ema_decay is 1.0; it must be at least 0 and below 1"),
+    ({"ema_decay": "abc"}, "ema_decay is 'abc'; it must be at least 0 and below 1"),
+    ({"minutes": "abc"}, "minutes is 'abc'; it must be a number, 0 or more"),
+    ({"minutes": 0}, "minutes is 0; it must be a number above 0"),
+    ({"weight_decay": float("nan")}, "weight_decay is nan; it must be a number, 0 or more"),
+    ({"eval_only": "yes"}, "eval_only is 'yes'; it must be True or False"),
+    ({"freeze": 3}, "freeze is 3; it must be texts"),
+    ({"optim_wd_ignore": "abc"}, "optim_wd_ignore is 'abc'; it must be texts"),
+    ({"profile_steps": 5}, "profile_steps is 5; it must be whole numbers"),
+    ({"pp": "crop"}, "pp is 'crop'; it must be a group of fields"),
+    ({"lr": 1}, "unknown field 'lr'; did you mean learning_rate"),
     ({"pp": {"corp": 24}}, r"no field pp\.corp; did you mean crop"),
 ]
 REFUSED = [
@@ -91,8 +101,19 @@ REFUSED = [
     ("ViT", {"total_steps": None}, "does not say total_steps"),
     ("ViT", {"batch": 0}, "batch is 0"),
     ("ViT", {"batch_eval": 2.0}, "batch_eval is 2.0"),
-    ("ViT", {"learning_rate": 1e-3}, "unknown field 'learning_rate'; .* count in epochs, and 'total_steps' makes"),
-    ("ViT", {"num_epochs": 3}, "unknown field 'num_epochs'; it belongs to configurations that count in epochs"),
+    ("ViT", {"eval_per_epochs": 3}, "unknown field 'eval_per_epochs'; it belongs to .* that count in epochs, and most"),
+    (
+        "NesT",
+        {"per_device_batch_size": 8, "prefetch": 3},
+        "unknown field 'prefetch'; it belongs to .* that count in steps",
+    ),
+    (
+        "ViT",
+        {"model": {"transformer": {"dropout": 1}}},
+        r"no field model\.transformer\.dropout; did you mean dropout_rate",
+    ),
+    ("ViT", {"model": {"transformer": 3}}, r"model\.transformer is 3; it must be a group"),
+    ("ViT", {"model": {"patches": {"size": 8}, "patch_size": 4}}, r"model\.patches\.size are the same; give one"),
 ]
 
 
@@ -103,9 +124,21 @@ def test_refused(kind, change, message):
     assert "\n" not in str(refused.value)
 
 
-def test_one_field_of_vit_decides_the_kind():
-    with pytest.raises(ValueError, match=r"unknown field 'num_epochs'; .* 'base_lr' makes this one count in steps"):
-        resolve({**OF_NEST, "base_lr": 0.01})
+def test_most_fields_decide_the_kind():
+    of_nest = {**OF_NEST, "per_device_batch_size": 8}
+    assert not counts_steps(resolve({**of_nest, "base_lr": 0.01}))
+    assert counts_steps(resolve({**OF_VIT, "num_epochs": 3}))
+    assert counts_steps({"num_epochs": 3, "base_lr": 0.01}), "in doubt"
+    assert not counts_steps({"num_epochs": 3})
+
+
+def test_nested_fields_of_the_papers():
+    model = {"hidden_size": 8, "transformer": {"dropout_rate": 0.1, "num_layers": 2}, "patches": {"size": (4, 4)}}
+    flat = {"hidden_size": 8, "dropout_rate": 0.1, "num_layers": 2, "patch_size": (4, 4)}
+    assert resolve({**OF_VIT, "model": model}).model.to_dict() == flat
+    hybrid = {"resnet": {"num_layers": (1, 2), "width_factor": 0.5}, "transformer": None}
+    flat = {"resnet_num_layers": (1, 2), "resnet_width_factor": 0.5, "num_layers": None}
+    assert resolve({**OF_VIT, "model": hybrid}).model.to_dict() == flat
 
 
 def test_groups_may_be_none():

@@ -73,6 +73,7 @@ def gradients_of_a_step(place):
 
 
 class TestGlobalBatch:
+    @pytest.mark.slow
     @pytest.mark.parametrize("place", ["one_device", "mirrored"])
     def test_loss_and_gradients_are_those_of_all_pairs(self, place):
         trainer = trainer_of()
@@ -109,6 +110,7 @@ class TestGlobalBatch:
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["one_device", "mirrored"])
 def test_a_locked_tower_stays_bit_for_bit(place):
     model, before, _ = trained(place)

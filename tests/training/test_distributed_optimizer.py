@@ -63,6 +63,7 @@ def farthest(found, expected):
 
 
 class TestSameNumbers:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("optimizer", "options"),
         [("adamw", CHANGES[2]), ("momentum", CHANGES[1]), ("wrapped", CHANGES[0])],
@@ -73,6 +74,7 @@ class TestSameNumbers:
         assert farthest(found, expected) < 1e-5
         assert found[0]["loss"] == pytest.approx(expected[0]["loss"], rel=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("optimizer", "options"), [("adamw", CHANGES[2]), ("momentum", CHANGES[1]), ("wrapped", CHANGES[2])], ids=str
     )
@@ -151,6 +153,7 @@ class TestTheWrapper:
         history = fit(model, validation_data=(IMAGES, LABELS), callbacks=[keras.callbacks.SwapEMAWeights(True)])
         assert model.evaluate(IMAGES, LABELS, verbose=0) == pytest.approx(history.history["val_loss"][0], rel=1e-5)
 
+    @pytest.mark.slow
     def test_in_a_trainer(self):
         found = {}
         for place in PLACES:

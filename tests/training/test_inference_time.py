@@ -12,9 +12,6 @@ from keras_nest.cli.train import main, prepare, run
 from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.training.inference_time import InferenceTime, resolve
 
-# ml_collections loads configuration files with it.
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-
 SMALL = {"patch_size": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
 CONFIG = {
     "trainer": "inference_time",

@@ -78,6 +78,7 @@ def lit():
 
 
 class TestClasses:
+    @pytest.mark.slow
     def test_what_is_left(self, tuned):
         workdir, metrics, _ = tuned
         assert runs.files(workdir) == runs.FILES | {"vocab.txt"}
@@ -85,6 +86,7 @@ class TestClasses:
         assert (workdir / "classes.txt").read_text().split() == list(DIGITS)
         assert metrics["examples"] == 360
 
+    @pytest.mark.slow
     def test_accuracy_is_that_of_the_classifier_on_the_saved_model(self, tuned):
         workdir, metrics, model = tuned
         tokenizer = keras_nest.get_tokenizer(workdir / "vocab.txt", max_len=6)
@@ -105,6 +107,7 @@ class TestClasses:
 
 
 class TestCaptions:
+    @pytest.mark.slow
     def test_pairs_are_told_apart(self, lists, tmp_path):
         config = {**LISTED, "dataset": str(lists), "num_epochs": 2, "per_device_batch_size": 10}
         metrics = main(config, tmp_path / "run")
@@ -112,6 +115,7 @@ class TestCaptions:
         assert metrics["examples"] == 10
         assert 0 <= metrics["top1"] <= metrics["top5"] <= 1
 
+    @pytest.mark.slow
     def test_recall_at_1(self, lists):
         """One caption an image: accuracy is that of retrieval."""
         model, tokenizer = lit(), keras_nest.get_tokenizer(VOCABULARY, max_len=6)
@@ -125,6 +129,7 @@ class TestCaptions:
         assert measured["accuracy"] == pytest.approx(np.mean(best == np.arange(10)))
 
 
+@pytest.mark.slow
 def test_evaluation_is_zero_shot_classification():
     """What a training measures and what `ZeroShotClassifier` answers are one thing."""
     model, tokenizer = lit(), keras_nest.get_tokenizer(VOCABULARY, max_len=6)
@@ -134,6 +139,7 @@ def test_evaluation_is_zero_shot_classification():
     np.testing.assert_allclose(evaluator._similarities.embeddings, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_evaluation_on_two_replicas():
     tokenizer = keras_nest.get_tokenizer(VOCABULARY, max_len=6)
     captions = data.captions.captions_of_classes(DIGITS, TEMPLATES)

@@ -12,9 +12,6 @@ from keras_nest.training.experiment import Experiment
 from keras_nest.training.lock import InUseError, locked
 from tests.training import runs
 
-# ml_collections loads configuration files with it.
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-
 
 @pytest.fixture
 def workdir(finished, tmp_path):
@@ -26,6 +23,7 @@ def lose_model(workdir):
     (workdir / "model.keras").unlink()
 
 
+@pytest.mark.slow
 def test_results_are_written_again_from_the_last_checkpoint(workdir, finished, capsys):
     """Whatever the list of them says. Without a model: the two threads below."""
     (workdir / "checkpoints" / "checkpoint").write_bytes(b"")
@@ -36,6 +34,7 @@ def test_results_are_written_again_from_the_last_checkpoint(workdir, finished, c
     runs.assert_same_results(workdir, finished[0])
 
 
+@pytest.mark.slow
 def test_a_history_that_is_lost_is_told_and_the_weights_are_kept(workdir, finished, capsys):
     (workdir / "history.csv").unlink()
     lose_model(workdir)
@@ -73,6 +72,7 @@ class TestInUse:
         assert capsys.readouterr().err.startswith(f"error: {workdir} is in use: a training is at work there (process ")
         assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
+    @pytest.mark.slow
     def test_two_threads_train_once(self, workdir, monkeypatch, finished):
         """The second comes while the first is at work, which writes the results again."""
         begun, refused, errors = threading.Event(), threading.Event(), []

@@ -47,6 +47,7 @@ def assert_same(first, second, tolerance=0.0):
 
 @pytest.mark.parametrize("place", PLACES)
 class TestSingleBatches:
+    @pytest.mark.slow
     def test_train_on_batch(self, place):
         by_batch, by_fit = trainer_of(place), trainer_of(place)
         logs = [by_batch.train_on_batch(IMAGES, LABELS, return_dict=True) for _ in range(3)]
@@ -117,6 +118,7 @@ class TestFilesOfWeights:
             trainer_of().save_weights(path, **options)
 
 
+@pytest.mark.slow
 def test_backup_in_the_midst_of_an_epoch(tmp_path):
     """One at its end: tests/training/test_trainer_averages.py."""
 
@@ -272,6 +274,7 @@ class TestClones:
         assert [v.trainable for v in clone.model.variables] == [v.trainable for v in model.variables]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "clip_norm"), [(averaging, 0.5), (lambda: DistributedOptimizer("adam", accum_steps=3), None)]
 )
@@ -299,6 +302,7 @@ def trained(**compiling):
     return trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "compiling", [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 3}], ids=str
 )

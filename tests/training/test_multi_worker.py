@@ -33,7 +33,7 @@ FIELDS = (
     "--config.grad_clip_max_norm=1.0",
 )
 # ml_collections loads configuration files with it.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")]
+pytestmark = pytest.mark.slow
 
 
 def command(workdir, *fields):

@@ -95,6 +95,7 @@ def follow(optimizer, value, gradients, rates):
     return keras.ops.convert_to_numpy(variable)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     arrays.arrays(np.float32, SIZE, elements=numbers),

@@ -95,6 +95,24 @@ def test_both_papers_name_the_same_things_otherwise(config, change, expected):
     assert (planned.rates, planned.clip_norm, planned.momentum, planned.new_head) == expected
 
 
+def test_either_takes_what_the_other_counts_by():
+    """In the place of its own, whatever that says."""
+    own = {"per_device_batch_size": 8, "learning_rate": 1.0, "warmup_epochs": 2, "optim": "adamw", "sgd_momentum": 0.8}
+    of_nest = plan({**OF_NEST, **own}, 2, total_steps=33, batch=96, base_lr=0.02)
+    rates = of_nest.schedule.get_config()
+    assert (of_nest.batch_size, of_nest.total_steps, of_nest.steps_per_epoch) == (96, 33, IMAGES // 96)
+    assert (of_nest.rates[0], rates["warmup_epochs"]) == (0.02, 2)
+    assert plan({**OF_NEST, **own}, warmup_steps=90).schedule.get_config()["warmup_epochs"] == 90 / (IMAGES // 8)
+    # It ends where the training does.
+    assert float(of_nest.schedule.at(33)) == pytest.approx(0, abs=1e-6)
+    assert float(of_nest.schedule.at(32)) > 1e-6
+    own = {"prefetch": 2, "progress_every": 10, "base_lr": 1.0}
+    of_vit = plan({**OF_VIT, **own}, 2, num_epochs=4, per_device_batch_size=24, learning_rate=0.016, warmup_epochs=1)
+    rates = of_vit.schedule.get_config()
+    assert (of_vit.batch_size, of_vit.total_steps) == (48, round(4 * IMAGES / 48))
+    assert (of_vit.rates[0], rates["warmup_steps"]) == (pytest.approx(0.003), round(IMAGES / 48))
+
+
 def test_images():
     pp = {"train": "train[:98%]", "test": "validation", "crop": 24}
     of_vit = resolve({**OF_VIT, "pp": pp, "shuffle_buffer": 7, "tfds_data_dir": "data"})
@@ -102,6 +120,7 @@ def test_images():
         "train_split": "train[:98%]",
         "test_split": "validation",
         "data_dir": "data",
+        "broken": "refuse",
         "shuffle_buffer": 7,
     }
     of_nest = resolve({**OF_NEST, "shuffle_buffer_size": 9, "input_size": 40})
@@ -109,6 +128,7 @@ def test_images():
         "train_split": "train",
         "test_split": None,
         "data_dir": None,
+        "broken": "refuse",
         "shuffle_buffer": 9,
     }
     sizes = [plan(config).image_size for config in (of_vit, of_nest, OF_NEST)]

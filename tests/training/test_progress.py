@@ -36,12 +36,12 @@ def clock(monkeypatch):
 
 def test_bar_on_a_terminal(screen):
     file = screen(terminal=True)
-    with ProgressBar(0, 4000) as bar:
+    with ProgressBar(0, 4000, steps_per_epoch=2000) as bar:
         bar.advance(1500)
-        bar.update(ROW["loss"], ROW["accuracy"], ROW["images_per_second"])
+        bar.update(ROW["loss"], ROW["accuracy"], ROW["images_per_second"], 0.123)
     shown = file.getvalue()
-    last = shown.split("\r")[-1]
-    assert "loss 1.2346  accuracy 54.32%  2,346 images/s" in last
+    last = shown.split("\x1b[1A")[-1]
+    assert "epoch 0.8/2  loss 1.2346  accuracy 54.32%  2,346 images/s  waiting 12%" in last
     assert "1500/4000" in last
     assert "\x1b" in shown
 
@@ -49,11 +49,11 @@ def test_bar_on_a_terminal(screen):
 @pytest.mark.parametrize("width", [80, 110])
 def test_nothing_of_the_bar_is_cut_off(screen, width):
     file = screen(terminal=True, width=width)
-    with ProgressBar(0, 312000) as bar:
+    with ProgressBar(0, 312000, steps_per_epoch=1040) as bar:
         bar.advance(155000)
-        bar.update(11.23456, 1.0, 123456.7)
-    last = file.getvalue().split("\r")[-1]
-    assert "loss 11.2346  accuracy 100.00%  123,457 images/s" in last
+        bar.update(11.23456, 1.0, 123456.7, 1.0)
+    last = file.getvalue().split("\x1b[1A")[-1]
+    assert "epoch 149.0/300  loss 11.2346  accuracy 100.00%  123,457 images/s  waiting 100%" in last
     assert "155000/312000" in last
     assert "-:--:--" in last, "time left, not known yet"
     assert "…" not in last
@@ -80,7 +80,7 @@ def test_rows_with_an_evaluation_stand_above_the_bar(screen):
     assert "step 1,500 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  test 60.00%" in file.getvalue()
 
 
-def test_in_a_file_each_row_is_one_line(screen, clock):
+def test_in_a_file_there_is_a_line_for_each_minute_and_each_evaluation(screen, clock):
     file = screen(terminal=False, width=110)
     with ProgressBar(500, 4000) as bar:
         for step in range(501, 1501):
@@ -88,12 +88,22 @@ def test_in_a_file_each_row_is_one_line(screen, clock):
             bar.update(1.0, 0.5, 100.0)
         clock[0] += 1000
         bar.log_row(ROW)
-        bar.log_row({**EVALUATED, "step": 4000.0})
+        bar.log_row({**ROW, "step": 1501.0})
+        bar.log_row({**EVALUATED, "step": 4000.0}, 0.5)
     assert file.getvalue().splitlines() == [
         "step 1,500 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  2,346 images/s  41:40 left",
-        "step 4,000 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  test 60.00%  2,346 images/s  0:00 left",
+        "step 4,000 of 4,000  epoch 0.75  loss 1.2346  accuracy 54.32%  test 60.00%  2,346 images/s  "
+        "waiting 50%  0:00 left",
     ]
     assert all(character.isprintable() or character == "\n" for character in file.getvalue())
+
+
+def test_in_a_file_there_is_a_line_for_each_epoch(screen, clock):
+    file = screen(terminal=False, width=110)
+    with ProgressBar(0, 40, steps_per_epoch=10) as bar:
+        for step in range(1, 41):
+            bar.log_row({**ROW, "step": step, "epoch": step / 10})
+    assert [line.split("  ")[1] for line in file.getvalue().splitlines()] == [f"epoch {n}" for n in (1, 2, 3, 4)]
 
 
 def test_lines_of_long_trainings_are_not_broken(screen, clock):

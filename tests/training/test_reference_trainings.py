@@ -134,6 +134,7 @@ def cases(names):
     return [pytest.param(name, marks=marks.get(name, [])) for name in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases([*NEST, *VIT]))
 def test_every_update(name):
     case, _, history, record = trained(name)
@@ -179,6 +180,7 @@ def test_running_statistics():
             assert_sums(record.after[UPDATES][f"batch_stats/{path}"], sums, path)
 
 
+@pytest.mark.slow
 def test_stock_adamw_would_be_noticed():
     """Its epsilon is 10 times as large, and at the start up to 32 times that."""
     case = train_loading.nest("adamw")

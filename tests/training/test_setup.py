@@ -214,7 +214,7 @@ def test_a_model_that_shall_put_out_probabilities_trains_alike(loss, tmp_path):
 
 def test_probabilities_of_another_loss_are_refused(tmp_path):
     config = {**OF_VIT, "model": {**SMALL_VIT, "classifier_activation": "sigmoid"}}
-    sentence = r"^model.classifier_activation is 'sigmoid' and loss is 'softmax'; they must be the same"
+    sentence = r"^model.classifier_activation is 'sigmoid' and loss is 'softmax', which is of softmax prob"
     with pytest.raises(ValueError, match=sentence):
         prepare(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -90,6 +90,7 @@ class TestWhatIsSavedIsWhatWasMeasured:
         history = fit(trainer, 2, validation_data=(IMAGES, LABELS), callbacks=callbacks)
         return trainer, history, raw
 
+    @pytest.mark.slow
     def test_models(self, made, folder):
         trainer, history, raw = made
         for epoch, loss in enumerate(history["val_loss"], 1):
@@ -128,6 +129,7 @@ class TestEarlyStopping:
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_keras_own_callback_changes_nothing():
     plain = trainer_of()
     expected = fit(plain, validation_data=(IMAGES, LABELS))
@@ -161,6 +163,7 @@ def test_a_training_that_is_broken_off_ends_with_the_average():
     assert trainer.evaluate(IMAGES, LABELS, verbose=0)[0] == pytest.approx(broken.measured, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_that_are_set_are_those_that_are_measured():
     trainer = trainer_of()
     fit(trainer)
@@ -172,6 +175,7 @@ def test_weights_that_are_set_are_those_that_are_measured():
 
 
 class TestFilesOfWeights:
+    @pytest.mark.slow
     def test_a_training_goes_on_from_a_backup_as_if_nothing_had_happened(self, tmp_path):
         class Break(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):

@@ -75,6 +75,7 @@ class TestTokens:
 
 
 class TestProbabilities:
+    @pytest.mark.slow
     def test_definition(self, random_lit, tokenizer):
         found = ZeroShotClassifier(random_lit, tokenizer, LABELS, TEMPLATES).probabilities(IMAGES)
         want = expected(random_lit, tokenizer)

@@ -33,6 +33,7 @@ class MlpMixer(nn.Module):
         num_blocks: number of Mixer layers.
         tokens_mlp_dim: hidden size of the MLPs across tokens.
         channels_mlp_dim: hidden size of the MLPs across channels.
+        activation: of the MLPs, "gelu_tanh" (the approximation) or "gelu" (exact).
     """
 
     num_classes: int = 1000
@@ -41,6 +42,7 @@ class MlpMixer(nn.Module):
     num_blocks: int = 12
     tokens_mlp_dim: int = 384
     channels_mlp_dim: int = 3072
+    activation: str = "gelu_tanh"
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -59,7 +61,7 @@ class MlpMixer(nn.Module):
         x = nn.Conv(self.hidden_dim, patch, strides=patch, padding="SAME", name="stem")(images)
         x = x.reshape(len(x), -1, self.hidden_dim)
         for _ in range(self.num_blocks):
-            x = MixerBlock(self.tokens_mlp_dim, self.channels_mlp_dim)(x)
+            x = MixerBlock(self.tokens_mlp_dim, self.channels_mlp_dim, self.activation)(x)
         x = LayerNorm(name="pre_head_layer_norm")(x)
         x = x.mean(axis=1)
         self.sow("intermediates", "pre_logits", x)
@@ -71,22 +73,24 @@ class MixerBlock(nn.Module):
 
     tokens_mlp_dim: int
     channels_mlp_dim: int
+    activation: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (B, N, C) to the same shape."""
         y = LayerNorm()(x).swapaxes(1, 2)
-        x = x + MlpBlock(self.tokens_mlp_dim, name="token_mixing")(y).swapaxes(1, 2)
-        return x + MlpBlock(self.channels_mlp_dim, name="channel_mixing")(LayerNorm()(x))
+        x = x + MlpBlock(self.tokens_mlp_dim, self.activation, name="token_mixing")(y).swapaxes(1, 2)
+        return x + MlpBlock(self.channels_mlp_dim, self.activation, name="channel_mixing")(LayerNorm()(x))
 
 
 class MlpBlock(nn.Module):
-    """Two dense layers with GELU (its tanh approximation) between them."""
+    """Two dense layers with GELU between them."""
 
     mlp_dim: int
+    activation: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (..., features) to the same shape."""
-        y = nn.gelu(nn.Dense(self.mlp_dim)(x), approximate=True)
+        y = nn.gelu(nn.Dense(self.mlp_dim)(x), approximate=self.activation == "gelu_tanh")
         return nn.Dense(x.shape[-1])(y)

@@ -73,6 +73,7 @@ class NesT(nn.Module):
         attn_drop: dropout rate of the attention weights.
         proj_drop: dropout rate after attention and inside the MLPs.
         stochastic_depth_drop: drop-path rate of the last encoder layer; rates grow linearly from 0 at the first.
+        activation: of the MLPs, "gelu_tanh" (the approximation) or "gelu" (exact).
     """
 
     num_classes: int = 1000
@@ -88,6 +89,7 @@ class NesT(nn.Module):
     attn_drop: float = 0.0
     proj_drop: float = 0.0
     stochastic_depth_drop: float = 0.0
+    activation: str = "gelu_tanh"
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -145,6 +147,7 @@ class NesT(nn.Module):
             attn_drop=self.attn_drop,
             proj_drop=self.proj_drop,
             drop_path=drop_path,
+            activation=self.activation,
         )
 
 
@@ -199,6 +202,7 @@ class EncoderNDBlock(nn.Module):
     attn_drop: float
     proj_drop: float
     drop_path: float
+    activation: str
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -209,7 +213,7 @@ class EncoderNDBlock(nn.Module):
         x = x + self._drop_path(y, train)
 
         y = norm(self.norm_type, train)(x)
-        y = MlpBlock(self.mlp_ratio, self.proj_drop)(y, train)
+        y = MlpBlock(self.mlp_ratio, self.proj_drop, self.activation)(y, train)
         return x + self._drop_path(y, train)
 
     def _drop_path(self, branch: jax.Array, train: bool) -> jax.Array:
@@ -277,16 +281,17 @@ ATTENTION: dict[AttentionType, type[BlockAttention]] = {
 
 
 class MlpBlock(nn.Module):
-    """Two dense layers with GELU (its tanh approximation) between them."""
+    """Two dense layers with GELU between them."""
 
     mlp_ratio: float
     proj_drop: float
+    activation: str
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps (..., C) to the same shape."""
         y = nn.Dense(int(self.mlp_ratio * x.shape[-1]), kernel_init=KERNEL_INIT)(x)
-        y = nn.gelu(y, approximate=True)
+        y = nn.gelu(y, approximate=self.activation == "gelu_tanh")
         y = nn.Dropout(self.proj_drop, deterministic=not train)(y)
         y = nn.Dense(x.shape[-1], kernel_init=KERNEL_INIT)(y)
         return nn.Dropout(self.proj_drop, deterministic=not train)(y)

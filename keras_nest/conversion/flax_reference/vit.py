@@ -47,6 +47,8 @@ class VisionTransformer(nn.Module):
         resnet_num_layers: units of each stage of the ResNet, () for its root alone, None for no ResNet.
         resnet_width_factor: channels of the ResNet's root over 64.
         head_bias_init: initial bias of the head.
+        activation: of the MLPs, "gelu_tanh" (the approximation) or "gelu" (exact).
+        resnet_variant: whose ResNet it is, "jax" or "timm"; see `resnet.py`.
     """
 
     num_classes: int = 1000
@@ -62,6 +64,8 @@ class VisionTransformer(nn.Module):
     resnet_num_layers: tuple[int, ...] | None = None
     resnet_width_factor: float = 1
     head_bias_init: float = 0.0
+    activation: str = "gelu_tanh"
+    resnet_variant: str = "jax"
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -81,7 +85,7 @@ class VisionTransformer(nn.Module):
         self._check_classifier()
         x = images
         if self.resnet_num_layers is not None:
-            x = backbone(x, self.resnet_num_layers, self.resnet_width_factor)
+            x = backbone(x, self.resnet_num_layers, self.resnet_width_factor, self.resnet_variant)
         patch = (self.patch_size,) * 2 if isinstance(self.patch_size, int) else self.patch_size
         x = nn.Conv(self.hidden_size, patch, strides=patch, padding="VALID", name="embedding")(x)
         if self.num_layers is not None:
@@ -112,6 +116,7 @@ class VisionTransformer(nn.Module):
             mlp_dim=self.mlp_dim,
             dropout_rate=self.dropout_rate,
             attention_dropout_rate=self.attention_dropout_rate,
+            activation=self.activation,
             name="Transformer",
         )
         return encoder(x, train)
@@ -139,6 +144,7 @@ class Encoder(nn.Module):
         dropout_rate: dropout rate after the position embedding, after attention and inside the MLPs.
         attention_dropout_rate: dropout rate of the attention weights.
         add_position_embedding: whether a learned position embedding is added first.
+        activation: of the MLPs, "gelu_tanh" or "gelu".
     """
 
     num_layers: int
@@ -147,6 +153,7 @@ class Encoder(nn.Module):
     dropout_rate: float = 0.0
     attention_dropout_rate: float = 0.0
     add_position_embedding: bool = True
+    activation: str = "gelu_tanh"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -160,6 +167,7 @@ class Encoder(nn.Module):
                 mlp_dim=self.mlp_dim,
                 dropout_rate=self.dropout_rate,
                 attention_dropout_rate=self.attention_dropout_rate,
+                activation=self.activation,
                 name=f"encoderblock_{index}",
             )
             x = layer(x, train)
@@ -173,6 +181,7 @@ class EncoderLayer(nn.Module):
     mlp_dim: int
     dropout_rate: float
     attention_dropout_rate: float
+    activation: str
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -189,14 +198,15 @@ class EncoderLayer(nn.Module):
         )
         y = attention(LayerNorm()(x))
         x = x + nn.Dropout(self.dropout_rate, deterministic=not train)(y)
-        return x + MlpBlock(self.mlp_dim, self.dropout_rate)(LayerNorm()(x), train)
+        return x + MlpBlock(self.mlp_dim, self.dropout_rate, self.activation)(LayerNorm()(x), train)
 
 
 class MlpBlock(nn.Module):
-    """Two dense layers with GELU (its tanh approximation) between them."""
+    """Two dense layers with GELU between them."""
 
     mlp_dim: int
     dropout_rate: float
+    activation: str
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -204,7 +214,7 @@ class MlpBlock(nn.Module):
         dense = functools.partial(
             nn.Dense, kernel_init=nn.initializers.xavier_uniform(), bias_init=nn.initializers.normal(stddev=1e-6)
         )
-        y = nn.gelu(dense(self.mlp_dim)(x), approximate=True)
+        y = nn.gelu(dense(self.mlp_dim)(x), approximate=self.activation == "gelu_tanh")
         y = nn.Dropout(self.dropout_rate, deterministic=not train)(y)
         y = dense(x.shape[-1])(y)
         return nn.Dropout(self.dropout_rate, deterministic=not train)(y)

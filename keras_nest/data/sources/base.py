@@ -191,7 +191,7 @@ class IndexedExamples(Examples):
     def in_order(self, host: Host) -> tf.data.Dataset:
         """Every image of a host's part once, see `Examples.in_order`."""
         part = host.part(len(self))
-        return _parallel(tf.data.Dataset.range(part.start, part.stop), self._example)
+        return map_in_order(tf.data.Dataset.range(part.start, part.stop), self.at)
 
     def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
         """Endless images, each epoch a permutation of all of them; see `Examples.shuffled`."""
@@ -201,17 +201,24 @@ class IndexedExamples(Examples):
             # Hosts take turns, so that they see each image once an epoch whatever their number.
             position = step * host.count + host.index
             key = derive_key(seed, Stream.ORDER, position // count)
-            return self._example(tf.random.experimental.index_shuffle(position % count, key, count - 1))
+            return self.at(tf.random.experimental.index_shuffle(position % count, key, count - 1))
 
-        return _parallel(tf.data.Dataset.range(first, tf.int64.max), example_at)
+        return map_in_order(tf.data.Dataset.range(first, tf.int64.max), example_at)
 
-    def _example(self, index: tf.Tensor) -> Example:
+    @property
+    def labels(self) -> np.ndarray:
+        """Integers (N,), or strings (N,) of captions."""
+        return self._labels.numpy()
+
+    def at(self, index: tf.Tensor) -> Example:
+        """One image, by its number: an integer scalar."""
         content = self._contents[index]
         content = content if self._read is None else self._read(content)
         return Example(content, self._labels[index], self._orientations[index])
 
 
-def _parallel(numbers: tf.data.Dataset, function: Callable[[tf.Tensor], Example]) -> tf.data.Dataset:
+def map_in_order(numbers: tf.data.Dataset, function: Callable[[tf.Tensor], Example]) -> tf.data.Dataset:
+    """Images by their numbers, several read at once and in the order of the numbers."""
     return numbers.map(function, tf.data.AUTOTUNE, deterministic=True)
 
 

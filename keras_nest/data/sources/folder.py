@@ -1,9 +1,7 @@
 """Images in one folder a class."""
 
 import logging
-import multiprocessing.pool
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,17 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.choices import BROKEN
-from keras_nest.data.decoding import decode_upright
-from keras_nest.data.image_files import (
-    BROKEN_FILE,
-    SUFFIXES,
-    count_kinds,
-    is_clutter,
-    is_image,
-    read_encoded,
-    read_in_graph,
-)
-from keras_nest.data.orientation import UPRIGHT, read_orientation
+from keras_nest.data.image_files import SUFFIXES, count_kinds, is_clutter, is_image, read_in_graph
+from keras_nest.data.inspection import DAMAGED, EMPTY, LOST, NO_IMAGE, inspect
+from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, IndexedExamples, Source
 
 TEST_SPLITS = ("test", "val", "validation")
@@ -77,11 +67,15 @@ def open_folder(
     test = _list_images(test_directory, class_names)
     _check_not_empty(test_directory, test)
     if broken != "unchecked":
-        train, test = without_broken(train, test, broken)
+        train, test = without_broken(train, test, broken, root)
         _check_not_empty(train_directory, train, class_names)
         _check_not_empty(test_directory, test)
     info = DatasetInfo(root, class_names, (None, None, 3), len(train), len(test))
     return Source(info, index_examples(train), index_examples(test))
+
+
+# In the words of the doors one may have come through.
+_SKIPPING = '--config.broken=skip in a training, --broken skip of `keras-nest data`, broken="skip" in Python'
 
 
 def check_broken(broken: str) -> None:
@@ -156,21 +150,24 @@ def _check_not_empty(directory: str, files: Sequence[File], class_names: Sequenc
         raise ValueError(f"{directory} has classes without images: {some_of(empty)}. Add images or remove the folders.")
 
 
-def without_broken(train: list[File], test: list[File], broken: str) -> tuple[list[File], list[File]]:
+def without_broken(
+    train: list[File], test: list[File], broken: str, root: str | os.PathLike[str]
+) -> tuple[list[File], list[File]]:
     """Files that can be decoded, with their orientations.
 
     Args:
         train: training images.
         test: test images.
         broken: "refuse" or "skip".
+        root: what they belong to, as for `inspect`.
 
     Raises:
         ValueError: some are broken, and `broken` is "refuse".
     """
-    found = _decode_all([file.path for file in train + test])
+    found = _inspect_all([file.path for file in train + test], root)
     if message := _broken_among(found):
         if broken == "refuse":
-            raise ValueError(f'{message} Replace them, or leave them out with broken="skip".')
+            raise ValueError(f"{message} Replace them, or leave them out: {_SKIPPING}.")
         _LOGGER.warning("%s They are left out.", message)
 
     def kept(files: list[File]) -> list[File]:
@@ -180,13 +177,13 @@ def without_broken(train: list[File], test: list[File], broken: str) -> tuple[li
     return kept(train), kept(test)
 
 
-def check_images(paths: Sequence[str]) -> None:
-    """Refuses image files that cannot be decoded, all at once.
+def check_images(paths: Sequence[str], root: str | os.PathLike[str]) -> None:
+    """Refuses image files that cannot be decoded, all at once; `root` as for `inspect`.
 
     Raises:
         ValueError: names them.
     """
-    if message := _broken_among(_decode_all(paths)):
+    if message := _broken_among(_inspect_all(paths, root)):
         raise ValueError(message)
 
 
@@ -196,25 +193,14 @@ def _broken_among(found: Mapping[str, int | str]) -> str:
     return f"{len(lost):,} of {len(found):,} files cannot be read as images: {some_of(lost)}." if lost else ""
 
 
-def _decode_all(paths: Sequence[str]) -> dict[str, int | str]:
-    """Orientation of each file, or what is wrong with it."""
+def _inspect_all(paths: Sequence[str], root: str | os.PathLike[str]) -> dict[str, int | str]:
+    """Orientation of each file; or in brackets what is wrong with it, if that is more than being broken."""
     _LOGGER.info("Decoding %s images once to find broken ones.", f"{len(paths):,}")
-    with warnings.catch_warnings(), multiprocessing.pool.ThreadPool() as pool:
-        # Pillow warns about EXIF data that it can still read in part.
-        warnings.simplefilter("ignore")
-        return dict(zip(paths, pool.map(_decode, paths), strict=True))
-
-
-def _decode(path: str) -> int | str:
-    """Orientation of an image file, 1 to 8; or in brackets what is wrong with it, if that is more than being broken."""
-    try:
-        encoded = read_encoded(path)
-        decode_upright(tf.constant(encoded), UPRIGHT)
-    except ValueError as error:
-        return "" if str(error) == BROKEN_FILE else f" (it {str(error).removesuffix('.')})"
-    except (tf.errors.OpError, OSError):
-        return ""
-    return read_orientation(encoded)
+    usual = ("", EMPTY, LOST, DAMAGED, NO_IMAGE)
+    return {
+        path: (f" (it {seen.fault})" if seen.fault not in usual else "") if seen.fault else seen.orientation
+        for path, seen in zip(paths, inspect(paths, root), strict=True)
+    }
 
 
 def index_examples(files: Sequence[File]) -> IndexedExamples:

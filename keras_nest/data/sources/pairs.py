@@ -95,7 +95,7 @@ def open_captions(
     train = _files(path, (train_split,))
     test = _files(path, TEST_SPLITS if test_split is None else (test_split,))
     if broken != "unchecked":
-        train, test = without_broken(train, test, broken)
+        train, test = without_broken(train, test, broken, path)
     info = DatasetInfo(os.fspath(path), (), (None, None, 3), len(train), len(test))
     return Source(info, index_examples(train), index_examples(test))
 

@@ -114,7 +114,7 @@ def source_of(
         raise ValueError(f"{table} has test images of {unknown[0]!r}, a class that no training image has.")
     train, test = (_files(table, some, class_names) for some in (train_rows, test_rows))
     if broken != "unchecked" and any(row.orientation is None for row in (*train_rows, *test_rows)):
-        train, test = without_broken(train, test, broken)
+        train, test = without_broken(train, test, broken, path)
     info = DatasetInfo(os.fspath(path), class_names, (None, None, 3), len(train), len(test))
     return Source(info, index_examples(train), index_examples(test))
 

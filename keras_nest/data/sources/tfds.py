@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable
 from types import ModuleType
@@ -13,7 +14,6 @@ import tensorflow as tf
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, Example, Examples, Source
 from keras_nest.data.sources.records import CachedExamples, Shard, StreamedExamples
-from keras_nest.hints import did_you_mean
 from keras_nest.optional import import_optional
 
 if TYPE_CHECKING:
@@ -73,6 +73,14 @@ def open_tfds(
     return Source(DatasetInfo(name, class_names, (height, width, 3), len(train), len(test)), train, test)
 
 
+def find_splits(name: str, data_dir: str | None = None) -> tuple[str, dict[str, int]]:
+    """Name with configuration and version, and number of images of each split with labels; see `open_tfds`."""
+    info = _prepared(name, data_dir).info
+    unlabeled = ("test",) if info.name == "imagenet2012" else ()
+    sizes = {split: info.splits[split].num_examples for split in info.splits if split not in unlabeled}
+    return info.full_name, {split: size for split, size in sizes.items() if size}
+
+
 def _tfds() -> ModuleType:
     """TFDS, which only its data sets need."""
     purpose = "Data sets other than 'digits' and directories are read by TensorFlow Datasets"
@@ -102,11 +110,25 @@ def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     try:
         return tfds.builder(_official(name), data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        known = ["digits", *tfds.list_builders(with_community_datasets=False)]
-        hint = did_you_mean(re.split("[/:]", name)[0], known, "`tfds.list_builders()` lists what it has.", count=3)
-        raise ValueError(f"There is no directory and no data set {name!r}; {hint}") from error
+        raise _unknown(name) from error
     except (AssertionError, ValueError) as error:
+        if "Parsing builder name" in str(error):
+            raise _unknown(name) from error
         raise ValueError(f"TFDS cannot open {name!r}: {str(error).splitlines()[0]}") from error
+
+
+def _unknown(name: str) -> ValueError:
+    known = ["digits", *_tfds().list_builders(with_community_datasets=False)]
+    base = re.split("[/:]", name)[0]
+    # "CIFAR-10" is not near "cifar10" as letters go, but the same name.
+    same = [each for each in known if _letters(each) == _letters(base)]
+    near = same[:1] or difflib.get_close_matches(base, known, 3, cutoff=0.75)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`tfds.list_builders()` lists what TFDS has."
+    return ValueError(f"There is no directory and no data set {name!r}; {hint}")
+
+
+def _letters(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def _official(name: str) -> str:

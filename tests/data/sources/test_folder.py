@@ -126,7 +126,7 @@ class TestNames:
         assert read(source.train).content == tuple(files.values()) * 3
 
     def test_other_files_are_ignored(self, folder):
-        for name in ("README.txt", ".hidden.jpg", "._001.jpg", "Thumbs.db", "a.jpg.part", "jpg", "a.heic"):
+        for name in ("README.txt", ".hidden.jpg", "._001.jpg", "Thumbs.db", "a.jpg.part", "jpg", "a.jxl"):
             for place in ("", "train", "train/pet"):
                 (folder / place / name).write_bytes(b"no image")
         for name in (".cache", "__MACOSX", "@eaDir"):
@@ -280,7 +280,8 @@ class TestBroken:
         with pytest.raises(ValueError, match=r"^5 of 29 files cannot be read as images: ") as refused:
             open_folder(broken_folder)
         message = str(refused.value)
-        assert message.endswith('. Replace them, or leave them out with broken="skip".')
+        assert message.endswith('broken="skip" in Python.')
+        assert "--config.broken=skip in a training, --broken skip of" in message
         assert [name for name in self.BROKEN if name not in message] == []
         assert f"{broken_folder}/train/pet/empty.png, " in message
 
@@ -331,7 +332,9 @@ class TestBroken:
         file.chmod(0)
         if os.access(file, os.R_OK):
             pytest.skip("this user may read everything")
-        with pytest.raises(ValueError, match=r"^1 of 24 files cannot be read as images: .*/train/pet/000.jpg\."):
+        with pytest.raises(
+            ValueError, match=r"^1 of 24 files cannot be read as images: .*/train/pet/000.jpg \(it cannot be read: P"
+        ):
             open_folder(folder)
 
     def test_many_are_counted_but_not_all_named(self, folder):
@@ -391,8 +394,8 @@ class TestFormats:
 
     def test_what_is_left_out_is_counted(self, folder, caplog):
         for place in (
-            "train/pet/a.heic",
-            "train/pet/b.HEIC",
+            "train/pet/a.jxl",
+            "train/pet/b.JXL",
             "train/pet/notes.txt",
             "train/place/raw",
             "train/lost.jpg",
@@ -404,7 +407,7 @@ class TestFormats:
         (record,) = caplog.records
         assert record.levelname == "WARNING"
         assert record.getMessage().startswith(f"Left out of {folder}/train, where images end in .jpg, .jpeg, ")
-        counted = "1 .jpg beside the classes, 2 .heic, 1 .txt, 1 folder in pet, 1 without suffix in place."
+        counted = "1 .jpg beside the classes, 2 .jxl, 1 .txt, 1 folder in pet, 1 without suffix in place."
         assert record.getMessage().endswith(f": {counted}")
 
     def test_clutter_is_not_worth_a_word(self, folder, caplog):

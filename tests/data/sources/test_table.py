@@ -58,7 +58,7 @@ def test_tables_are_written_as_they_are_read(tmp_path):
 
 def test_what_was_looked_at_is_not_looked_at_again(images, monkeypatch):
     rows = [Row(str(images / f"{n}.img"), "ab"[n % 2], "train" if n < 2 else "test", 1, 5) for n in range(4)]
-    monkeypatch.setattr("keras_nest.data.sources.folder._decode", None)
+    monkeypatch.setattr("keras_nest.data.inspection._look", None)
     write_table(images / "images.csv", rows)
     assert open_table(images / "images.csv").info.num_train == 2
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_nest
-from keras_nest.cli.explain_methods import METHODS, peak_to_mean
+from keras_nest.explain.methods import METHODS, peak_to_mean
 from keras_nest.explain.picture import percent
 from keras_nest.explain.view import make_view
 from tests import keras_models

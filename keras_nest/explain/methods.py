@@ -11,9 +11,11 @@ import tensorflow as tf
 from keras_nest.explain import picture
 from keras_nest.explain.activation import class_activation_map
 from keras_nest.explain.attention import attention_maps, attention_rollout
+from keras_nest.explain.evidence import check_head
 from keras_nest.explain.tree import MARGIN, gradcat
-from keras_nest.explain.view import View
+from keras_nest.explain.view import View, make_view
 from keras_nest.models.base import ImageModel
+from keras_nest.preprocessing import EvalPreprocessing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,6 +111,24 @@ METHODS: dict[str, Callable[[ImageModel], Method]] = {
     "cam": find_activation,
 }
 """By the names that the command line has for them."""
+
+
+def choose_method(name: str, model: ImageModel, prepare: EvalPreprocessing) -> Method:
+    """A method for a model, tried on a black image: that it is not for this model is no fault of the images.
+
+    Args:
+        name: one of `METHODS`.
+        model: what shall be explained.
+        prepare: makes its input.
+
+    Raises:
+        ValueError: the method is not for this model.
+    """
+    check_head(model)
+    explain = METHODS[name](model)
+    black = np.zeros((*prepare.image_size, len(prepare.mean)), np.uint8)
+    explain(prepare(black), make_view(black, prepare), 0)
+    return explain
 
 
 def peak_to_mean(heat: np.ndarray) -> float:

@@ -1,0 +1,228 @@
+"""Lists of files and their classes as people have them: tables, JSON lines, the metadata of Hugging Face's folders."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from keras_nest.files import is_address
+from keras_nest.finetune.labels import PARTS, Place, check_labels, read_label
+
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""Names of the list in a folder of images, as `datasets` of Hugging Face has them."""
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+"""Endings of lists."""
+
+_FILE: tuple[str, ...] = ("file", "file_name", "filename", "filepath", "file_path", "path", "img", "img_path")
+_FILE += ("image", "image_path", "image_file", "image_name", "image_filename")
+_LABEL = ("label", "labels", "class", "classes", "class_name", "label_name", "category", "target", "tag", "tags")
+_PART = ("part", "split", "subset", "partition", "set")
+_DELIMITERS = ",;\t"
+
+
+class Records(NamedTuple):
+    """What a list says.
+
+    Attributes:
+        path: of the list.
+        columns: names of the columns, or all keys.
+        rows: number of each row, and what it says.
+    """
+
+    path: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[int, Mapping[str, Any]]]
+
+
+def read_records(path: str) -> Records:
+    """Reads a list.
+
+    Args:
+        path: comma-separated values (or with semicolons or tabs) in UTF-8, with names of columns in the first row; or
+            JSON lines, where it ends in .jsonl or .ndjson.
+
+    Raises:
+        FileNotFoundError: there is no such list.
+        ValueError: it cannot be read.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no list of images {path}.")
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            text = file.read()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8; save it as such.") from None
+    return _read_lines(path, text) if path.lower().endswith(TABLES[2:]) else _read_table(path, text)
+
+
+def list_images(
+    records: Records, label_column: str | None = None, part: str = "", is_metadata: bool = False
+) -> tuple[list[Place], list[str]]:
+    """The images that a list names.
+
+    The columns, or in JSON lines the keys, tell by their names what they are: a file, such as `file`, `path`, `image`
+    or `file_name`; a class, such as `label` or `class`; and perhaps a part, `part` or `split`. Of two columns the one
+    that is no file is the class. Files are relative to the list. A row without a part is passed over, where others have
+    one.
+
+    Args:
+        records: the list.
+        label_column: the column of the class; None goes by the names.
+        part: of all images, where the folder of the list says it.
+        is_metadata: where there is no column of parts, the first folder of each file may say it.
+
+    Returns:
+        The images, each once, and in words what is passed over.
+
+    Raises:
+        FileNotFoundError: none of its images is there.
+        ValueError: it lacks a column or a cell, gives an image two classes or several labels, or its
+            labels are numbers and no classes.
+    """
+    path = records.path
+    file, label, split = _find_columns(records, label_column)
+    places: dict[str, Place] = {}
+    rows: dict[str, int] = {}
+    told = {"rows without a part": 0, "rows that repeat others": 0}
+    for number, record in records.rows:
+        place = _place(path, number, record, file, label, None if part else split)
+        if split and not part and not place.part:
+            told["rows without a part"] += 1
+            continue
+        place = place._replace(part=part or place.part)
+        known = places.setdefault(place.path, place)
+        if known != place:
+            different = "labels" if known.label != place.label else "parts"
+            raise ValueError(
+                f"{path} names {place.path} twice, with two {different}, in rows {rows[place.path]} and {number}; an "
+                "image must have one."
+            )
+        told["rows that repeat others"] += place.path in rows
+        rows.setdefault(place.path, number)
+    check_labels({place.label for place in places.values()}, path)
+    if not places:
+        raise ValueError(f"{path} names no images; each row must have a file and a class.")
+    if not any(os.path.exists(name) for name in places):
+        raise FileNotFoundError(
+            f"{path} names images that are not there, such as {next(iter(places))}; paths must be absolute, or "
+            "relative to the folder of the list."
+        )
+    found = list(places.values())
+    if is_metadata and not part and not split:
+        found = _parts_by_folder(found, os.path.dirname(path))
+    return found, [f"{what}: {count:,}" for what, count in told.items() if count]
+
+
+def has_labels(records: Records, label_column: str | None = None) -> bool:
+    """Whether a list has a column of files and one of classes."""
+    try:
+        return bool(_find_columns(records, label_column))
+    except ValueError:
+        return False
+
+
+def _read_table(path: str, text: str) -> Records:
+    # A spreadsheet may write semicolons; what divides the names of the columns divides the cells.
+    delimiter = max(_DELIMITERS, key=text.partition("\n")[0].count)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read as comma-separated values: {error}.") from None
+    columns = [name.strip() for name in rows[0]] if rows else []
+    records = []
+    for number, row in enumerate(rows[1:], 2):
+        if any(row[len(columns) :]):
+            raise ValueError(
+                f"Row {number} of {path} has {len(row)} cells, and there are {len(columns)} columns; a cell with "
+                f"{delimiter!r} must stand in quotation marks."
+            )
+        if any(row):
+            records.append((number, dict(zip(columns, row, strict=False))))
+    return Records(path, columns, records)
+
+
+def _read_lines(path: str, text: str) -> Records:
+    records: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise ValueError(
+                f'Line {number} of {path} is no object in JSON, such as {{"file": "a.jpg", "label": "cat"}}.'
+            )
+        records.append((number, record))
+    return Records(path, list(dict.fromkeys(name for _, record in records for name in record)), records)
+
+
+def _find_columns(records: Records, label_column: str | None) -> tuple[str, str, str | None]:
+    """The columns of files, classes and, if there is one, parts."""
+    path, columns, _ = records
+    file, part = (_find(path, columns, known) for known in (_FILE, _PART))
+    if file is None:
+        raise ValueError(
+            f"{path} has no column of files; its first row has {_shown(columns)}, and one must be file, path, image or "
+            "file_name."
+        )
+    rest = [name for name in columns if name not in (file, part)]
+    if label_column is not None:
+        if label_column not in columns:
+            raise ValueError(f"{path} has no column {label_column!r}; it has {_shown(columns)}.")
+        return file, label_column, part if part != label_column else None
+    label = _find(path, columns, _LABEL) or (rest[0] if len(rest) == 1 else None)
+    if label is None:
+        raise ValueError(
+            f"{path} has no column of classes; it has {_shown(columns)}, and one must be label or class, or be named "
+            "by --label-column."
+        )
+    return file, label, part
+
+
+def _find(path: str, columns: Sequence[str], known: Sequence[str]) -> str | None:
+    """The one column whose name, written in any way, is known."""
+    found = [name for name in columns if name.strip().lower().replace(" ", "_").replace("-", "_") in known]
+    if len(found) > 1:
+        remedy = "name the right one by --label-column" if known is _LABEL else "rename or remove one"
+        raise ValueError(f"{path} has the columns {' and '.join(found)}, which may mean the same; {remedy}.")
+    return found[0] if found else None
+
+
+def _shown(columns: Sequence[str]) -> str:
+    return ", ".join(columns) or "nothing"
+
+
+def _place(path: str, number: int, record: Mapping[str, Any], file: str, label: str, split: str | None) -> Place:
+    name, row = record.get(file), f"row {number}"
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"{path} names no file in {row}.")
+    name = name.strip()
+    if is_address(name):
+        raise ValueError(f"{path} names {name} in {row}, an address; copy the images to this machine.")
+    part = str(record.get(split) or "").strip().lower() if split else ""
+    if part and part not in PARTS:
+        raise ValueError(f"{path} has the part {part!r} in {row}; a part must be train, val or test.")
+    found = read_label(record.get(label), path, row)
+    if not found and not (split and not part):
+        raise ValueError(f"{path} has no label in {row}; remove the row, or give its image a class.")
+    return Place(_resolve(path, name), found, PARTS.get(part, ""))
+
+
+def _resolve(path: str, name: str) -> str:
+    """Where a file lies; names that Windows wrote are read as well."""
+    folder = os.path.dirname(path)
+    if "\\" in name and not os.path.exists(os.path.join(folder, name)):
+        name = name.replace("\\", "/")
+    return os.path.normpath(os.path.join(folder, name))
+
+
+def _parts_by_folder(places: list[Place], folder: str) -> list[Place]:
+    """Parts that the first folders of the files say, if these name several parts and nothing else."""
+    first = [os.path.relpath(place.path, folder or ".").split(os.sep)[0].lower() for place in places]
+    if len(set(first)) < 2 or not set(first) <= set(PARTS):
+        return places
+    return [place._replace(part=PARTS[name]) for place, name in zip(places, first, strict=True)]
