@@ -21,8 +21,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--data",
         metavar="DATA",
-        help="DATA/CLASS/*, DATA/{train,val,test}/CLASS/*, a list of files and classes (DATA.csv, .tsv, .jsonl), digits, "
-        "or a name of TFDS (default: what a training was measured with)",
+        help="DATA/CLASS/*, DATA/{train,val,test}/CLASS/*, a list of files and classes (DATA.csv, .tsv, .jsonl), "
+        "digits, or a name of TFDS (default: what a training was measured with)",
     )
     images.add_argument("--split", help="part of them (default: test or validation)")
     images.add_argument("--data-dir", metavar="DIR", help="where TFDS finds its data")

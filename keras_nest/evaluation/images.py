@@ -118,7 +118,7 @@ def images_of_run(workdir: str | os.PathLike[str], split: str | None = None) -> 
 
 
 def _of_folder(folder: str, split: str | None) -> LabeledImages:
-    """Images as a fine-tuning finds them; where there are folders of parts, but none for training, those of one part."""
+    """Images as a fine-tuning finds them; of folders of parts without one for training, those of one part."""
     places = list_folder(folder).places
     folders = [name for name in names_in(folder) if os.path.isdir(f"{folder}/{name}")]
     if folders and set(folders) <= set(TEST_SPLITS) and not any(place.part for place in places):
