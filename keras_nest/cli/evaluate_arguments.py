@@ -21,7 +21,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--data",
         metavar="DATA",
-        help="DATA/CLASS/*, DATA/{train,val,test}/CLASS/*, a table DATA.csv with the columns file, class and part, "
+        help="DATA/CLASS/*, DATA/{train,val,test}/CLASS/*, a list of files and classes (DATA.csv, .tsv, .jsonl), "
         "digits, or a name of TFDS (default: what a training was measured with)",
     )
     images.add_argument("--split", help="part of them (default: test or validation)")

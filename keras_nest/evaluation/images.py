@@ -12,12 +12,14 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest.console import printable
-from keras_nest.data.image_files import begins_as_image, is_image
 from keras_nest.data.sources import ONLY_HOST, Source, open_source
 from keras_nest.data.sources.base import decode
 from keras_nest.data.sources.folder import TEST_SPLITS, names_in
-from keras_nest.data.sources.table import SUFFIX, read_table
+from keras_nest.data.sources.table import read_table
 from keras_nest.files import check_local
+from keras_nest.finetune.labels import PARTS, Place
+from keras_nest.finetune.listing import LAYOUTS, list_folder, list_table
+from keras_nest.finetune.metadata import TABLES
 from keras_nest.opening import read_json
 from keras_nest.predict.images import read_image
 from keras_nest.run_files import CONFIG, IMAGES, METRICS
@@ -27,7 +29,6 @@ Tell: TypeAlias = Callable[[str], None]
 """Is given a sentence on each image that cannot be read."""
 
 _NUMBERED = "image "  # and its number, of an image that is no file
-_LAYOUTS = "images must lie as FOLDER/CLASS/image.jpg or FOLDER/{train,val,test}/CLASS/image.jpg."
 
 
 class LabeledImage(NamedTuple):
@@ -69,8 +70,8 @@ def open_images(name: str, split: str | None = None, data_dir: str | None = None
     """Finds labeled images.
 
     Args:
-        name: a folder, `name/CLASS/*` or `name/{train,val,test}/CLASS/*`; a table of images, FILE.csv as
-            `keras_nest.data.sources.table.read_table` takes it; or a data set as `keras_nest.data.open_source` does.
+        name: a folder, `name/CLASS/*` or `name/{train,val,test}/CLASS/*` or with a list metadata.csv; a list of files
+            and classes, FILE.csv, .tsv or .jsonl; or a data set as `keras_nest.data.open_source` takes it.
         split: which part; None takes the first of "test", "val" and "validation" that is there, and all of a folder
             without parts.
         data_dir: where TFDS finds its data.
@@ -81,13 +82,13 @@ def open_images(name: str, split: str | None = None, data_dir: str | None = None
         ModuleNotFoundError: the package that reads the data set is not installed.
     """
     path = os.path.expanduser(name)
-    if path.endswith(SUFFIX) and not os.path.isdir(path):
+    if path.lower().endswith(TABLES) and not os.path.isdir(path):
         return _of_table(path, split)
     if os.path.isdir(path):
         return _of_folder(path, split)
     if name.startswith((".", os.sep)):
         check_local(name)
-        raise FileNotFoundError(f"There is no folder or table {name}; {_LAYOUTS}")
+        raise FileNotFoundError(f"There is no folder or table {name}; {LAYOUTS}")
     return _of_source(open_source(name, "train", split, data_dir), split)
 
 
@@ -117,42 +118,40 @@ def images_of_run(workdir: str | os.PathLike[str], split: str | None = None) -> 
 
 
 def _of_folder(folder: str, split: str | None) -> LabeledImages:
-    """Images as `FOLDER/CLASS/*`, or below the folder of a part."""
-    names = _folders(folder)
-    # Beside training images, or alone, these names are parts; among others they are classes.
-    is_divided = bool(names) and (set(names) <= set(TEST_SPLITS) or ("train" in names and _folders(f"{folder}/train")))
-    wanted = (split,) if split else TEST_SPLITS if is_divided else ("",)
-    part = next((name for name in wanted if not name or name in names), None)
-    if part is None:
-        there = ", ".join(names) or "none"
-        raise FileNotFoundError(f"{folder} has no part {' or '.join(wanted)}; the folders in it are {there}.")
-    root = f"{folder}/{part}" if part else folder
-    files = [(f"{root}/{label}/{name}", label) for label in _folders(root) for name in _images(f"{root}/{label}")]
-    if not files:
-        raise ValueError(f"{root} has no images in folders of classes; {_LAYOUTS}")
-    return _of_files(folder, part, files)
-
-
-def _folders(folder: str) -> list[str]:
-    return [name for name in names_in(folder) if os.path.isdir(f"{folder}/{name}")]
-
-
-def _images(folder: str) -> list[str]:
-    """Names of image files, which their content tells where the name does not."""
-    files = (name for name in names_in(folder) if os.path.isfile(f"{folder}/{name}"))
-    return [name for name in files if is_image(name) or begins_as_image(f"{folder}/{name}")]
+    """Images as a fine-tuning finds them; of folders of parts without one for training, those of one part."""
+    places = list_folder(folder).places
+    folders = [name for name in names_in(folder) if os.path.isdir(f"{folder}/{name}")]
+    if folders and set(folders) <= set(TEST_SPLITS) and not any(place.part for place in places):
+        part = split or next(name for name in TEST_SPLITS if name in folders)
+        places = tuple(place._replace(part=part) for place in list_folder(f"{folder}/{part}").places)
+    return _of_places(folder, places, split)
 
 
 def _of_table(path: str, split: str | None) -> LabeledImages:
-    """The rows of one part of a table."""
-    rows = read_table(path)
-    there = dict.fromkeys(row.part for row in rows if row.part)
-    part = next((name for name in ((split,) if split else TEST_SPLITS) if name in there), None)
+    """Images of a table as a fine-tuning leaves it, or of another list as it takes it."""
+    try:
+        rows = read_table(path)
+    except ValueError:
+        return _of_places(path, list_table(path).places, split)
+    folder = os.path.dirname(path)
+    # Rows without a part are left out, for the reason that stands there.
+    return _of_places(
+        path, [Place(os.path.join(folder, row.file), row.label, row.part) for row in rows if row.part], split
+    )
+
+
+def _of_places(name: str, places: Sequence[Place], split: str | None) -> LabeledImages:
+    """Those of one part; all, where nothing is divided."""
+    there = dict.fromkeys(place.part for place in places if place.part)
+    wanted = (split, PARTS.get(split.lower(), split)) if split else TEST_SPLITS if there else ("",)
+    part = next((each for each in wanted if each in there or not each), None)
     if part is None:
         known = ", ".join(there) or "none"
-        raise ValueError(f"{path} has no images in part {split or ' or '.join(TEST_SPLITS)}; its parts are {known}.")
-    folder = os.path.dirname(path)
-    return _of_files(path, part, [(os.path.join(folder, row.file), row.label) for row in rows if row.part == part])
+        raise ValueError(f"{name} has no images in part {split or ' or '.join(wanted)}; its parts are {known}.")
+    files = [(place.path, place.label) for place in places if place.part == part]
+    if not files:
+        raise ValueError(f"{name} has no images with classes; {LAYOUTS}")
+    return _of_files(name, part, files)
 
 
 def _of_files(name: str, part: str, files: Sequence[tuple[str, str]]) -> LabeledImages:

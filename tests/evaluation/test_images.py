@@ -74,12 +74,29 @@ def test_broken_files_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "part", "expected"),
+    [
+        ("all.csv", "path,label\n1.png,b\n", "", [("1.png", "b")]),
+        ("all.tsv", "split\tpath\tlabel\nval\t1.png\tb\ntrain\t2.png\ta\n", "val", [("1.png", "b")]),
+        ("all.jsonl", '{"file_name": "1.png", "label": "b"}\n{"file_name": "2.png", "label": "a"}\n', "", None),
+        ("metadata.csv", "file_name,label\n2.png,a\n", "", [("2.png", "a")]),
+    ],
+)
+def test_lists_as_people_have_them(name, content, part, expected, tmp_path):
+    write(tmp_path / "1.png")
+    write(tmp_path / "2.png")
+    (tmp_path / name).write_text(content)
+    images = open_images(str(tmp_path if name == "metadata.csv" else tmp_path / name))
+    assert (images.part, seen(images)) == (part, expected or [("1.png", "b"), ("2.png", "a")])
+
+
+@pytest.mark.parametrize(
     ("name", "split", "sentence"),
     [
         ("{0}/nowhere", None, r"There is no folder or table .*nowhere; images must lie as FOLDER/CLASS/image\.jpg or"),
-        ("{0}/empty", None, "empty has no images in folders of classes; images must lie as"),
-        ("{0}/parts", None, r"parts has no part test or val or validation; the folders in it are train\."),
-        ("{0}/parts", "test", r"parts has no part test; the folders in it are train\."),
+        ("{0}/empty", None, "empty has no images with classes; images must lie as"),
+        ("{0}/parts", None, r"parts has no images in part test or val or validation; its parts are train\."),
+        ("{0}/parts", "test", r"parts has no images in part test; its parts are train\."),
     ],
 )
 def test_one_sentence(name, split, sentence, tmp_path):
