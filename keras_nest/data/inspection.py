@@ -78,7 +78,7 @@ def inspect(paths: Sequence[str], root: str | os.PathLike[str]) -> list[Inspecte
                 found[key] = result
     finally:
         # What was found before Ctrl-C is found.
-        if kept and any(known.get(path) is not result for path, result in found.items()):
+        if kept and any(not result.fault and known.get(key) is not result for key, result in found.items()):
             _keep(kept, {**known, **found})
     return [found[key] for key in keys]
 

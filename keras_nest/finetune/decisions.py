@@ -346,5 +346,7 @@ def _why_weights(request: Request, counts: Mapping[str, int]) -> str:
     facts = f"{most} has {counts[most]:,} images, {least} {counts[least]:,}"
     if request.class_weights == "balanced":
         return f"all classes count the same, though {facts}"
+    if request.sampling == "balanced":
+        return "all classes come up equally often"
     uneven = counts[most] >= _UNEVEN * counts[least]
     return f"{facts}: `--class-weights balanced` makes rare ones count more" if uneven else f"even enough: {facts}"

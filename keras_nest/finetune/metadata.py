@@ -19,6 +19,8 @@ _FILE: tuple[str, ...] = ("file", "file_name", "filename", "filepath", "file_pat
 _FILE += ("image", "image_path", "image_file", "image_name", "image_filename")
 _LABEL = ("label", "labels", "class", "classes", "class_name", "label_name", "category", "target", "tag", "tags")
 _PART = ("part", "split", "subset", "partition", "set")
+# Of two columns, what the other is not: captions are for LiT, and the rest are facts about the file.
+_NO_LABEL = ("text", "caption", "captions", "title", "prompt", "description", "id", "width", "height", "size", "note")
 _DELIMITERS = ",;\t"
 
 
@@ -64,8 +66,8 @@ def list_images(
 
     The columns, or in JSON lines the keys, tell by their names what they are: a file, such as `file`, `path`, `image`
     or `file_name`; a class, such as `label` or `class`; and perhaps a part, `part` or `split`. Of two columns the one
-    that is no file is the class. Files are relative to the list. A row without a part is passed over, where others have
-    one.
+    that is no file is the class, unless its name says another thing, such as `text`. Files are relative to the list. A
+    row without a part is passed over, where there is a column of parts.
 
     Args:
         records: the list.
@@ -78,8 +80,8 @@ def list_images(
 
     Raises:
         FileNotFoundError: none of its images is there.
-        ValueError: it lacks a column or a cell, gives an image two classes or several labels, or its
-            labels are numbers and no classes.
+        ValueError: it lacks a column or a cell, gives an image two classes or several labels, or its labels are
+            numbers and no classes.
     """
     path = records.path
     file, label, split = _find_columns(records, label_column)
@@ -174,7 +176,8 @@ def _find_columns(records: Records, label_column: str | None) -> tuple[str, str,
         if label_column not in columns:
             raise ValueError(f"{path} has no column {label_column!r}; it has {_shown(columns)}.")
         return file, label_column, part if part != label_column else None
-    label = _find(path, columns, _LABEL) or (rest[0] if len(rest) == 1 else None)
+    is_clear = len(rest) == 1 and _normalized(rest[0]) not in _NO_LABEL
+    label = _find(path, columns, _LABEL) or (rest[0] if is_clear else None)
     if label is None:
         raise ValueError(
             f"{path} has no column of classes; it has {_shown(columns)}, and one must be label or class, or be named "
@@ -185,11 +188,15 @@ def _find_columns(records: Records, label_column: str | None) -> tuple[str, str,
 
 def _find(path: str, columns: Sequence[str], known: Sequence[str]) -> str | None:
     """The one column whose name, written in any way, is known."""
-    found = [name for name in columns if name.strip().lower().replace(" ", "_").replace("-", "_") in known]
+    found = [name for name in columns if _normalized(name) in known]
     if len(found) > 1:
         remedy = "name the right one by --label-column" if known is _LABEL else "rename or remove one"
         raise ValueError(f"{path} has the columns {' and '.join(found)}, which may mean the same; {remedy}.")
     return found[0] if found else None
+
+
+def _normalized(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def _shown(columns: Sequence[str]) -> str:

@@ -89,3 +89,11 @@ def test_a_cache_that_is_none_is_made_anew(files, tmp_path, kept, damage):
 def test_a_cache_that_cannot_be_written_is_none(files, tmp_path, kept):
     kept.write_text("a file in its place")
     assert inspect(files, tmp_path)[1].fault == ""
+
+
+def test_it_is_not_written_again_for_broken_files_alone(files, tmp_path, kept):
+    inspect(files, tmp_path)
+    (file,) = kept.rglob("*.npz")
+    written = file.stat().st_mtime_ns
+    inspect(files, tmp_path)
+    assert file.stat().st_mtime_ns == written

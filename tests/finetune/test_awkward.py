@@ -375,6 +375,7 @@ SENTENCES = {
         lambda root: listed(root, "cat/0.jpg,cat", ROWS[1:])
     ): r"no column of files; its first row has cat/0\.jpg, cat, and",
     (lambda root: listed(root, "file,width,height")): r"has no column of classes; it has file, width, height, and one",
+    (lambda root: listed(root, "file_name,text")): r"has no column of classes; it has file_name, text, and one must be",
     (lambda root: listed(root, "file,path")): r"has the columns file and path, which may mean the same; rename or rem",
     (lambda root: listed(root, rows=[*ROWS, ("cat/0.jpg", "")])): r"has no label in row 8; remove the row, or give",
     (lambda root: listed(root, rows=[*ROWS, ("", "cat")])): r"names no file in row 8\.",

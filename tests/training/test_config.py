@@ -70,7 +70,7 @@ OF_TRAININGS = [
     ({"dataset": ""}, "does not say dataset"),
     ({"accum_steps": 0}, "accum_steps is 0; it must be a positive whole number"),
     ({"accum_steps": True}, "accum_steps is True; it must be a positive whole number"),
-    ({"loss": "hinge"}, "loss is 'hinge'; it must be"),
+    ({"loss": "hinge"}, "loss is 'hinge'; it must be 'softmax' or 'sigmoid' or 'focal'"),
     ({"transfer": "float16"}, "transfer is 'float16'; it must be 'float32' or 'uint8'"),
     ({"reinit_head": "zeros"}, "reinit_head is 'zeros'; it must be None or '' or 'zero_all'"),
     ({"seed": 2**32}, "seed is 4294967296; it must be a whole number from 0 to 2"),
