@@ -174,7 +174,7 @@ def draw_path(axis: Axes, model: NesT, image: np.ndarray, label: int, color: str
     arrived = found.depth == len(found.levels)
     # The root has no frame; a path that is undecided there is the whole image.
     boxes = [np.asarray(node.box) for node in found.levels[1 : found.depth]]
-    *_, leaf = boxes or [np.array([0, 0, len(image), len(image)])]
+    leaf = (boxes or [np.array([0, 0, len(image), len(image)])])[-1]
     inset = len(image) / 80
     for box in boxes:
         # Frames of neighbors would hide each other; an image's first pixel is centered on 0.

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(model_or_filename: str) -> ConfigDict:
-    """Fields as in the reference's configuration; `keras_nest/training/config.py` explains them.
+    """Fields as in the reference's configuration; `keras-nest train --help` explains them.
 
     Raises:
         ValueError: AugReg has no such model.

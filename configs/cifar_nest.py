@@ -8,7 +8,7 @@ _BATCH = {"tiny": 192, "small": 64, "base": 32}
 
 
 def get_config(variant: str = "tiny") -> ConfigDict:
-    """Fields as in the reference's configuration; `keras_nest/training/config.py` explains them."""
+    """Fields as in the reference's configuration; `keras-nest train --help` explains them."""
     config = base_config(variant)
     config.model_name = f"nest_{variant}_s16_32"
     config.per_device_batch_size = _BATCH[variant]

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Fields: `keras_nest/generative/experiment.py`, those of the model: `keras_nest.NesTGenerator`."""
+    """`keras-nest train --help` explains the fields, those of the model: `keras_nest.NesTGenerator`."""
     config = ConfigDict()
     config.trainer = "gan"
     config.seed = 0

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Fields are explained in `keras_nest/training/config.py`, those of the model at `keras_nest.NesT`."""
+    """`keras-nest train --help` explains the fields, those of the model at `keras_nest.NesT`."""
     config = ConfigDict()
     config.seed = 0
 

@@ -11,7 +11,7 @@ _BATCH = {"tiny": 64, "small": 64, "base": 16}
 
 
 def get_config(variant: str = "base") -> ConfigDict:
-    """Fields as in the reference's configuration; `keras_nest/training/config.py` explains them."""
+    """Fields as in the reference's configuration; `keras-nest train --help` explains them."""
     config = base_config(variant)
     config.model_name = f"nest_{variant}_s196_224"
     config.per_device_batch_size = _BATCH[variant]

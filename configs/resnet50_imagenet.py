@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Fields as in the reference's configuration; `keras_nest/training/config.py` explains them."""
+    """Fields as in the reference's configuration; `keras-nest train --help` explains them."""
     config = ConfigDict()
     config.seed = 42
     config.trial = 0

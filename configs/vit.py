@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(model_dataset: str) -> ConfigDict:
-    """Fields as in the reference's configuration; `keras_nest/training/config.py` explains them.
+    """Fields as in the reference's configuration; `keras-nest train --help` explains them.
 
     The reference takes CIFAR-10 whatever the argument says; here it is the data set that is named.
 

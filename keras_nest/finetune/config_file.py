@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Fields are explained in `keras_nest/training/config.py`."""
+    """`keras-nest train --help` explains the fields."""
     return ConfigDict(
 {fields}
     )

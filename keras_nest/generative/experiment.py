@@ -14,7 +14,7 @@ from keras_nest.files import atomic_output
 from keras_nest.generative.callbacks import COLUMNS, GanLoop
 from keras_nest.generative.discriminator import Discriminator
 from keras_nest.generative.generator import NesTGenerator, create_generator
-from keras_nest.generative.samples import grid, write_picture
+from keras_nest.generative.samples import grid, with_titles, write_picture
 from keras_nest.generative.trainer import GanTrainer
 from keras_nest.registry import check_fields
 from keras_nest.run_files import GENERATOR
@@ -123,11 +123,12 @@ class GanExperiment:
         history.show("samples", picture, step)
 
     def _samples(self) -> np.ndarray:
-        """Samples of the average, the same noise in each picture; a column for each class."""
+        """Samples of the average, the same noise in each picture; a column for each class, with its name."""
         columns = min(self.trainer.generator.num_classes or _COLUMNS, 2 * _COLUMNS)
         count = _ROWS * columns
         classes = np.arange(count) % columns if self.trainer.generator.num_classes else None
-        return grid(self.trainer.average.sample(count, seed=0, class_index=classes), columns)
+        picture = grid(self.trainer.average.sample(count, seed=0, class_index=classes), columns)
+        return picture if classes is None else with_titles(picture, self.info.class_names[:columns])
 
     def _write(self, history: History) -> dict[str, Any]:
         generator = self.model

@@ -30,6 +30,9 @@ from keras_nest.training.progress import ProgressBar
 from keras_nest.training.strategies import describe, distribute, is_chief
 from keras_nest.training.trainer import Trainer
 
+# Those of NesT have 300; a recipe of large data on few images has thousands.
+_MANY_EPOCHS = 400
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -69,9 +72,15 @@ class Experiment:
         if self.config.eval_only:
             return f"{sentence}: {self.info.num_test:,} images, on {describe(self.strategy)}."
         epochs = self.plan.total_steps / self.plan.steps_per_epoch
-        return (
+        told = (
             f"{sentence}: {self.plan.total_steps:,} steps of {self.plan.batch_size} images, {epochs:.4g} epochs, on "
             f"{describe(self.strategy)}."
+        )
+        if epochs <= _MANY_EPOCHS:
+            return told
+        return (
+            f"{told} Each of the {self.info.num_train:,} images comes up {epochs:,.0f} times, more often than in any "
+            "published training; --config.num_epochs=N says how often."
         )
 
     def results(self) -> dict[str, Any] | None:

@@ -55,6 +55,12 @@ def test_test_images_reach_the_model_normalized_and_in_its_size(prepared):
     assert float(keras.ops.min(images)) == pytest.approx(-1, abs=1e-5)
 
 
+def test_too_many_epochs_are_told(prepared):
+    assert prepared(CONFIG).description.endswith("epochs, on the CPU.")
+    told = prepared({**OF_VIT, "total_steps": 90_000}).description
+    assert "90,000 steps of 16 images, 1002 epochs, on the CPU. Each of the 1,437 images comes up 1,002 times" in told
+
+
 def test_the_seed_decides_weights_and_images(prepared, tmp_path):
     one, other = prepared(OF_VIT), prepare({**OF_VIT, "seed": 4}, tmp_path / "other")
     keras.utils.set_random_seed(99)
