@@ -255,10 +255,14 @@ def _preprocessing(settings: Mapping[str, Any]) -> dict[str, Any]:
     spec = {
         "mean": list(settings["mean"]),
         "std": list(settings["std"]),
-        "crop_ratio": settings.get("crop_pct") or 0.875,
+        **({"stretch": True} if settings.get("crop_mode") == "squash" else {"crop_ratio": _crop_ratio(settings)}),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else "bicubic",
     }
     return {"preprocessing": spec}
+
+
+def _crop_ratio(settings: Mapping[str, Any]) -> float:
+    return settings.get("crop_pct") or 0.875
 
 
 def _stretched(preprocessor: Mapping[str, Any]) -> dict[str, Any]:
