@@ -6,6 +6,7 @@ files.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, Self
@@ -41,10 +42,12 @@ class PreprocessingSpec(Mapping[str, Any]):
         mean: mean of each channel of [0, 1] images, or one for all channels; any sequence becomes a tuple.
         std: standard deviation of each channel of [0, 1] images, or one for all channels, likewise.
         crop_ratio: fraction of the short side that the central crop keeps, in (0, 1].
-        interpolation: one of `INTERPOLATIONS`, without antialiasing.
+        interpolation: one of `INTERPOLATIONS`; without antialiasing, but for `pillow`.
         stretch: resize to the size without keeping the aspect ratio, and crop nothing.
         truncate: cut the resized pixels down to whole numbers of 0..255.
         value_range: of floats, (0, 1) or (0, 255); None goes by their values.
+        pillow: resize, round and crop as Pillow and torchvision do, which models of PyTorch were evaluated with:
+            antialiased, in whole numbers of 0..255.
 
     Raises:
         ValueError: a field has no meaning, or `crop_ratio` stands beside `stretch`.
@@ -57,6 +60,7 @@ class PreprocessingSpec(Mapping[str, Any]):
     stretch: bool = False
     truncate: bool = False
     value_range: ValueRange | None = None
+    pillow: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", _numbers("mean", self.mean))
@@ -106,12 +110,12 @@ class PreprocessingSpec(Mapping[str, Any]):
     def to_dict(self) -> dict[str, Any]:
         """The specification as JSON and .keras files hold it.
 
-        What is switched off is left out: `crop_ratio` of a stretched image, `truncate`, `value_range`.
+        What is switched off is left out: `crop_ratio` of a stretched image, `truncate`, `pillow`, `value_range`.
         """
         fields: dict[str, Any] = {"mean": list(self.mean), "std": list(self.std)}
         fields |= {"stretch": True} if self.stretch else {"crop_ratio": self.crop_ratio}
         fields["interpolation"] = self.interpolation
-        fields |= {"truncate": True} if self.truncate else {}
+        fields |= {name: True for name in ("truncate", "pillow") if getattr(self, name)}
         return fields | ({"value_range": list(self.value_range)} if self.value_range else {})
 
     def __eq__(self, other: object) -> bool:
@@ -179,6 +183,9 @@ class PreprocessingSpec(Mapping[str, Any]):
         Args:
             image_size: height and width of the crop in pixels.
         """
+        if self.pillow:
+            height, width = (math.floor(side / self.crop_ratio) for side in image_size)
+            return height, width
         # As the reference writes it, int(256 / 224 * size): the division first decides the last pixel.
         height, width = (int((1 / self.crop_ratio) * side) for side in image_size)
         return height, width
@@ -191,12 +198,24 @@ class PreprocessingSpec(Mapping[str, Any]):
             image_size: height and width of the crop.
         """
         resized = tf.constant(self.resized(image_size))
+        if self.pillow:
+            return _pillow_geometry(tf.cast(sides, tf.int32), resized, image_size, self.stretch)
         if not self.stretch:
             sides = tf.cast(sides, tf.float32)
             # As the reference, the rounded ratio first: sides of half a pixel then round the same way.
             ratio = tf.reduce_max(tf.cast(resized, tf.float32) / sides)
             resized = tf.cast(tf.round(sides * ratio), tf.int32)
         return Geometry(resized, (resized - image_size) // 2)
+
+
+def _pillow_geometry(sides: tf.Tensor, resized: tf.Tensor, image_size: Size, stretch: bool) -> Geometry:
+    """As torchvision's Resize and CenterCrop: sides rounded down, the corner to the nearest even number."""
+    if not stretch:
+        first = tf.argmax(resized / sides)  # the side that fits exactly
+        whole = tf.cast(sides, tf.int64) * tf.cast(resized[first], tf.int64)
+        resized = tf.cast(whole // tf.cast(sides[first], tf.int64), tf.int32)
+    corner = tf.round(tf.cast(resized - image_size, tf.float32) / 2)
+    return Geometry(resized, tf.cast(corner, tf.int32))
 
 
 def _numbers(name: str, values: Any) -> tuple[float, ...]:
