@@ -54,13 +54,13 @@ class EvalPreprocessing(keras.layers.Layer):
     for models of RGB: `keras_nest.pixels.as_images` has the rules. What fits nothing of this, such as values that are
     normalized already, is refused.
 
-    The image is scaled until the crop takes `crop_ratio` of it, and is not scaled at all when it has the right size
-    already. Scaling to a short side of 256 and cropping 224 is crop_ratio 0.875. With `stretch` the whole image is
-    squeezed into the size instead. As in the papers' code, nothing is antialiased; with `resizer="pillow"` it is, and
-    pixels are whole levels, as timm and transformers have it.
+    The image is scaled until the crop takes `crop_ratio` of it, bilinearly and without antialiasing, and is not
+    scaled at all when it has the right size already. Scaling to a short side of 256 and cropping 224 is
+    crop_ratio 0.875. With `stretch` the whole image is squeezed into the size instead.
 
     Sources: NesT reference `libml/preprocess.py`, evaluation branch; ViT reference `vit_jax/input_pipeline.py`,
-    evaluation branch (stretched), and `vit_jax/preprocess.py` (truncated; stretched or cropped).
+    evaluation branch (stretched), and `vit_jax/preprocess.py` (truncated; stretched or cropped); of `pillow`
+    torchvision's `Resize` and `CenterCrop`, and Pillow's `Resample.c`.
 
     Args:
         image_size: side or (height, width) of the output in pixels.
@@ -72,7 +72,7 @@ class EvalPreprocessing(keras.layers.Layer):
         truncate: cut the resized pixels down to whole numbers of 0..255, as LiT does; floats in [0, 1] are rounded to
             them first.
         value_range: of floats, (0, 1) or (0, 255); None goes by their values, which a dark image does not show.
-        resizer: "tensorflow" or "pillow", see `PreprocessingSpec`.
+        pillow: resize, round and crop as Pillow and torchvision do: antialiased, in whole numbers of 0..255.
         **kwargs: the usual layer arguments.
 
     Raises:
@@ -89,17 +89,16 @@ class EvalPreprocessing(keras.layers.Layer):
         stretch: bool = False,
         truncate: bool = False,
         value_range: ValueRange | None = None,
-        resizer: str = "tensorflow",
+        pillow: bool = False,
         **kwargs: Any,
     ) -> None:
         # Inputs are integers or images of any size; Keras must not cast or check them.
         super().__init__(**{"trainable": False, "autocast": False, "dtype": "float32", **kwargs})
         self.image_size = as_size(image_size)
-        spec = PreprocessingSpec(mean, std, crop_ratio, interpolation, stretch, truncate, value_range, resizer)
+        spec = PreprocessingSpec(mean, std, crop_ratio, interpolation, stretch, truncate, value_range, pillow)
         self.spec, self.mean, self.std = spec, spec.mean, spec.std
         self.crop_ratio, self.interpolation = spec.crop_ratio, spec.interpolation
         self.stretch, self.truncate, self.value_range = spec.stretch, spec.truncate, spec.value_range
-        self.resizer = spec.resizer
         self.resized = spec.resized(self.image_size)
         self._told = False
 
@@ -132,7 +131,7 @@ class EvalPreprocessing(keras.layers.Layer):
     def _prepare(self, images: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         """One image or batch, in [0, 1] once it is divided by the scale."""
         floats = tf.cast(images, tf.float32)
-        if self.truncate or self.resizer == "pillow":
+        if self.truncate or self.spec.pillow:
             # Levels are whole numbers, which division and multiplication by 255 may miss.
             levels = tf.where(scale > 1, floats, tf.round(floats * 255.0))
             fitted = self._fit(levels)
@@ -153,8 +152,11 @@ class EvalPreprocessing(keras.layers.Layer):
         """Resizes and crops to the size of the output."""
         images = images if self.stretch else self._middle(images)
         (resized, corner), (height, width) = self.geometry(tf.shape(images)[-3:-1]), self.image_size
-        if self.resizer == "pillow":
-            images = _resize_as_pillow(images, resized, self.interpolation)
+        if self.spec.pillow:
+            # Its passes, along rows first, end with whole numbers of 0..255 each.
+            for shape in (tf.stack([tf.shape(images)[-3], resized[1]]), resized):
+                levels = tf.image.resize(images, shape, self.interpolation, antialias=True)
+                images = tf.clip_by_value(tf.floor(levels + 0.5), 0.0, 255.0)
         else:
             images = tf.image.resize(images, resized, self.interpolation)
         top, left = tf.unstack(corner)
@@ -185,11 +187,3 @@ class EvalPreprocessing(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "image_size": self.image_size, **dataclasses.asdict(self.spec)}
-
-
-def _resize_as_pillow(levels: tf.Tensor, size: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Levels of 0..255 (…, h, w, C) -> (…, *size, C): antialiased, columns first, and whole numbers after each pass."""
-    for passed in ((tf.shape(levels)[-3], size[1]), size):
-        resized = tf.image.resize(levels, passed, interpolation, antialias=True)
-        levels = tf.clip_by_value(tf.floor(resized + 0.5), 0.0, 255.0)
-    return levels

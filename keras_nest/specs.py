@@ -18,7 +18,6 @@ from keras_nest.types import Size
 from keras_nest.value_range import ValueRange, check_value_range
 
 INTERPOLATIONS = ("bilinear", "bicubic")
-RESIZERS = ("tensorflow", "pillow")
 
 
 class Geometry(NamedTuple):
@@ -43,16 +42,15 @@ class PreprocessingSpec(Mapping[str, Any]):
         mean: mean of each channel of [0, 1] images, or one for all channels; any sequence becomes a tuple.
         std: standard deviation of each channel of [0, 1] images, or one for all channels, likewise.
         crop_ratio: fraction of the short side that the central crop keeps, in (0, 1].
-        interpolation: one of `INTERPOLATIONS`.
+        interpolation: one of `INTERPOLATIONS`; without antialiasing, but for `pillow`.
         stretch: resize to the size without keeping the aspect ratio, and crop nothing.
         truncate: cut the resized pixels down to whole numbers of 0..255.
         value_range: of floats, (0, 1) or (0, 255); None goes by their values.
-        resizer: one of `RESIZERS`. "tensorflow" is what the papers' code does: floats, without antialiasing. "pillow"
-            is what timm, torchvision and transformers do: antialiased, in whole levels of 0..255, sides and corner
-            rounded their way.
+        pillow: resize, round and crop as Pillow and torchvision do, which models of PyTorch were evaluated with:
+            antialiased, in whole numbers of 0..255.
 
     Raises:
-        ValueError: a field has no meaning, `crop_ratio` stands beside `stretch`, or `truncate` beside "pillow".
+        ValueError: a field has no meaning, or `crop_ratio` stands beside `stretch`.
     """
 
     mean: Sequence[float]
@@ -62,7 +60,7 @@ class PreprocessingSpec(Mapping[str, Any]):
     stretch: bool = False
     truncate: bool = False
     value_range: ValueRange | None = None
-    resizer: str = "tensorflow"
+    pillow: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", _numbers("mean", self.mean))
@@ -81,10 +79,8 @@ class PreprocessingSpec(Mapping[str, Any]):
         if self.interpolation not in INTERPOLATIONS:
             known = ", ".join(INTERPOLATIONS)
             raise ValueError(f"interpolation is {self.interpolation!r}; it must be one of {known}.")
-        if self.resizer not in RESIZERS:
-            raise ValueError(f"resizer is {self.resizer!r}; it must be one of {', '.join(RESIZERS)}.")
-        if self.truncate and self.resizer == "pillow":
-            raise ValueError("With resizer='pillow' pixels are rounded to whole numbers; leave truncate out.")
+        if self.truncate and self.pillow:
+            raise ValueError("truncate and pillow are both true; pillow=True rounds the pixels, so leave truncate out.")
         if not 0 < self.crop_ratio <= 1:
             raise ValueError(f"crop_ratio is {self.crop_ratio}; it must be in (0, 1].")
         if self.stretch and self.crop_ratio != 1:
@@ -116,15 +112,13 @@ class PreprocessingSpec(Mapping[str, Any]):
     def to_dict(self) -> dict[str, Any]:
         """The specification as JSON and .keras files hold it.
 
-        What is as in the papers' code is left out: `crop_ratio` of a stretched image, `truncate`, `value_range`,
-        `resizer`.
+        What is switched off is left out: `crop_ratio` of a stretched image, `truncate`, `pillow`, `value_range`.
         """
         fields: dict[str, Any] = {"mean": list(self.mean), "std": list(self.std)}
         fields |= {"stretch": True} if self.stretch else {"crop_ratio": self.crop_ratio}
         fields["interpolation"] = self.interpolation
-        fields |= {"truncate": True} if self.truncate else {}
-        fields |= {"value_range": list(self.value_range)} if self.value_range else {}
-        return fields | ({"resizer": self.resizer} if self.resizer != "tensorflow" else {})
+        fields |= {name: True for name in ("truncate", "pillow") if getattr(self, name)}
+        return fields | ({"value_range": list(self.value_range)} if self.value_range else {})
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
@@ -191,11 +185,11 @@ class PreprocessingSpec(Mapping[str, Any]):
         Args:
             image_size: height and width of the crop in pixels.
         """
-        if self.resizer == "pillow":
+        if self.pillow:
             height, width = (math.floor(side / self.crop_ratio) for side in image_size)
-        else:
-            # As the reference writes it, int(256 / 224 * size): the division first decides the last pixel.
-            height, width = (int((1 / self.crop_ratio) * side) for side in image_size)
+            return height, width
+        # As the reference writes it, int(256 / 224 * size): the division first decides the last pixel.
+        height, width = (int((1 / self.crop_ratio) * side) for side in image_size)
         return height, width
 
     def geometry(self, sides: Any, image_size: Size) -> Geometry:
@@ -206,33 +200,27 @@ class PreprocessingSpec(Mapping[str, Any]):
             image_size: height and width of the crop.
         """
         resized = tf.constant(self.resized(image_size))
+        if self.pillow:
+            return _pillow_geometry(tf.cast(sides, tf.int32), resized, image_size, self.stretch)
         if not self.stretch:
-            around = _around_as_torchvision if self.resizer == "pillow" else _around
-            resized = around(sides, resized)
-        margin = resized - image_size
-        # Half a pixel goes to the even number, as Python rounds.
-        centered = tf.cast(tf.round(tf.cast(margin, tf.float64) / 2), tf.int32)
-        return Geometry(resized, centered if self.resizer == "pillow" else margin // 2)
+            sides = tf.cast(sides, tf.float32)
+            # As the reference, the rounded ratio first: sides of half a pixel then round the same way.
+            ratio = tf.reduce_max(tf.cast(resized, tf.float32) / sides)
+            resized = tf.cast(tf.round(sides * ratio), tf.int32)
+        return Geometry(resized, (resized - image_size) // 2)
 
 
-def _around(sides: Any, size: tf.Tensor) -> tf.Tensor:
-    """The size (2,) that an image gets which shall just cover another size."""
-    sides = tf.cast(sides, tf.float32)
-    # As the reference, the rounded ratio first: sides of half a pixel then round the same way.
-    ratio = tf.reduce_max(tf.cast(size, tf.float32) / sides)
-    return tf.cast(tf.round(sides * ratio), tf.int32)
-
-
-def _around_as_torchvision(sides: Any, size: tf.Tensor) -> tf.Tensor:
-    """The same; the longer side is cut down to whole pixels.
-
-    Source: torchvision's Resize of one number, which timm uses for square images; its ResizeKeepRatio for others.
-    """
-    sides, size = tf.cast(sides, tf.float64), tf.cast(size, tf.float64)
-    ratio = tf.reduce_min(sides / size)
-    if tf.get_static_value(size[0]) == tf.get_static_value(size[1]):
-        return tf.cast(tf.floor(size * sides / tf.reduce_min(sides)), tf.int32)
-    return tf.cast(tf.round(sides / ratio), tf.int32)
+def _pillow_geometry(sides: tf.Tensor, resized: tf.Tensor, image_size: Size, stretch: bool) -> Geometry:
+    """As torchvision's Resize and CenterCrop, and timm's ResizeKeepRatio where the model's images are oblong."""
+    if not stretch:
+        sides, targets = tf.cast(sides, tf.float64), tf.cast(resized, tf.float64)
+        if image_size[0] == image_size[1]:
+            resized = tf.cast(tf.floor(targets * sides / tf.reduce_min(sides)), tf.int32)
+        else:
+            resized = tf.cast(tf.round(sides / tf.reduce_min(sides / targets)), tf.int32)
+    # Half a pixel goes to the even number, as Python rounds.
+    corner = tf.round(tf.cast(resized - image_size, tf.float32) / 2)
+    return Geometry(resized, tf.cast(corner, tf.int32))
 
 
 def _numbers(name: str, values: Any) -> tuple[float, ...]:

@@ -1,9 +1,5 @@
 """Evaluation preprocessing: against the reference, on every kind of input, and where it is stored."""
 
-import itertools
-import math
-from typing import ClassVar
-
 import keras
 import numpy as np
 import pytest
@@ -76,50 +72,6 @@ class TestAgainstTheReference:
         out = keras_nest.preprocessor("nest_tiny_s16_32")(image)
         expected = (np.float32(image) / 255 - np.float32(spec["mean"])) / np.float32(spec["std"])
         np.testing.assert_allclose(out, expected, atol=1e-6)
-
-
-class TestAsPillow:
-    """What PyTorch's users have: whole levels, at most one from those of timm 1.0.31 and transformers 5.18.0."""
-
-    KINDS: ClassVar = {
-        "nest_jx": {"crop_ratio": 0.875, "interpolation": "bicubic"},
-        "vit_224": {"crop_ratio": 0.9, "interpolation": "bicubic"},
-        "miil": {"crop_ratio": 0.875},
-        "transformers": {"stretch": True},
-    }
-
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("shape", ["landscape", "portrait", "small"])
-    def test_levels(self, kind, shape):
-        stored = np.load(loading.FOLDER.parent / "timm" / "preprocessing.npz")
-        spec = {"mean": [0.0] * 3, "std": [1.0] * 3, "resizer": "pillow", **self.KINDS[kind]}
-        preprocess = EvalPreprocessing(64, **spec)
-        picture = stored[f"pictures/{shape}"]
-        levels = np.asarray(preprocess(picture)) * 255
-        np.testing.assert_allclose(levels, np.rint(levels), atol=1e-4)
-        expected = np.float32(stored[f"{kind}/{shape}"])
-        assert np.abs(levels - expected).max() < 1.001
-        # Pillow takes the rows of a portrait first where both sides change by themselves.
-        assert np.mean(np.abs(levels - expected) > 0.5) < (
-            0.25 if (kind, shape) == ("transformers", "portrait") else 0.02
-        )
-        np.testing.assert_allclose(preprocess(np.float32(picture) / 255) * 255, levels, atol=1e-4)
-
-    @pytest.mark.parametrize(("size", "ratio"), [(31, 0.9), (64, 1.0), ((32, 48), 0.875), ((48, 32), 1.0)])
-    def test_sides_and_corner_are_those_of_torchvision_and_timm(self, size, ratio):
-        height, width = (size, size) if isinstance(size, int) else size
-        around = [math.floor(side / ratio) for side in (height, width)]
-        spec = EvalPreprocessing(size, MEAN, STD, crop_ratio=ratio, resizer="pillow")
-        for sides in itertools.product(range(40, 90, 7), range(33, 140, 13)):
-            if height == width:
-                short, long = min(sides), max(sides)
-                resized = [around[0] if side == short else int(around[0] * long / short) for side in sides]
-            else:
-                scale = min(side / target for side, target in zip(sides, around, strict=True))
-                resized = [round(side / scale) for side in sides]
-            corner = [round((side - kept) / 2) for side, kept in zip(resized, (height, width), strict=True)]
-            found = spec.geometry(tf.constant(sides))
-            assert (found.resized.numpy().tolist(), found.corner.numpy().tolist()) == (resized, corner)
 
 
 class TestInputs:

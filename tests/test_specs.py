@@ -53,7 +53,7 @@ class TestDictionaries:
         for spec in (
             *PUBLISHED,
             told,
-            dataclasses.replace(told, resizer="pillow"),
+            dataclasses.replace(told, pillow=True),
             dataclasses.replace(told, crop_ratio=1.0, stretch=True, truncate=True),
         ):
             read = PreprocessingSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
@@ -94,8 +94,7 @@ class TestWhatIsRefused:
             ({"interpolation": "area"}, "interpolation is 'area'; it must be one of bilinear, bicubic."),
             ({"crop_ratio": 0}, r"crop_ratio is 0; it must be in \(0, 1\]"),
             ({"crop_ratio": 0.5, "stretch": True}, "crop_ratio is 0.5; with stretch=True nothing is cropped"),
-            ({"resizer": "cv2"}, "resizer is 'cv2'; it must be one of tensorflow, pillow."),
-            ({"resizer": "pillow", "truncate": True}, "With resizer='pillow' pixels are rounded"),
+            ({"truncate": True, "pillow": True}, "truncate and pillow are both true"),
             ({"value_range": (0, 2)}, r"value_range is \(0, 2\)"),
         ],
     )

@@ -11,6 +11,7 @@ from keras_nest.cli.parser import parse_literal
 from keras_nest.console import console, print_facts
 from keras_nest.conversion.load import LoadReport, load_model
 from keras_nest.conversion.names import model_tree
+from keras_nest.conversion.pytorch.write import WRITERS
 from keras_nest.conversion.save import write_checkpoint
 from keras_nest.conversion.sources import read_checkpoint
 from keras_nest.conversion.verify import largest_difference
@@ -31,14 +32,18 @@ def main(args: argparse.Namespace) -> int:
     """
     if len(args.paths) not in ((2,) if args.weights else (2, 3)):
         expected = "NAME" if args.weights else "[NAME] CHECKPOINT"
-        suffix = "" if args.to_flax else ".keras"
+        suffix = "" if _is_back(args) else ".keras"
         raise ValueError(f"{len(args.paths)} arguments were given; expected {expected} OUT{suffix}.")
     *sources, output = args.paths
-    if not args.to_flax and not output.endswith((".keras", ".weights.h5")):
+    if not _is_back(args) and not output.endswith((".keras", ".weights.h5")):
         raise ValueError(f"The output {output} must end in .keras or .weights.h5.")
     check_local(output)
     found = find_model(*sources, *([args.weights] if args.weights else []))
-    return (_to_flax if args.to_flax else _to_keras)(found, output, args)
+    return (_back if _is_back(args) else _to_keras)(found, output, args)
+
+
+def _is_back(args: argparse.Namespace) -> bool:
+    return args.to_flax or bool(args.to_pytorch)
 
 
 def _to_keras(source: ModelSource, output: str, args: argparse.Namespace) -> int:
@@ -57,13 +62,17 @@ def _to_keras(source: ModelSource, output: str, args: argparse.Namespace) -> int
     return 0
 
 
-def _to_flax(source: ModelSource, output: str, args: argparse.Namespace) -> int:
+def _back(source: ModelSource, output: str, args: argparse.Namespace) -> int:
+    program = args.to_pytorch or "flax"
     if args.verify:
-        raise ValueError("--verify has no meaning for --to-flax; leave it out.")
+        raise ValueError(f"--verify has no meaning for --to-{program}; leave it out.")
     model, _ = _read(source, args)
-    tensors = write_checkpoint(model, output, args.overwrite, args.layout)
+    if args.to_pytorch:
+        tensors = WRITERS[args.to_pytorch](model, output, args.overwrite)
+    else:
+        tensors = write_checkpoint(model, output, args.overwrite, args.layout)
     facts = {"model": source.checkpoint, "tensors": tensors, "parameters": model.count_params(), "written": output}
-    print_facts(f"Converted {model.name} to Flax", facts)
+    print_facts(f"Converted {model.name} to {program if args.to_pytorch else 'Flax'}", facts)
     return 0
 
 

@@ -70,11 +70,22 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="[NAME] CHECKPOINT OUT",
         help="model name (not needed where the checkpoint or its file name tells it), checkpoint (.keras file, "
-        "directory of a training, published directory, .flax, .npz, Orbax directory; local or gs://) and output, "
-        ".keras or .weights.h5; with --to-flax .npz, .msgpack, .flax or, for Orbax, without suffix",
+        "directory of a training, published directory, .flax, .npz, Orbax directory, .safetensors, .pth, directory of "
+        "one with config.json; local or gs://) and output, "
+        ".keras or .weights.h5; with --to-flax .npz, .msgpack, .flax or, for Orbax, without suffix; with "
+        "--to-timm and --to-transformers a directory",
     )
     parser.add_argument("--weights", metavar="CHECKPOINT", help="the checkpoint, where only NAME and OUT are given")
-    parser.add_argument("--to-flax", action="store_true", help="write a Flax checkpoint instead of a Keras model")
+    back = parser.add_mutually_exclusive_group()
+    back.add_argument("--to-flax", action="store_true", help="write a Flax checkpoint instead of a Keras model")
+    for program in ("timm", "transformers"):
+        back.add_argument(
+            f"--to-{program}",
+            action="store_const",
+            const=program,
+            dest="to_pytorch",
+            help=f"write a directory that {program} opens: model.safetensors and config.json",
+        )
     parser.add_argument(
         "--layout",
         choices=choices.LAYOUTS,
@@ -292,7 +303,8 @@ COMMANDS = {
         "keras_nest.cli.convert",
         add_convert_arguments,
         "checkpoint to Keras and back",
-        "Converts a JAX checkpoint to a Keras model ([NAME] CHECKPOINT OUT.keras), or back with --to-flax.",
+        "Converts a checkpoint of JAX, timm or transformers to a Keras model ([NAME] CHECKPOINT OUT.keras), or back "
+        "with --to-flax, --to-timm or --to-transformers.",
     ),
     "export": Command(
         "keras_nest.cli.export",

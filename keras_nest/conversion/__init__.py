@@ -8,6 +8,7 @@ from keras_nest.conversion.augreg import augreg, augreg_best
 from keras_nest.conversion.inside import load_weights
 from keras_nest.conversion.load import LoadReport, load_model, name_of
 from keras_nest.conversion.names import Tree, model_tree
+from keras_nest.conversion.pytorch.write import write_timm, write_transformers
 from keras_nest.conversion.save import write_checkpoint
 from keras_nest.conversion.sources import read_checkpoint
 from keras_nest.names import flax_path
@@ -24,4 +25,6 @@ __all__ = [
     "name_of",
     "read_checkpoint",
     "write_checkpoint",
+    "write_timm",
+    "write_transformers",
 ]

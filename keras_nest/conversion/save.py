@@ -39,7 +39,7 @@ def write_checkpoint(
     writers = {".npz": write_npz, ".msgpack": write_msgpack, ".flax": write_msgpack}
     if suffix and suffix not in writers:
         raise ValueError(f"{path} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
-    _refuse_quantized(model)
+    refuse_quantized(model)
     tree = to_layout(model_tree(model), layout)
     image_size = getattr(model, "image_size", None)  # a text tower has none
     with atomic_output(path, overwrite) as partial:
@@ -51,10 +51,15 @@ def write_checkpoint(
     return len(tree)
 
 
-def _refuse_quantized(model: keras.Model) -> None:
+def refuse_quantized(model: keras.Model) -> None:
+    """Refuses models whose matrices Keras quantized.
+
+    Raises:
+        ValueError: names a layer.
+    """
     for path, layer in layers_by_path(model).items():
         if getattr(layer, "quantization_mode", None):
             raise ValueError(
-                f"{path} is quantized ({layer.quantization_mode}), and Flax checkpoints hold plain numbers; write the "
-                "model as it was before."
+                f"{path} is quantized ({layer.quantization_mode}), and checkpoints hold plain numbers; write the model "
+                "as it was before."
             )

@@ -137,7 +137,7 @@ class TestCreateModel:
         model.save(tmp_path / "own.keras")
         same = keras_nest.create_model(weights=tmp_path / "own.keras", dropout_rate=0.25)
         np.testing.assert_array_equal(outputs_of(same, inputs_of(model))[0], outputs_of(model, inputs_of(model))[0])
-        with pytest.raises(ValueError, match=r"is quantized \(int8\), and Flax checkpoints hold plain numbers"):
+        with pytest.raises(ValueError, match=r"is quantized \(int8\), and checkpoints hold plain numbers"):
             conversion.write_checkpoint(model, tmp_path / "flax.npz")
 
     @pytest.mark.parametrize(

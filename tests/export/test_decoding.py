@@ -17,7 +17,7 @@ SPECS = {
     "bicubic": {"interpolation": "bicubic", "crop_ratio": 0.5},
     "stretched": {"stretch": True},
     "truncated": {"stretch": True, "truncate": True},
-    "as Pillow": {"resizer": "pillow", "interpolation": "bicubic", "crop_ratio": 0.9},
+    "as Pillow": {"pillow": True, "interpolation": "bicubic", "crop_ratio": 0.9},
 }
 
 

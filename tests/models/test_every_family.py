@@ -16,6 +16,7 @@ ROUNDING = {
     "ViT, token_unpooled": 0.011,
     "ViT, features": 0.009,
     "hybrid": 0.037,
+    "hybrid of timm, exact GELU": 0.037,
     "Mixer": 0.006,
     "ResNet": 0.006,
     "ViTFlaxNesT": 0.013,

@@ -89,9 +89,9 @@ def read_config(text: bytes, preprocessor: bytes | None = None) -> Told | None:
 
 @functools.cache
 def timm_table() -> tuple[dict[str, str], ...]:
-    """The published checkpoints of timm: name with tag, model here, settings and accuracies as published.
+    """The published checkpoints of timm: name with tag, model here, number of classes.
 
-    Source: `default_cfgs` and results/results-imagenet.csv of timm 1.0.31.
+    Source: `default_cfgs` of timm 1.0.31.
     """
     table = importlib.resources.files("keras_nest.conversion.pytorch") / "timm.csv"
     return tuple(csv.DictReader(table.read_text("utf-8").splitlines()))
@@ -255,10 +255,15 @@ def _preprocessing(settings: Mapping[str, Any]) -> dict[str, Any]:
     spec = {
         "mean": list(settings["mean"]),
         "std": list(settings["std"]),
-        "crop_ratio": settings.get("crop_pct") or 0.875,
+        **({"stretch": True} if settings.get("crop_mode") == "squash" else {"crop_ratio": _crop_ratio(settings)}),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else "bicubic",
+        "pillow": True,
     }
     return {"preprocessing": spec}
+
+
+def _crop_ratio(settings: Mapping[str, Any]) -> float:
+    return settings.get("crop_pct") or 0.875
 
 
 def _stretched(preprocessor: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,6 +273,7 @@ def _stretched(preprocessor: Mapping[str, Any]) -> dict[str, Any]:
         "std": list(preprocessor.get("image_std") or (0.5,) * 3),
         "stretch": True,
         "interpolation": "bicubic" if preprocessor.get("resample") == 3 else "bilinear",
+        "pillow": True,
     }
     return {"preprocessing": spec}
 

@@ -6,6 +6,7 @@ tensors; a name of a function or class stays a name, and one that weights do not
 Formats: the zip archive since PyTorch 1.6, and the stream of pickles before.
 """
 
+import functools
 import io
 import math
 import pickletools
@@ -66,6 +67,10 @@ class _View(NamedTuple):
     strides: tuple[int, ...]
 
 
+class _RefusedError(ValueError):
+    """A sentence of this module."""
+
+
 class _Unknown:
     """What stands beside weights, and is not looked at."""
 
@@ -84,7 +89,9 @@ def read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
         root, storage = _open_zip(data) if data[:2] == b"PK" else _open_legacy(data)
         views = _weights(root)
         return {name: _array(name, view, storage) for name, view in views.items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, RecursionError, NotImplementedError) as error:
+    except _RefusedError:
+        raise
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RecursionError, NotImplementedError) as error:
         raise ValueError(f"it is truncated or damaged ({error})") from None
     except (IndexError, KeyError, TypeError, AttributeError):
         raise ValueError("it is damaged, or no file of torch.save") from None
@@ -98,17 +105,18 @@ def _open_zip(data: bytes) -> tuple[Any, Storage]:
     # Archives of torch are not compressed, so no record is larger than the file.
     claimed = sum(record.file_size for record in archive.infolist())
     if claimed > len(data):
-        raise ValueError(f"it is damaged: its records claim {claimed:,} of {len(data):,} bytes")
+        raise _RefusedError(f"it is damaged: its records claim {claimed:,} of {len(data):,} bytes")
     names = archive.namelist()
     if any(name.endswith("/constants.pkl") for name in names):
-        raise ValueError("it is TorchScript, a program; save the weights alone, model.state_dict()")
+        raise _RefusedError("it is TorchScript, a program; save the weights alone, model.state_dict()")
     pickles = [name for name in names if name.endswith("/data.pkl") or name == "data.pkl"]
     if len(pickles) != 1:
-        raise ValueError("it is a zip archive, but none of torch.save")
+        raise _RefusedError("it is a zip archive, but none of torch.save")
     folder = pickles[0].removesuffix("data.pkl")
     if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder").strip() != b"little":
-        raise ValueError("its numbers are big-endian; save it on another machine")
+        raise _RefusedError("its numbers are big-endian; save it on another machine")
 
+    @functools.cache  # many tensors may lie in one
     def storage(reference: _Reference) -> np.ndarray:
         return np.frombuffer(archive.read(f"{folder}data/{reference.key}"), reference.dtype)
 
@@ -118,7 +126,7 @@ def _open_zip(data: bytes) -> tuple[Any, Storage]:
 def _open_legacy(data: bytes) -> tuple[Any, Storage]:
     stream = io.BytesIO(data)
     if _Machine(stream).run() != _LEGACY_MAGIC:
-        raise ValueError("it is no file of torch.save")
+        raise _RefusedError("it is no file of torch.save")
     for _ in ("protocol", "facts on the system"):
         _Machine(stream).run()
     machine = _Machine(stream)
@@ -129,7 +137,7 @@ def _open_legacy(data: bytes) -> tuple[Any, Storage]:
         count = int.from_bytes(stream.read(8), "little")
         size = count * dtypes[key].itemsize
         if stream.tell() + size > len(data):
-            raise ValueError("it is truncated")
+            raise _RefusedError("it is truncated")
         places[key] = stream.tell(), count
         stream.seek(size, io.SEEK_CUR)
 
@@ -166,7 +174,7 @@ class _Machine:
             if opcode.name == "STOP":
                 return self._stack.pop()
             self._step(opcode.name, argument)
-        raise ValueError("it is truncated")
+        raise _RefusedError("it is truncated")
 
     def _step(self, name: str, argument: Any) -> None:
         stack = self._stack
@@ -221,7 +229,7 @@ class _Machine:
             case _ if argument is not None and isinstance(argument, (int, float, str, bytes)):
                 stack.append(argument)
             case _:
-                raise ValueError(f"it uses the instruction {name} of pickles, which no file of weights needs")
+                raise _RefusedError(f"it uses the instruction {name} of pickles, which no file of weights needs")
 
     def _popped(self) -> list[Any]:
         """What lies above the last mark, and takes it off."""
@@ -238,7 +246,7 @@ class _Machine:
         kind, storage, name, *_ = key
         dtype = _DTYPES.get(storage.name.removeprefix("torch."))
         if kind != "storage" or dtype is None:
-            raise ValueError(f"it holds a {storage.name}, which is not read; read are {', '.join(_DTYPES)}")
+            raise _RefusedError(f"it holds a {storage.name}, which is not read; read are {', '.join(_DTYPES)}")
         self.references.append(_Reference(np.dtype(dtype), str(name)))
         return self.references[-1]
 
@@ -248,7 +256,7 @@ def _known(name: str) -> _Name:
     is_storage = name.startswith("torch.") and name.endswith("Storage")
     if is_storage or name in _BESIDE or name in (_TENSOR, _PARAMETER, _DICTIONARY):
         return _Name(name)
-    raise ValueError(
+    raise _RefusedError(
         f"it asks for {name!r}, which no file of weights needs, and nothing of it was run; if it is a whole model, "
         "save its model.state_dict()"
     )
@@ -275,7 +283,7 @@ def _weights(root: Any) -> dict[str, _View]:
         if isinstance(value, _View) and isinstance(name, str):
             found[_without_prefixes(name)] = value
     if not found:
-        raise ValueError("it holds no weights: there is no dictionary of tensors")
+        raise _RefusedError("it holds no weights: there is no dictionary of tensors")
     return found
 
 
@@ -293,6 +301,6 @@ def _array(name: str, view: _View, storage: Storage) -> np.ndarray:
     last = view.offset + sum((side - 1) * stride for side, stride in sides)
     outside = view.offset < 0 or min((*view.shape, *view.strides), default=0) < 0 or (size and last >= flat.size)
     if outside or size > flat.size:
-        raise ValueError(f"it is damaged: {name!r} reaches outside of its storage")
+        raise _RefusedError(f"it is damaged: {name!r} reaches outside of its storage")
     strides = [stride * flat.itemsize for stride in view.strides]
     return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False)

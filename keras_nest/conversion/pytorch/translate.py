@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_nest.conversion.names import Tree
 from keras_nest.conversion.pytorch import rules
-from keras_nest.models.fields import square_side
 
 # What our models do not compute: pattern of a tensor's name -> what it is.
 _REFUSED = {
@@ -62,7 +61,6 @@ def to_flax(tensors: Mapping[str, np.ndarray], num_heads: int | None) -> Tree:
     tensors = {name: value for name, value in tensors.items() if value.dtype.kind not in "iub"}  # buffers, counters
     kind = family(tensors)
     _refuse(tensors)
-    _check_class_token(tensors)
     if kind != "mixer" and num_heads is None:
         raise ValueError("its tensors do not tell the number of heads; give the model's name, or a config.json beside")
     found, left = rules.apply(_rules(kind, tensors, num_heads or 1), tensors)
@@ -115,17 +113,6 @@ def _refuse(tensors: Mapping[str, np.ndarray]) -> None:
         for pattern, what in _REFUSED.items():
             if re.match(pattern, name):
                 raise ValueError(f"its model has {what} ({name}), which the models here do not compute")
-
-
-def _check_class_token(tensors: Mapping[str, np.ndarray]) -> None:
-    """Refuses position embeddings of the patches alone, beside a class token."""
-    if "cls_token" not in tensors or "pos_embed" not in tensors:
-        return
-    tokens = tensors["pos_embed"].shape[1]
-    if square_side(tokens) and not square_side(tokens - 1):
-        raise ValueError(
-            f"its pos_embed has {tokens} vectors and none for the class token, which the models here do not compute"
-        )
 
 
 def _fill_biases(found: dict[str, np.ndarray]) -> None:
