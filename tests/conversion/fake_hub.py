@@ -1,6 +1,6 @@
 """A Hugging Face hub on the loopback address, with a few models, for a process of its own.
 
-python -m tests.conversion.fake_hub HANDLE … prints for each what `fetch` gives: its .keras file, the names of the files in
+python -m tests.conversion.fake_hub HANDLE … prints what `fetch` gives for each: its .keras file, the names of the files in
 its directory, or its sentence.
 """
 
