@@ -1,7 +1,7 @@
 """A Hugging Face hub on the loopback address, with a few models, for a process of its own.
 
-python -m tests.conversion.fake_hub HANDLE … prints what `fetch` gives for each: its .keras file, the names of the files in
-its directory, or its sentence.
+python -m tests.conversion.fake_hub HANDLE … prints what `fetch` gives for each: its .keras file, the names of the files
+in its directory, or its sentence.
 """
 
 import contextlib
