@@ -85,6 +85,7 @@ def draw_attention(view: View, levels: Sequence[np.ndarray], title: str, answers
     columns = max(min(len(heads), _MOST_HEADS) + (len(heads) > 1) for heads in levels)
     rows = _panels(view, len(levels), columns + 1)
     draw_image(rows[0][0], view, title)
+    rows[0][0].set_xlabel("red: attended to more than\non average, blue: less", fontsize=9)
     draw_answers(rows[0][-1], answers)
     for number, (axes, heads) in enumerate(zip(rows, levels, strict=True), 1):
         where = f"level {number}" if len(levels) > 1 else "attention"

@@ -8,12 +8,32 @@ import sys
 import numpy as np
 import pytest
 import scipy.linalg
+from matplotlib.axes import Axes
 
 import keras_nest
 from benchmarks import gan_quality, generator
 
 RANDOM = np.random.default_rng(0)
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_numbers_stand_at_their_points(tmp_path, monkeypatch):
+    """Of two of a size the higher one above, the other one below, each in the color of its line."""
+    drawn = []
+    monkeypatch.setattr(Axes, "annotate", lambda *args, **options: drawn.append((args[1:], options["color"])))
+    rows = [
+        {"decoder": name, "size": 32, "images/s": speed, "peak MiB": memory}
+        for name, speed, memory in ((generator.NEST, 97.0, 44.7), (generator.GLOBAL, 69.0, 43.0))
+    ]
+    generator.draw(tmp_path / "speed.png", rows)
+    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+    found = {text: (place[1], offset[1] > 0, color) for (text, place, offset), color in drawn}
+    assert found == {
+        "97": (97.0, True, "tab:blue"),
+        "69": (69.0, False, "tab:orange"),
+        "44.7": (44.7, True, "tab:blue"),
+        "43": (43.0, False, "tab:orange"),
+    }
 
 
 def test_frechet_distance():

@@ -1,6 +1,7 @@
 """The train step on one device and on two: the same numbers, whatever is clipped, accumulated or averaged."""
 
 import functools
+import time
 
 import keras
 import numpy as np
@@ -257,6 +258,35 @@ def test_evaluation_during_training():
     assert all(len(values) == 2 for values in history.values())
     measured = trainer.evaluate(part, verbose=0, return_dict=True)
     assert measured == pytest.approx({name: history[f"val_{name}"][-1] for name in ("accuracy", "loss")}, rel=1e-6)
+
+
+@pytest.mark.parametrize("place", ["one_device", "mirrored"])
+def test_how_long_data_is_waited_for(place):
+    """Of one device; a data set whose batches take a while, the first of which is fetched before the steps."""
+
+    def slowly(*batch):
+        pause = tf.py_function(lambda: time.sleep(0.05), [], [])
+        with tf.control_dependencies([pause]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    trainer = trainer_of(place)
+    assert trainer.waited is None
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
+    data = data.map(slowly).with_options(_without_prefetching())
+    trainer.fit(
+        data if place == "one_device" else distribute(strategy(place), lambda host: data), shuffle=False, verbose=0
+    )
+    if place == "mirrored":
+        assert trainer.waited is None
+    else:
+        assert 2 * 0.05 <= trainer.waited < 60
+
+
+def _without_prefetching():
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.inject_prefetch = False
+    return options
 
 
 class TestWatch:
