@@ -56,8 +56,8 @@ def test_the_page(start, files, tmp_path, width, dark):
     (tmp_path / "notes.txt").write_text("no image")
     process, address = start(files["run"])
     with page(address, width=width, dark=dark) as seen:
-        assert seen.title() == seen.inner_text("h1") == "nest_tiny_s196_224"
         seen.wait_for_selector("#thumbnails img")
+        assert seen.title() == seen.inner_text("h1") == "nest_tiny_s196_224"
         assert overflow(seen) == []
         seen.set_input_files("#file", tmp_path / "my cat.png")
         seen.wait_for_selector("#pictures svg")
