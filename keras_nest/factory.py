@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_nest.conversion import augreg_best, load_model
+from keras_nest.conversion.hugging_face import is_handle
 from keras_nest.models.base import PublishedModel
 from keras_nest.registry import check_fields, is_name, merge_fields, resolve
 from keras_nest.types import Size
@@ -24,7 +25,8 @@ def create_model(
 
     Args:
         model: a name of `list_models`, or an alias such as "nest_base" or "B_16". None takes it from the checkpoint: a
-            .keras file knows it, and file names as those of AugReg tell it.
+            .keras file knows it, and file names as those of AugReg tell it. A handle of the Hugging Face hub, such as
+            "hf://timm/nest_tiny_jx.goog_in1k", is a model with its weights.
         num_classes: size of the head; 0 outputs the pooled embedding (B, C). None takes the checkpoint's, or without
             weights the published one.
         image_size: side or (height, width) in pixels. None takes the checkpoint's, or the published one. Position
@@ -32,10 +34,11 @@ def create_model(
         weights: checkpoint to load: a published directory or a file in it, a Flax msgpack file, a '/'-keyed .npz, an
             Orbax directory, weights of timm or transformers (.safetensors, .pth, .bin, or a directory with such a file
             and its config.json, which tells the model too), a .keras file of this package, what `save_weights` wrote of
-            such a model (.weights.h5), or the directory of a training; local or any path that TensorFlow reads
-            ("gs://…"). A .keras file tells all fields, and what is frozen or was changed on layers: only what is given
-            here differs. Other files that this package wrote tell their image size; of others, as many tokens as
-            `image_size` makes are taken for the same ones, and other numbers for squares; oblong ones are logged.
+            such a model (.weights.h5), or the directory of a training; local, any path that TensorFlow reads
+            ("gs://…"), or a handle ("hf://OWNER/NAME@REVISION"). A .keras file tells all fields, and what is frozen or
+            was changed on layers: only what is given here differs. Other files that this package wrote tell their image
+            size; of others, as many tokens as `image_size` makes are taken for the same ones, and other numbers for
+            squares; oblong ones are logged.
         reinit_head: start with a head of zeros instead of the checkpoint's. A layer that only the checkpoint's head
             needs, ViT's `pre_logits`, is left out too unless `representation_size` asks for it.
         features_only: output a dictionary of maps (B, H, W, C), finest first: P2, P3, … of NesT's levels, block_k of
@@ -57,6 +60,8 @@ def create_model(
         ValueError: unknown name or field, a value without meaning, or a checkpoint that does not fit.
         FileNotFoundError: the checkpoint does not exist.
     """
+    if model is not None and weights is None and is_handle(model):
+        model, weights = None, model
     if model is None and name is not None and (weights is None or is_name(name)):
         model, name = name, None
     given = {**({"features_only": True} if features_only else {}), **overrides}

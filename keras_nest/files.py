@@ -34,20 +34,6 @@ def check_local(path: str | os.PathLike[str]) -> None:
         )
 
 
-def refuse_hub(path: str) -> None:
-    """Refuses a handle of the Hugging Face hub, which no file layer here reads.
-
-    Raises:
-        ValueError: it is one; says what is read.
-    """
-    if path.startswith(("hf://", "hf:/")):
-        repository = path.removeprefix("hf:").strip("/")
-        raise ValueError(
-            f"{path} is a handle of the Hugging Face hub, which is not read from here; fetch it with `hf download "
-            f"{repository} --local-dir DIRECTORY`, and give the directory."
-        )
-
-
 def local_path(text: str) -> pathlib.Path:
     """The type of an argument of a command line that is a path of this machine.
 

@@ -17,10 +17,11 @@ import keras
 
 from keras_nest.class_names import read_class_names
 from keras_nest.conversion.augreg import parse_model_name
+from keras_nest.conversion.hugging_face import on_this_machine
 from keras_nest.conversion.sources import locate, told
 from keras_nest.exported import find_saved_model, refuse_export
 from keras_nest.factory import create_model
-from keras_nest.files import check_local, is_address, refuse_hub
+from keras_nest.files import check_local, is_address
 from keras_nest.models import LiT
 from keras_nest.models.base import ConfiguredModel, published_class_names, read_model
 from keras_nest.models.keras_file import find_keras_file
@@ -86,7 +87,8 @@ def open_model(
 
     Args:
         source: a .keras file (local, or an address that TensorFlow reads), the working directory of a training, a
-            published checkpoint whose file name tells its model, or a name of `list_models` with `weights`.
+            published checkpoint whose file name tells its model, a handle of the hub ("hf://OWNER/NAME"), or a name of
+            `list_models` with `weights`.
         weights: checkpoint for the name, whatever `create_model(weights=…)` takes: a directory of a training too.
         labels: file of class names, one a line, UTF-8; None takes classes.txt beside the .keras file if it is there,
             and else the names of ImageNet if the head is a published one.
@@ -143,10 +145,11 @@ def find_model(source: str | os.PathLike[str], weights: str | os.PathLike[str] |
         FileNotFoundError: there is no such file or directory, or no model in it.
         ValueError: the name is unknown, or what lies there is no model.
     """
-    source = os.fspath(source)
     if weights is not None:
+        source = os.fspath(source)
         _check_name(source)
         return ModelSource(source, os.fspath(weights))
+    source = on_this_machine(source)
     if not find_keras_file(source):
         refuse_export(source)
         _check_checkpoint(source)
@@ -170,7 +173,6 @@ def _check_name(source: str) -> None:
 
 def _check_checkpoint(source: str) -> None:
     """Refuses what is no checkpoint that tells its model."""
-    refuse_hub(source)
     named, address = parse_model_name(source), is_address(source)
     if not address and _holds_checkpoint(source):
         if named is None and told(source) is None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 
-from keras_nest.files import refuse_hub
 from keras_nest.hints import did_you_mean
 from keras_nest.imagenet import find_dataset
 from keras_nest.models import PublishedModel
@@ -51,8 +50,9 @@ def resolve(name: str) -> tuple[str, type[PublishedModel], dict[str, Any]]:
     Raises:
         ValueError: unknown name; the nearest ones are suggested.
     """
-    refuse_hub(name)
     full_name = ALIASES.get(name, name)
+    if full_name not in MODELS and name.startswith("hf://"):
+        raise ValueError(f"{name} is a model of the hub and no name; give it as weights (--weights, weights=…) alone.")
     if full_name not in MODELS:
         hint = did_you_mean(name, [*MODELS, *ALIASES], "`keras-nest list` shows all.", count=3)
         raise ValueError(f"There is no model {name!r}; {hint}")

@@ -17,8 +17,8 @@ _WEIGHTS = (
     r"pytorch_model\.bin",
     r"pytorch_model\.bin\.index\.json|pytorch_model-\d+-of-\d+\.bin",
 )
-# What tells the rest: fields of the model, names of classes, vocabulary of a LiT.
-_BESIDE = ("config.json", "classes.txt", "vocab.txt", "vocab.model")
+# What tells the rest: fields of the model, preprocessing, names of classes, vocabulary of a LiT.
+_BESIDE = ("config.json", "preprocessor_config.json", "classes.txt", "vocab.txt", "vocab.model")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Seconds; the library's own attempts take 24 before they end.
 _PATIENCE = 5.0
@@ -42,6 +42,11 @@ class Handle(NamedTuple):
 def is_handle(source: str | os.PathLike[str]) -> bool:
     """Whether something is a handle such as "hf://timm/nest_tiny_jx.goog_in1k"."""
     return os.fspath(source).startswith(PREFIX)
+
+
+def on_this_machine(source: str | os.PathLike[str]) -> str:
+    """What a source means here: what `fetch` gives for a handle, and every other path as it is."""
+    return str(fetch(os.fspath(source))) if is_handle(source) else os.fspath(source)
 
 
 def parse_handle(text: str) -> Handle:

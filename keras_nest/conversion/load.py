@@ -17,6 +17,7 @@ from keras_nest.choices import RESIZE_METHODS
 from keras_nest.conversion.augreg import parse_model_name
 from keras_nest.conversion.depth import missing_blocks, shorten
 from keras_nest.conversion.fit import Fitted, fit
+from keras_nest.conversion.hugging_face import on_this_machine
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
 from keras_nest.conversion.own import check_name, read_own, read_weights, rebuild
 from keras_nest.conversion.pytorch.files import is_pytorch
@@ -105,6 +106,7 @@ def load_model(
         ValueError: the checkpoint does not fit.
         FileNotFoundError: there is no checkpoint.
     """
+    weights = on_this_machine(weights)
     if path := find_keras_file(weights):
         return _load_own(path, name, given, reinit_head, resize_method, trust)
     refuse_export(weights)

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import tensorflow as tf
 
 from keras_nest import registry
+from keras_nest.conversion.hugging_face import on_this_machine
 from keras_nest.conversion.msgpack_file import msgpack_image_size, read_msgpack
 from keras_nest.conversion.names import Tree, model_tree
 from keras_nest.conversion.npz_file import npz_image_size, read_npz
@@ -18,7 +19,6 @@ from keras_nest.conversion.pytorch import files as pytorch_files
 from keras_nest.conversion.pytorch.config_file import ASSUMED_GELU, Told, read_config, without_config
 from keras_nest.conversion.pytorch.translate import to_flax
 from keras_nest.exported import refuse_export
-from keras_nest.files import refuse_hub
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.weights_file import SUFFIX
 from keras_nest.types import Size
@@ -42,7 +42,7 @@ def read_checkpoint(
         path: a published directory, a file in it or the name users type ("…/ckpt.39"); a Flax msgpack file; a
             '/'-keyed .npz; an Orbax directory; weights of timm or transformers (.safetensors, .pth, .bin, or a
             directory with such a file and its config.json); a .keras file of this package or a training's directory.
-            Local, or any path that TensorFlow reads.
+            Local, any path that TensorFlow reads, or a handle of the hub ("hf://OWNER/NAME").
         progress: told how many bytes were read.
         trust: as `read_model` takes it.
         num_heads: attention heads of a PyTorch model, of NesT those of the first level; None takes them from its
@@ -55,15 +55,16 @@ def read_checkpoint(
         FileNotFoundError: nothing there, or no checkpoint in the directory.
         ValueError: damaged, or not a checkpoint.
     """
+    path = on_this_machine(path)
     if file := find_keras_file(path):
         return model_tree(read_own(file, trust))
     refuse_export(path)
-    if os.fspath(path).endswith(SUFFIX):
+    if path.endswith(SUFFIX):
         raise ValueError(
             f"{path} does not say of which model its weights are; give create_model the name and weights=…."
         )
     try:
-        located = locate(os.fspath(path))
+        located = locate(path)
         if tf.io.gfile.isdir(located):
             return read_orbax(located)
         if pytorch_files.is_pytorch(located):
@@ -168,7 +169,7 @@ def locate(path: str) -> str:
     Raises:
         FileNotFoundError: nothing found; says what lies there instead.
     """
-    refuse_hub(path)
+    path = on_this_machine(path)
     path = path.rstrip("/") or path
     if tf.io.gfile.isdir(path):
         return _locate_in_directory(path)

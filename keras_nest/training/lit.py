@@ -119,13 +119,7 @@ def image_tower(config: ConfigDict) -> ImageModel | None:
     """
     if not config.image_tower:
         return None
-    try:
-        model = open_model(config.image_tower).model
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"image_tower is {config.image_tower!r}, where there is no model; it must be a .keras file or the "
-            "directory of a finished training."
-        ) from None
+    model = open_model(config.image_tower).model
     if not isinstance(model, ImageModel):
         raise ValueError(
             f"image_tower {config.image_tower} is a {type(model).__name__}; it must be one of images, such as a ViT."

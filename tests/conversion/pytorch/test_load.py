@@ -4,13 +4,16 @@ import json
 import logging
 import shutil
 
+import huggingface_hub.constants
 import keras
 import numpy as np
 import pytest
 import safetensors.numpy
 
 import keras_nest
+from keras_nest.cli import commands
 from tests import keras_models
+from tests.conversion import fake_hub
 from tests.golden import timm_loading
 
 VIT = timm_loading.FOLDER / "cases" / "vit_token"
@@ -130,9 +133,51 @@ def test_names_that_transformers_has_in_memory(tmp_path):
     assert keras_models.gap(np.asarray(model(case.images)), case.outputs["logits"]) <= 2e-5
 
 
+HANDLE = "hf://timm/vit_token"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The cache of the hub with one model, and no network."""
+    case = timm_loading.case("vit_token")
+    repository = tmp_path / "models--timm--vit_token"
+    snapshot = repository / "snapshots" / fake_hub.COMMIT
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(fake_hub.COMMIT)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(case.folder / name, snapshot)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return case
+
+
 @pytest.mark.parametrize(
-    "door", [keras_nest.create_model, keras_nest.open_model, lambda x: keras_nest.create_model(weights=x)]
+    "door",
+    [
+        keras_nest.create_model,
+        lambda handle: keras_nest.create_model(weights=handle),
+        lambda handle: keras_nest.open_model(handle).model,
+    ],
 )
-def test_handles_of_the_hub_get_one_sentence(door):
-    with pytest.raises(ValueError, match=r"hf download timm/nest_tiny_jx.goog_in1k --local-dir DIRECTORY"):
-        door("hf://timm/nest_tiny_jx.goog_in1k")
+def test_handles_of_the_hub(door, cache):
+    """As its files, with its preprocessing."""
+    model = door(HANDLE)
+    assert keras_models.gap(np.asarray(model(cache.images)), cache.outputs["logits"]) <= 2e-5
+    assert model.config["preprocessing"]["pillow"]
+
+
+def test_handles_of_the_hub_in_commands(cache, capsys, tmp_path):
+    assert commands.main(["info", HANDLE]) == 0
+    assert commands.main(["convert", f"{HANDLE}@main", str(tmp_path / "model.keras")]) == 0
+    assert "Converted" in capsys.readouterr().out
+    assert commands.main(["info", "hf://timm/other"]) == 2
+    assert "hf://timm/other is not in the cache" in capsys.readouterr().err
+
+
+def test_what_is_no_handle():
+    for door in (keras_nest.create_model, keras_nest.open_model):
+        with pytest.raises(ValueError, match=r"hf://timm is no model of the hub; write hf://OWNER/NAME"):
+            door("hf://timm")
+    with pytest.raises(ValueError, match="is a model of the hub and no name; give it as weights"):
+        keras_nest.preprocessor(HANDLE)
