@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         others = {name: Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in OTHERS}
-        write(root / "others", others, {"train": 12, "val": 4}, 8 * crops, 0)
+        write(root / "others", others, {"train": 12, "val": 4}, 3 * crops, 0)
         before = new_model(root / "before.keras", 0)
         finetune(
             root / "others", root / "pretrained", {**OF_NEW_WEIGHTS, "model": before, "minutes": PRETRAINING, **short}
