@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from keras_nest.conversion.sources import Progress
-from keras_nest.files import check_local
+from keras_nest.files import check_local, refuse_hub
 
 _CHUNK = 16 << 20
 # Compared to see that two files of one name and size are the same: an .npz ends with the checksums of its arrays.
@@ -53,12 +53,13 @@ def download(
         Path of the copy.
 
     Raises:
-        ValueError: the directory is an address such as gs://….
+        ValueError: the directory is an address such as gs://…, or the source a handle of the hub.
         FileNotFoundError: there is no such file.
         FileExistsError: another file of that name lies there and `overwrite` is false.
         OSError: the source cannot be read or changed meanwhile, or the directory cannot be written to.
     """
     check_local(directory)
+    refuse_hub(os.fspath(uri))
     uri = os.fspath(uri).rstrip("/")
     target = pathlib.Path(directory) / os.path.basename(uri)
     with reading(uri):
