@@ -18,6 +18,7 @@ import keras
 from keras_nest.class_names import read_class_names
 from keras_nest.conversion.augreg import parse_model_name
 from keras_nest.conversion.hugging_face import on_this_machine
+from keras_nest.conversion.pytorch.files import is_pytorch
 from keras_nest.conversion.sources import locate, told
 from keras_nest.exported import find_saved_model, refuse_export
 from keras_nest.factory import create_model
@@ -177,7 +178,8 @@ def _check_checkpoint(source: str) -> None:
     if not address and _holds_checkpoint(source):
         if named is None and told(source) is None:
             name = os.path.basename(source.rstrip("/"))
-            raise ValueError(f"The file name {name} does not tell which model it is; {_REMEDY}")
+            beside = " Weights of PyTorch tell it by a config.json beside them." if is_pytorch(source) else ""
+            raise ValueError(f"The file name {name} does not tell which model it is; {_REMEDY}{beside}")
     elif is_name(source):
         raise ValueError(
             f"{source} is the name of a model, not a trained one; add its weights (--weights CHECKPOINT, weights=…)."

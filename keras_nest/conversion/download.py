@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from keras_nest.conversion.hugging_face import is_handle, on_this_machine, parse_handle
 from keras_nest.conversion.sources import Progress
 from keras_nest.files import check_local
 
@@ -44,7 +45,7 @@ def download(
     a file that is complete already is not fetched again.
 
     Args:
-        uri: local, or any path that TensorFlow reads ("gs://…").
+        uri: local, any path that TensorFlow reads ("gs://…"), or a handle of the hub ("hf://OWNER/NAME").
         directory: where the copy shall lie, under its own name; made if missing.
         overwrite: replace another file of that name.
         progress: told how many bytes are there, of how many; first before anything is fetched.
@@ -59,8 +60,11 @@ def download(
         OSError: the source cannot be read or changed meanwhile, or the directory cannot be written to.
     """
     check_local(directory)
-    uri = os.fspath(uri).rstrip("/")
-    target = pathlib.Path(directory) / os.path.basename(uri)
+    source, uri = os.fspath(uri), on_this_machine(uri).rstrip("/")
+    # What lies in the cache of the hub is called after a commit.
+    is_repository = is_handle(source) and os.path.isdir(uri)
+    name = parse_handle(source).repository if is_repository else uri
+    target = pathlib.Path(directory) / os.path.basename(name)
     with reading(uri):
         files = [_plan(source, path, overwrite) for source, path in _walk(uri, target)]
         done, total = sum(file.kept for file in files), sum(file.size for file in files)

@@ -171,6 +171,10 @@ def test_handles_of_the_hub_in_commands(cache, capsys, tmp_path):
     assert commands.main(["info", HANDLE]) == 0
     assert commands.main(["convert", f"{HANDLE}@main", str(tmp_path / "model.keras")]) == 0
     assert "Converted" in capsys.readouterr().out
+    assert commands.main(["download", HANDLE, str(tmp_path / "here")]) == 0
+    copy = tmp_path / "here" / "vit_token"
+    assert sorted(path.name for path in copy.iterdir()) == ["config.json", "model.safetensors"]
+    assert commands.main(["info", str(copy)]) == 0
     assert commands.main(["info", "hf://timm/other"]) == 2
     assert "hf://timm/other is not in the cache" in capsys.readouterr().err
 
