@@ -96,6 +96,7 @@ def test_frozen(nest, directory):
     np.testing.assert_allclose(layer(IMAGES, training=True), nest(IMAGES), atol=1e-5, err_msg="no dropped paths")
 
 
+@pytest.mark.slow
 def test_paths_are_dropped_in_training_only(layer):
     first, second = layer(IMAGES, training=True), layer(IMAGES, training=True)
     assert np.abs(first - second).max() > 1e-3
@@ -158,6 +159,7 @@ def opened(tuned):
     return keras.saving.load_model(tuned[0], safe_mode=False)
 
 
+@pytest.mark.slow
 def test_weights_are_stored_once(tuned, opened):
     path, _ = tuned
     graph = base64.b64decode(opened.layers[0].get_config()["graph"])

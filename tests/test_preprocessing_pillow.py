@@ -41,6 +41,7 @@ def test_within_one_grey_level(name, picture):
     np.testing.assert_allclose(next(iter(data)), prepared, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_models_carry_it_to_exports_and_files(tmp_path):
     model = keras_nest.create_model(weights=str(timm_loading.FOLDER / "cases" / "vit_token"))
     assert model.config["preprocessing"]["pillow"]

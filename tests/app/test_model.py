@@ -10,6 +10,7 @@ from tests import keras_models
 from tests.predict.conftest import NAMES, SMALL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "bare", "saved_model", "versions", "tflite"])
 def test_every_kind_of_file(files, photos, expected, kind):
     model = open_app_model(str(files[kind]))

@@ -101,6 +101,7 @@ def test_several_people_at_once(serve, opened):
         assert [each.result()["predictions"] for each in asked] == expected * 4
 
 
+@pytest.mark.slow
 def test_texts(serve, run):
     asker = serve(open_app_model(str(run)))
     facts = json.loads(asker.get("/model"))

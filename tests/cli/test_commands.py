@@ -175,6 +175,7 @@ class TestDownload:
 
 
 class TestInfo:
+    @pytest.mark.slow
     def test_published_model(self, run):
         code, output, _ = run("info", "nest_tiny")
         assert code == 0

@@ -71,6 +71,7 @@ class TestFacts:
 
 
 class TestShow:
+    @pytest.mark.slow
     def test_small_data_set_needs_no_smaller_batch_and_nothing_is_replaced_unasked(self, run, photographs, tmp_path):
         picture = tmp_path / "out.pdf"
         picture.write_bytes(b"precious")

@@ -43,6 +43,7 @@ def classes(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "saved_model", "tflite"])
 def test_every_kind_of_file(kind, run, files, classes, tmp_path):  # noqa: F811
     """Figures, and a row for each image, as its answers give them, which are found by the names of the classes."""

@@ -92,6 +92,7 @@ def test_json_of_the_other_methods(capsys, models, files):
         assert (code, [len(heat) for heat in json.loads(out)["maps"]]) == (0, sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "method"), [("nest", "gradcat"), ("nest", "cam"), ("vit", "attention")])
 def test_pictures_differ_with_the_method(capsys, files, tmp_path, monkeypatch, model, method):
     monkeypatch.chdir(files["photo"].parent)  # so that the path fits into a line of the table

@@ -41,6 +41,7 @@ def test_files(finished):
     assert config["global_batch_size"] == 64
 
 
+@pytest.mark.slow
 def test_it_learns(finished):
     _, metrics = finished
     assert (metrics["examples"], metrics["steps"], metrics["epochs"], metrics["seed"]) == (360, 44, 2, 3)
@@ -184,6 +185,7 @@ def test_fine_tuning(fine_tuned):
     assert (model.output_shape, model.input_shape) == ((None, 4), (None, 24, 24, 3))
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay_bit_for_bit(fine_tuned):
     source, workdir, _ = fine_tuned
     model = keras.models.load_model(workdir / "model.keras")

@@ -139,6 +139,7 @@ def test_of_tfds(prepared, tokenizer, options):
     assert data.Captions(tokenizer).of_test(source)[0].count("\n") == 1
 
 
+@pytest.mark.slow
 def test_of_classes(tokenizer):
     captions = captions_of_classes(["one", "two"], ["a {}", "the {}"])
     assert captions == ("a one\nthe one", "a two\nthe two")

@@ -34,6 +34,7 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_batches_are_what_the_preprocessor_makes_of_the_files(folder):
     model = keras_nest.create_model("nest_tiny_s16_32", **FIELDS)
     spec = model.config["preprocessing"]

@@ -147,6 +147,7 @@ class TestAugmentation:
         images, _ = taken(train_batches(same, SHIFT, SIZE, 12, 0), 1)
         assert len({image.tobytes() for image in images[0]}) > 6
 
+    @pytest.mark.slow
     def test_batches_are_mixed_differently(self, source):
         _, labels = taken(train_batches(source, MIX, SIZE, 4, 0), 6)
         assert labels.shape == (6, 4, CLASSES)

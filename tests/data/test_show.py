@@ -167,6 +167,7 @@ class TestPicture:
         assert names == ["as in evaluation", *(f"training batch {n}" for n in range(1, 1 + BATCHES))]
         assert figure.get_suptitle() == "costs $5 or $6"
 
+    @pytest.mark.slow
     def test_labels(self, figure, rows_of):
         expected = [label_text(label, ("W" * 40,) * 4, 0.025) for _, labels in rows_of("nest") for label in labels]
         assert [axis.get_title() for axis in figure.axes] == expected

@@ -76,6 +76,7 @@ def logit_from(model, before, normed):
     return x.numpy().astype(np.float64)
 
 
+@pytest.mark.slow
 def test_predicted_class_one_image_and_graph():
     model = randomized(POOLING["MLP-Mixer"]())
     predicted = np.argmax(model(images()), -1)

@@ -70,6 +70,7 @@ class TestSignatures:
         for key, value in wanted.items():
             toys.assert_close(answers[key], value)
 
+    @pytest.mark.slow
     def test_the_object_is_a_feature_vector_of_images(self, exported, loaded):
         model, folder = exported("bert")
         toys.assert_close(loaded(IMAGES), toy_lit.embeddings(model, IMAGES)[0])

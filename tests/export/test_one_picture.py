@@ -106,6 +106,7 @@ def test_predict(predictor, folder, expected):
     np.testing.assert_allclose(predictor.probabilities(images), [*expected.values()], atol=2e-6)
 
 
+@pytest.mark.slow
 def test_files_sent_to_a_server(files, expected):
     serve = tf.saved_model.load(str(files / "saved_model")).signatures["serving_bytes"]
     found = serve(image_bytes=tf.constant([*SERVED.values()]))["probabilities"]
@@ -170,6 +171,7 @@ def test_tflite_in_python(files):
             run(wrong)
 
 
+@pytest.mark.slow
 def test_a_saved_model_that_does_not_say_how_images_of_its_channels_are_prepared(small_nest, tmp_path):
     model = small_nest(in_channels=4, preprocessing=None)
     with pytest.raises(ValueError, match=r"takes images of 4 channels and does not say how; predict needs its \.keras"):

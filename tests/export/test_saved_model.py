@@ -30,6 +30,7 @@ def test_gives_the_logits_of_the_keras_model(published, loaded, images):
     np.testing.assert_allclose(signature(images=tf.constant(x))["logits"], loaded(x), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_variables_are_those_of_the_model(published, loaded):
     model = published("nest")[0]
     assert len(loaded.variables) == len(model.variables)

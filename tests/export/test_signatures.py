@@ -190,6 +190,7 @@ def test_values_that_are_not_in_the_range_are_refused(door, images, message, loa
     call(tf.constant(1.2 * UNIT - 0.1))  # what a resize oversteps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_the_checks_change_no_number(jit_compile, loaded, published):
     compute = tf.function(loaded.__call__, jit_compile=jit_compile)

@@ -54,6 +54,7 @@ def gradient_norm(model, images):
     return float(tf.linalg.global_norm(tape.gradient(loss, [x.value for x in model.trainable_variables])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IMAGE_MODELS)
 def test_numbers_and_gradients_of_every_family(name):
     model = families.FAMILIES[name]()

@@ -47,6 +47,7 @@ def test_features_that_are_not_finite_are_refused():
         fit_head(train, train, False)
 
 
+@pytest.mark.slow
 def test_the_head_answers_in_the_model_as_beside_it(trained):
     import tensorflow as tf
 

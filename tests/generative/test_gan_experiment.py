@@ -97,6 +97,7 @@ def test_what_a_run_leaves(finished):
     np.testing.assert_allclose(columns.astype(int), picture.numpy()[16:].astype(int), atol=1)
 
 
+@pytest.mark.slow
 def test_the_penalty_comes_at_intervals(finished):
     """In every second step from the first; the row of step 4 is about that step alone."""
     rows = read_history(finished[0] / "history.csv")
@@ -199,6 +200,7 @@ def test_several_devices_are_refused(tmp_path):
         main(CONFIG, tmp_path, strategy="mirrored")
 
 
+@pytest.mark.slow
 def test_the_directory_of_another_run_is_not_touched(finished):
     with pytest.raises(FileExistsError, match="seed is 3 there and 4 here"):
         main({**CONFIG, "seed": 4}, finished[0])

@@ -124,6 +124,7 @@ def test_the_average_follows_the_weights_and_is_what_is_saved(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_nobody_trains_the_other():
     trainer = make(compiled=False)
     trainer.compile(learning_rate=1e-3, discriminator_learning_rate=0.0)

@@ -150,6 +150,7 @@ class TestSample:
         with pytest.raises(ValueError, match=message):
             generator.sample(**arguments)
 
+    @pytest.mark.slow
     def test_a_class_of_a_model_without(self):
         model = keras_nest.NesTGenerator(**SMALL)
         assert model.sample(2).shape == (2, 16, 16, 3)

@@ -172,6 +172,7 @@ class TestRefused:
 
 
 class TestTheModelInside:
+    @pytest.mark.slow
     def test_is_what_create_model_takes_out(self, cases, tmp_path):
         case = cases("ViT")
         case.base.get_layer("embedding").trainable = False

@@ -34,6 +34,7 @@ def test_the_images_tell_classes_apart(expected):
     assert np.ptp(expected, axis=0).max() > 0.01, "else the tests above could not fail"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keras", "tflite"])
 def test_other_labels(files, tmp_path, kind):
     (tmp_path / "labels.txt").write_text("a\nb\nc\n")

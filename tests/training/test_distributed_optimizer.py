@@ -124,6 +124,7 @@ def test_updates_are_counted(make):
     assert seen == pytest.approx([float(rates(step)) for step in (0, 0, 1, 1, 1, 2)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "wrapped"])
 def test_a_saved_model_goes_on_as_if_nothing_had_happened(tmp_path, optimizer):
     """In the middle of a sum of gradients."""
@@ -148,6 +149,7 @@ class TestTheWrapper:
         fit(model, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch: 0.25)])
         assert float(model.optimizer.inner_optimizer.learning_rate) == 0.25
 
+    @pytest.mark.slow
     def test_keras_callback_swaps_the_average(self):
         model = compiled(OPTIMIZERS["wrapped"])
         history = fit(model, validation_data=(IMAGES, LABELS), callbacks=[keras.callbacks.SwapEMAWeights(True)])

@@ -94,6 +94,7 @@ def test_ties_and_answers_of_nan_are_wrong(classes):
         assert confusion is None
 
 
+@pytest.mark.slow
 def test_on_two_replicas():
     strategy = create_strategy("mirrored")
     assert strategy.num_replicas_in_sync == 2

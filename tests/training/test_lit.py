@@ -95,6 +95,7 @@ class TestClasses:
         assert np.mean(found.argmax(axis=1) == test.labels) == pytest.approx(metrics["top1"], abs=1e-6)
         assert -np.mean(np.log(found[np.arange(360), test.labels])) == pytest.approx(metrics["loss"], abs=1e-4)
 
+    @pytest.mark.slow
     def test_a_trained_tower_without_its_head_stays_bit_for_bit(self, finished, tuned):
         trained, model = keras.models.load_model(finished[0] / "model.keras"), tuned[2]
         locked, new = model.image_model, keras.models.clone_model(model.text_model)

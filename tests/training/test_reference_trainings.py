@@ -143,6 +143,7 @@ def test_every_update(name):
     np.testing.assert_allclose(record.rates, case.rates, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "updates"),
     [("adamw", 8), pytest.param("adamw_clip", 8, marks=ROUNDING), *((name, n) for name in VIT for n in (2, 8))],
@@ -153,6 +154,7 @@ def test_weights(name, updates):
     assert largest_error(case, record, updates) <= WEIGHTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases(NEST))
 def test_sums_of_weights(name):
     case, model, _, record = nest(name)

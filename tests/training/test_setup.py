@@ -61,6 +61,7 @@ def test_too_many_epochs_are_told(prepared):
     assert "90,000 steps of 16 images, 1002 epochs, on the CPU. Each of the 1,437 images comes up 1,002 times" in told
 
 
+@pytest.mark.slow
 def test_the_seed_decides_weights_and_images(prepared, tmp_path):
     one, other = prepared(OF_VIT), prepare({**OF_VIT, "seed": 4}, tmp_path / "other")
     keras.utils.set_random_seed(99)
@@ -122,6 +123,7 @@ def test_a_model_of_other_classes_than_the_data(classes, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_parts_of_a_data_set(tmp_path):
     """`pp` of ViT names the images to train on and those to test on."""
     photographs.write_folder(tmp_path / "photos")

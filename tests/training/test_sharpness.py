@@ -90,6 +90,7 @@ def assert_weights(trainer, weights):
 
 
 class TestFormulas:
+    @pytest.mark.slow
     @pytest.mark.parametrize("sharpness", [SAM, GSAM], ids=["sam", "gsam"])
     def test_one_device(self, sharpness):
         """SAM on whole batches, GSAM on parts."""

@@ -88,6 +88,7 @@ ALL = {"clip_norm": 0.1, "accum_steps": 2, "averaged": True}
 
 
 class TestSameNumbers:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("optimizer", "options"),
         [("adamw", {}), ("momentum", {"accum_steps": 2}), ("adamw", ALL)],
@@ -212,6 +213,7 @@ class TestDropPath:
         losses = trainer.fit(batches(place, images, images[..., 0]), **fitting).history["loss"]
         return np.rint(np.array(losses) * batch / 2)
 
+    @pytest.mark.slow
     def test_replicas_draw_masks_of_their_own(self):
         """With the same mask on both, every number would be even."""
         odd = self.kept("mirrored") % 2

@@ -101,6 +101,7 @@ class TestWhatIsSavedIsWhatWasMeasured:
         saved.set_weights(raw.weights)
         assert farthest(saved, trainer.model) > 0.05, "otherwise this would show nothing"
 
+    @pytest.mark.slow
     def test_weights(self, made, folder):
         _, history, _ = made
         again = trainer_of().model
@@ -108,6 +109,7 @@ class TestWhatIsSavedIsWhatWasMeasured:
             again.load_weights(folder / f"epoch_{epoch}.weights.h5")
             assert loss_of(again) == pytest.approx(loss, rel=1e-5)
 
+    @pytest.mark.slow
     def test_training_is_the_same_as_without_looking(self, made, place):
         trainer, history, _ = made
         quiet = trainer_of(place)
@@ -191,6 +193,7 @@ class TestFilesOfWeights:
         assert_same(again.model, undisturbed.model)
         assert int(again.optimizer.iterations) == 8
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("averaged", [False, True])
     def test_between_two_trainings(self, averaged, tmp_path):
         first, second = trainer_of(averaged=averaged), trainer_of(averaged=averaged)

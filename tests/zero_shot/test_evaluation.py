@@ -27,6 +27,7 @@ class TestEvaluate:
         assert result.images.tolist() == [2, 2, 1, 0]
         np.testing.assert_array_equal(result.per_class, [1, 0.5, 1, np.nan])
 
+    @pytest.mark.slow
     def test_the_first_five(self, colors, tokenizer):
         labels = ["house", "red", "red red tree", "red tree", "red tree tree", "tree"]
         result = evaluate(ZeroShotClassifier(colors, tokenizer, labels), examples(["red", "tree"], [0, 0]))
