@@ -3,8 +3,9 @@
 import argparse
 import csv
 import functools
+import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from rich.progress import track
 from keras_nest.cli.answers import Broken
 from keras_nest.cli.class_table import print_classes
 from keras_nest.console import console, print_facts, print_json, printable
+from keras_nest.data.sources.table import read_table
 from keras_nest.evaluation.images import LabeledImages, images_of_run, open_images
 from keras_nest.evaluation.measure import ask
 from keras_nest.figures import check_picture
 from keras_nest.files import atomic_output
+from keras_nest.finetune.split import TRAIN
 from keras_nest.predict.open import open_both
 from keras_nest.report.write import Measured, write_report
+from keras_nest.run_files import IMAGES
 from keras_nest.training.pictures import write_confusion
 from keras_nest.training.workdir import write_json
 
@@ -51,6 +55,7 @@ def main(args: argparse.Namespace) -> int:
     measured = Measured(args.model, images, answers, predictor, loaded, args.weights)
     facts = {"model": args.model, "data": images.name, "part": images.part, **measured.figures}
     facts["left_out"] = images.count - len(answers.names)
+    facts["trained_with"] = _count_trained_with(pathlib.Path(args.weights or args.model), answers.names)
     if args.json:
         print_json(facts)
     else:
@@ -67,6 +72,15 @@ def _open_images(args: argparse.Namespace) -> LabeledImages:
     if not run.is_dir():
         raise ValueError("Only the directory of a training tells which images to measure with; give some with --data.")
     return images_of_run(run, args.split)
+
+
+def _count_trained_with(model: pathlib.Path, names: Sequence[str]) -> int:
+    """How many of these images a fine-tuning was trained with, as far as the list beside the model tells."""
+    table = (model if model.is_dir() else model.parent) / IMAGES
+    if not table.is_file():
+        return 0
+    trained = {os.path.realpath(row.file) for row in read_table(table) if row.part == TRAIN}
+    return sum(os.path.realpath(name) in trained for name in names)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -124,5 +138,7 @@ def _print(measured: dict[str, Any]) -> None:
     }
     if measured["left_out"]:
         facts["left out"] = f"{measured['left_out']:,}, which cannot be read"
+    if measured["trained_with"]:
+        facts["trained with"] = f"{measured['trained_with']:,} of these; new images are less often right"
     print_facts(escape(printable(f"{measured['model']} on {measured['data']}{part}")), facts)
     print_classes(measured["classes"])

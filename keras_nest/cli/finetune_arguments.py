@@ -14,7 +14,9 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="folder with CLASS/* or {train,val,test}/CLASS/*, list of files and classes (.csv, .jsonl), name in TFDS",
     )
-    parser.add_argument("--model", required=True, metavar="M", help="name of a model, .keras file, or run directory")
+    parser.add_argument(
+        "--model", required=True, metavar="M", help="name of a model, .keras file, run, hf://OWNER/NAME"
+    )
     parser.add_argument(
         "--weights", metavar="CHECKPOINT", help="file, or published one such as sam/ViT-S_16 (default: new weights)"
     )

@@ -20,6 +20,7 @@ _RATES = {True: 1e-4, False: 5e-4}
 _PATIENCE = {True: 5, False: 15}
 # The biggest class has so many times the images of the smallest before a sentence recommends weights.
 _UNEVEN = 3
+_A_MINUTE = 60  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +246,8 @@ def epochs_within(
     until_finish = 60 * settings.minutes - spent - finish
     left = until_finish - head - start
     epochs = int(min(settings.epochs, max(left / epoch, 0 if settings.fits_head else 1))) if settings.blocks else 0
+    first = f"{clock(head)} for the head; " if settings.fits_head else ""
+    seconds = head + (start + epochs * epoch if epochs else 0) + finish
     if not settings.blocks:
         reason = "the features of all images are computed once, and the head is fit to them"
     elif epochs < settings.epochs:
@@ -252,8 +255,8 @@ def epochs_within(
         reason = f"{settings.epochs} would end after {all_of_them}, and --minutes is {settings.minutes:g}"
     else:
         reason = f"or fewer: it ends after {settings.patience} without a better one; the best weights are kept"
-    first = f"{clock(head)} for the head; " if settings.fits_head else ""
-    seconds = head + (start + epochs * epoch if epochs else 0) + finish
+    if (end := spent + seconds) > 60 * settings.minutes:
+        reason += f"; even this ends only after {clock(end)}"
     return (
         epochs,
         until_finish,
@@ -280,8 +283,13 @@ _AUGMENTATIONS = {
 
 def _a_step(times: Times, epoch: float) -> str:
     if not times.step:
-        return f"an image takes {times.image:.2g} s"
-    return f"a step takes {times.step:.2g} s, an epoch {epoch:.2g} s"
+        return f"an image takes {_duration(times.image)}"
+    return f"a step takes {_duration(times.step)}, an epoch {_duration(epoch)}"
+
+
+def _duration(seconds: float) -> str:
+    """A time to read: "0.12 s" or "2:03"."""
+    return f"{seconds:.2g} s" if seconds < _A_MINUTE else clock(seconds)
 
 
 def _asked(value: Any) -> str:
@@ -324,7 +332,8 @@ def _say_blocks(blocks: Blocks, start: Start) -> str:
 
 
 def _why_batch(batch: int, largest: int, images: int) -> str:
-    return "larger ones do not fit into the memory" if largest < LARGEST_BATCH else f"{images // batch} steps an epoch"
+    is_full = batch == largest < LARGEST_BATCH
+    return "larger ones do not fit into the memory" if is_full else f"{images // batch} steps an epoch"
 
 
 def _why_blocks(is_tuned: bool, blocks: Blocks) -> str:
@@ -343,10 +352,15 @@ def _why_rate(is_tuned: bool) -> str:
 
 def _why_weights(request: Request, counts: Mapping[str, int]) -> str:
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    is_even = counts[most] == counts[least]
     facts = f"{most} has {counts[most]:,} images, {least} {counts[least]:,}"
+    if is_even:
+        facts = f"each class has {counts[most]:,} images"
     if request.class_weights == "balanced":
-        return f"all classes count the same, though {facts}"
+        return f"all classes count the same, {'and' if is_even else 'though'} {facts}"
     if request.sampling == "balanced":
         return "all classes come up equally often"
     uneven = counts[most] >= _UNEVEN * counts[least]
-    return f"{facts}: `--class-weights balanced` makes rare ones count more" if uneven else f"even enough: {facts}"
+    if uneven:
+        return f"{facts}: `--class-weights balanced` makes rare ones count more"
+    return facts if is_even else f"even enough: {facts}"

@@ -6,6 +6,8 @@ import os
 from typing import Literal, TypeAlias
 
 from keras_nest.conversion import published
+from keras_nest.conversion.hugging_face import on_this_machine
+from keras_nest.conversion.load import name_of
 from keras_nest.conversion.own import read_own
 from keras_nest.factory import create_model
 from keras_nest.files import is_address
@@ -65,7 +67,8 @@ def find_start(model: str, weights: str | None) -> tuple[str, str | None]:
     """What a user means by a model and its weights, which are not read if a name tells the model.
 
     Args:
-        model: a published name; or without weights a .keras file, or the directory of a training.
+        model: a published name; or without weights a .keras file, the directory of a training, or a checkpoint that
+            tells its model, such as "hf://timm/nest_tiny_jx.goog_in1k".
         weights: a checkpoint as `keras_nest.create_model` takes it, or a published one as `keras-nest list --urls` has
             them, such as "sam/ViT-S_16"; None for new weights.
 
@@ -79,13 +82,12 @@ def find_start(model: str, weights: str | None) -> tuple[str, str | None]:
     if weights is None and (path := find_keras_file(model)):
         name, weights = _name_in(path), model
     elif weights is None and (os.path.exists(model) or is_address(model)):
-        raise FileNotFoundError(
-            f"{model} holds no model; give a name, a .keras file or a finished training's directory."
-        )
+        name, weights = _name_told(model), model
     else:
-        name, architecture, _ = resolve(model)
-        if not issubclass(architecture, ImageModel):
-            raise ValueError(f"{name} is no classifier of images; give one such as ViT-S_16.")
+        name = model
+    name, architecture, _ = resolve(name)
+    if not issubclass(architecture, ImageModel):
+        raise ValueError(f"{name} is no classifier of images; give one such as ViT-S_16.")
     if weights is not None and not (os.path.exists(weights) or is_address(weights)):
         weights = published.find(weights).uri
     return name, weights
@@ -108,6 +110,17 @@ def open_start(name: str, weights: str | None, num_classes: int, image_size: int
     if not (isinstance(model, ImageModel) and len(model.output_shape) == 2):
         raise ValueError(f"{name} does not give classes for an image; give another model, such as ViT-S_16.")
     return Start(name, weights, model)
+
+
+def _name_told(checkpoint: str) -> str:
+    """The published name that weights of timm or transformers tell, or those of AugReg by their file name."""
+    path = on_this_machine(checkpoint)
+    try:
+        return name_of(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{checkpoint} holds no model; give a name, a .keras file or a finished training's directory."
+        ) from None
 
 
 def _name_in(path: str) -> str:

@@ -15,6 +15,7 @@ from keras_nest.files import check_local
 from keras_nest.graphs import compiled
 from keras_nest.models.base import ImageModel
 from keras_nest.models.configured import ConfiguredModel
+from keras_nest.models.losses import ACTIVATIONS
 from keras_nest.models.outputs import is_linear
 from keras_nest.models.user_model import way_to_classes
 from keras_nest.opening import LoadedModel, open_model
@@ -112,7 +113,7 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     model = loaded.image_model
     if len(model.inputs) != 1:
         raise ValueError(f"The model {model.name!r} takes {len(model.inputs)} inputs; it must take images alone.")
-    prepare, activation = preprocessor(model), _ACTIVATIONS[loaded.config.get("loss", "softmax")]
+    prepare, activation = preprocessor(model), _ACTIVATIONS[ACTIVATIONS[loaded.config.get("loss", "softmax")]]
     is_ours = isinstance(model, ImageModel)
     puts_out_logits = is_linear(model.output) if is_ours else "probabilities" not in model.endpoints
     inputs = tf.TensorSpec((None, *prepare.image_size, len(prepare.mean)), tf.float32)

@@ -105,6 +105,21 @@ def test_one_sentence(words, sentence, run, files, classes, tmp_path):  # noqa: 
     assert errors.count("\n") == 1
 
 
+def test_images_that_trained_the_model_are_told(run, files, classes, tmp_path):  # noqa: F811
+    """Whoever measures a run with the folder it was made from would take it for better than it is."""
+    workdir = shutil.copytree(files["run"], tmp_path / "run")
+    rows = [f"{path},{path.parent.name},train" for path in sorted((classes / "猫").iterdir())[:3]]
+    rows += [f"{path},{path.parent.name},test" for path in (classes / "猫").iterdir() if f"{path}," not in str(rows)]
+    rows = [row.replace("cat, tabby", '"cat, tabby"') for row in rows]
+    (workdir / "images.csv").write_text("\n".join(["file,class,part", *rows]), "utf-8")
+    for path in (workdir, workdir / "model.keras"):
+        code, output, _ = run("evaluate", path, "--data", classes)
+        assert code == 0
+        assert "3 of these; new images are less often right" in output
+    code, output, _ = run("evaluate", workdir)
+    assert (code, "trained with" in output) == (0, False)
+
+
 def test_no_run_to_report(run, tmp_path):
     code, _, errors = run("report", tmp_path)
     assert code == 2

@@ -279,6 +279,7 @@ def test_a_list_with_rare_classes(trained, tmp_path, capsys):  # noqa: F811
     assert "keras-nest predict IMAGE --model" in output
     metrics, config = read_metrics(tmp_path / "run"), json.loads((tmp_path / "run" / "config.json").read_text())
     assert metrics["top1"] > 0.5
+    assert (tmp_path / "run" / "report.html").exists()
     assert (config["loss"], config["sampling"], config["mix"]["smoothing"]) == ("focal", "balanced", 0.1)
     written = runpy.run_path(str(tmp_path / "run" / "config.py"))["get_config"]().to_dict()
     assert {name: config[name] for name in ("loss", "sampling", "mix")} == {

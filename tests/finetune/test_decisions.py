@@ -86,6 +86,24 @@ class TestChoose:
             choose(dataclasses.replace(REQUEST, batch_size=107), SPLIT, start)
 
 
+@pytest.mark.parametrize(
+    ("class_weights", "reason"),
+    [
+        ("none", "each class has 28 images"),
+        ("balanced", "all classes count the same, and each class has 28 images"),
+    ],
+)
+def test_classes_of_the_same_size(class_weights, reason, start):
+    request = dataclasses.replace(REQUEST, class_weights=class_weights)
+    settings = choose(request, divide(make({"a": 40, "b": 40}), 0.15, 0.15, 0), start)
+    assert say(settings.decisions)["class weights"][1] == reason
+
+
+def test_the_memory_is_the_reason_where_it_is(start):
+    for largest, reason in ((16, "13 steps an epoch"), (4, "larger ones do not fit into the memory")):
+        assert say(choose(REQUEST, SPLIT, start, largest).decisions)["batch"][1] == reason
+
+
 @pytest.mark.parametrize(("images", "batch"), [(2, 2), (20, 4), (106, 8), (300, 32), (10**6, 32)])
 def test_batches(images, batch):
     assert batch_for(images) == batch
@@ -126,6 +144,14 @@ class TestTime:
             epochs, _, decisions = epochs_within(settings, TIMES, SPLIT, spent=10)
             assert (epochs, say(decisions)["epochs"][0]) == (0, "none, the head alone")
             assert say(decisions)["time"][0] == "about 0:02"
+
+    def test_more_than_there_is_time_for_is_told(self, start):
+        settings = self.settings(dataclasses.replace(start, weights=None), minutes=3)
+        epochs, _, decisions = epochs_within(settings, dataclasses.replace(TIMES, step=30.0), SPLIT, spent=10)
+        assert (epochs, say(decisions)["time"][1]) == (1, "a step takes 30 s, an epoch 6:31, measured")
+        assert say(decisions)["epochs"][1].endswith(", and --minutes is 3; even this ends only after 6:44")
+        _, _, decisions = epochs_within(self.settings(start, minutes=0.1, blocks=0), TIMES, SPLIT, spent=10)
+        assert say(decisions)["epochs"][1].endswith("; even this ends only after 0:12")
 
     def test_new_weights_get_an_epoch_in_any_case(self, start):
         settings = choose(dataclasses.replace(REQUEST, minutes=0.1), SPLIT, dataclasses.replace(start, weights=None))

@@ -1,9 +1,12 @@
 """Which model is meant, and which of its layers are trained."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
 import keras_nest
+from keras_nest.finetune import start
 from keras_nest.finetune.start import Start, find_start, open_start
 from keras_nest.training.setup import freeze
 from tests.finetune.textures import SMALL
@@ -21,6 +24,17 @@ class TestFind:
     def test_files_tell_their_name(self, trained):
         assert find_start(str(trained), None) == ("nest_tiny_s16_32", str(trained))
         assert find_start("nest_tiny_s16_32", str(trained)) == ("nest_tiny_s16_32", str(trained))
+
+    DIRECTORY = str(pathlib.Path(__file__).parents[1] / "golden" / "timm" / "cases" / "vit_token")
+
+    def test_weights_of_timm_tell_their_name(self):
+        """As for every other command, a directory of timm is a model with its weights."""
+        assert find_start(self.DIRECTORY, None) == ("ViT-S_16", self.DIRECTORY)
+        assert open_start(*find_start(self.DIRECTORY, None), 2).model.output_shape == (None, 2)
+
+    def test_handles_are_weights_too(self, monkeypatch):
+        monkeypatch.setattr(start, "on_this_machine", {"hf://timm/vit": self.DIRECTORY}.__getitem__)
+        assert find_start("hf://timm/vit", None) == ("ViT-S_16", "hf://timm/vit")
 
     @pytest.mark.parametrize(
         ("model", "weights", "sentence"),

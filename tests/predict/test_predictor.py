@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_nest
 from keras_nest.export.tflite import to_tflite
+from keras_nest.models.losses import LOSSES
 from keras_nest.opening import LoadedModel
 from keras_nest.predict import open_predictor, read_image
 from keras_nest.predict.open import build_predictor
@@ -44,12 +45,14 @@ def test_other_labels(files, tmp_path, kind):
         open_predictor(files[kind], labels=tmp_path / "labels.txt")
 
 
-def test_several_labels_an_image(files, images, model, tmp_path):
-    """A model that was trained with the sigmoid loss, as its directory says."""
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_every_loss(loss, files, images, model, tmp_path):
+    """A model that was trained with it, as its directory says; with "sigmoid" an image has several labels."""
     model.save(tmp_path / "model.keras")
-    (tmp_path / "config.json").write_text(json.dumps({"loss": "sigmoid"}))
+    (tmp_path / "config.json").write_text(json.dumps({"loss": loss}))
+    activation = keras.ops.sigmoid if loss == "sigmoid" else keras.ops.softmax
     logits = model(keras_nest.preprocessor(model)(images))
-    np.testing.assert_allclose(open_predictor(tmp_path).probabilities(images), keras.ops.sigmoid(logits), atol=1e-5)
+    np.testing.assert_allclose(open_predictor(tmp_path).probabilities(images), activation(logits), atol=1e-5)
 
 
 @pytest.mark.slow
