@@ -27,7 +27,7 @@ def write(folder: pathlib.Path) -> None:
 
 
 def read(folder: pathlib.Path) -> None:
-    """What theirs.py wrote gives the logits that its PyTorch model gave."""
+    """What theirs.py wrote after comparing gives the same logits."""
     written = sorted((folder / "theirs").glob("*/*"))
     assert len(written) == 7, written  # 3 directories and 3 files of timm, 1 directory of transformers
     for path in written:

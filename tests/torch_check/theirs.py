@@ -1,4 +1,4 @@
-"""The side of timm and transformers in `make test-torch`: opens what ours.py wrote, compares logits, and writes back."""
+"""The side of timm and transformers in `make test-torch`: opens what ours.py wrote, compares, writes back."""
 
 import pathlib
 import sys
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import ViTForImageClassification
 
-# timm imports torchvision for data, augmentation and feature extraction, of which nothing here is used; the real one wants a
-# PyTorch with CUDA of 5 GB.
+# timm imports torchvision for data, augmentation and feature extraction, of which nothing here is used; the real one
+# wants a PyTorch with CUDA of 5 GB.
 _UNUSED = (
     "",
     ".datasets",

@@ -218,7 +218,7 @@ def _architecture(config: Config, otherwise: str, fields: tuple[str, ...]) -> st
 def _without_own(
     architecture: str, otherwise: str, args: dict[str, Any], own: tuple[str, ...]
 ) -> tuple[str, dict[str, Any]]:
-    """timm's functions of NesT and Mixer set their own sizes, and fail where an argument sets them again."""
+    """The functions of timm for NesT and Mixer set their own sizes, and fail where an argument sets them again."""
     if not architecture:
         return otherwise, args
     return architecture, {name: value for name, value in args.items() if name not in own}
