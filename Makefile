@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighboring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow test-oldest tpu-check tpu-check-full lint format dist-check bench \
+.PHONY: env demo test test-slow test-oldest test-torch tpu-check tpu-check-full lint format dist-check bench \
   data-efficiency table docs clean
 
 env: .venv/.complete
@@ -40,6 +40,21 @@ $(OLDEST)/.complete: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
 	  --editable '.[dev]'
+	@touch $@
+
+# Models of published sizes from here to timm and transformers and back; each side in an environment without the other.
+TORCH = .venv-torch
+test-torch: env $(TORCH)/.complete
+	rm -rf runs/torch_check
+	$(BIN)/python -m tests.torch_check.ours write runs/torch_check
+	HF_HUB_OFFLINE=1 $(TORCH)/bin/python -m tests.torch_check.theirs runs/torch_check
+	$(BIN)/python -m tests.torch_check.ours read runs/torch_check
+
+# timm without what it names, torchvision: theirs.py says why.
+$(TORCH)/.complete: tests/torch_check/requirements.txt
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31
 	@touch $@
 
 # Three gates, none of which needs a TPU: its operations, its strategy, its compiler.
@@ -100,4 +115,4 @@ docs: .venv-docs/.complete
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-docs .venv-tpu $(OLDEST) build dist site *.egg-info runs
+	rm -rf .venv .venv-docs .venv-tpu $(TORCH) $(OLDEST) build dist site *.egg-info runs

@@ -158,7 +158,8 @@ def _nest(config: Config, model: PublishedModel) -> tuple[str, dict[str, Any]]:
         "qkv_bias": config["qkv_bias"],
         "pad_type": "same",
     }
-    return _architecture(config, "nest_base_jx", ("embedding_dim", "num_heads", "num_layers_per_block")), args
+    sizes = ("embedding_dim", "num_heads", "num_layers_per_block", "scale_hidden_dims")
+    return _without_own(_architecture(config, "", sizes), "nest_base_jx", args, ("embed_dims", "num_heads", "depths"))
 
 
 def _mixer(config: Config, model: PublishedModel) -> tuple[str, dict[str, Any]]:
@@ -172,7 +173,8 @@ def _mixer(config: Config, model: PublishedModel) -> tuple[str, dict[str, Any]]:
         "num_blocks": config["num_blocks"],
         "mlp_ratio": [config[field] / config["hidden_dim"] for field in ("tokens_mlp_dim", "channels_mlp_dim")],
     }
-    return _architecture(config, "mixer_b16_224", ("hidden_dim", "num_blocks", "patch_size")), args
+    architecture = _architecture(config, "", ("hidden_dim", "num_blocks", "patch_size"))
+    return _without_own(architecture, "mixer_b16_224", args, ("embed_dim", "num_blocks", "patch_size"))
 
 
 def _vit(config: Config, model: PublishedModel) -> tuple[str, dict[str, Any]]:
@@ -211,6 +213,15 @@ def _architecture(config: Config, otherwise: str, fields: tuple[str, ...]) -> st
         if all(published.get(field) == config[field] for field in fields) and "_gap_" not in architecture:
             return architecture
     return otherwise
+
+
+def _without_own(
+    architecture: str, otherwise: str, args: dict[str, Any], own: tuple[str, ...]
+) -> tuple[str, dict[str, Any]]:
+    """The functions of timm for NesT and Mixer set their own sizes, and fail where an argument sets them again."""
+    if not architecture:
+        return otherwise, args
+    return architecture, {name: value for name, value in args.items() if name not in own}
 
 
 def _settings(model: PublishedModel, architecture: str) -> dict[str, Any]:
