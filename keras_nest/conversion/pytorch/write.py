@@ -26,7 +26,7 @@ def write_timm(model: PublishedModel, directory: str | os.PathLike[str], overwri
     """Writes model.safetensors and config.json, for `timm.create_model("local-dir:DIRECTORY", pretrained=True)`.
 
     Args:
-        model: a NesT, ViT, hybrid or MLP-Mixer.
+        model: a ViT; or a NesT, hybrid or MLP-Mixer of a published size, with any head and images.
         directory: where; it appears complete or not at all.
         overwrite: replace what lies there.
 
@@ -52,7 +52,16 @@ def write_timm(model: PublishedModel, directory: str | os.PathLike[str], overwri
         "model_args": {**args, "num_classes": model.num_classes},
         "pretrained_cfg": _settings(model, architecture),
     }
-    return _write(_theirs(model, _rules(model)), {CONFIG: config}, directory, overwrite)
+    return _write(timm_tensors(model), {CONFIG: config}, directory, overwrite)
+
+
+def timm_tensors(model: PublishedModel) -> dict[str, np.ndarray]:
+    """The tensors of a NesT, ViT, hybrid or MLP-Mixer under timm's names, in its layout.
+
+    Raises:
+        ValueError: timm's model has no place for one of them.
+    """
+    return _theirs(model, _rules(model))
 
 
 def write_transformers(model: PublishedModel, directory: str | os.PathLike[str], overwrite: bool = False) -> int:
@@ -159,7 +168,7 @@ def _nest(config: Config, model: PublishedModel) -> tuple[str, dict[str, Any]]:
         "pad_type": "same",
     }
     sizes = ("embedding_dim", "num_heads", "num_layers_per_block", "scale_hidden_dims")
-    return _without_own(_architecture(config, "", sizes), "nest_base_jx", args, ("embed_dims", "num_heads", "depths"))
+    return _published(_architecture(config, "", sizes), "NesTs", args, ("embed_dims", "num_heads", "depths"))
 
 
 def _mixer(config: Config, model: PublishedModel) -> tuple[str, dict[str, Any]]:
@@ -174,7 +183,7 @@ def _mixer(config: Config, model: PublishedModel) -> tuple[str, dict[str, Any]]:
         "mlp_ratio": [config[field] / config["hidden_dim"] for field in ("tokens_mlp_dim", "channels_mlp_dim")],
     }
     architecture = _architecture(config, "", ("hidden_dim", "num_blocks", "patch_size"))
-    return _without_own(architecture, "mixer_b16_224", args, ("embed_dim", "num_blocks", "patch_size"))
+    return _published(architecture, "Mixers", args, ("embed_dim", "num_blocks", "patch_size"))
 
 
 def _vit(config: Config, model: PublishedModel) -> tuple[str, dict[str, Any]]:
@@ -215,12 +224,9 @@ def _architecture(config: Config, otherwise: str, fields: tuple[str, ...]) -> st
     return otherwise
 
 
-def _without_own(
-    architecture: str, otherwise: str, args: dict[str, Any], own: tuple[str, ...]
-) -> tuple[str, dict[str, Any]]:
+def _published(architecture: str, kind: str, args: dict[str, Any], own: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     """The functions of timm for NesT and Mixer set their own sizes, and fail where an argument sets them again."""
-    if not architecture:
-        return otherwise, args
+    _require("timm", bool(architecture), f"{kind} of the published sizes", {name: args[name] for name in own})
     return architecture, {name: value for name, value in args.items() if name not in own}
 
 
