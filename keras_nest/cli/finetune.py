@@ -18,9 +18,9 @@ from keras_nest.console import console, print_facts, printable
 from keras_nest.data.sources.folder import some_of
 from keras_nest.data.sources.table import read_table
 from keras_nest.finetune import run
-from keras_nest.finetune.decisions import Request
 from keras_nest.finetune.found import Found, count_classes, list_sizes, look
 from keras_nest.finetune.plan import Plan, find_changes, make_plan, read_plan
+from keras_nest.finetune.request import Request
 from keras_nest.finetune.start import find_start
 from keras_nest.report.write import report_run
 from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT

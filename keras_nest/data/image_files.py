@@ -29,7 +29,7 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".
 MAX_PIXELS = 2**30 // 12
 """Of an image, everywhere: as float32 with three channels it takes 1 GiB. It is Pillow's own limit, too."""
 
-BROKEN_FILE = "cannot be read as an image; it must be a complete JPEG, PNG, GIF, BMP, TIFF or WebP file."
+BROKEN_FILE = "cannot be read as an image; it must be a complete JPEG, PNG, GIF, BMP, TIFF, WebP or AVIF file."
 """What is wrong with a file that cannot be decoded, without the file."""
 
 _MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from keras_nest import data
 from keras_nest.data.sources.table import Row, source_of
-from keras_nest.finetune.decisions import Decision, Request, Settings, Times, choose, epochs_within
+from keras_nest.finetune.decisions import Decision, Settings, Times, choose, epochs_within
 from keras_nest.finetune.found import Found
+from keras_nest.finetune.request import Request
 from keras_nest.finetune.split import TRAIN, VAL, Split, divide
 from keras_nest.finetune.start import Start, open_start
 from keras_nest.finetune.timing import measure

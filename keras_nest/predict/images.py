@@ -93,7 +93,7 @@ def read_image(path: pathlib.Path | str) -> np.ndarray:
     """Pixels of an image file, upright, as training and evaluation read them.
 
     Args:
-        path: a JPEG, PNG, GIF, BMP, TIFF or WebP file.
+        path: a JPEG, PNG, GIF, BMP, TIFF, WebP or AVIF file.
 
     Returns:
         uint8 (H, W, 3).

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from keras_nest.finetune.decisions import Request
+from keras_nest.finetune.request import Request
 from keras_nest.report.charts import Line, curves
 from keras_nest.training.history import Row
 

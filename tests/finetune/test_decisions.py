@@ -6,8 +6,9 @@ import pathlib
 
 import pytest
 
-from keras_nest.finetune.decisions import Request, Times, balanced, batch_for, choose, clock, epochs_within
+from keras_nest.finetune.decisions import Times, balanced, batch_for, choose, clock, epochs_within
 from keras_nest.finetune.plan import build_config
+from keras_nest.finetune.request import Request
 from keras_nest.finetune.split import divide
 from keras_nest.finetune.start import open_start
 from keras_nest.training.config import resolve
