@@ -42,5 +42,8 @@ RESIZE_METHODS = ("block", "grid")
 ON_ONE_MACHINE = ("auto", "one_device", "mirrored")
 """Where fine-tuning runs."""
 
+TRACKERS = ("wandb", "mlflow")
+"""Where the history of a training goes, too."""
+
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 """Where a training runs."""

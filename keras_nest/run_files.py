@@ -9,8 +9,9 @@ GENERATOR = "generator.keras"
 VOCABULARY, VOCABULARIES = "vocab", ("vocab.txt", "vocab.model")
 # Of `keras-nest finetune`: its images, what was asked and decided, the same as a configuration, the head fit at first.
 IMAGES, DECISIONS, CONFIG_FILE, PROBE = "images.csv", "finetune.json", "config.py", "probe.npz"
+TRACKING = "tracking.txt"  # id of the run in Weights & Biases or MLflow
 REPORT = "report.html"  # of how good it is, what it was right and wrong about
 # The metrics are written last: where they lie, the run is finished.
 _OF_FINE_TUNING = (IMAGES, DECISIONS, CONFIG_FILE, PROBE)
-FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, CLASSES, *VOCABULARIES, METRICS, REPORT, *_OF_FINE_TUNING)
+FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, CLASSES, *VOCABULARIES, METRICS, REPORT, TRACKING, *_OF_FINE_TUNING)
 FOLDERS = (CHECKPOINTS, BOARD)

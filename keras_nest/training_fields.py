@@ -97,6 +97,7 @@ COMMON: dict[str, Field] = {
     "log_model_profile": Field(False, "parameters and multiply-adds before training; 2 stops there"),
     "profile_steps": Field((), "first and last step that the profiler of TensorBoard sees", "steps"),
     "minutes": Field(None, "stop at the last evaluation within so many; None: go on to the last step", "number"),
+    "log": Field(None, '"wandb" or "mlflow": rows of the history go there, too'),
     "seed": Field(0, "of initial weights, order, augmentation and stochastic depth"),
     "trial": Field(0, "number of a repetition; without effect"),
 }

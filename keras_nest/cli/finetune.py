@@ -26,6 +26,7 @@ from keras_nest.report.write import report_run
 from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT
 from keras_nest.training import workdir as directories
 from keras_nest.training.strategies import create_strategy
+from keras_nest.training.trackers import check_tracker
 
 _REMEDY = "choose another --workdir, or pass --overwrite to replace it."
 
@@ -42,6 +43,7 @@ def main(args: argparse.Namespace) -> int:
         keras.config.enable_unsafe_deserialization()
     fields = {field.name for field in dataclasses.fields(Request)}
     request = Request(**{name: value for name, value in vars(args).items() if name in fields})
+    check_tracker(request.log)
     directories.check_place(args.workdir)
     strategy = create_strategy(args.strategy)
     plan = None if args.overwrite else _plan_there(request, args.workdir)

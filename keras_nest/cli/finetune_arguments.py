@@ -63,6 +63,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--strategy", choices=choices.ON_ONE_MACHINE, default="auto", help="where (default: %(default)s)"
     )
+    training.add_argument("--log", choices=choices.TRACKERS, help="rows of the history go there, too")
 
 
 def _blocks(text: str) -> int | str:

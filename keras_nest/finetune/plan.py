@@ -144,6 +144,7 @@ def _objective(request: Request) -> dict[str, Any]:
     smoothing = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "smoothing": request.label_smoothing}
     return {
         **({"loss": "focal"} if request.loss == "focal" else {}),
+        **({"log": request.log} if request.log else {}),
         **({"mix": smoothing} if request.label_smoothing else {}),
         **({"sampling": "balanced"} if request.sampling == "balanced" else {}),
     }

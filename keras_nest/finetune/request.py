@@ -30,6 +30,7 @@ class Request:
         loss: one of `keras_nest.choices.LOSSES`.
         label_smoothing: share of the probability that all classes divide.
         sampling: one of `keras_nest.choices.SAMPLINGS`.
+        log: one of `keras_nest.choices.TRACKERS`.
         calibrate: whether a temperature is fit to the validation images at the end; None is no.
     """
 
@@ -54,6 +55,7 @@ class Request:
     label_smoothing: float | None = None
     sampling: str | None = None
     calibrate: bool | None = None
+    log: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("image_size", "batch_size", "epochs", "minutes", "learning_rate", "patience"):

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict
 
 from keras_nest import training_fields
+from keras_nest.choices import TRACKERS
 from keras_nest.hints import did_you_mean
 from keras_nest.training.paper_fields import flat_model_fields
 from keras_nest.training_fields import Field, check_kinds, defaults
@@ -31,6 +32,7 @@ _CHOICES = {
     "loss": ("softmax", "sigmoid", "focal"),
     "sampling": (None, "balanced"),
     "transfer": ("float32", "uint8"),
+    "log": (None, "", *TRACKERS),
     "reinit_head": (None, "", "zero_all"),
     "log_model_profile": (False, True, 2),
     "num_eval_steps": (-1,),

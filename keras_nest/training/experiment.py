@@ -24,10 +24,11 @@ from keras_nest.training.best import Best
 from keras_nest.training.callbacks import Loop, Profiler
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.evaluation import Evaluator, final_metrics
-from keras_nest.training.history import History, Row
+from keras_nest.training.history import History, Row, flat_fields
 from keras_nest.training.plan import Plan
 from keras_nest.training.progress import ProgressBar
 from keras_nest.training.strategies import describe, distribute, is_chief
+from keras_nest.training.trackers import Tracker, open_tracker
 from keras_nest.training.trainer import Trainer
 
 # Those of NesT have 300; a recipe of large data on few images has thousands.
@@ -122,8 +123,9 @@ class Experiment:
         if first_step and chief:
             print(f"Going on after step {first_step:,} of {self.plan.total_steps:,}.", flush=True)
         steps, best = first_step, self._best(chief)
-        if not (self.config.eval_only or self._is_over(first_step, history, best)):
-            steps = self._fit(first_step, history, checkpoints, best)
+        with contextlib.closing(history):
+            if not (self.config.eval_only or self._is_over(first_step, history, best)):
+                steps = self._fit(first_step, history, checkpoints, best)
         if best:
             best.restore()
         # The last step of a training ends with an evaluation.
@@ -162,10 +164,16 @@ class Experiment:
     def _history(self, first_step: int, chief: bool) -> History:
         if not chief or self.config.eval_only:
             return History(None, None, first_step)
-        history = History(self.workdir / run_files.HISTORY, self.workdir / run_files.BOARD, first_step)
+        history = History(
+            self.workdir / run_files.HISTORY, self.workdir / run_files.BOARD, first_step, tracker=self._tracker()
+        )
         if first_step == 0:
             history.note_configuration(self.config.to_dict())
         return history
+
+    def _tracker(self) -> Tracker | None:
+        name = self.config.log
+        return open_tracker(name, self.workdir, dict(flat_fields(self.config.to_dict()))) if name else None
 
     def _fit(self, first_step: int, history: History, checkpoints: Checkpoints, best: Best | None) -> int:
         """Trains, and returns the number of updates after which it ended."""
@@ -211,6 +219,10 @@ class Experiment:
         if confusion is not None and not self.info.has_captions:
             pictures.write_confusion(self.workdir / run_files.CONFUSION, confusion, self.info.class_names)
         directories.write_json(self.workdir / run_files.METRICS, metrics)
+        if tracker := self._tracker():
+            numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+            tracker.log({f"final/{name}": value for name, value in numbers.items()}, int(metrics["steps"]))
+            tracker.close()
 
     def _write_names(self) -> None:
         """What a user of the model needs to name its answers, or to ask it in words."""

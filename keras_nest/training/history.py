@@ -2,7 +2,7 @@
 
 import csv
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_nest.files import atomic_output
 from keras_nest.training.checkpoints import writing
+from keras_nest.training.trackers import Tracker
 
 Row: TypeAlias = dict[str, float]
 COLUMNS = (
@@ -39,14 +40,20 @@ class History:
         board: directory for TensorBoard; None writes nothing.
         step: rows of later steps, which a run wrote before it was broken off, are dropped.
         columns: those that a row can have.
+        tracker: takes the rows, too.
     """
 
     def __init__(
-        self, path: pathlib.Path | None, board: pathlib.Path | None, step: int, columns: Sequence[str] = COLUMNS
+        self,
+        path: pathlib.Path | None,
+        board: pathlib.Path | None,
+        step: int,
+        columns: Sequence[str] = COLUMNS,
+        tracker: Tracker | None = None,
     ) -> None:
         known = read_history(path) if path is not None and path.exists() else []
         self.rows = [row for row in known if row["step"] <= step]
-        self._path, self._columns = path, columns
+        self._path, self._columns, self._tracker = path, columns, tracker
         self._writer = tf.summary.create_file_writer(str(board)) if board is not None else None
 
     @property
@@ -59,12 +66,19 @@ class History:
         self.rows.append(row)
         if self._path is not None:
             write_history(self._path, self.rows, self._columns)
+        values = {_board_name(name): value for name, value in row.items() if name not in ("step", "seconds")}
         if self._writer is not None:
             with writing("The file for TensorBoard"), self._writer.as_default(int(row["step"])):
-                for name, value in row.items():
-                    if name not in ("step", "seconds"):
-                        tf.summary.scalar(_board_name(name), value)
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
                 self._writer.flush()
+        if self._tracker is not None:
+            self._tracker.log(values, int(row["step"]))
+
+    def close(self) -> None:
+        """No row will follow in this process."""
+        if self._tracker is not None:
+            self._tracker.close()
 
     def show(self, name: str, picture: np.ndarray, step: int) -> None:
         """Shows a picture, uint8 (H, W, C), in TensorBoard."""
@@ -80,7 +94,7 @@ class History:
         from tensorboard.plugins.hparams import api
 
         with self._writer.as_default():
-            api.hparams(dict(_flat(config)))
+            api.hparams(dict(flat_fields(config)))
 
 
 def write_history(path: pathlib.Path, rows: list[Row], columns: Sequence[str] = COLUMNS) -> None:
@@ -116,10 +130,10 @@ def _board_name(column: str) -> str:
     return f"eval/{rest}" if kind == "eval" else f"train/{column}"
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Any:
+def flat_fields(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
     """(name, value) of all fields, those of groups with dots; what is no number or text becomes text."""
     for name, value in config.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat_fields(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value if isinstance(value, (bool, int, float, str)) else str(value)

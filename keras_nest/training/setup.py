@@ -29,6 +29,7 @@ from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.plan import Plan, build_plan, source_options
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.strategies import create_strategy
+from keras_nest.training.trackers import check_tracker
 from keras_nest.training.trainer import Trainer
 from keras_nest.types import Size
 
@@ -159,11 +160,12 @@ def set_up(
         ValueError: a field has no meaning, or the data set has none for it.
         FileExistsError: the directory holds the results of another run.
         FileNotFoundError: data, or checkpoints that were written are not there.
-        ModuleNotFoundError: the package with the data is not installed.
+        ModuleNotFoundError: the package with the data, or that of `log`, is not installed.
         ConnectionError: no TPU answers.
     """
     # Before anything else touches TensorFlow: several machines find each other only then.
     strategy = create_strategy(strategy, tpu) if isinstance(strategy, str) else strategy
+    check_tracker(config.log)
     source = data.open_source(config.dataset, **source_options(config))
     source = balance_classes(source) if config.sampling else source
     plan = build_plan(config, source.info.num_train, strategy.num_replicas_in_sync)
