@@ -39,6 +39,7 @@ def page(address, width=1400, height=900, dark=False):
         try:
             scheme = "dark" if dark else "light"
             seen = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            seen.set_default_timeout(180_000)  # what answers may be compiling, on a machine with other work
             seen.on("pageerror", lambda error: errors.append(str(error)))
             seen.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
             seen.on("requestfailed", lambda request: errors.append(f"no answer from {request.url}"))

@@ -82,7 +82,7 @@ def test_the_page(start, files, tmp_path, width, dark):
         assert seen.inner_text("#file-name") == "china.jpg"
         assert seen.locator("#error").is_hidden()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 0
     assert "Traceback" not in err
 
