@@ -236,16 +236,15 @@ class TestTheLastBlocks:
 
     def test_the_configuration_beside_it_trains(self, tuned, tmp_path):
         workdir, _, _ = tuned
-        with pytest.warns(DeprecationWarning, match="load_module"):
-            train.run(
-                [
-                    "train",
-                    f"--config={workdir / 'config.py'}",
-                    f"--workdir={tmp_path / 'again'}",
-                    "--config.num_epochs=1",
-                    "--config.warmup_epochs=0",
-                ]
-            )
+        train.run(
+            [
+                "train",
+                f"--config={workdir / 'config.py'}",
+                f"--workdir={tmp_path / 'again'}",
+                "--config.num_epochs=1",
+                "--config.warmup_epochs=0",
+            ]
+        )
         assert read_metrics(tmp_path / "again")["examples"] == 32
 
     def test_a_folder_that_changed(self, tuned, capsys):
