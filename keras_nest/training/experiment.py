@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import logging
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from keras_nest.training.strategies import describe, distribute, is_chief
 from keras_nest.training.trackers import Tracker, open_tracker
 from keras_nest.training.trainer import Trainer
 
+_LOGGER = logging.getLogger(__name__)
 # Those of NesT have 300; a recipe of large data on few images has thousands.
 _MANY_EPOCHS = 400
 
@@ -219,9 +221,18 @@ class Experiment:
         if confusion is not None and not self.info.has_captions:
             pictures.write_confusion(self.workdir / run_files.CONFUSION, confusion, self.info.class_names)
         directories.write_json(self.workdir / run_files.METRICS, metrics)
-        if tracker := self._tracker():
-            numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
-            tracker.log({f"final/{name}": value for name, value in numbers.items()}, int(metrics["steps"]))
+        self._summarize(metrics)
+
+    def _summarize(self, metrics: dict[str, Any]) -> None:
+        """Hands the metrics to what takes the history; that it does not answer changes nothing of what is written."""
+        try:
+            tracker = self._tracker()
+        except OSError as error:
+            _LOGGER.warning("%s", error)
+            return
+        if tracker:
+            numbers = {f"final/{name}": value for name, value in metrics.items() if isinstance(value, (int, float))}
+            tracker.summarize(numbers)
             tracker.close()
 
     def _write_names(self) -> None:

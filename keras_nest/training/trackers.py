@@ -1,11 +1,13 @@
 """Weights & Biases and MLflow: what a run writes into its history goes there, too.
 
-Where their servers are, and who logs in, is told to them as always: WANDB_* and MLFLOW_* in the environment.
+Where their servers are, and who logs in, comes from the environment, as always with them: WANDB_*, MLFLOW_TRACKING_*.
+Rows after the last checkpoint, which a run that was broken off had handed over already, come there a second time.
 """
 
 import logging
 import os
 import pathlib
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -27,6 +29,9 @@ class Tracker(Protocol):
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Takes what was measured after a step."""
+
+    def summarize(self, values: Mapping[str, float]) -> None:
+        """Takes what the whole run came to."""
 
     def close(self) -> None:
         """Ends the run there; one of the same id goes on with it."""
@@ -79,21 +84,21 @@ class _Patient:
         self.run_id, self._tracker, self._name, self._is_told = tracker.run_id, tracker, name, False
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        try:
-            self._tracker.log(values, step)
-        except Exception as error:
-            self._tell(error)
+        self._try(self._tracker.log, values, step)
+
+    def summarize(self, values: Mapping[str, float]) -> None:
+        self._try(self._tracker.summarize, values)
 
     def close(self) -> None:
-        try:
-            self._tracker.close()
-        except Exception as error:
-            self._tell(error)
+        self._try(self._tracker.close)
 
-    def _tell(self, error: Exception) -> None:
-        if not self._is_told:
-            self._is_told = True
-            _LOGGER.warning("%s takes no more rows, which history.csv has all: %s", self._name, error)
+    def _try(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except Exception as error:
+            if not self._is_told:
+                self._is_told = True
+                _LOGGER.warning("%s does not take all of the run, which its directory has: %s", self._name, error)
 
 
 class _Wandb:
@@ -104,10 +109,15 @@ class _Wandb:
 
         project = os.environ.get("WANDB_PROJECT", PROJECT)
         self._run = wandb.init(project=project, name=name, id=run_id, resume="allow", config=dict(config))
+        # Of its own steps it would take none twice, and a run that goes on begins before its last row.
+        self._run.define_metric("*", step_metric="step")
         self.run_id = self._run.id
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        self._run.log(dict(values), step=step)
+        self._run.log({**values, "step": step})
+
+    def summarize(self, values: Mapping[str, float]) -> None:
+        self._run.summary.update(dict(values))
 
     def close(self) -> None:
         self._run.finish()
@@ -124,16 +134,26 @@ class _Mlflow:
             self.run_id = run_id
             self._client.update_run(run_id, status="RUNNING")
             return
+        self.run_id = self._client.create_run(self._experiment(), run_name=name).info.run_id
+        params = [mlflow.entities.Param(field, str(value)[:_LONGEST]) for field, value in config.items()]
+        self._client.log_batch(self.run_id, params=params)
+
+    def _experiment(self) -> str:
+        """Id of the experiment, which is made where there is none."""
+        if told := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+            return told
         project = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         there = self._client.get_experiment_by_name(project)
-        experiment = there.experiment_id if there else self._client.create_experiment(project)
-        self.run_id = self._client.create_run(experiment, run_name=name).info.run_id
-        for field, value in config.items():
-            self._client.log_param(self.run_id, field, str(value)[:_LONGEST])
+        return there.experiment_id if there else self._client.create_experiment(project)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self._client.log_metric(self.run_id, name, value, step=step)
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        self._client.log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in values.items()])
+
+    def summarize(self, values: Mapping[str, float]) -> None:
+        self.log(values, 0)
 
     def close(self) -> None:
         self._client.set_terminated(self.run_id)
