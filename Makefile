@@ -34,7 +34,7 @@ OLDEST_TESTS ?= tests/layers tests/test_hub.py tests/test_keras_private.py \
   distributed_optimizer.py model_around.py)
 OLDEST = .venv-oldest
 test-oldest: $(OLDEST)/.complete
-	$(OLDEST)/bin/python -m pytest $(PARALLEL) -m "not slow and not tpu" $(OLDEST_TESTS)
+	$(OLDEST)/bin/python -m pytest $(PARALLEL) -m "not tpu" $(OLDEST_TESTS)
 
 $(OLDEST)/.complete: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)

@@ -40,7 +40,7 @@ def modules(tree):
 # Our own attributes on our own objects, and methods of named tuples.
 # And of argparse, which has no other list of a parser's arguments.
 OURS = {"_actions", "_asdict", "_changes_to_make", "_config_as_built", "_fields", "_published_head", "_replace"}
-OURS |= {"_start_clock", "_states_as_built"}
+OURS |= {"_start_clock", "_states_as_built", "_take"}
 
 
 @pytest.mark.parametrize("package", ["keras_nest", "conversion", "export"])
