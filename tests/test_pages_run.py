@@ -139,7 +139,7 @@ def test_own_photographs(directory):
     written, tuned, predicted, *measured = run_shell(directory, "docs/guides/own-photos.md")
     assert "6 photographs" in written
     assert "60 images of 6 classes, 160 x 160 pixels" in tuned
-    assert "as the folders say" in tuned
+    assert "as given, and 15%" in tuned
     assert "mosaic.png" in predicted
     assert ["of 12 images" in output for output in measured] == [True, True, False]
     assert (directory / "val.html").stat().st_size > 10_000
