@@ -58,11 +58,14 @@ $(TORCH)/.complete: tests/torch_check/requirements.txt
 	@touch $@
 
 # Three gates, none of which needs a TPU: its operations, its strategy, its compiler.
+comma := ,
 TPUS ?= v4,v5e,v6e
+# Of all of them, for the table of docs/guides/distribution.md; of some, somewhere else.
+TPU_RESULTS ?= $(if $(filter v4$(comma)v5e$(comma)v6e,$(TPUS)),results,runs)/tpu_check.csv
 tpu-check: env .venv-tpu/.complete
 	$(BIN)/python -m pytest -m tpu tests/tpu_check
 	$(BIN)/python -m tpu_check.lower runs/tpu_check
-	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check --tpus $(TPUS)
+	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check --tpus $(TPUS) --results $(TPU_RESULTS)
 
 # NesT-T at 224 pixels and batch 64, which takes minutes to compile.
 tpu-check-full: env .venv-tpu/.complete

@@ -15,7 +15,7 @@ from rich.progress import track
 from keras_nest.cli.answers import Broken
 from keras_nest.cli.class_table import print_classes
 from keras_nest.console import console, print_facts, print_json, printable
-from keras_nest.data.sources.table import read_table
+from keras_nest.data.sources.table import rows_of_run
 from keras_nest.evaluation.images import LabeledImages, images_of_run, open_images
 from keras_nest.evaluation.measure import ask
 from keras_nest.figures import check_picture
@@ -23,7 +23,6 @@ from keras_nest.files import atomic_output
 from keras_nest.finetune.split import TRAIN
 from keras_nest.predict.open import open_both
 from keras_nest.report.write import Measured, write_report
-from keras_nest.run_files import IMAGES
 from keras_nest.training.pictures import write_confusion
 from keras_nest.training.workdir import write_json
 
@@ -55,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     measured = Measured(args.model, images, answers, predictor, loaded, args.weights)
     facts = {"model": args.model, "data": images.name, "part": images.part, **measured.figures}
     facts["left_out"] = images.count - len(answers.names)
-    facts["trained_with"] = _count_trained_with(pathlib.Path(args.weights or args.model), answers.names)
+    facts["trained_with"] = _count_trained_with(args.weights or args.model, answers.names)
     if args.json:
         print_json(facts)
     else:
@@ -74,12 +73,9 @@ def _open_images(args: argparse.Namespace) -> LabeledImages:
     return images_of_run(run, args.split)
 
 
-def _count_trained_with(model: pathlib.Path, names: Sequence[str]) -> int:
+def _count_trained_with(model: str, names: Sequence[str]) -> int:
     """How many of these images a fine-tuning was trained with, as far as the list beside the model tells."""
-    table = (model if model.is_dir() else model.parent) / IMAGES
-    if not table.is_file():
-        return 0
-    trained = {os.path.realpath(row.file) for row in read_table(table) if row.part == TRAIN}
+    trained = {os.path.realpath(row.file) for row in rows_of_run(model) if row.part == TRAIN}
     return sum(os.path.realpath(name) in trained for name in names)
 
 

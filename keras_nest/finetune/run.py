@@ -17,7 +17,6 @@ from keras_nest.finetune.plan import Plan, write_plan
 from keras_nest.finetune.probe import Head, embed, fit_head, get_head, put, read_head, write_head
 from keras_nest.finetune.split import TEST, TRAIN, VAL
 from keras_nest.metrics import class_scores
-from keras_nest.models.losses import ACTIVATIONS
 from keras_nest.registry import preprocessing_spec
 from keras_nest.training import classify
 from keras_nest.training import workdir as directories
@@ -53,15 +52,8 @@ def begin(plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, replicas: int,
 
 
 def open_run(plan: Plan, workdir: pathlib.Path, strategy: tf.distribute.Strategy) -> Experiment:
-    """The training of a fine-tuning that has begun; errors are those of `keras_nest.training.classify.prepare`.
-
-    Raises:
-        ValueError: its probabilities shall be calibrated, and are none of one class an image.
-    """
-    config = resolve(plan.config)
-    if plan.request.get("calibrate") and ACTIVATIONS[config.loss] != "softmax":
-        raise ValueError(f"--calibrate is for images of one class each, and the loss is {config.loss}; leave it out.")
-    return classify.prepare(config, workdir, strategy=strategy)
+    """The training of a fine-tuning that has begun; errors are those of `keras_nest.training.classify.prepare`."""
+    return classify.prepare(resolve(plan.config), workdir, strategy=strategy)
 
 
 def results(workdir: pathlib.Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, Source
 from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, index_examples, without_broken
 from keras_nest.files import atomic_output, check_local
+from keras_nest.run_files import IMAGES, MODEL
 
 SUFFIX = ".csv"
 _REQUIRED = ("file", "class", "part")
@@ -69,6 +70,20 @@ def read_table(path: str | os.PathLike[str]) -> list[Row]:
     if missing := [name for name in _REQUIRED if name not in columns]:
         raise ValueError(f"{table} has no column {missing[0]}; its first row must name {', '.join(_REQUIRED)}.")
     return [_row(table, number, row) for number, row in enumerate(rows, 2)]
+
+
+def rows_of_run(source: str | os.PathLike[str]) -> list[Row]:
+    """The images of a fine-tuning, with absolute paths; empty where a source tells none that can be read.
+
+    Args:
+        source: what a model is opened from: tells them if it is the directory of a fine-tuning, or the model in it.
+    """
+    path = pathlib.Path(source)
+    table = (path.parent if path.name == MODEL else path) / IMAGES
+    try:
+        return [row._replace(file=os.path.abspath(table.parent / row.file)) for row in read_table(table)]
+    except (ValueError, OSError):
+        return []
 
 
 def open_table(
