@@ -20,6 +20,7 @@ from keras_nest.training.callbacks import NotFiniteError
 from keras_nest.training.checkpoints import OtherModelError, UnreadableError
 from keras_nest.training.config import Config
 from keras_nest.training.lock import InUseError
+from keras_nest.training.stopping import Stopped
 from keras_nest.training.strategies import is_chief, wait_for_all
 from keras_nest.training.tasks import Run, Task, task_name
 
@@ -149,6 +150,10 @@ def execute(training: Callable[[], dict[str, Any]], strategy: tf.distribute.Stra
     """
     try:
         return training()
+    except Stopped as stopped:
+        if is_chief(strategy):
+            print(f"Stopped after step {stopped.step:,}; the same command goes on from there.", flush=True)
+        raise SystemExit(stopped.status) from None
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
         raise SystemExit(_INTERRUPTED) from None

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from keras_nest.files import atomic_output, check_local, remove, remove_partial
 from keras_nest.run_files import CHECKPOINTS, CONFIG, FILES, FOLDERS, HISTORY, METRICS, MODEL
 from keras_nest.training import checkpoints
+from keras_nest.training.checkpoints import UNFINISHED
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import locked
 
@@ -98,7 +99,7 @@ def check_progress(
             f"{workdir / CHECKPOINTS} holds a checkpoint of step {saved[-1]}, and this training has {total_steps} "
             "steps; remove what is of another one."
         )
-    if saved and saved[-1] not in rows:
+    if saved and saved[-1] not in rows and not (workdir / CHECKPOINTS / f"{UNFINISHED}{saved[-1]}.json").exists():
         print(f"{workdir / HISTORY} has no row of step {saved[-1]}; rows are lost, times too.", flush=True)
 
 
