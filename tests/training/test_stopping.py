@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from keras_nest.cli.train import execute, main, prepare
 from keras_nest.training import callbacks, experiment, stopping
-from keras_nest.training.history import read_history
 from keras_nest.training.stopping import Cut, Stopped, Stopping
 from tests.training import runs
 
@@ -90,65 +89,36 @@ def test_minutes_from_one_checkpoint_to_the_next(one, monkeypatch):
     assert [asked.due()[1] for asked in (often, seldom, never)] == [True, True, False]
 
 
-@contextlib.contextmanager
-def signaled(owner, name, when):
-    """The signal comes while a function is called for which `when(*arguments)` holds."""
-    original = getattr(owner, name)
-
-    def function(*arguments, **options):
-        if when(*arguments):
-            send()
-        return original(*arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, name, function)
-        yield
-
-
-def in_step(wanted):
-    return callbacks.Loop, "on_train_batch_end", lambda loop, *_: loop._step == wanted - 1
-
-
 # Inside a row, again inside the same one, at its end, where an evaluation and a row are due, and in the last step of
 # all; then the steps whose checkpoints must be there.
 MOMENTS = {
-    5: in_step(5),
-    7: in_step(7),
-    20: in_step(20),
+    5: runs.in_step(5),
+    7: runs.in_step(7),
+    20: runs.in_step(20),
     22: (experiment.Experiment, "_evaluate", lambda *_: True),
-    44: in_step(44),
+    44: runs.in_step(44),
 }
 
 
 @pytest.mark.slow
 def test_any_moment(finished, tmp_path, capfd):
     for step, moment in MOMENTS.items():
-        with signaled(*moment), pytest.raises(SystemExit) as raised:
+        with runs.signaled(*moment), pytest.raises(SystemExit) as raised:
             train(tmp_path / "run")
         assert raised.value.code == 143
         assert f"Stopped after step {step}; the same command goes on from there." in capfd.readouterr().out
         assert tf.train.latest_checkpoint(str(tmp_path / "run" / "checkpoints")).endswith(f"ckpt-{step}")
     train(tmp_path / "run")
-    assert_same_but_for_rounding(tmp_path / "run", finished[0])
+    runs.assert_same_weights(tmp_path / "run", finished[0])
+    runs.assert_same_rows_but_for_rounding(tmp_path / "run", finished[0])
+    metrics = [json.loads((path / "metrics.json").read_text()) for path in (tmp_path / "run", finished[0])]
+    assert runs.without_timing(metrics[0]) == runs.without_timing(metrics[1])
 
 
 def train(workdir):
     """As the command line, in this process."""
     ready = prepare(runs.CONFIG, workdir)
     return execute(ready.execute, ready.strategy)
-
-
-def assert_same_but_for_rounding(workdir, other):
-    """Weights and metrics bit for bit; means of rows that were put together, to rounding."""
-    rows, expected = (
-        [runs.without_timing(row) for row in read_history(path / "history.csv")] for path in (workdir, other)
-    )
-    assert [row["step"] for row in rows] == [row["step"] for row in expected]
-    for row, one in zip(rows, expected, strict=True):
-        assert row == pytest.approx(one, rel=1e-6)
-    metrics = [runs.without_timing(json.loads((path / "metrics.json").read_text())) for path in (workdir, other)]
-    assert metrics[0] == metrics[1]
-    runs.assert_same_weights(workdir, other)
 
 
 @pytest.mark.slow
