@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from keras_nest import files
+from keras_nest import files, mirror
 
 KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
@@ -121,6 +121,7 @@ class Checkpoints:
         for number in saved_steps(self._directory):
             if number < kept[0]:
                 self._remove(number)
+        mirror.push(self._directory.parent)
 
     def restore(self) -> int:
         """Takes up the newest state that can be read.

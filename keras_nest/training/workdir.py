@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from keras_nest.files import atomic_output, check_local, remove, remove_partial
+from keras_nest.files import atomic_output, remove, remove_partial
 from keras_nest.run_files import CHECKPOINTS, CONFIG, FILES, FOLDERS, HISTORY, METRICS, MODEL
 from keras_nest.training import checkpoints
 from keras_nest.training.checkpoints import UNFINISHED
@@ -32,7 +32,7 @@ def check(workdir: pathlib.Path, config: dict[str, Any], overwrite: bool, produc
         product: file of the model that the run writes.
 
     Raises:
-        ValueError: it is an address such as gs://…, or what would be replaced is what the run starts from.
+        ValueError: what would be replaced is what the run starts from.
         NotADirectoryError: there is a file of that name.
         FileExistsError: the directory holds a run with another configuration, or results of no run.
     """
@@ -57,10 +57,8 @@ def check_place(workdir: pathlib.Path) -> None:
     """Refuses what cannot be a working directory.
 
     Raises:
-        ValueError: it is an address such as gs://….
         NotADirectoryError: there is a file of that name.
     """
-    check_local(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
 

@@ -58,7 +58,8 @@ def started(workdir, *fields):
         place = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         environment = {**os.environ, "TF_CONFIG": json.dumps(place)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        line = command(workdir, share, "--strategy=multi_worker", *fields)
+        # An address, of which each machine has a copy.
+        line = command(f"file://{workdir}", share, "--strategy=multi_worker", *fields)
         workers.append(subprocess.Popen(line, cwd=ROOT, env=environment, **pipes))
     try:
         yield workers
