@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from keras_nest.files import atomic_output, remove, remove_partial
+from keras_nest.files import atomic_output, check_local, remove, remove_partial
 from keras_nest.run_files import CHECKPOINTS, CONFIG, FILES, FOLDERS, HISTORY, METRICS, MODEL
 from keras_nest.training import checkpoints
 from keras_nest.training.checkpoints import UNFINISHED
@@ -57,8 +57,10 @@ def check_place(workdir: pathlib.Path) -> None:
     """Refuses what cannot be a working directory.
 
     Raises:
+        ValueError: it is an address, for which `keras_nest.mirror.mirrored` has a directory.
         NotADirectoryError: there is a file of that name.
     """
+    check_local(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise NotADirectoryError(f"{workdir} is a file; the working directory must be a directory.")
 
