@@ -10,7 +10,8 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 
-_PARTIAL = ".partial-"
+PARTIAL = ".partial-"
+"""Begins the name of what is being written."""
 # As "gs://bucket/x", or "gs:/bucket/x" where a path object has taken one of the two slashes. One letter is a drive of
 # Windows.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -112,7 +113,7 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
     missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:8]}-{path.name}")
+        partial = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:8]}-{path.name}")
         partial.touch()
         partial.unlink()
     except OSError as error:
@@ -144,7 +145,7 @@ def flush(*paths: pathlib.Path) -> None:
             os.close(descriptor)
 
 
-def remove_partial(directory: str | pathlib.Path, pattern: str = f"{_PARTIAL}*") -> None:
+def remove_partial(directory: str | pathlib.Path, pattern: str = f"{PARTIAL}*") -> None:
     """Removes what processes that were killed left half-written in a directory; none may be at work there.
 
     Args:

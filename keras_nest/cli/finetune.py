@@ -22,6 +22,7 @@ from keras_nest.finetune.found import Found, count_classes, list_sizes, look
 from keras_nest.finetune.plan import Plan, find_changes, make_plan, read_plan
 from keras_nest.finetune.request import Request
 from keras_nest.finetune.start import find_start
+from keras_nest.mirror import mirrored, push, shown
 from keras_nest.report.write import report_run
 from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT
 from keras_nest.training import workdir as directories
@@ -44,21 +45,27 @@ def main(args: argparse.Namespace) -> int:
     fields = {field.name for field in dataclasses.fields(Request)}
     request = Request(**{name: value for name, value in vars(args).items() if name in fields})
     check_tracker(request.log)
-    directories.check_place(args.workdir)
-    strategy = create_strategy(args.strategy)
-    plan = None if args.overwrite else _plan_there(request, args.workdir)
-    if plan is None:
-        plan = _begin(request, args.workdir, strategy.num_replicas_in_sync, args.overwrite, began)
-    planned = time.perf_counter()
-    metrics = run.results(args.workdir)
-    if metrics:
-        print(f"{args.workdir} holds this run, finished; --overwrite starts it anew.", flush=True)
-    else:
-        experiment = run.open_run(plan, args.workdir, strategy)
-        metrics = execute(lambda: run.execute(plan, experiment, planned), strategy)
-    _print_results(metrics, args.workdir, request)
-    _write_report(args.workdir, args.trust)
+    with mirrored(args.workdir) as workdir:
+        _finetune(request, workdir, args, began)
     return 0
+
+
+def _finetune(request: Request, workdir: pathlib.Path, args: argparse.Namespace, began: float) -> None:
+    directories.check_place(workdir)
+    strategy = create_strategy(args.strategy)
+    plan = None if args.overwrite else _plan_there(request, workdir)
+    if plan is None:
+        plan = _begin(request, workdir, strategy.num_replicas_in_sync, args.overwrite, began)
+    planned = time.perf_counter()
+    metrics = run.results(workdir)
+    if metrics:
+        print(f"{shown(workdir)} holds this run, finished; --overwrite starts it anew.", flush=True)
+    else:
+        experiment = run.open_run(plan, workdir, strategy)
+        metrics = execute(lambda: run.execute(plan, experiment, planned), strategy)
+    _print_results(metrics, shown(workdir), request)
+    _write_report(workdir, args.trust)
+    push(workdir)
 
 
 def _begin(request: Request, workdir: pathlib.Path, replicas: int, overwrite: bool, began: float) -> Plan:
@@ -119,10 +126,11 @@ def _print_plan(plan: Plan, workdir: pathlib.Path) -> None:
     console.print(table)
     for remark in plan.remarks:
         _print(remark)
-    _print(f"What each image is for: {workdir / IMAGES}. The same for `keras-nest train`: {workdir / CONFIG_FILE}.")
+    place = shown(workdir)
+    _print(f"What each image is for: {place}/{IMAGES}. The same for `keras-nest train`: {place}/{CONFIG_FILE}.")
 
 
-def _print_results(metrics: dict[str, Any], workdir: pathlib.Path, request: Request) -> None:
+def _print_results(metrics: dict[str, Any], workdir: str, request: Request) -> None:
     """What came of it, and what to do with it."""
     what = {"test": "test", "val": "validation"}[metrics["part"]]
     head, val = metrics["head_top1"], metrics["val"]
@@ -138,7 +146,7 @@ def _print_results(metrics: dict[str, Any], workdir: pathlib.Path, request: Requ
     print_facts(f"Results in {workdir}", facts)
     if classes := metrics.get("classes"):
         print_classes(classes)
-    run = shlex.quote(str(workdir))
+    run = shlex.quote(workdir)
     for command in (
         f"predict {shlex.quote(request.folder) if os.path.isdir(request.folder) else 'IMAGE'} --model {run}",
         f"explain IMAGE --model {run} --method cam --save answers",
@@ -156,7 +164,7 @@ def _write_report(workdir: pathlib.Path, trust: bool) -> None:
         except (ValueError, OSError) as error:
             _print(f"{REPORT} is left out: {error}")
             return
-    _print(f"All of it with pictures: {path}")
+    _print(f"All of it with pictures: {shown(path)}")
 
 
 def _shown(text: str) -> str:

@@ -4,7 +4,6 @@ import argparse
 
 from keras_nest import choices
 from keras_nest.console import add_trust_argument
-from keras_nest.files import local_path
 
 
 def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +19,9 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="CHECKPOINT", help="file, or published one such as sam/ViT-S_16 (default: new weights)"
     )
-    parser.add_argument("--workdir", required=True, type=local_path, metavar="DIR", help="directory of the run")
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="directory of the run, or an address such as gs://bucket/run"
+    )
     parser.add_argument("--overwrite", action="store_true", help="start anew and replace an earlier run's results")
     add_trust_argument(parser)
     images = parser.add_argument_group("images")

@@ -1,5 +1,6 @@
 """`keras-nest train` and `train_keras.py`: a training from its configuration to its results."""
 
+import contextlib
 import pathlib
 import re
 import sys
@@ -11,8 +12,8 @@ import tensorflow as tf
 
 from keras_nest import console
 from keras_nest.cli import train_arguments
-from keras_nest.files import check_local
 from keras_nest.generative import experiment as gan
+from keras_nest.mirror import fetch, mirrored, shown, telling_addresses
 from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.training import classify, inference_time, lit
 from keras_nest.training import workdir as directories
@@ -20,6 +21,7 @@ from keras_nest.training.callbacks import NotFiniteError
 from keras_nest.training.checkpoints import OtherModelError, UnreadableError
 from keras_nest.training.config import Config
 from keras_nest.training.lock import InUseError
+from keras_nest.training.stopping import Stopped
 from keras_nest.training.strategies import is_chief, wait_for_all
 from keras_nest.training.tasks import Run, Task, task_name
 
@@ -49,7 +51,7 @@ def main(
 
     Args:
         config: what to train, on what, how; see `keras_nest.training_fields`.
-        workdir: directory of the run.
+        workdir: directory of the run; an address such as gs://bucket/run is one, too, see `keras_nest.mirror`.
         overwrite: start anew, and replace the results of an earlier run in it.
         strategy: a name for `create_strategy`, or a strategy.
         tpu: as for `create_strategy`.
@@ -59,7 +61,7 @@ def main(
         train_seconds, steps, epochs, seed; or those of a generator, or that of inference_time.json.
 
     Raises:
-        ValueError: a field has no meaning, or `workdir` is an address such as gs://….
+        ValueError: a field has no meaning, or TensorFlow has no file system for the address.
         FileExistsError: the directory holds the results of another run.
         InUseError: another training is at work there.
         FileNotFoundError: data, weights, or checkpoints that were written are not there.
@@ -71,8 +73,9 @@ def main(
         OtherModelError: they are of another model.
         OSError: the disk takes no more.
     """
-    ready = prepare(config, workdir, overwrite, strategy, tpu)
-    return ready.results() or ready.execute()
+    with mirrored(workdir) as directory:
+        ready = prepare(config, directory, overwrite, strategy, tpu)
+        return ready.results() or ready.execute()
 
 
 def prepare(
@@ -84,9 +87,8 @@ def prepare(
 ) -> Run:
     """Everything before the first step, whatever the task; from then on the directory belongs to this run.
 
-    Arguments and errors are those of `main`, but for what goes wrong in the training itself.
+    Arguments and errors are those of `main`, but for what goes wrong in the training itself; the directory is local.
     """
-    check_local(workdir)
     name = task_name(config)
     if name not in TASKS:
         known = " or ".join(map(repr, ("train", *TASKS)))
@@ -99,6 +101,8 @@ def prepare(
         directories.claim(ready.workdir, ready.config_json, overwrite, files, folders)
     # Before it was claimed, the directory may hold checkpoints of a run that is replaced.
     wait_for_all(ready.strategy)
+    if not is_chief(ready.strategy):
+        fetch(ready.workdir)
     return ready
 
 
@@ -111,14 +115,17 @@ def run(argv: Sequence[str] | None = None) -> None:
     ready: list[Run] = []
 
     def get_ready() -> None:
-        *request, trust = train_arguments.parse(sys.argv if argv is None else argv)
-        if trust:
+        asked = train_arguments.parse(sys.argv if argv is None else argv)
+        if asked.trust:
             keras.config.enable_unsafe_deserialization()
-        ready.append(prepare(*request))
+        workdir = places.enter_context(mirrored(asked.workdir))
+        with telling_addresses():
+            ready.append(prepare(asked.config, workdir, asked.overwrite, asked.strategy, asked.tpu))
 
-    if code := console.run(get_ready):
-        raise SystemExit(code)
-    _run(*ready)
+    with contextlib.ExitStack() as places:
+        if code := console.run(get_ready):
+            raise SystemExit(code)
+        _run(*ready)
 
 
 def _run(ready: Run) -> None:
@@ -130,11 +137,11 @@ def _run(ready: Run) -> None:
         return
     metrics = ready.results()
     if chief:
-        finished = f"{ready.workdir} holds this run, finished; --overwrite starts it anew."
+        finished = f"{shown(ready.workdir)} holds this run, finished; --overwrite starts it anew."
         print(finished if metrics else ready.description, flush=True)
     metrics = metrics or execute(ready.execute, ready.strategy)
     if chief:
-        console.print_facts(f"Results in {ready.workdir}", ready.report(metrics))
+        console.print_facts(f"Results in {shown(ready.workdir)}", ready.report(metrics))
 
 
 def execute(training: Callable[[], dict[str, Any]], strategy: tf.distribute.Strategy) -> dict[str, Any]:
@@ -148,7 +155,12 @@ def execute(training: Callable[[], dict[str, Any]], strategy: tf.distribute.Stra
         SystemExit: see above.
     """
     try:
-        return training()
+        with telling_addresses():
+            return training()
+    except Stopped as stopped:
+        if is_chief(strategy):
+            print(f"Stopped after step {stopped.step:,}; the same command goes on from there.", flush=True)
+        raise SystemExit(stopped.status) from None
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
         raise SystemExit(_INTERRUPTED) from None

@@ -17,6 +17,7 @@ from keras_nest.finetune.plan import Plan, write_plan
 from keras_nest.finetune.probe import Head, embed, fit_head, get_head, put, read_head, write_head
 from keras_nest.finetune.split import TEST, TRAIN, VAL
 from keras_nest.metrics import class_scores
+from keras_nest.mirror import shown
 from keras_nest.registry import preprocessing_spec
 from keras_nest.training import classify
 from keras_nest.training import workdir as directories
@@ -47,7 +48,7 @@ def begin(plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, replicas: int,
     directories.claim(workdir, directories.as_json(config) | batch, overwrite)
     write_table(workdir / run_files.IMAGES, rows)
     path = workdir / run_files.CONFIG_FILE
-    directories.write_text(path, config_file(plan.config, plan.request["folder"], str(path), plan.fits_head))
+    directories.write_text(path, config_file(plan.config, plan.request["folder"], shown(path), plan.fits_head))
     write_plan(plan, workdir)
 
 

@@ -31,6 +31,7 @@ from keras_nest.training.config import (
 )
 from keras_nest.training.history import History
 from keras_nest.training.plan import is_due
+from keras_nest.training.stopping import Stopping
 from keras_nest.training.strategies import create_strategy
 from keras_nest.training.tasks import Task
 from keras_nest.training_fields import GAN, check_kinds, defaults
@@ -110,10 +111,13 @@ class GanExperiment:
             history.note_configuration(self.config.to_dict())
         else:
             print(f"Going on after step {first_step:,} of {self.config.total_steps:,}.", flush=True)
-        if steps := self.config.total_steps - first_step:
-            loop = GanLoop(self.config, history, checkpoints, self._show, first_step, self.info.num_train)
-            batches = self.batches.skip(first_step)
-            self.trainer.fit(batches, steps_per_epoch=steps, callbacks=[loop], shuffle=False, verbose=0)
+        with Stopping(self.strategy, self.config.checkpoint_every_minutes) as stopping:
+            images = self.info.num_train
+            loop = GanLoop(self.config, history, checkpoints, self._show, first_step, images, stopping)
+            loop.finish_row(self.trainer)
+            if steps := self.config.total_steps - first_step:
+                batches = self.batches.skip(first_step)
+                self.trainer.fit(batches, steps_per_epoch=steps, callbacks=[loop], shuffle=False, verbose=0)
         return self._write(history)
 
     def _show(self, step: int, history: History) -> None:

@@ -1,21 +1,25 @@
 """Resumable checkpoints: weights, statistics, optimizer state and random states; complete or absent."""
 
 import contextlib
+import json
 import pathlib
 import re
 import tempfile
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import tensorflow as tf
 
-from keras_nest import files
+from keras_nest import files, mirror
 
 KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
 
 LIST = "checkpoint"
 """File with the names of the checkpoints, for TensorFlow's own tools; never read here, since it may be lost."""
+
+UNFINISHED = "row-"
+"""Begins the name of a file with what was measured of a row of the history, beside a checkpoint inside that row."""
 
 # Of an `atomic_output`, and what TensorFlow itself writes beside and then renames.
 _PARTIAL = (".partial-*", "*_temp", "checkpoint.tmp*")
@@ -86,8 +90,12 @@ class Checkpoints:
         self._counter = self._checkpoint.save_counter
         self._is_chief = chief
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, row: Mapping[str, Any] | None = None) -> None:
         """Writes the state after an update.
+
+        Args:
+            step: updates so far.
+            row: what was measured of a row of the history that has not ended yet; None after one that has.
 
         Raises:
             OSError: the disk does not take it; those before it are left as they were.
@@ -96,6 +104,13 @@ class Checkpoints:
             with tempfile.TemporaryDirectory() as unused:
                 self._checkpoint.write(f"{unused}/ckpt")
             return
+        self._row(step).unlink(missing_ok=True)
+        if row is not None:
+            with (
+                writing(f"The checkpoint of step {step} in {self._directory}"),
+                files.atomic_output(self._row(step)) as partial,
+            ):
+                partial.write_text(json.dumps(row), "utf-8")
         self._write(step)
         # Later ones could not be read, or this training would be there.
         kept = [number for number in saved_steps(self._directory) if number <= step][-KEPT:]
@@ -106,6 +121,7 @@ class Checkpoints:
         for number in saved_steps(self._directory):
             if number < kept[0]:
                 self._remove(number)
+        mirror.push(self._directory.parent)
 
     def restore(self) -> int:
         """Takes up the newest state that can be read.
@@ -135,6 +151,21 @@ class Checkpoints:
             raise UnreadableError(f"No checkpoint in {self._directory} can be read; --overwrite starts anew.")
         return 0
 
+    def row(self, step: int) -> dict[str, Any] | None:
+        """What `save` was given of a row that had not ended; None without one, or where it is damaged."""
+        try:
+            return json.loads(self._row(step).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def drop_row(self, step: int) -> None:
+        """Forgets what `row` returns, since that row has ended."""
+        if self._is_chief:
+            self._row(step).unlink(missing_ok=True)
+
+    def _row(self, step: int) -> pathlib.Path:
+        return self._directory / f"{UNFINISHED}{step}.json"
+
     @property
     def newest(self) -> str | None:
         """The newest checkpoint, as TensorFlow names it; None without one."""
@@ -161,6 +192,7 @@ class Checkpoints:
         # Its index first, without which the rest is none.
         for path in sorted(self._directory.glob(f"ckpt-{step}.*"), key=lambda path: path.suffix != ".index"):
             path.unlink()
+        self._row(step).unlink(missing_ok=True)
 
 
 def _steps(directory: pathlib.Path, kind: str) -> list[int]:

@@ -28,6 +28,7 @@ from keras_nest.training.evaluation import Evaluator, final_metrics
 from keras_nest.training.history import History, Row, flat_fields
 from keras_nest.training.plan import Plan
 from keras_nest.training.progress import ProgressBar
+from keras_nest.training.stopping import Stopping
 from keras_nest.training.strategies import describe, distribute, is_chief
 from keras_nest.training.trackers import Tracker, open_tracker
 from keras_nest.training.trainer import Trainer
@@ -126,7 +127,8 @@ class Experiment:
             print(f"Going on after step {first_step:,} of {self.plan.total_steps:,}.", flush=True)
         steps, best = first_step, self._best(chief)
         with contextlib.closing(history):
-            if not (self.config.eval_only or self._is_over(first_step, history, best)):
+            is_over = self._is_over(first_step, history, best) and checkpoints.row(first_step) is None
+            if not (self.config.eval_only or is_over):
                 steps = self._fit(first_step, history, checkpoints, best)
         if best:
             best.restore()
@@ -184,9 +186,15 @@ class Experiment:
             best.update(first_step, self._evaluate())
         batches = distribute(self.strategy, lambda host: self.train(host).skip(first_step))
         shown = is_chief(self.strategy)
-        with ProgressBar(first_step, self.plan.total_steps, shown, self._evaluated, self.plan.steps_per_epoch) as bar:
+        with (
+            Stopping(self.strategy, self.config.checkpoint_every_minutes) as stopping,
+            ProgressBar(first_step, self.plan.total_steps, shown, self._evaluated, self.plan.steps_per_epoch) as bar,
+        ):
             is_over = functools.partial(self._is_over, history=history, best=best)
-            loop = Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step, best, is_over)
+            loop = Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step, best, is_over, stopping)
+            loop.finish_row(self.trainer)
+            if is_over(first_step):
+                return loop.step
             callbacks: list[keras.callbacks.Callback] = [loop]
             if self.config.profile_steps:
                 board = self.workdir / run_files.BOARD

@@ -62,8 +62,8 @@ class History:
         return self.rows[-1]["seconds"] if self.rows else 0.0
 
     def append(self, row: Row) -> None:
-        """Adds a row and writes it."""
-        self.rows.append(row)
+        """Adds a row and writes it; one of the same step is replaced."""
+        self.rows = [one for one in self.rows if one["step"] < row["step"]] + [row]
         if self._path is not None:
             write_history(self._path, self.rows, self._columns)
         values = {_board_name(name): value for name, value in row.items() if name not in ("step", "seconds")}

@@ -8,11 +8,9 @@ import socket
 import time
 from collections.abc import Iterator
 
-FILE = ".lock"
+from keras_nest.training.lease import FILE, InUseError, leased
 
-
-class InUseError(OSError):
-    """Another training is at work in the directory."""
+__all__ = ["FILE", "InUseError", "locked"]
 
 
 @contextlib.contextmanager
@@ -23,7 +21,7 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
     killed one left is told and taken over.
 
     Args:
-        directory: made if it is not there.
+        directory: made if it is not there; one that stands for an address is kept on all machines, see `leased`.
 
     Raises:
         InUseError: another one is at work there, on this machine or on one that shares the directory.
@@ -33,7 +31,8 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
     descriptor = _take(path)
     try:
         _sign(descriptor, directory)
-        yield
+        with leased(directory):
+            yield
     finally:
         # Before others can have it: who has opened it already sees that it is gone.
         path.unlink(missing_ok=True)

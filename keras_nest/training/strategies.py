@@ -3,7 +3,7 @@
 import functools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -119,9 +119,37 @@ def machines(strategy: tf.distribute.Strategy) -> int:
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Returns when all machines have come here."""
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        one = tf.function(lambda: tf.constant(1.0), autograph=False)
-        strategy.reduce(tf.distribute.ReduceOp.SUM, tf.function(strategy.run)(one), axis=None)
+    any_machine(strategy, (True,))
+
+
+def any_machine(strategy: tf.distribute.Strategy, asked: Sequence[bool]) -> tuple[bool, ...]:
+    """What one of the machines asks, or several; all of them have to come here.
+
+    Args:
+        strategy: where a training runs; without several processes nothing is exchanged.
+        asked: by this machine.
+
+    Returns:
+        The same on all machines.
+    """
+    if not has_processes(strategy):
+        return tuple(asked)
+    return tuple(bool(number) for number in _sum(strategy)(tf.constant(asked, "float32")).numpy())
+
+
+@functools.cache
+def _sum(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Traced once, since it may run after each step."""
+
+    def over_replicas(numbers: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (numbers,)), axis=None)
+
+    return tf.function(over_replicas, autograph=False)
+
+
+def has_processes(strategy: tf.distribute.Strategy) -> bool:
+    """Whether each machine has a process of its own, as it has not on a TPU."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from keras_nest.files import atomic_output, check_local, remove, remove_partial
 from keras_nest.run_files import CHECKPOINTS, CONFIG, FILES, FOLDERS, HISTORY, METRICS, MODEL
 from keras_nest.training import checkpoints
+from keras_nest.training.checkpoints import UNFINISHED
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import locked
 
@@ -31,7 +32,7 @@ def check(workdir: pathlib.Path, config: dict[str, Any], overwrite: bool, produc
         product: file of the model that the run writes.
 
     Raises:
-        ValueError: it is an address such as gs://…, or what would be replaced is what the run starts from.
+        ValueError: what would be replaced is what the run starts from.
         NotADirectoryError: there is a file of that name.
         FileExistsError: the directory holds a run with another configuration, or results of no run.
     """
@@ -56,7 +57,7 @@ def check_place(workdir: pathlib.Path) -> None:
     """Refuses what cannot be a working directory.
 
     Raises:
-        ValueError: it is an address such as gs://….
+        ValueError: it is an address, for which `keras_nest.mirror.mirrored` has a directory.
         NotADirectoryError: there is a file of that name.
     """
     check_local(workdir)
@@ -98,7 +99,7 @@ def check_progress(
             f"{workdir / CHECKPOINTS} holds a checkpoint of step {saved[-1]}, and this training has {total_steps} "
             "steps; remove what is of another one."
         )
-    if saved and saved[-1] not in rows:
+    if saved and saved[-1] not in rows and not (workdir / CHECKPOINTS / f"{UNFINISHED}{saved[-1]}.json").exists():
         print(f"{workdir / HISTORY} has no row of step {saved[-1]}; rows are lost, times too.", flush=True)
 
 

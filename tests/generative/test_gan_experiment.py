@@ -18,6 +18,7 @@ from keras_nest.generative.samples import grid
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import InUseError, locked
+from keras_nest.training.stopping import Stopped
 from tests.training import runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -50,10 +51,14 @@ def without_timing(numbers):
     return {name: value for name, value in numbers.items() if name not in TIMING}
 
 
-def assert_same_results(workdir, other):
+def assert_same_weights(workdir, other):
     one, two = (keras.models.load_model(path / "generator.keras") for path in (workdir, other))
     for ours, theirs in zip(one.weights, two.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
+
+
+def assert_same_results(workdir, other):
+    assert_same_weights(workdir, other)
     rows = [[without_timing(row) for row in read_history(path / "history.csv")] for path in (workdir, other)]
     assert rows[0] == rows[1]
     metrics = [without_timing(json.loads((path / "metrics.json").read_text())) for path in (workdir, other)]
@@ -117,10 +122,10 @@ def test_an_interrupted_run_goes_on(finished, tmp_path, monkeypatch):
     """After a row and a picture of step 6 were written, before its checkpoint was: both are written anew."""
     save = Checkpoints.save
 
-    def interrupt(self, number):
+    def interrupt(self, number, row):
         if number == 6:
             raise KeyboardInterrupt
-        save(self, number)
+        save(self, number, row)
 
     workdir = tmp_path / "run"
     monkeypatch.setattr(Checkpoints, "save", interrupt)
@@ -129,6 +134,21 @@ def test_an_interrupted_run_goes_on(finished, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert main(CONFIG, workdir)["steps"] == 7
     assert_same_results(workdir, finished[0])
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_end_goes_on(finished, tmp_path):
+    """Inside rows; at the end of one, where a picture is due; and after the last step of all."""
+    workdir = tmp_path / "run"
+    for step in (1, 5, 6, 7):
+        with runs.signaled(*runs.in_step(step)), pytest.raises(Stopped, match=f"after step {step}"):
+            main(CONFIG, workdir)
+    assert main(CONFIG, workdir)["steps"] == 7
+    assert_same_weights(workdir, finished[0])
+    runs.assert_same_rows_but_for_rounding(workdir, finished[0])
+    assert {path.name for path in (workdir / "samples").iterdir()} == {
+        path.name for path in (finished[0] / "samples").iterdir()
+    }
 
 
 def test_a_finished_run_is_not_repeated(finished):

@@ -1,10 +1,15 @@
 """A short training, and what two of them must have in common."""
 
+import contextlib
 import json
+import os
+import signal
 
 import keras
 import numpy as np
+import pytest
 
+from keras_nest.training.callbacks import StepCallback
 from keras_nest.training.history import read_history
 
 PREPROCESSING = {"mean": [0.3] * 3, "std": [0.3] * 3, "crop_ratio": 1.0, "interpolation": "bilinear"}
@@ -55,16 +60,49 @@ def without_timing(numbers):
     return {name: value for name, value in numbers.items() if name not in TIMING}
 
 
-def assert_same_results(workdir, other):
-    """Weights, history and metrics, bit for bit; only what depends on the clock may differ."""
+def assert_same_weights(workdir, other):
+    """Bit for bit."""
     models = [keras.models.load_model(directory / "model.keras") for directory in (workdir, other)]
     for one, two in zip(*(model.weights for model in models), strict=True):
         np.testing.assert_array_equal(one, two, err_msg=one.path)
+
+
+def assert_same_results(workdir, other):
+    """Weights, history and metrics, bit for bit; only what depends on the clock may differ."""
+    assert_same_weights(workdir, other)
     rows = [[without_timing(row) for row in read_history(path / "history.csv")] for path in (workdir, other)]
     assert rows[0] == rows[1]
     metrics = [without_timing(json.loads((path / "metrics.json").read_text())) for path in (workdir, other)]
     assert metrics[0] == metrics[1]
     assert files(workdir) == files(other)
+
+
+def assert_same_rows_but_for_rounding(workdir, other):
+    """Means of a row that two starts measured are put together."""
+    rows, expected = ([without_timing(row) for row in read_history(path / "history.csv")] for path in (workdir, other))
+    assert [row["step"] for row in rows] == [row["step"] for row in expected]
+    for row, one in zip(rows, expected, strict=True):
+        assert row == pytest.approx(one, rel=1e-6)
+
+
+@contextlib.contextmanager
+def signaled(owner, name, when):
+    """This process gets SIGTERM while a function is called for which `when(*arguments)` holds."""
+    original = getattr(owner, name)
+
+    def function(*arguments, **options):
+        if when(*arguments):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, function)
+        yield
+
+
+def in_step(wanted):
+    """What `signaled` takes, for a step of a training."""
+    return StepCallback, "on_train_batch_end", lambda loop, *_: loop.step == wanted - 1
 
 
 def write_config(path, config):

@@ -86,8 +86,8 @@ def test_a_training_ends_with_its_time(tmp_path):
 
 def test_a_training_ends_before_an_evaluation_that_would_be_too_late():
     history = History(None, None, 0)
-    for seconds in (10.0, 25.0):
-        history.append({"step": 1, "seconds": seconds, "eval_loss": 1.0})
+    for step, seconds in enumerate((10.0, 25.0)):
+        history.append({"step": step, "seconds": seconds, "eval_loss": 1.0})
     history.append({"step": 2, "seconds": 27.0})
     assert _with_another_evaluation(history) == 27 + 15
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pathlib
 import random
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -143,3 +144,20 @@ def test_six_kills(tmp_path):
     assert runs.files(workdir / "checkpoints") == runs.files(undisturbed / "checkpoints")
     assert json.loads((workdir / "metrics.json").read_text())["steps"] == 88
     print(f"\nCheckpoints at the kills: {reached}")
+
+
+@pytest.mark.slow
+def test_asked_to_end(tmp_path):
+    """SIGTERM loses no step: it ends with a checkpoint that was not planned, and goes on from there."""
+    workdir, log = tmp_path / "run", tmp_path / "run.log"
+    for _ in range(2):
+        has_saved, process = changes(newest, workdir), start(workdir)
+        while not has_saved():
+            assert process.is_alive(), log.read_text()
+            time.sleep(0.001)
+        process.terminate()
+        assert exit_code(process) == 143
+        told = re.findall(r"Stopped after step (\d+); the same command goes on from there.", log.read_text())
+        assert newest(workdir) == f"ckpt-{told[-1]}"
+        assert not (workdir / ".lock").exists()
+    assert "Traceback" not in log.read_text()

@@ -58,7 +58,8 @@ def started(workdir, *fields):
         place = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         environment = {**os.environ, "TF_CONFIG": json.dumps(place)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        line = command(workdir, share, "--strategy=multi_worker", *fields)
+        # An address, of which each machine has a copy.
+        line = command(f"file://{workdir}", share, "--strategy=multi_worker", *fields)
         workers.append(subprocess.Popen(line, cwd=ROOT, env=environment, **pipes))
     try:
         yield workers
@@ -88,6 +89,7 @@ def test_two_machines(tmp_path):
     """One training that loses a machine and goes on; it ends as one that nothing disturbs on one machine."""
     together = tmp_path / "together"
     assert_a_lost_machine_is_told(together)
+    assert_both_end_where_one_is_asked_to(together)
     with started(together, "--config.num_epochs=2") as workers:
         spoken = finish(workers)
     assert_both_end_cleanly_and_one_speaks(together, *spoken)
@@ -124,6 +126,21 @@ def assert_a_lost_machine_is_told(workdir):
     assert errors.count("\n") == 1
     assert "start the same command again on all of them" in errors
     assert not (workdir / "metrics.json").exists()
+
+
+def assert_both_end_where_one_is_asked_to(workdir):
+    with started(workdir, "--config.num_epochs=2") as workers:
+        before = newest(workdir)
+        wait_for(lambda: newest(workdir) != before, workers[0])
+        workers[1].send_signal(signal.SIGTERM)
+        (output, errors, code), (*_, other) = finish(workers)
+    assert (code, other) == (143, 143), errors
+    assert f"Stopped after step {newest(workdir)}; the same command goes on from there." in output
+
+
+def newest(workdir):
+    """Step of the newest checkpoint."""
+    return max((int(path.stem.removeprefix("ckpt-")) for path in workdir.glob("checkpoints/ckpt-*.index")), default=0)
 
 
 def wait_for(happened, worker, seconds=200):

@@ -34,7 +34,7 @@ def broken_off(owner, name, when, before=lambda *arguments: None):
         yield
 
 
-def write_half(checkpoints, step):
+def write_half(checkpoints, step, row):
     """A checkpoint as it lies there before it is complete."""
     data = checkpoints._directory / f"ckpt-{step}.data-00000-of-00001"
     checkpoints._checkpoint.write(str(checkpoints._directory / f"ckpt-{step}"))
@@ -46,7 +46,7 @@ def at_step(wanted):
 
 
 def is_save_of(wanted):
-    return lambda checkpoints, step: step == wanted
+    return lambda checkpoints, step, row: step == wanted
 
 
 def is_of_metrics(path, content):

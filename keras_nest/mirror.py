@@ -1,0 +1,248 @@
+"""Directories in buckets: a run works in a copy on this machine, and what changes there goes to its address.
+
+TensorFlow's file systems are used (gs://, hdfs://, and what plugins add), since tf.data reads the same addresses. A
+bucket has no renaming and no appending: files go there whole, and those that say that others are complete go last, so
+that what a kill leaves is what a kill leaves in a local directory.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import tensorflow as tf
+
+from keras_nest.files import PARTIAL, is_address
+from keras_nest.run_files import METRICS
+
+Stamp: TypeAlias = tuple[int, int]
+"""Size in bytes and time of the last change, in ns: another one for another content."""
+
+# Those that show an object once it is whole; elsewhere a file grows under its name.
+_OBJECT_STORES = ("gs://", "s3://", "s3a://", "az://")
+_NOT_OF_THE_RUN = (".lock", PARTIAL)
+_MIRRORS: dict[pathlib.Path, "Mirror"] = {}
+
+
+class Mirror:
+    """A directory of this machine that stands for one at an address.
+
+    Args:
+        address: such as gs://bucket/run; it need not be there.
+
+    Attributes:
+        address: without a slash at its end.
+        directory: the local one, new and empty.
+
+    Raises:
+        ValueError: TensorFlow has no file system for such addresses.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = normal(address)
+        check_scheme(self.address)
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="keras-nest-")).resolve()
+        self._here: dict[str, Stamp] = {}
+        self._there: dict[str, Stamp] = {}
+
+    def fetch(self) -> None:
+        """Makes the local directory what lies at the address, but for what a kill left half-written there.
+
+        Raises:
+            OSError: the address cannot be read.
+        """
+        with telling(self.address, "read"):
+            there = self._list()
+            for name, stamp in there.items():
+                if self._there.get(name) != stamp or not (self.directory / name).exists():
+                    (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
+                    tf.io.gfile.copy(f"{self.address}/{name}", str(self.directory / name), overwrite=True)
+        for name in set(self._files()) - set(there):
+            (self.directory / name).unlink()
+        self._there, self._here = there, self._files()
+
+    def push(self) -> None:
+        """Brings what has changed since the last time to the address, and removes there what was removed here.
+
+        Raises:
+            OSError: the address cannot be written to; what was changed goes there with the next call.
+        """
+        here = self._files()
+        with telling(self.address, "written to"):
+            for name in sorted(here, key=_rank):
+                if self._here.get(name) != here[name]:
+                    with whole(f"{self.address}/{name}") as target:
+                        tf.io.gfile.copy(str(self.directory / name), target, overwrite=True)
+                    self._here[name], self._there[name] = here[name], _stamp(f"{self.address}/{name}")
+            # Without its index a checkpoint is none.
+            for name in sorted(set(self._here) - set(here), key=_rank, reverse=True):
+                tf.io.gfile.remove(f"{self.address}/{name}")
+                del self._here[name]
+                self._there.pop(name, None)
+
+    def _files(self) -> dict[str, Stamp]:
+        """Files of the local directory, by name."""
+        found = {}
+        for path in self.directory.rglob("*"):
+            name = path.relative_to(self.directory).as_posix()
+            if _belongs(name) and path.is_file():
+                status = path.stat()
+                found[name] = status.st_size, status.st_mtime_ns
+        return found
+
+    def _list(self) -> dict[str, Stamp]:
+        """Files at the address, by name; what was left half-written is removed where no other machine writes."""
+        found = {}
+        for folder, _, names in tf.io.gfile.walk(self.address):
+            inside = folder.removeprefix(self.address).strip("/")
+            for name in (f"{inside}/{one}".lstrip("/") for one in names):
+                if _belongs(name):
+                    found[name] = _stamp(f"{self.address}/{name}")
+        return found
+
+    def remove_partial(self) -> None:
+        """Removes at the address what kills left half-written; none may be at work there."""
+        for folder, _, names in tf.io.gfile.walk(self.address):
+            for name in names:
+                if name.startswith(PARTIAL):
+                    tf.io.gfile.remove(f"{folder.rstrip('/')}/{name}")
+
+
+@contextlib.contextmanager
+def mirrored(place: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A directory to work in: a local path itself, for an address a copy that lasts as long as the block.
+
+    What changes in it goes to the address with `push`. Errors that name the copy name the address instead.
+
+    Args:
+        place: path or address; it need not be there.
+
+    Raises:
+        ValueError: TensorFlow has no file system for such addresses.
+        OSError: the address cannot be read.
+    """
+    if not is_address(place):
+        yield pathlib.Path(place)
+        return
+    mirror = Mirror(os.fspath(place))
+    _MIRRORS[mirror.directory] = mirror
+    try:
+        with telling_addresses():
+            mirror.fetch()
+            yield mirror.directory
+    finally:
+        del _MIRRORS[mirror.directory]
+        shutil.rmtree(mirror.directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def telling_addresses() -> Iterator[None]:
+    """Errors of the block name the address where they would name the directory that stands for it."""
+    try:
+        yield
+    except (ValueError, OSError, ArithmeticError) as error:
+        error.args = tuple(shown(each) if isinstance(each, str) else each for each in error.args)
+        raise
+
+
+def mirror_of(directory: pathlib.Path) -> Mirror | None:
+    """The mirror whose directory it is; None of any other directory."""
+    return _MIRRORS.get(directory)
+
+
+def push(directory: pathlib.Path) -> None:
+    """Brings what has changed in the directory of a mirror to its address; does nothing for any other directory."""
+    if mirror := mirror_of(directory):
+        mirror.push()
+
+
+def fetch(directory: pathlib.Path) -> None:
+    """Brings the directory of a mirror up to date; does nothing for any other directory."""
+    if mirror := mirror_of(directory):
+        mirror.fetch()
+
+
+def shown(text: object) -> str:
+    """Text for users, with addresses in the place of the directories that stand for them."""
+    text = str(text)
+    for directory, mirror in _MIRRORS.items():
+        text = text.replace(str(directory), mirror.address)
+    return text
+
+
+def normal(address: str) -> str:
+    """An address with two slashes after the colon, of which a path object takes one, and none at the end."""
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+):/+", _slashes, address).rstrip("/")
+
+
+def _slashes(match: re.Match[str]) -> str:
+    return f"{match[1]}:///" if match[1] == "file" else f"{match[1]}://"
+
+
+def check_scheme(address: str) -> None:
+    """Refuses addresses that TensorFlow cannot read, before any work is done.
+
+    Raises:
+        ValueError: it has no file system for them.
+    """
+    try:
+        tf.io.gfile.exists(f"{address.partition('://')[0]}:///keras-nest")
+    except tf.errors.UnimplementedError:
+        scheme = f"{address.partition('://')[0]}://"
+        plugin = " (s3:// comes with the package tensorflow-io)" if scheme == "s3://" else ""
+        raise ValueError(f"{address}: TensorFlow has no file system for {scheme}{plugin}; gs:// it has.") from None
+    except tf.errors.OpError:
+        pass
+
+
+@contextlib.contextmanager
+def whole(address: str) -> Iterator[str]:
+    """Where to write a file so that it is at its address only once it is complete."""
+    folder, _, name = address.rpartition("/")
+    tf.io.gfile.makedirs(folder)
+    if address.startswith(_OBJECT_STORES):
+        yield address
+        return
+    partial = f"{folder}/{PARTIAL}{name}"
+    # Writing to what is there appends to it under ram://.
+    if tf.io.gfile.exists(partial):
+        tf.io.gfile.remove(partial)
+    yield partial
+    tf.io.gfile.rename(partial, address, overwrite=True)
+
+
+@contextlib.contextmanager
+def telling(address: str, doing: str) -> Iterator[None]:
+    """Tells in a sentence what TensorFlow's file systems do not do.
+
+    Raises:
+        OSError: see above.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = str(error.message).splitlines()[0].rstrip(".")
+        raise OSError(f"{address} cannot be {doing}: {reason}.") from error
+
+
+def _stamp(address: str) -> Stamp:
+    status = tf.io.gfile.stat(address)
+    return status.length, status.mtime_nsec
+
+
+def _belongs(name: str) -> bool:
+    return not any(part.startswith(_NOT_OF_THE_RUN) for part in name.split("/"))
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """Files that say that others are complete come after those."""
+    last = name.rpartition("/")[2]
+    if name == METRICS:
+        return 3, name
+    if last in ("checkpoint", "best.json"):
+        return 2, name
+    return (1 if last.endswith(".index") else 0), name

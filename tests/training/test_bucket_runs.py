@@ -1,0 +1,94 @@
+"""A run whose directory is an address: it lives as a local one does, with what goes wrong on the way there."""
+
+import contextlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from keras_nest.cli.train import main, run
+from keras_nest.mirror import mirrored
+from keras_nest.training import lease
+from tests.training import runs
+from tests.training.test_resume import MOMENTS, BrokenOffError, broken_off
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    for name, seconds in (("BEAT", 0.05), ("SILENCE", 0.4), ("SETTLE", 0.05)):
+        monkeypatch.setattr(lease, name, seconds)
+
+
+@contextlib.contextmanager
+def failing_at(number):
+    """The bucket refuses one of the files that go there."""
+    rename, calls = tf.io.gfile.rename, 0
+
+    def unreliable(source, target, overwrite):
+        nonlocal calls
+        # What shows that the owner is there may fail once.
+        calls += not target.endswith(lease.FILE)
+        if calls == number:
+            calls += 1
+            raise tf.errors.UnavailableError(None, None, "503")
+        rename(source, target, overwrite)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.io.gfile, "rename", unreliable)
+        yield
+
+
+@pytest.mark.slow
+def test_a_whole_life(finished, tmp_path):
+    """Broken off at all moments that a local one is, stopped by a signal, and refused files by the bucket."""
+    bucket = "ram://whole-life/run"
+    for owner, name, when, before, _ in MOMENTS.values():
+        with broken_off(owner, name, when, before), pytest.raises(BrokenOffError):
+            main(runs.CONFIG, bucket)
+    assert main(runs.CONFIG, bucket)["steps"] == 44
+    assert main(runs.CONFIG, bucket)["steps"] == 44, "it is finished"
+    with mirrored(bucket) as directory:
+        runs.assert_same_results(directory, finished[0])
+
+
+@pytest.mark.slow
+def test_a_bucket_that_refuses_files(finished):
+    bucket = "ram://refuses/run"
+    for number in (3, 9, 5):
+        with failing_at(number), pytest.raises(OSError, match=f"{bucket} cannot be written to: 503."):
+            main(runs.CONFIG, bucket)
+    main(runs.CONFIG, bucket)
+    with mirrored(bucket) as directory:
+        runs.assert_same_results(directory, finished[0])
+
+
+def test_what_cannot_be_an_address_is_refused_before_any_work(capsys):
+    flags = [f"--config={ROOT}/configs/digits_nest.py", "--workdir=s3://b/run"]
+    with pytest.raises(SystemExit, match="2"):
+        run(["train_keras.py", *flags])
+    assert re.fullmatch(r"error: s3://b/run: TensorFlow has no file system for s3://.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_another_process_finds_it(tmp_path, capsys):
+    """From another directory; what is told names the address, and no directory that stands for it."""
+    place = f"file://{tmp_path}/bucket/run"
+    command = ["train_keras.py", runs.write_config(tmp_path / "config.py", {**runs.CONFIG, "num_epochs": 1})]
+    command.append(f"--workdir={place}")
+    run(command)
+    told = capsys.readouterr().out
+    assert f"Results in {place}" in told
+    done = subprocess.run(
+        [sys.executable, ROOT / command[0], *command[1:]], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{place} holds this run, finished; --overwrite starts it anew." in done.stdout
+    assert "keras-nest-" not in told + done.stdout
+    assert runs.files(tmp_path / "bucket" / "run") == runs.FILES
+    assert json.loads((tmp_path / "bucket" / "run" / "metrics.json").read_text())["steps"] == 22
