@@ -114,8 +114,8 @@ def keep_batch(config: ConfigDict, batch: int, replicas: int) -> ConfigDict:
     """
     if batch % replicas:
         raise ValueError(
-            f"This run has batches of {batch} images, which {replicas} devices cannot divide evenly; go on with another "
-            "number of them."
+            f"This run has batches of {batch} images, which {replicas} devices cannot divide evenly; go on with "
+            "another number of them."
         )
     share, accum_steps = batch // replicas, config.accum_steps
     if size := config.per_device_batch_size:
