@@ -98,6 +98,35 @@ def source_options(config: ConfigDict) -> dict[str, Any]:
     }
 
 
+def keep_batch(config: ConfigDict, batch: int, replicas: int) -> ConfigDict:
+    """A configuration whose whole batch does not follow the number of devices.
+
+    Args:
+        config: complete; one that gives the batch of a device bounds what a device takes at once.
+        batch: images a step, of all devices together.
+        replicas: number of devices.
+
+    Returns:
+        The same training, with more `accum_steps` where a device takes more images than it did.
+
+    Raises:
+        ValueError: the devices cannot divide the batch.
+    """
+    if batch % replicas:
+        raise ValueError(
+            f"This run has batches of {batch} images, which {replicas} devices cannot divide evenly; go on with "
+            "another number of them."
+        )
+    share, accum_steps = batch // replicas, config.accum_steps
+    if size := config.per_device_batch_size:
+        fitting = math.ceil(share / (size // accum_steps))
+        accum_steps = next((parts for parts in range(fitting, share) if share % parts == 0), max(1, share))
+    changes = {"batch": batch, "accum_steps": accum_steps}
+    if counts_steps(config):
+        changes["per_device_batch_size"] = None
+    return ConfigDict({**config.to_dict(), **changes}).lock()
+
+
 def _plan_epochs(config: ConfigDict, images: int, replicas: int) -> Plan:
     batch = config.batch or config.per_device_batch_size * replicas
     _check_batch(batch, images, replicas, config.accum_steps)

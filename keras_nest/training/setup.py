@@ -22,13 +22,14 @@ from keras_nest.layers.changes import layers_by_path
 from keras_nest.models.base import ImageModel
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.registry import preprocessing_spec
+from keras_nest.run_files import CONFIG
 from keras_nest.training import workdir as directories
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.optimizers import create_optimizer
-from keras_nest.training.plan import Plan, build_plan, source_options
+from keras_nest.training.plan import Plan, build_plan, keep_batch, source_options
 from keras_nest.training.sharpness import SharpnessAware
-from keras_nest.training.strategies import create_strategy
+from keras_nest.training.strategies import create_strategy, is_chief
 from keras_nest.training.trackers import check_tracker
 from keras_nest.training.trainer import Trainer
 from keras_nest.types import Size
@@ -168,13 +169,36 @@ def set_up(
     check_tracker(config.log)
     source = data.open_source(config.dataset, **source_options(config))
     source = balance_classes(source) if config.sampling else source
+    directory, given = pathlib.Path(workdir), directories.as_json(config)
+    if not overwrite and (batch := _begun_with(directory, given)):
+        config = _keep_batch(config, batch, strategy)
     plan = build_plan(config, source.info.num_train, strategy.num_replicas_in_sync)
-    directory = pathlib.Path(workdir)
-    config_json = directories.as_json(config) | {"global_batch_size": plan.batch_size}
+    config_json = given | {"global_batch_size": plan.batch_size}
     directories.check(directory, config_json, overwrite)
     if not (overwrite or config.eval_only):
         directories.check_progress(directory, plan.total_steps, plan.saves_at)
     return Setup(config, config_json, directory, strategy, plan, source)
+
+
+def _begun_with(directory: pathlib.Path, config: dict[str, Any]) -> int | None:
+    """The whole batch of the run in a directory that has this configuration; None without one."""
+    there = directories.read_json(directory / CONFIG) or {}
+    batch = there.pop("global_batch_size", None)
+    return None if directories.differences(there, config) else batch
+
+
+def _keep_batch(config: ConfigDict, batch: int, strategy: tf.distribute.Strategy) -> ConfigDict:
+    """The configuration of a run that goes on, perhaps on another number of devices, which is told."""
+    replicas = strategy.num_replicas_in_sync
+    kept = keep_batch(config, batch, replicas)
+    if config.per_device_batch_size not in (None, batch // replicas) and is_chief(strategy):
+        parts = f" in {kept.accum_steps} parts" if kept.accum_steps > 1 else ""
+        print(
+            f"This run began on another number of devices; its batches of {batch} images stay, of which each of "
+            f"{replicas} takes {batch // replicas}{parts}.",
+            flush=True,
+        )
+    return kept
 
 
 def get_start(config: ConfigDict) -> str | ImageModel:

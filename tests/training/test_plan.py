@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from keras_nest.training.config import resolve
-from keras_nest.training.plan import Plan, build_plan, source_options
+from keras_nest.training.plan import Plan, build_plan, keep_batch, source_options
 
 OF_NEST = {"model_name": "nest_tiny", "dataset": "digits", "num_epochs": 4, "per_device_batch_size": 64}
 OF_VIT = {"model_name": "ViT-Ti_16", "dataset": "digits", "total_steps": 30, "warmup_steps": 3, "batch": 96}
@@ -170,3 +170,32 @@ def test_without_evaluations_and_checkpoints_there_are_those_of_the_end():
 def test_refused(config, change, replicas, message):
     with pytest.raises(ValueError, match=message):
         plan(config, replicas, **change)
+
+
+@pytest.mark.parametrize(
+    ("size", "accum_steps", "replicas", "expected"),
+    [
+        (32, 1, 4, (128, 1)),
+        (32, 1, 8, (128, 1)),
+        # What was a batch of a device is at most a part of it now.
+        (32, 1, 2, (128, 2)),
+        (32, 2, 1, (128, 8)),
+        (48, 2, 1, (96, 4)),
+        # Parts are equal: 7 x 4 of 28 where 5 would do for at most 6.
+        (6, 1, 1, (28, 7)),
+        (6, 1, 28, (28, 1)),
+    ],
+)
+def test_a_batch_that_stays(size, accum_steps, replicas, expected):
+    batch = expected[0]
+    config = resolve({**OF_NEST, "per_device_batch_size": size, "accum_steps": accum_steps})
+    kept = keep_batch(config, batch, replicas)
+    assert (kept.batch, kept.accum_steps) == expected
+    assert build_plan(kept, 1000, replicas).batch_size == batch
+
+
+def test_a_batch_that_devices_cannot_divide():
+    with pytest.raises(
+        ValueError, match=r"^This run has batches of 128 images, which 3 devices cannot divide evenly; "
+    ):
+        keep_batch(resolve(OF_NEST), 128, 3)

@@ -5,12 +5,15 @@ import json
 import shutil
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_nest.cli.train import main
 from keras_nest.models import NesT
 from keras_nest.training import callbacks, checkpoints, workdir
+from keras_nest.training.history import read_history
+from keras_nest.training.stopping import Stopped
 from tests.training import runs
 
 
@@ -106,3 +109,23 @@ def test_on_two_replicas(tmp_path):
     metrics = main(config, tmp_path / "run", strategy="mirrored")
     assert metrics["steps"] == 22
     runs.assert_same_results(tmp_path / "run", tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_on_another_number_of_devices(tmp_path, capsys):
+    """Two, one, two: the same whole batches, learning rates and order of images."""
+    model = {**runs.CONFIG["model"], "stochastic_depth_drop": 0.0}
+    config = {**runs.CONFIG, "model": model, "per_device_batch_size": 32, "num_epochs": 1, "accum_steps": 1}
+    main(config, tmp_path / "undisturbed", strategy="mirrored")
+    for step, strategy in ((9, "mirrored"), (17, "one_device")):
+        with runs.signaled(*runs.in_step(step)), pytest.raises(Stopped):
+            main(config, tmp_path / "run", strategy=strategy)
+    told = "its batches of 64 images stay, of which each of 1 takes 64 in 2 parts."
+    assert told in capsys.readouterr().out
+    assert main(config, tmp_path / "run", strategy="mirrored")["steps"] == 22
+    one, two = (keras.models.load_model(tmp_path / name / "model.keras") for name in ("run", "undisturbed"))
+    for ours, expected in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5, err_msg=ours.path)
+    rows, others = (read_history(tmp_path / name / "history.csv") for name in ("run", "undisturbed"))
+    for row, other in zip(rows, others, strict=True):
+        assert runs.without_timing(row) == pytest.approx(runs.without_timing(other), rel=1e-5, abs=1e-5)
