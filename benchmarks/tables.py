@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from keras_nest import registry
 from keras_nest.console import console
 from keras_nest.conversion.published import PUBLISHED
+from keras_nest.models.timm import timm_models
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -83,6 +84,22 @@ def published_models() -> str:
     """All classifiers: parameters, multiply-adds, checkpoints, distance from the reference outputs."""
     header = ["name", "parameters", "multiply-adds", "checkpoints", "largest difference"]
     return _markdown(header, map(_model, _measured_models()), "lrrlr")
+
+
+def timm_names() -> str:
+    """Timm's names, with what timm publishes of them."""
+    rows = [
+        [
+            f"`{one.name}`",
+            f"`{one.model}`",
+            str(one.image_size),
+            str(one.num_classes or ""),
+            f"{one.crop_ratio:g}, {one.interpolation}",
+            "" if one.top1 is None else f"{one.top1:.2f}",
+        ]
+        for one in timm_models().values()
+    ]
+    return _markdown(["name", "model here", "input", "classes", "crop", "top-1 %"], rows, "llrrlr")
 
 
 def selected_models() -> str:
@@ -270,6 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         published_models,
+        timm_names,
         selected_models,
         exactness,
         forward,

@@ -26,6 +26,7 @@ from keras_nest.files import check_local, is_address
 from keras_nest.models import LiT
 from keras_nest.models.base import ConfiguredModel, published_class_names, read_model
 from keras_nest.models.keras_file import find_keras_file
+from keras_nest.models.timm import timm_models
 from keras_nest.models.user_model import as_image_model
 from keras_nest.registry import is_name, resolve
 from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL, VOCABULARIES
@@ -181,8 +182,9 @@ def _check_checkpoint(source: str) -> None:
             beside = " Weights of PyTorch tell it by a config.json beside them." if is_pytorch(source) else ""
             raise ValueError(f"The file name {name} does not tell which model it is; {_REMEDY}{beside}")
     elif is_name(source):
+        weights = timm_models()[source].handle if source in timm_models() else "CHECKPOINT"
         raise ValueError(
-            f"{source} is the name of a model, not a trained one; add its weights (--weights CHECKPOINT, weights=…)."
+            f"{source} is the name of a model, not a trained one; add its weights (--weights {weights}, weights=…)."
         )
     elif os.path.isdir(source):
         raise FileNotFoundError(f"The directory {source} holds no model; {_REMEDY}")

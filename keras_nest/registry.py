@@ -5,7 +5,7 @@ import fnmatch
 import importlib.resources
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 
@@ -13,6 +13,7 @@ from keras_nest.hints import did_you_mean
 from keras_nest.imagenet import find_dataset
 from keras_nest.models import PublishedModel
 from keras_nest.models.families import ALIASES, MODELS
+from keras_nest.models.timm import architecture_of, timm_models
 from keras_nest.models.wrapping import find_preprocessing, image_symbol
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
@@ -21,15 +22,18 @@ from keras_nest.types import Size
 TOWERS = ("image_model", "text_model")
 
 
-def list_models(pattern: str | None = None) -> list[str]:
+def list_models(pattern: str | None = None, timm: bool = False) -> list[str]:
     """Names that `create_model` knows, in the order of the papers' tables.
 
     Args:
         pattern: glob such as "*_s16_32"; None lists all. A pattern also finds models by their short aliases.
+        timm: list timm's names instead, such as "nest_base_jx.goog_in1k".
 
     Returns:
         Full names; the aliases are in `keras_nest.registry.ALIASES`.
     """
+    if timm:
+        return fnmatch.filter(timm_models(), pattern or "*")
     if pattern is None:
         return list(MODELS)
     by_alias = {ALIASES[alias] for alias in fnmatch.filter(ALIASES, pattern)}
@@ -37,32 +41,63 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 
 def is_name(name: str) -> bool:
-    """Whether a name is one of `list_models`, or an alias."""
-    return name in MODELS or name in ALIASES
+    """Whether a name is one of `list_models`, of ours or of timm's, or an alias."""
+    return name in MODELS or name in ALIASES or name in timm_models()
 
 
 def resolve(name: str) -> tuple[str, type[PublishedModel], dict[str, Any]]:
     """Full name, architecture and published fields of a model.
 
     Args:
-        name: a name of `list_models`, or an alias.
+        name: a name of `list_models`, of ours or of timm's, or an alias.
 
     Raises:
         ValueError: unknown name; the nearest ones are suggested.
     """
     full_name = ALIASES.get(name, name)
-    if full_name not in MODELS and name.startswith("hf://"):
+    if not is_name(full_name):
+        _refuse_name(name)
+    return full_name, *_published(full_name)
+
+
+def _published(full_name: str) -> tuple[type[PublishedModel], dict[str, Any]]:
+    """Architecture and published fields."""
+    if full_name in MODELS:
+        architecture, fields = MODELS[full_name]
+        return architecture, dict(fields)
+    theirs = timm_models()[full_name]
+    architecture, fields = MODELS[theirs.model]
+    return architecture, {**fields, **timm_fields(architecture, fields), **theirs.fields}
+
+
+def timm_fields(architecture: type[PublishedModel], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What all models of timm compute otherwise than those of JAX.
+
+    Args:
+        architecture: class of the model.
+        fields: of the model.
+    """
+    told: dict[str, Any] = {}
+    if "activation" in model_fields(architecture):
+        told["activation"] = "gelu"
+    if fields.get("resnet_num_layers") is not None:
+        told["resnet_variant"] = "timm"
+    return told
+
+
+def _refuse_name(name: str) -> NoReturn:
+    if name.startswith("hf://"):
         raise ValueError(f"{name} is a model of the hub and no name; give it as weights (--weights, weights=…) alone.")
-    if full_name not in MODELS:
-        hint = did_you_mean(name, [*MODELS, *ALIASES], "`keras-nest list` shows all.", count=3)
-        raise ValueError(f"There is no model {name!r}; {hint}")
-    architecture, fields = MODELS[full_name]
-    return full_name, architecture, dict(fields)
+    if tags := [tag for tag in timm_models() if architecture_of(tag) == architecture_of(name)]:
+        raise ValueError(f"There is no model {name!r}; of timm's {architecture_of(name)} there are {', '.join(tags)}.")
+    all_names = [*MODELS, *ALIASES, *timm_models()]
+    hint = did_you_mean(name, all_names, "`keras-nest list` shows all, with --timm those of timm.", count=3)
+    raise ValueError(f"There is no model {name!r}; {hint}")
 
 
 def published_name(model_name: str) -> str | None:
     """The name of `list_models` that a Keras model is called after, which has no "+" itself; None if there is none."""
-    return {name.replace("+", "_"): name for name in list_models()}.get(model_name)
+    return {name.replace("+", "_"): name for name in (*list_models(), *list_models(timm=True))}.get(model_name)
 
 
 def dataset_of_head(full_name: str, num_classes: int) -> str | None:
@@ -73,7 +108,7 @@ def dataset_of_head(full_name: str, num_classes: int) -> str | None:
         num_classes: of a checkpoint of this model: those of models for ImageNet were published for 1000 classes and
             for the 21,843 of ImageNet-21k.
     """
-    _, fields = MODELS[full_name]
+    _, fields = _published(full_name)
     return find_dataset(num_classes) if find_dataset(fields.get("num_classes", 0)) else None
 
 
@@ -101,7 +136,7 @@ def merge_fields(full_name: str, inferred: dict[str, Any], given: dict[str, Any]
         inferred: fields read off a checkpoint.
         given: fields that the user set.
     """
-    architecture, published = MODELS[full_name]
+    architecture, published = _published(full_name)
     towers = {field: _merge_tower(published[field], given[field]) for field in TOWERS if field in given}
     merged = {"name": full_name, **published, **inferred, **given, **towers}
     merged |= undetermined(architecture, given)

@@ -7,6 +7,7 @@ from rich.table import Table
 from keras_nest import registry
 from keras_nest.cli.download import print_table
 from keras_nest.console import console
+from keras_nest.models.timm import timm_models
 
 
 def main(args: argparse.Namespace) -> int:
@@ -15,7 +16,27 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ValueError: nothing matches the pattern.
     """
-    return print_table(args.pattern) if args.urls else _list(args)
+    if args.urls:
+        return print_table(args.pattern)
+    return _list_timm(args.pattern) if args.timm else _list(args)
+
+
+def _list_timm(pattern: str | None) -> int:
+    names = registry.list_models(pattern, timm=True)
+    if not names:
+        raise ValueError(f"No model of timm matches {pattern!r}; `keras-nest list --timm` shows all.")
+    table = Table("name", "model here", "input", "classes", "top-1", box=None, pad_edge=False)
+    for column in table.columns[:2]:
+        column.no_wrap = True
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for name in names:
+        model = timm_models()[name]
+        classes, top1 = str(model.num_classes or ""), "" if model.top1 is None else f"{model.top1:.1f}"
+        table.add_row(name, model.model, str(model.image_size), classes, top1)
+    console.print(table)
+    console.print("top-1: % of ImageNet's validation images, as timm has it; weights: hf://timm/NAME")
+    return 0
 
 
 def _list(args: argparse.Namespace) -> int:

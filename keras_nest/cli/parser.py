@@ -55,7 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `list`."""
     parser.add_argument("pattern", nargs="?", help="glob, such as '*_s16_32', or 'sam/*' with --urls")
-    parser.add_argument("--urls", action="store_true", help="table of published checkpoints instead")
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument("--urls", action="store_true", help="table of published checkpoints instead")
+    tables.add_argument("--timm", action="store_true", help="models under timm's names instead, with its accuracies")
 
 
 def add_info_arguments(parser: argparse.ArgumentParser) -> None:
@@ -292,7 +294,7 @@ COMMANDS = {
         "keras_nest.cli.list_models",
         add_list_arguments,
         "table of models",
-        "Lists the models, or with --urls the published checkpoints.",
+        "Lists the models, with --timm those of timm, or with --urls the published checkpoints.",
     ),
     "info": Command(
         "keras_nest.cli.info",

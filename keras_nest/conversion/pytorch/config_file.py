@@ -1,15 +1,12 @@
 """What config.json says of a model beside the weights: all that tensors do not tell."""
 
-import csv
 import dataclasses
-import functools
-import importlib.resources
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from keras_nest import registry
-from keras_nest.models import PublishedModel
+from keras_nest.models.timm import architecture_of, timm_models
 from keras_nest.types import Size
 
 _GELUS = {
@@ -66,7 +63,7 @@ class Told:
 def without_config(name: str) -> dict[str, Any]:
     """Fields of a model of PyTorch whose name alone is known."""
     _, architecture, fields = registry.resolve(name)
-    return _of_pytorch(architecture, fields, timm=True)
+    return registry.timm_fields(architecture, fields)
 
 
 def read_config(text: bytes, preprocessor: bytes | None = None) -> Told | None:
@@ -87,19 +84,9 @@ def read_config(text: bytes, preprocessor: bytes | None = None) -> Told | None:
     return None
 
 
-@functools.cache
-def timm_table() -> tuple[dict[str, str], ...]:
-    """The published checkpoints of timm: name with tag, model here, number of classes.
-
-    Source: `default_cfgs` of timm 1.0.31.
-    """
-    table = importlib.resources.files("keras_nest.conversion.pytorch") / "timm.csv"
-    return tuple(csv.DictReader(table.read_text("utf-8").splitlines()))
-
-
 def timm_architectures() -> dict[str, str]:
     """Architectures of timm -> full published names; of sizes of one model each."""
-    return {row["name"].partition(".")[0]: row["model"] for row in timm_table()} | _ARCHITECTURES
+    return {architecture_of(name): theirs.model for name, theirs in timm_models().items()} | _ARCHITECTURES
 
 
 def _json(text: bytes) -> dict[str, Any]:
@@ -108,16 +95,6 @@ def _json(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
-
-
-def _of_pytorch(architecture: type[PublishedModel], fields: Mapping[str, Any], timm: bool) -> dict[str, Any]:
-    """What all models of PyTorch compute otherwise than those of JAX."""
-    told: dict[str, Any] = {}
-    if "activation" in registry.model_fields(architecture):
-        told["activation"] = "gelu"
-    if timm and fields.get("resnet_num_layers") is not None:
-        told["resnet_variant"] = "timm"
-    return told
 
 
 def _timm(config: Mapping[str, Any]) -> Told:
@@ -133,7 +110,7 @@ def _timm(config: Mapping[str, Any]) -> Told:
         raise ValueError(f"says that it is timm's {name}, which is none of the models here")
     full_name, architecture, fields = registry.resolve(timm_architectures()[name])
     translate = {"NesT": _nest, "VisionTransformer": _vit, "MlpMixer": _mixer}[architecture.__name__]
-    told = _of_pytorch(architecture, fields, timm=True)
+    told = registry.timm_fields(architecture, fields)
     assumed = () if "act_layer" in args else (ASSUMED_GELU,)
     told["activation"] = _gelu(args.pop("act_layer", None) or "gelu")
     pool = args.pop("global_pool", None) or config.get("global_pool")
@@ -143,8 +120,8 @@ def _timm(config: Mapping[str, Any]) -> Told:
     told |= translate(args, fields, pool)
     _refuse_rest(args)
     told |= _preprocessing(settings)
-    tag = f"{name}.{settings.get('tag')}"
-    known = any(row["name"] == tag and row["num_classes"] == str(config.get("num_classes")) for row in timm_table())
+    published = timm_models().get(f"{name}.{settings.get('tag')}")
+    known = published is not None and published.num_classes == config.get("num_classes")
     return Told(full_name, told, _size(size), known and not config.get("label_names"), assumed)
 
 

@@ -12,7 +12,6 @@ import keras_nest
 from keras_nest import MlpMixer, NesT, VisionTransformer
 from keras_nest.cli import commands as cli
 from keras_nest.conversion import model_tree, write_timm, write_transformers
-from keras_nest.conversion.pytorch.config_file import timm_table
 from keras_nest.conversion.pytorch.translate import to_flax
 from keras_nest.conversion.pytorch.write import timm_tensors
 from keras_nest.conversion.verify import flax_outputs
@@ -175,9 +174,3 @@ def test_verify(tmp_path, capsys):
         folder = str(timm_loading.FOLDER / "cases" / name)
         assert cli.main(["convert", folder, str(tmp_path / f"{name}.keras"), "--verify"]) == 0
         assert "largest difference" in capsys.readouterr().out
-
-
-def test_the_table_names_models_here():
-    assert len(timm_table()) == 67
-    assert {row["model"] for row in timm_table()} <= set(keras_nest.list_models())
-    assert {row["num_classes"] for row in timm_table()} >= {"0", "1000", "21843"}

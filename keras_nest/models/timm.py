@@ -1,0 +1,72 @@
+"""The checkpoints of timm that models here compute: names with tags, such as "nest_base_jx.goog_in1k".
+
+Sources: `default_cfgs` of timm 1.0.31, and the accuracies of results/results-imagenet.csv in its repository at aa4b585.
+"""
+
+import csv
+import functools
+import importlib.resources
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class TimmModel(NamedTuple):
+    """A published checkpoint of timm.
+
+    Attributes:
+        name: with its tag; that of the repository of the hub, too, "timm/NAME".
+        model: full published name of the model here that computes it.
+        num_classes: of its head; 0 without one.
+        image_size: side in pixels.
+        mean, std: of the channels, in [0, 1].
+        crop_ratio: share of the resized side that the crop keeps.
+        interpolation: "bicubic" or "bilinear".
+        top1, top5: percent of ImageNet's validation images, as timm measured; None where it did not.
+    """
+
+    name: str
+    model: str
+    num_classes: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_ratio: float
+    interpolation: str
+    top1: float | None
+    top5: float | None
+
+    @property
+    def handle(self) -> str:
+        """Where its weights lie on the hub."""
+        return f"hf://timm/{self.name}"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Fields that differ from those of `model`, but for what all models of PyTorch compute otherwise."""
+        spec = {"mean": list(self.mean), "std": list(self.std), "crop_ratio": self.crop_ratio, "pillow": True}
+        return {
+            "num_classes": self.num_classes,
+            "image_size": self.image_size,
+            "preprocessing": {**spec, "interpolation": self.interpolation},
+        }
+
+
+@functools.cache
+def timm_models() -> Mapping[str, TimmModel]:
+    """All of them by name, in the order of timm's lists."""
+    table = importlib.resources.files("keras_nest.models") / "timm.csv"
+    return {row["name"]: _model(row) for row in csv.DictReader(table.read_text("utf-8").splitlines())}
+
+
+def architecture_of(name: str) -> str:
+    """The part of a name in front of its tag."""
+    return name.partition(".")[0]
+
+
+def _model(row: Mapping[str, str]) -> TimmModel:
+    mean, std = (tuple(map(float, row[name].split())) * (1 if " " in row[name] else 3) for name in ("mean", "std"))
+    top1, top5 = (float(row[name]) if row[name] else None for name in ("top1", "top5"))
+    numbers = int(row["num_classes"]), int(row["image_size"])
+    return TimmModel(
+        row["name"], row["model"], *numbers, mean, std, float(row["crop_ratio"]), row["interpolation"], top1, top5
+    )

@@ -1,0 +1,113 @@
+"""timm's names: each is the model that a config.json of timm tells."""
+
+import inspect
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+import keras_nest
+from keras_nest import cli, registry
+from keras_nest.conversion.pytorch.config_file import read_config
+from keras_nest.models.timm import timm_models
+from tests.golden import timm_loading
+
+# `default_cfgs` of timm 1.0.31.
+PUBLISHED = json.loads((pathlib.Path(timm_loading.FOLDER) / "pretrained_cfgs.json").read_text())
+
+
+def config_of(name):
+    """What timm writes beside the weights of a name."""
+    settings = dict(PUBLISHED[name])
+    architecture, _, settings["tag"] = name.partition(".")
+    return json.dumps(
+        {"architecture": architecture, "num_classes": settings["num_classes"], "pretrained_cfg": settings}
+    ).encode()
+
+
+def complete(name, fields):
+    """Fields with the defaults of the architecture."""
+    parameters = inspect.signature(registry.resolve(name)[1].__init__).parameters.values()
+    return {one.name: one.default for one in parameters if one.default is not one.empty} | fields
+
+
+def test_all_of_them():
+    assert list(timm_models()) == list(PUBLISHED) == keras_nest.list_models(timm=True)
+    assert len(PUBLISHED) == 67
+    assert {model.model for model in timm_models().values()} <= set(keras_nest.list_models())
+    assert keras_nest.list_models("nest_*", timm=True) == [
+        "nest_base_jx.goog_in1k",
+        "nest_small_jx.goog_in1k",
+        "nest_tiny_jx.goog_in1k",
+    ]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_name_is_what_the_config_beside_the_weights_tells(name):
+    told = read_config(config_of(name))
+    _, architecture, fields = registry.resolve(name)
+    _, theirs, published = registry.resolve(told.name)
+    assert architecture is theirs
+    expected = {**published, **told.fields, "num_classes": PUBLISHED[name]["num_classes"]}
+    expected["image_size"], _ = told.image_size
+    assert complete(name, fields) == complete(name, expected)
+    assert told.published_head
+
+
+def test_accuracies_are_those_of_timm():
+    assert timm_models()["nest_base_jx.goog_in1k"].top1 == 83.552
+    assert timm_models()["vit_base_patch16_224.mae"].top1 is None
+
+
+def test_new_weights():
+    model = keras_nest.create_model("vit_tiny_r_s16_p8_224.augreg_in21k_ft_in1k", num_classes=3)
+    assert model.output_shape == (None, 3)
+    assert (model.config["activation"], model.config["resnet_variant"]) == ("gelu", "timm")
+    assert model.config["preprocessing"]["pillow"]
+    assert registry.published_name(model.name) == "vit_tiny_r_s16_p8_224.augreg_in21k_ft_in1k"
+    spec, size = registry.preprocessing_spec("vit_tiny_patch16_384.augreg_in21k_ft_in1k")
+    assert (spec.crop_ratio, size) == (1.0, (384, 384))
+
+
+def test_a_file_without_config_computes_what_timm_does(tmp_path):
+    """By the name alone: heads, activation."""
+    case = timm_loading.FOLDER / "cases" / "vit_token"
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes((case / "model.safetensors").read_bytes())
+    told = read_config((case / "config.json").read_bytes())
+    fields = {field: value for field, value in told.fields.items() if field not in ("activation", "preprocessing")}
+    size, _ = told.image_size
+    model = keras_nest.create_model("vit_small_patch16_224.augreg_in21k", weights=str(file), image_size=size, **fields)
+    outputs = np.load(case / "outputs.npz")
+    logits = model(outputs["images_nchw"].transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(logits, outputs["logits"], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vit_base_patch32_384", "of timm's vit_base_patch32_384 there are vit_base_patch32_384.augreg_in1k, vit_base"),
+        ("nest_base_jx.goog_in21k", "of timm's nest_base_jx there are nest_base_jx.goog_in1k."),
+        ("nest_bse_jx.goog_in1k", "did you mean nest_base_jx.goog_in1k"),
+    ],
+)
+def test_what_is_no_name(name, message):
+    with pytest.raises(ValueError, match=message):
+        keras_nest.create_model(name)
+
+
+def test_the_table_is_whole_at_80_columns(capsys, monkeypatch):
+    monkeypatch.setattr("keras_nest.cli.list_models.console.width", 80)
+    assert cli.main(["list", "--timm"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    shown = {line.split()[0] for line in lines}
+    assert set(PUBLISHED) <= shown
+    assert cli.main(["list", "--timm", "swin*"]) == 2
+    assert "No model of timm matches 'swin*'" in capsys.readouterr().err
+
+
+def test_a_name_alone_is_not_trained(capsys):
+    assert cli.main(["export", "nest_tiny_jx.goog_in1k", "--output", "models"]) == 2
+    assert "add its weights (--weights hf://timm/nest_tiny_jx.goog_in1k, weights=…)" in capsys.readouterr().err
