@@ -109,5 +109,5 @@ def test_the_table_is_whole_at_80_columns(capsys, monkeypatch):
 
 
 def test_a_name_alone_is_not_trained(capsys):
-    assert cli.main(["export", "nest_tiny_jx.goog_in1k", "--output", "models"]) == 2
+    assert cli.main(["export", "nest_tiny_jx.goog_in1k", "--format", "saved_model", "--output", "models"]) == 2
     assert "add its weights (--weights hf://timm/nest_tiny_jx.goog_in1k, weights=…)" in capsys.readouterr().err
