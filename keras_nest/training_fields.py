@@ -119,7 +119,7 @@ NEST: dict[str, Field] = {
     "grad_clip_max_norm": Field(0, "largest norm of a gradient; 0: any", "limit"),
     "learning_rate": Field(1e-3, "the highest, of a batch of 256; scaled by the batch size", "number"),
     "min_learning_rate": Field(0.0, "likewise, the lowest", "number"),
-    "learning_rate_schedule": Field("cosine", '"cosine", "linear" or "constant"'),
+    "learning_rate_schedule": Field("cosine", '"cosine", "linear" or "constant"; "range_test" rises until it diverges'),
     "warmup_epochs": Field(0, "in which the learning rate rises", "number"),
     "log_loss_every_steps": Field(0, "rows of the history; 0: with each evaluation", "whole"),
     "eval_every_steps": Field(-1, "-1: every eval_per_epochs; 0: at the end", "every"),

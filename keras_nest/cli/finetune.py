@@ -5,10 +5,12 @@ import dataclasses
 import os
 import pathlib
 import shlex
+import tempfile
 import time
 from typing import Any
 
 import keras
+import tensorflow as tf
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,16 +18,19 @@ from keras_nest.cli.class_table import CLASSES_SHOWN, print_classes
 from keras_nest.cli.train import execute
 from keras_nest.console import console, print_facts, printable
 from keras_nest.data.sources.folder import some_of
-from keras_nest.data.sources.table import read_table
+from keras_nest.data.sources.table import Row, read_table
+from keras_nest.figures import check_picture
 from keras_nest.finetune import run
 from keras_nest.finetune.found import Found, count_classes, list_sizes, look
 from keras_nest.finetune.plan import Plan, find_changes, make_plan, read_plan
+from keras_nest.finetune.range_test import PICTURE, TABLE, find_learning_rate
 from keras_nest.finetune.request import Request
 from keras_nest.finetune.start import find_start
 from keras_nest.mirror import mirrored, push, shown
 from keras_nest.report.write import report_run
 from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT
 from keras_nest.training import workdir as directories
+from keras_nest.training.range_test import write_range_test
 from keras_nest.training.strategies import create_strategy
 from keras_nest.training.trackers import check_tracker
 
@@ -50,9 +55,30 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _find_learning_rate(
+    request: Request, workdir: pathlib.Path, strategy: tf.distribute.Strategy, began: float
+) -> None:
+    """Tries rising rates in a directory of its own, so that a training can begin in this one afterwards."""
+    if request.blocks == 0:
+        raise ValueError("--find-lr is of training steps, and with --blocks 0 there are none; leave one of them out.")
+    check_picture(workdir / PICTURE)
+    with tempfile.TemporaryDirectory() as folder:
+        plan, rows = _decide(request, pathlib.Path(folder), strategy.num_replicas_in_sync, began)
+        found = find_learning_rate(plan, rows, pathlib.Path(folder), strategy)
+    write_range_test(found, workdir / TABLE, workdir / PICTURE)
+    _print(
+        f"The loss is low up to a learning rate of {found.highest:.2g}; a third of that is safe: {found.suggestion:g}."
+    )
+    _print(f"Picture: {shown(workdir / PICTURE)}. The same command with --learning-rate {found.suggestion:g} trains.")
+    push(workdir)
+
+
 def _finetune(request: Request, workdir: pathlib.Path, args: argparse.Namespace, began: float) -> None:
     directories.check_place(workdir)
     strategy = create_strategy(args.strategy)
+    if args.find_lr:
+        _find_learning_rate(request, workdir, strategy, began)
+        return
     plan = None if args.overwrite else _plan_there(request, workdir)
     if plan is None:
         plan = _begin(request, workdir, strategy.num_replicas_in_sync, args.overwrite, began)
@@ -69,14 +95,22 @@ def _finetune(request: Request, workdir: pathlib.Path, args: argparse.Namespace,
 
 
 def _begin(request: Request, workdir: pathlib.Path, replicas: int, overwrite: bool, began: float) -> Plan:
-    """Looks at the folder, decides, and claims the directory; what was found and decided is told."""
+    """Looks at the folder, decides, and claims the directory."""
+    plan, rows = _decide(request, workdir, replicas, began)
+    run.begin(plan, rows, workdir, replicas, overwrite)
+    place = shown(workdir)
+    _print(f"What each image is for: {place}/{IMAGES}. The same for `keras-nest train`: {place}/{CONFIG_FILE}.")
+    return plan
+
+
+def _decide(request: Request, workdir: pathlib.Path, replicas: int, began: float) -> tuple[Plan, tuple[Row, ...]]:
+    """The plan and the images of a folder; what was found and decided is told."""
     model = find_start(request.model, request.weights)
     found = look(request.folder, request.max_broken, request.label_column)
     _print_found(found)
     plan, rows = make_plan(request, model, found, workdir, replicas, began)
-    _print_plan(plan, workdir)
-    run.begin(plan, rows, workdir, replicas, overwrite)
-    return plan
+    _print_plan(plan)
+    return plan, rows
 
 
 def _plan_there(request: Request, workdir: pathlib.Path) -> Plan | None:
@@ -119,15 +153,13 @@ def _print_found(found: Found) -> None:
         _print(f"Classes without an image, which are left out: {some_of(found.empty)}.")
 
 
-def _print_plan(plan: Plan, workdir: pathlib.Path) -> None:
+def _print_plan(plan: Plan) -> None:
     table = Table("decided", "", "because", show_lines=False)
     for name, value, reason in plan.decisions:
         table.add_row(name, escape(value), _shown(reason))
     console.print(table)
     for remark in plan.remarks:
         _print(remark)
-    place = shown(workdir)
-    _print(f"What each image is for: {place}/{IMAGES}. The same for `keras-nest train`: {place}/{CONFIG_FILE}.")
 
 
 def _print_results(metrics: dict[str, Any], workdir: str, request: Request) -> None:

@@ -53,6 +53,9 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--batch-size", type=int, metavar="N", help="images a step (up to 32)")
     training.add_argument("--learning-rate", type=float, metavar="R", help="the highest (1e-4, or 5e-4)")
     training.add_argument(
+        "--find-lr", action="store_true", help="train nothing; try rising learning rates and suggest one"
+    )
+    training.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)"
     )
     training.add_argument(

@@ -82,10 +82,8 @@ def execute(plan: Plan, experiment: Experiment, began: float) -> dict[str, Any]:
         InUseError: another training is at work in the directory.
         Exception: as `Experiment.execute`.
     """
-    start, head = time.perf_counter(), None
-    if plan.fits_head:
-        with directories.at_work(experiment.workdir, experiment.config_json):
-            head = _fit_head(plan, experiment)
+    start = time.perf_counter()
+    head = give_head(plan, experiment)
     seconds = time.perf_counter() - start
     experiment = _with_the_time_left(experiment, time.perf_counter() - began)
     metrics = experiment.execute() if plan.trains else _evaluate(experiment, VAL)
@@ -102,8 +100,15 @@ def _with_the_time_left(experiment: Experiment, spent: float) -> Experiment:
     return dataclasses.replace(experiment, config=config)
 
 
-def _fit_head(plan: Plan, experiment: Experiment) -> Head:
-    """Gives the model a head that fits its features."""
+def give_head(plan: Plan, experiment: Experiment) -> Head | None:
+    """Gives the model a head that fits its features, where the plan says so, and returns it."""
+    if not plan.fits_head:
+        return None
+    with directories.at_work(experiment.workdir, experiment.config_json):
+        return _fit_head(experiment)
+
+
+def _fit_head(experiment: Experiment) -> Head:
     path = experiment.workdir / run_files.PROBE
     head = read_head(path)
     if head is None:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-SCHEDULES = ("cosine", "linear", "constant")
+SCHEDULES = ("cosine", "linear", "constant", "range_test")
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -23,13 +23,15 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         learning_rate: rate at the end of the warm-up.
         steps_per_epoch: updates an epoch.
         num_epochs: epochs until the end of the decay.
-        schedule: "cosine", "linear" or "constant".
+        schedule: "cosine", "linear" or "constant"; "range_test" rises from `min_learning_rate` to `learning_rate` by
+            equal factors, see `keras_nest.training.range_test`.
         warmup_epochs: epochs of linear warm-up from 0; without warm-up step 0, which no update uses, is NaN.
         min_learning_rate: lower bound once the warm-up is over.
         name: name of the schedule.
 
     Raises:
-        ValueError: unknown schedule, no steps in an epoch, or a warm-up that leaves no epoch to decay.
+        ValueError: unknown schedule, no steps in an epoch, a warm-up that leaves no epoch to decay, or a range test
+            that begins at 0.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(f"steps_per_epoch is {steps_per_epoch}; an epoch needs at least one step.")
         if warmup_epochs >= num_epochs:
             raise ValueError(f"warmup_epochs is {warmup_epochs:g}; it must be less than num_epochs, {num_epochs:.4g}.")
+        if schedule == "range_test" and min_learning_rate <= 0:
+            raise ValueError("A range test rises from min_learning_rate by equal factors; it must be above 0.")
         self._config = {k: v for k, v in locals().items() if k != "self"}
         self._warmup_steps = warmup_epochs * steps_per_epoch
         self._steps = num_epochs * steps_per_epoch
@@ -70,6 +74,8 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         left = ops.minimum(1.0, (self._steps - step) / (self._steps - self._warmup_steps))
         if self._config["schedule"] == "cosine":
             return ops.square(ops.sin(0.5 * math.pi * left))
+        if self._config["schedule"] == "range_test":
+            return ops.power(self._config["min_learning_rate"] / self._config["learning_rate"], left)
         return left if self._config["schedule"] == "linear" else ops.ones_like(left)
 
     def get_config(self) -> dict[str, Any]:

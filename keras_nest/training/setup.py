@@ -170,6 +170,7 @@ def set_up(
     source = data.open_source(config.dataset, **source_options(config))
     source = balance_classes(source) if config.sampling else source
     directory, given = pathlib.Path(workdir), directories.as_json(config)
+    directories.check_place(directory)
     if not overwrite and (batch := _begun_with(directory, given)):
         config = _keep_batch(config, batch, strategy)
     plan = build_plan(config, source.info.num_train, strategy.num_replicas_in_sync)

@@ -304,3 +304,20 @@ def test_new_weights(tmp_path, capsys):
     metrics = read_metrics(tmp_path / "run")
     assert (metrics["part"], metrics["examples"], metrics["head_top1"]) == ("val", 60, None)
     assert metrics["top1"] > 0.8  # 0.6 are of the larger class
+
+
+@pytest.mark.slow
+def test_a_learning_rate_is_found_and_taken(run, trained, folder, tmp_path):  # noqa: F811
+    """Nothing is trained but what is thrown away, so that the same command with the rate begins anew."""
+    words = (folder, "--model", trained, "--workdir", tmp_path / "run")
+    code, output, _ = run(*words, "--find-lr")
+    assert code == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"learning-rate.csv", "learning-rate.png"}
+    rate = re.search(r"The same command with --learning-rate (\S+) trains", output)[1]
+    assert 1e-6 < float(rate) < 0.1
+    code, output, _ = run(*words, "--learning-rate", rate, "--epochs", 1)
+    assert code == 0
+    assert "as asked for" in output
+    code, _, errors = run(*words, "--blocks", 0, "--find-lr")
+    assert code == 2
+    assert "--find-lr is of training steps" in errors
