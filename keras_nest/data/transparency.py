@@ -10,7 +10,7 @@ from keras_nest.pixels import on_white
 _PNG, _BMP = b"\x89PNG\r\n\x1a\n", b"BM"
 _HEAD = 32  # bytes, in which all of these stand
 _PNG_DEPTH, _PNG_COLOR_TYPE, _BMP_BITS = 24, 25, 28
-_FIRST_CHUNK = 8
+_SECOND_CHUNK = 33  # the first is the header of the image
 _MOST_CHUNKS = 2**14  # more than any encoder writes before the pixels
 
 
@@ -54,19 +54,20 @@ def _has_transparency_chunk(encoded: tf.Tensor) -> tf.Tensor:
     """Whether a PNG file has a chunk tRNS, which stands before its pixels."""
     size = tf.strings.length(encoded)
 
-    def step(place: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def kind(place: tf.Tensor) -> tf.Tensor:
+        return tf.strings.substr(encoded, tf.minimum(place + 4, size), 4)
+
+    def go_on(place: tf.Tensor) -> tf.Tensor:
+        found = kind(place)
+        return (tf.strings.length(found) == 4) & (found != b"IDAT") & (found != b"tRNS")
+
+    def step(place: tf.Tensor) -> tuple[tf.Tensor]:
         length = tf.io.decode_raw(tf.strings.substr(encoded, place, 4), tf.int32, little_endian=False)[0]
-        kind = tf.strings.substr(encoded, place + 4, 4)
-        # A length beyond the file, or a negative one, is the end of it.
-        is_inside = (kind != b"IDAT") & (length >= 0) & (length < size - place)
-        return tf.where(is_inside, place + 12 + length, size), kind == b"tRNS"
+        is_inside = (length >= 0) & (length < size - place)
+        return (place + tf.where(is_inside, 12 + length, size - place),)
 
-    def go_on(place: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
-        return ~found & (place + 8 <= size)
-
-    return tf.while_loop(go_on, step, (tf.constant(_FIRST_CHUNK), tf.constant(False)), maximum_iterations=_MOST_CHUNKS)[
-        1
-    ]
+    (place,) = tf.while_loop(go_on, step, (tf.constant(_SECOND_CHUNK),), maximum_iterations=_MOST_CHUNKS)
+    return kind(place) == b"tRNS"
 
 
 def _head(encoded: tf.Tensor) -> tf.Tensor:
