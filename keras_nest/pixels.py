@@ -186,9 +186,21 @@ def _without_alpha(images: tf.Tensor, channels: int, value_range: ValueRange | N
         return images
 
     def laid() -> tf.Tensor:
-        return on_white(images[..., :-1], images[..., -1:], *infer_scales([images], value_range))
+        (white,) = infer_scales([images], value_range)
+        colors, alpha = images[..., :-1], images[..., -1:]
+        return on_white(colors, _in_range_of_colors(alpha, colors, white), white)
 
     return laid() if images.shape[-1] == 4 else tf.cond(tf.shape(images)[-1] == 4, laid, lambda: images)
+
+
+def _in_range_of_colors(alpha: tf.Tensor, colors: tf.Tensor, white: tf.Tensor) -> tf.Tensor:
+    """Alpha, unless it is a share beside colors that are levels."""
+    if alpha.dtype == tf.uint8:
+        return alpha
+    highest, of_colors = tf.reduce_max(alpha), tf.reduce_max(colors)
+    fits = (white == 1) | (highest > 1) | (highest == 0)
+    found = "RGBA images have colors up to", of_colors, "and alpha up to", highest
+    return require(fits, (*found, "; both must be in one range, [0, 1] or 0..255."), alpha)
 
 
 @as_written
