@@ -11,7 +11,21 @@ VOCABULARY, VOCABULARIES = "vocab", ("vocab.txt", "vocab.model")
 IMAGES, DECISIONS, CONFIG_FILE, PROBE = "images.csv", "finetune.json", "config.py", "probe.npz"
 TRACKING = "tracking.txt"  # id of the run in Weights & Biases or MLflow
 REPORT = "report.html"  # of how good it is, what it was right and wrong about
+MISTAKES = "mistakes.png"  # the images that it was most wrong and most unsure about
 # The metrics are written last: where they lie, the run is finished.
 _OF_FINE_TUNING = (IMAGES, DECISIONS, CONFIG_FILE, PROBE)
-FILES = (CONFIG, MODEL, HISTORY, CURVES, CONFUSION, CLASSES, *VOCABULARIES, METRICS, REPORT, TRACKING, *_OF_FINE_TUNING)
+FILES = (
+    CONFIG,
+    MODEL,
+    HISTORY,
+    CURVES,
+    CONFUSION,
+    CLASSES,
+    *VOCABULARIES,
+    METRICS,
+    REPORT,
+    MISTAKES,
+    TRACKING,
+    *_OF_FINE_TUNING,
+)
 FOLDERS = (CHECKPOINTS, BOARD)
