@@ -3,6 +3,7 @@
 CONFIG, MODEL, HISTORY, CURVES = "config.json", "model.keras", "history.csv", "curves.png"
 CONFUSION, METRICS, CLASSES = "confusion.png", "metrics.json", "classes.txt"
 CHECKPOINTS, BOARD = "checkpoints", "tensorboard"
+CONVERTED = "converted"  # images that TensorFlow does not decode, as long as the training goes on
 # In the place of the model where a generator is trained.
 GENERATOR = "generator.keras"
 # Of a LiT: the vocabulary, under the suffix that says what kind it is.
@@ -28,4 +29,4 @@ FILES = (
     TRACKING,
     *_OF_FINE_TUNING,
 )
-FOLDERS = (CHECKPOINTS, BOARD)
+FOLDERS = (CHECKPOINTS, BOARD, CONVERTED)

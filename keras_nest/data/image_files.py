@@ -5,7 +5,8 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +29,9 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".
 
 MAX_PIXELS = 2**30 // 12
 """Of an image, everywhere: as float32 with three channels it takes 1 GiB. It is Pillow's own limit, too."""
+
+Convert: TypeAlias = Callable[[bytes], bytes]
+"""Content of an image file -> what `decodable` makes of it."""
 
 BROKEN_FILE = "cannot be read as an image; it must be a complete JPEG, PNG, GIF, BMP, TIFF, WebP or AVIF file."
 """What is wrong with a file that cannot be decoded, without the file."""
@@ -106,18 +110,18 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
         return decodable(file.read())
 
 
-def read_in_graph(path: tf.Tensor) -> tf.Tensor:
-    """`read_encoded` inside `tf.data`: path -> content, string scalars."""
-    return decodable_in_graph(tf.io.read_file(path))
+def decodable_in_graph(encoded: tf.Tensor, convert: Convert | None = None) -> tf.Tensor:
+    """`decodable` inside `tf.data`: string scalars.
 
-
-def decodable_in_graph(encoded: tf.Tensor) -> tf.Tensor:
-    """`decodable` inside `tf.data`: string scalars."""
+    Args:
+        encoded: content of a file.
+        convert: None takes `decodable` itself.
+    """
     heads = [tf.strings.substr(encoded, 0, len(head)) == head for head in _BY_TENSORFLOW]
     converted = tf.cond(
         tf.reduce_any(heads),
         lambda: encoded,
-        lambda: tf.numpy_function(decodable, [encoded], tf.string, stateful=False),
+        lambda: tf.numpy_function(convert or decodable, [encoded], tf.string, stateful=False),
     )
     return tf.ensure_shape(converted, ())
 

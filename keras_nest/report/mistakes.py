@@ -53,8 +53,8 @@ def draw_mistakes(groups: Sequence[tuple[str, Sequence[Card]]]) -> Figure:
     figure, top = new_figure(width, height), height
     figure.set_layout_engine("none")  # every place is given
     for count, (title, cards) in zip(rows, groups, strict=True):
-        place = {"x": _GAP / width, "y": (top - _HEADING / 2) / height}
-        figure.text(**place, s=title, fontsize=13, fontweight="bold", va="center")
+        middle = (top - _HEADING / 2) / height
+        figure.text(_GAP / width, middle, title, fontsize=13, fontweight="bold", va="center")
         top -= _HEADING
         for number, card in enumerate(cards):
             row, column = divmod(number, columns)
