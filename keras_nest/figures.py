@@ -42,6 +42,27 @@ def plain_logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def fit_text(text: str, width: float, size: float) -> str:
+    """Text that fits into a place; of what is too wide for it, the middle is left out.
+
+    Args:
+        text: on one line.
+        width: of the place, in inches.
+        size: of the letters, in points.
+    """
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font, shown = FontProperties(size=size), text
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        for kept in range(len(text) - 1, 0, -1):
+            if text_to_path.get_text_width_height_descent(shown, font, ismath=False)[0] <= 72 * width:
+                break
+            shown = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return shown
+
+
 @contextlib.contextmanager
 def picture_file(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """`keras_nest.files.atomic_output` for a picture; what is wrong is said before the work that the block does.

@@ -17,14 +17,14 @@ from typing import TypeAlias
 import tensorflow as tf
 
 from keras_nest.files import PARTIAL, is_address
-from keras_nest.run_files import METRICS
+from keras_nest.run_files import CONVERTED, METRICS
 
 Stamp: TypeAlias = tuple[int, int]
 """Size in bytes and time of the last change, in ns: another one for another content."""
 
 # Those that show an object once it is whole; elsewhere a file grows under its name.
 _OBJECT_STORES = ("gs://", "s3://", "s3a://", "az://")
-_NOT_OF_THE_RUN = (".lock", PARTIAL)
+_NOT_OF_THE_RUN = (".lock", PARTIAL, CONVERTED)
 _MIRRORS: dict[pathlib.Path, "Mirror"] = {}
 
 

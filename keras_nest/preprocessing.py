@@ -120,7 +120,7 @@ class EvalPreprocessing(keras.layers.Layer):
         return prepared if on_tensorflow() or not tf.executing_eagerly() else keras.ops.convert_to_tensor(prepared)
 
     def call(self, images: Any) -> Any:
-        found = as_images(images, len(self.mean))
+        found = as_images(images, len(self.mean), self.value_range)
         several = isinstance(found, list)
         tensors = found if several else [found]
         scales = infer_scales(tensors, self.value_range)

@@ -1,11 +1,14 @@
 """TFLite files as callables, whichever interpreter is installed."""
 
+import contextlib
 import importlib
 import os
 import pathlib
+import sys
+import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +22,8 @@ from keras_nest.value_range import infer_scales
 _INPUTS = ([["images"]], [["tokens"]])
 # Interpreters from before a fork: to delete one would wait for threads that this process does not have.
 _LEFT_BEHIND: list[Any] = []
+# By process: one that is held during a fork stays held.
+_REDIRECTIONS: dict[int, threading.Lock] = {}
 
 
 class TFLiteModel:
@@ -74,7 +79,8 @@ class TFLiteModel:
                 self.interpreter = _runtime().Interpreter(self._path, num_threads=self._threads or os.cpu_count())
             except ValueError as error:
                 raise ValueError(f"{self._path} cannot be read as a TFLite file: {error}.") from None
-        self.interpreter.allocate_tensors()
+        with _without_notes():
+            self.interpreter.allocate_tensors()
         if [signature["inputs"] for signature in self.interpreter.get_signature_list().values()] not in _INPUTS:
             raise ValueError(
                 f"{self._path} must have one signature with the input 'images' or 'tokens', as export.to_tflite "
@@ -122,6 +128,28 @@ class TFLiteModel:
             outputs = self._signature(**{self.input_name: _quantize(batch, self._input)})
             details = self._signature.get_output_details()
         return {name: _dequantize(value, details[name])[: len(inputs)] for name, value in outputs.items()}
+
+
+@contextlib.contextmanager
+def _without_notes() -> Iterator[None]:
+    """Keeps notes of the interpreter, such as that it applies XNNPACK, from the standard error of the process.
+
+    Nothing switches them off. All else that is written there meanwhile follows when the block ends.
+    """
+    if sys.__stderr__ is None:
+        yield
+        return
+    # One at a time, or the standard error of one would be what another put in its place.
+    with _REDIRECTIONS.setdefault(os.getpid(), threading.Lock()), tempfile.TemporaryFile() as written:
+        standard_error = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+            written.seek(0)
+            os.write(2, b"".join(line for line in written if not line.startswith(b"INFO: ")))
 
 
 def _as_tokens(tokens: Any) -> np.ndarray:

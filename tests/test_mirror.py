@@ -31,6 +31,8 @@ def test_changes_go_there_and_come_back(bucket):
         (directory / "a.txt").write_text("1")
         (directory / "checkpoints" / "b.txt").write_text("2")
         (directory / ".partial-c").write_text("half")
+        (directory / "converted").mkdir()
+        (directory / "converted/1.bmp").write_text("made again by whoever needs it")
         push(directory)
         assert there(bucket) == {"a.txt": "1", "checkpoints/b.txt": "2"}
         (directory / "a.txt").write_text("22")

@@ -1,13 +1,16 @@
 """One TFLite model in many threads and processes."""
 
+import contextlib
 import functools
 import multiprocessing
+import os
 import pickle
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nest import tflite
 from keras_nest.tflite import TFLiteModel
 from tests.threads import assert_same_from_threads
 
@@ -78,3 +81,17 @@ def test_pickles_for_another_process_as_its_path(file, tmp_path, monkeypatch):
     packed = pickle.dumps(TFLiteModel(path.name, threads=1))
     monkeypatch.chdir(tmp_path)
     np.testing.assert_array_equal(answer(pickle.loads(packed)), answer(TFLiteModel(path, threads=1)))
+
+
+def test_nothing_is_written_but_what_is_wrong(file, capfd):
+    model = TFLiteModel(file("float32"))
+    answer(model)
+    assert capfd.readouterr() == ("", "")
+    with tflite._without_notes():
+        os.write(2, b"INFO: a note\nERROR: what is wrong\nno end")
+    assert capfd.readouterr() == ("", "ERROR: what is wrong\nno end")
+    with contextlib.suppress(RuntimeError), tflite._without_notes():
+        os.write(2, b"why\n")
+        raise RuntimeError
+    os.write(2, b"as before\n")
+    assert capfd.readouterr() == ("", "why\nas before\n")

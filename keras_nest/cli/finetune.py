@@ -88,7 +88,7 @@ def _finetune(request: Request, workdir: pathlib.Path, args: argparse.Namespace,
         print(f"{shown(workdir)} holds this run, finished; --overwrite starts it anew.", flush=True)
     else:
         experiment = run.open_run(plan, workdir, strategy)
-        metrics = execute(lambda: run.execute(plan, experiment, planned), strategy)
+        metrics = execute(lambda: run.execute(plan, experiment, planned), strategy, workdir)
     _print_results(metrics, shown(workdir), request)
     _write_report(workdir, args.trust)
     push(workdir)

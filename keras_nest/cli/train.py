@@ -15,10 +15,11 @@ from keras_nest.cli import train_arguments
 from keras_nest.generative import experiment as gan
 from keras_nest.mirror import fetch, mirrored, shown, telling_addresses
 from keras_nest.profiling import count_macs, count_parameters
+from keras_nest.run_files import CHECKPOINTS
 from keras_nest.training import classify, inference_time, lit
 from keras_nest.training import workdir as directories
 from keras_nest.training.callbacks import NotFiniteError
-from keras_nest.training.checkpoints import OtherModelError, UnreadableError
+from keras_nest.training.checkpoints import OtherModelError, UnreadableError, saved_steps
 from keras_nest.training.config import Config
 from keras_nest.training.lock import InUseError
 from keras_nest.training.stopping import Stopped
@@ -139,17 +140,20 @@ def _run(ready: Run) -> None:
     if chief:
         finished = f"{shown(ready.workdir)} holds this run, finished; --overwrite starts it anew."
         print(finished if metrics else ready.description, flush=True)
-    metrics = metrics or execute(ready.execute, ready.strategy)
+    metrics = metrics or execute(ready.execute, ready.strategy, ready.workdir)
     if chief:
         console.print_facts(f"Results in {shown(ready.workdir)}", ready.report(metrics))
 
 
-def execute(training: Callable[[], dict[str, Any]], strategy: tf.distribute.Strategy) -> dict[str, Any]:
+def execute(
+    training: Callable[[], dict[str, Any]], strategy: tf.distribute.Strategy, workdir: pathlib.Path
+) -> dict[str, Any]:
     """The results of a training; ends the process if it is interrupted, or if one sentence can say what went wrong.
 
     Args:
         training: does the work, and returns the metrics.
         strategy: where it runs.
+        workdir: its directory, which tells what the same command will do next.
 
     Raises:
         SystemExit: see above.
@@ -162,7 +166,7 @@ def execute(training: Callable[[], dict[str, Any]], strategy: tf.distribute.Stra
             print(f"Stopped after step {stopped.step:,}; the same command goes on from there.", flush=True)
         raise SystemExit(stopped.status) from None
     except KeyboardInterrupt:
-        print("\nInterrupted; the same command goes on from the last checkpoint.", flush=True)
+        print(f"\nInterrupted; {_what_comes_next(workdir)}.", flush=True)
         raise SystemExit(_INTERRUPTED) from None
     except (InUseError, FileExistsError) as error:
         raise _exit(2, error) from None
@@ -170,11 +174,11 @@ def execute(training: Callable[[], dict[str, Any]], strategy: tf.distribute.Stra
         raise _exit(1, error) from None
     except OSError as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise _exit(1, f"{reason}. Put that right, and the same command goes on from the last checkpoint.") from None
+        raise _exit(1, f"{reason}. Put that right; {_what_comes_next(workdir)}.") from None
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
         if strategy.num_replicas_in_sync == 1:
             raise
-        raise _exit(1, _lost_worker(error)) from None
+        raise _exit(1, _lost_worker(error, workdir)) from None
 
 
 def _exit(code: int, sentence: object) -> SystemExit:
@@ -187,10 +191,16 @@ def profile_model(model: keras.Model) -> dict[str, int]:
     return {"parameters": count_parameters(model), "multiply-adds": count_macs(model)}
 
 
-def _lost_worker(error: tf.errors.OpError) -> str:
+def _what_comes_next(workdir: pathlib.Path) -> str:
+    if saved_steps(workdir / CHECKPOINTS):
+        return "the same command goes on from the last checkpoint"
+    return "no checkpoint is written yet, and the same command starts again"
+
+
+def _lost_worker(error: tf.errors.OpError, workdir: pathlib.Path) -> str:
     # TensorFlow puts the name of an operation before its words.
     reason = re.sub(r"^{{.*?}} *", "", str(error.message)).splitlines()[0].rstrip(".:")
     return (
-        f"A machine of this training was lost ({reason}); start the same command again on all of them, and it goes on "
-        "from the last checkpoint."
+        f"A machine of this training was lost ({reason}); start the same command again on all of them: "
+        f"{_what_comes_next(workdir)}."
     )

@@ -80,7 +80,8 @@ def load(
         host: which of the processes that train together this is.
         transfer: "float32" gives finished batches, "uint8" what `Recipe.finish` finishes in the train step.
         channels: of the images: 3, or 1 for models with `in_channels=1`; None is what the recipe says, 3 by name.
-        **options: `train_split`, `test_split`, `data_dir`, `shuffle_buffer` and `broken` of `open_source`.
+        **options: `train_split`, `test_split`, `data_dir`, `shuffle_buffer`, `broken` and `converted` of
+            `open_source`.
 
     Returns:
         train: endless batches of `train_batches`, with `steps_per_epoch`.

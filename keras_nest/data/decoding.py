@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_nest.data.image_files import MAX_PIXELS, too_large
+from keras_nest.data.transparency import decode_on_white, is_transparent
 from keras_nest.graphs import as_written
 
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
@@ -13,12 +14,11 @@ _HEAD = 32  # bytes in which the size stands, but for JPEG
 def decode_upright(encoded: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
     """All pixels of an image file, upright.
 
-    Gray images are repeated over three channels, CMYK is converted, of 16 bits the upper 8 are taken, transparency is
-    dropped, and of an animation the first frame is taken.
+    Gray images are repeated over three channels, CMYK is converted, of 16 bits the upper 8 are taken, and what is
+    transparent is laid on white, as `keras_nest.pixels.on_white` does.
 
     Args:
-        encoded: content of a JPEG, PNG, GIF or BMP file, a string scalar, as `image_files.decodable` makes it; the
-            palette of a BMP file is ignored.
+        encoded: content of a JPEG, PNG or BMP file, a string scalar, as `image_files.decodable` makes it.
         orientation: as `turn_upright` takes it.
 
     Returns:
@@ -29,8 +29,13 @@ def decode_upright(encoded: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tenso
             is decoded then.
     """
     with tf.control_dependencies([check_size(header_size(encoded))]):
-        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return turn_upright(tf.ensure_shape(pixels, [None, None, 3]), orientation)
+        pixels = tf.cond(is_transparent(encoded), lambda: decode_on_white(encoded), lambda: _decode_opaque(encoded))
+    return turn_upright(pixels, orientation)
+
+
+def _decode_opaque(encoded: tf.Tensor) -> tf.Tensor:
+    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(pixels, [None, None, 3])
 
 
 def header_size(encoded: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,8 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -29,17 +30,21 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".
 MAX_PIXELS = 2**30 // 12
 """Of an image, everywhere: as float32 with three channels it takes 1 GiB. It is Pillow's own limit, too."""
 
+Convert: TypeAlias = Callable[[bytes], bytes]
+"""Content of an image file -> what `decodable` makes of it."""
+
 BROKEN_FILE = "cannot be read as an image; it must be a complete JPEG, PNG, GIF, BMP, TIFF, WebP or AVIF file."
 """What is wrong with a file that cannot be decoded, without the file."""
 
 _MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
-# What TensorFlow decodes as everybody does; it ignores the palette of a BMP file. Pillow reads the others.
-_BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
-_BY_PILLOW = ("BMP", "TIFF", "WEBP", "AVIF", "HEIF")
+# What TensorFlow decodes as everybody does; it ignores the palette of a BMP file and the transparency of a GIF file.
+# Pillow reads the others.
+_BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_BY_PILLOW = ("GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF")
 # How those of telephones begin: HEIC, and what both it and AVIF may.
 _HEIF_HEAD = re.compile(rb".{4}ftyp(?:he[iv][cmsx]|m[is]f1)", re.DOTALL)
-# How the other formats begin: BMP, TIFF in both orders of bytes, WebP, AVIF.
-_OTHER_HEADS = re.compile(rb"BM|II\*\0|MM\0\*|RIFF.{4}WEBP|.{4}ftypavi[fs]|" + _HEIF_HEAD.pattern, re.DOTALL)
+# How the other formats begin: GIF, BMP, TIFF in both orders of bytes, WebP, AVIF.
+_OTHER_HEADS = re.compile(rb"GIF8|BM|II\*\0|MM\0\*|RIFF.{4}WEBP|.{4}ftypavi[fs]|" + _HEIF_HEAD.pattern, re.DOTALL)
 # Written by systems beside the photographs of people; the first two hold small copies of them.
 _CLUTTER = ("@eadir", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found")
 
@@ -105,14 +110,18 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
         return decodable(file.read())
 
 
-def read_in_graph(path: tf.Tensor) -> tf.Tensor:
-    """`read_encoded` inside `tf.data`: path -> content, string scalars."""
-    encoded = tf.io.read_file(path)
+def decodable_in_graph(encoded: tf.Tensor, convert: Convert | None = None) -> tf.Tensor:
+    """`decodable` inside `tf.data`: string scalars.
+
+    Args:
+        encoded: content of a file.
+        convert: None takes `decodable` itself.
+    """
     heads = [tf.strings.substr(encoded, 0, len(head)) == head for head in _BY_TENSORFLOW]
     converted = tf.cond(
         tf.reduce_any(heads),
         lambda: encoded,
-        lambda: tf.numpy_function(decodable, [encoded], tf.string, stateful=False),
+        lambda: tf.numpy_function(convert or decodable, [encoded], tf.string, stateful=False),
     )
     return tf.ensure_shape(converted, ())
 
@@ -120,9 +129,9 @@ def read_in_graph(path: tf.Tensor) -> tf.Tensor:
 def decodable(encoded: bytes) -> bytes:
     """Content of an image file as TensorFlow decodes it.
 
-    JPEG, PNG and GIF files stay as they are. BMP, TIFF, WebP and AVIF files are read by Pillow, HEIC files by
-    pillow-heif where it is installed, and become BMP files with 24 bits a pixel, upright: of an animation or several
-    pages the first, without transparency, of 16 bits the upper 8.
+    JPEG and PNG files stay as they are. GIF, BMP, TIFF, WebP and AVIF files are read by Pillow, HEIC files by
+    pillow-heif where it is installed, and become BMP files with 24 bits a pixel, or 32 where they are transparent,
+    upright: of an animation or several pages the first, of 16 bits the upper 8.
 
     Raises:
         ValueError: it is broken, none of these or too large; the message lacks the name of the file.
@@ -152,8 +161,6 @@ def _as_bmp(image: Image.Image) -> bytes:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("It is not said which of its numbers are black and white.")
-    if image.mode == "RGBa":
-        image = image.convert("RGBA")
-    content = io.BytesIO()
-    ImageOps.exif_transpose(image).convert("RGB").save(content, "BMP")
+    image, content = ImageOps.exif_transpose(image), io.BytesIO()
+    image.convert("RGBA" if image.has_transparency_data else "RGB").save(content, "BMP")
     return content.getvalue()

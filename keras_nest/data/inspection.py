@@ -30,7 +30,7 @@ EMPTY, LOST, DAMAGED, NO_IMAGE = "is empty", "is not there", "is cut off or dama
 _THUMBNAIL = 8  # pixels a side
 _PROGRESS_FROM = 500  # files; fewer are looked at before anyone wonders
 _KEPT_FROM = 1000  # files; fewer are looked at as quickly
-_VERSION = 1  # of what is kept; another one is not read
+_VERSION = 2  # of what is kept; another one is not read
 _NOTHING = np.zeros((_THUMBNAIL, _THUMBNAIL, 3), np.uint8)
 
 

@@ -34,8 +34,8 @@ def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function that makes a model's input of files: strings (B,) -> float32 (B, H, W, channels) in [0, 1].
 
     The strings are JPEG or PNG files of any size; they are decoded as `keras_nest.data` does (gray images are repeated
-    over the channels, CMYK is converted, transparency is dropped, of 16 bits the upper 8 are taken) and then prepared
-    as `keras_nest.preprocessor` does. They are turned as their EXIF orientation says.
+    over the channels, CMYK is converted, what is transparent is laid on white, of 16 bits the upper 8 are taken) and
+    then prepared as `keras_nest.preprocessor` does. They are turned as their EXIF orientation says.
 
     Whatever is no such file, or has more than `image_files.MAX_PIXELS`, is refused with an InvalidArgumentError; the
     header is read before anything is decoded.

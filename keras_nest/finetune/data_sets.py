@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from keras_nest.data.sources import digits
-from keras_nest.data.sources.base import ONLY_HOST, DatasetInfo, Examples
+from keras_nest.data.sources.base import ONLY_HOST, DatasetInfo, Examples, decode
 from keras_nest.data.sources.tfds import find_splits, open_tfds
 from keras_nest.files import atomic_output, cache_folder
 from keras_nest.finetune.labels import PARTS
@@ -18,7 +18,7 @@ LARGEST = 200_000
 
 # A configuration and a version may follow.
 _NAME = re.compile(r"[\w\-]+(/[\w.\-]+)*(:[\d.*]+)?")
-_JPEG = b"\xff\xd8\xff"
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 
 def find_data_set(name: str) -> str | None:
@@ -77,8 +77,11 @@ def _write(examples: Examples, info: DatasetInfo, folder: pathlib.Path) -> None:
     names = list(_class_folders(info))
     for name in names:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for number, (content, label, _) in enumerate(examples.in_order(ONLY_HOST)):
-        encoded = (content if content.dtype == tf.string else tf.io.encode_png(content)).numpy()
+    for number, example in enumerate(examples.in_order(ONLY_HOST)):
+        content, label, _ = example
+        encoded = content.numpy() if content.dtype == tf.string else b""
+        if not encoded.startswith((_JPEG, _PNG)):
+            encoded = tf.io.encode_png(decode(example)).numpy()
         suffix = "jpg" if encoded.startswith(_JPEG) else "png"
         (folder / names[int(label)] / f"{number:06}.{suffix}").write_bytes(encoded)
 

@@ -10,6 +10,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest import data, run_files
+from keras_nest.data.converted import Converted
+from keras_nest.data.image_files import Convert
 from keras_nest.data.sources.table import Row, open_table, read_table, write_table
 from keras_nest.finetune.calibration import at_temperature
 from keras_nest.finetune.config_file import config_file
@@ -112,7 +114,10 @@ def _fit_head(experiment: Experiment) -> Head:
     path = experiment.workdir / run_files.PROBE
     head = read_head(path)
     if head is None:
-        train, val = (embed(experiment.model, _batches(experiment, part), part) for part in (TRAIN, VAL))
+        # What a training will read again is converted now.
+        convert = Converted(experiment.workdir / run_files.CONVERTED) if plan.trains else None
+        sources = ((part, _source(experiment, part, convert)) for part in (TRAIN, VAL))
+        train, val = (embed(experiment.model, _batches(experiment, source), part) for part, source in sources)
         head = fit_head(
             train, val, experiment.config.class_weights is not None or experiment.config.sampling == "balanced"
         )
@@ -153,7 +158,7 @@ def _finish(
 
 def _calibrate(experiment: Experiment) -> float:
     """Divides the logits of the model that is kept by the temperature that fits the validation images; returns it."""
-    val = embed(experiment.model, _batches(experiment, VAL), VAL)
+    val = embed(experiment.model, _batches(experiment, _source(experiment, VAL)), VAL)
     head, temperature = at_temperature(get_head(experiment.model), val)
     put(head, experiment.model)
     return temperature
@@ -161,17 +166,19 @@ def _calibrate(experiment: Experiment) -> float:
 
 def _evaluate(experiment: Experiment, part: str) -> dict[str, Any]:
     """How well the model does on a part."""
-    measured = experiment.evaluator(distribute(experiment.strategy, lambda host: _batches(experiment, part, host)))
-    return final_metrics(measured, len(_source(experiment, part).test))
+    source = _source(experiment, part)
+    measured = experiment.evaluator(distribute(experiment.strategy, lambda host: _batches(experiment, source, host)))
+    return final_metrics(measured, len(source.test))
 
 
-def _batches(experiment: Experiment, part: str, host: data.Host = data.ONLY_HOST) -> tf.data.Dataset:
-    """Every image of a part once, as in evaluation."""
+def _batches(experiment: Experiment, source: data.Source, host: data.Host = data.ONLY_HOST) -> tf.data.Dataset:
+    """Every test image of a source once, as in evaluation."""
     spec, size = preprocessing_spec(experiment.model)
     recipe = data.Recipe(spec)
     recipe = recipe.for_channels(experiment.model.config.get("in_channels", recipe.channels))
-    return data.eval_batches(_source(experiment, part), recipe, size, experiment.plan.eval_batch_size, host)
+    return data.eval_batches(source, recipe, size, experiment.plan.eval_batch_size, host)
 
 
-def _source(experiment: Experiment, part: str) -> data.Source:
-    return open_table(experiment.workdir / run_files.IMAGES, TRAIN, part)
+def _source(experiment: Experiment, part: str, convert: Convert | None = None) -> data.Source:
+    """The images of a run, those of a part as test images."""
+    return open_table(experiment.workdir / run_files.IMAGES, TRAIN, part, convert=convert)

@@ -29,6 +29,13 @@ def thumbnail(image: np.ndarray) -> str:
     return _address(_small(image))
 
 
+def pixels_of(address: str) -> np.ndarray:
+    """The image, uint8 (h, w, 3), that a data address holds."""
+    content = base64.b64decode(address.partition(",")[2])
+    with Image.open(io.BytesIO(content)) as picture:
+        return np.asarray(picture)
+
+
 def where_it_looks(loaded: LoadedModel, images: Sequence[np.ndarray], classes: Sequence[int]) -> list[tuple[str, str]]:
     """What a model sees of images, and the same with what speaks for a class glowing.
 

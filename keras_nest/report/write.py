@@ -16,10 +16,11 @@ from keras_nest.files import atomic_output
 from keras_nest.opening import LoadedModel, read_json
 from keras_nest.predict.open import open_both
 from keras_nest.predict.predictor import Predictor
-from keras_nest.report.cards import make_cards
+from keras_nest.report.cards import Card, make_cards
 from keras_nest.report.charts import confusion_matrix, percent, reliability_diagram
 from keras_nest.report.facts import commands, draw_history, interval, kept_epoch
-from keras_nest.run_files import DECISIONS, HISTORY, METRICS, REPORT
+from keras_nest.report.mistakes import write_mistakes
+from keras_nest.run_files import DECISIONS, HISTORY, METRICS, MISTAKES, REPORT
 from keras_nest.training.history import read_history
 from keras_nest.version import __version__
 
@@ -57,6 +58,8 @@ class Measured:
 def report_run(workdir: pathlib.Path, trust: bool = False) -> pathlib.Path:
     """Measures the model of a finished training once more and writes its report; one that is there is replaced.
 
+    The images that it is most wrong and most unsure about are a picture beside it.
+
     Args:
         workdir: directory of the training.
         trust: as for `keras_nest.open_model`.
@@ -74,23 +77,34 @@ def report_run(workdir: pathlib.Path, trust: bool = False) -> pathlib.Path:
     predictor, loaded = open_both(workdir, trust=trust)
     answers = ask(predictor, images, lambda message: None)
     path = workdir / REPORT
-    write_report(path, Measured(str(workdir), images, answers, predictor, loaded), workdir)
+    measured = Measured(str(workdir), images, answers, predictor, loaded)
+    cards = make_cards(images, answers, predictor, loaded)
+    write_mistakes(workdir / MISTAKES, cards["wrong"], cards["unsure"])
+    write_report(path, measured, workdir, cards)
     return path
 
 
-def write_report(path: pathlib.Path, measured: Measured, workdir: pathlib.Path | None = None) -> None:
+def write_report(
+    path: pathlib.Path,
+    measured: Measured,
+    workdir: pathlib.Path | None = None,
+    cards: dict[str, list[Card]] | None = None,
+) -> None:
     """Writes a report, completely or not at all; one that is there is replaced.
 
     Args:
         path: of the page.
         measured: what it is about.
         workdir: directory of the training that the model comes from, if it is told.
+        cards: of its images, as `make_cards` makes them; None makes them.
 
     Raises:
         OSError: it cannot be written, or an image cannot be read any more.
         ValueError: an image cannot be read any more.
     """
-    text = _environment().get_template("template.html").render(_content(measured, workdir))
+    if cards is None:
+        cards = make_cards(measured.images, measured.answers, measured.predictor, measured.loaded)
+    text = _environment().get_template("template.html").render(_content(measured, workdir, cards))
     with atomic_output(path, overwrite=True) as partial:
         partial.write_text(text, "utf-8")
 
@@ -108,7 +122,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _content(measured: Measured, workdir: pathlib.Path | None) -> dict[str, Any]:
+def _content(measured: Measured, workdir: pathlib.Path | None, cards: Mapping[str, Sequence[Card]]) -> dict[str, Any]:
     found, images = measured.figures, measured.images
     metrics, plan = ({}, {}) if workdir is None else (read_json(workdir / METRICS), read_json(workdir / DECISIONS))
     rows = read_history(workdir / HISTORY) if workdir and (workdir / HISTORY).is_file() else []
@@ -116,7 +130,6 @@ def _content(measured: Measured, workdir: pathlib.Path | None) -> dict[str, Any]
     request = plan.get("request")
     low, high = interval(found["top1"], found["examples"])
     part = _PARTS.get(images.part, images.part)
-    cards = make_cards(images, measured.answers, measured.predictor, measured.loaded)
     return {
         "style": importlib.resources.files("keras_nest.report").joinpath("style.css").read_text("utf-8"),
         "version": __version__,

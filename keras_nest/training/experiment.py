@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from keras_nest import run_files
 from keras_nest.data import DatasetInfo, Host, TrainBatches
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, remove
 from keras_nest.models.base import ImageModel
 from keras_nest.training import pictures
 from keras_nest.training import workdir as directories
@@ -146,6 +146,7 @@ class Experiment:
         confusion = self.evaluator.confusion
         if chief:
             self.write(history.rows, confusion, metrics)
+            remove(self.workdir / run_files.CONVERTED)
         return metrics
 
     @property

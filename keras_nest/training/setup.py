@@ -22,7 +22,7 @@ from keras_nest.layers.changes import layers_by_path
 from keras_nest.models.base import ImageModel
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.registry import preprocessing_spec
-from keras_nest.run_files import CONFIG
+from keras_nest.run_files import CONFIG, CONVERTED
 from keras_nest.training import workdir as directories
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
@@ -167,10 +167,11 @@ def set_up(
     # Before anything else touches TensorFlow: several machines find each other only then.
     strategy = create_strategy(strategy, tpu) if isinstance(strategy, str) else strategy
     check_tracker(config.log)
-    source = data.open_source(config.dataset, **source_options(config))
-    source = balance_classes(source) if config.sampling else source
     directory, given = pathlib.Path(workdir), directories.as_json(config)
     directories.check_place(directory)
+    converted = None if config.eval_only else directory / CONVERTED
+    source = data.open_source(config.dataset, **source_options(config), converted=converted)
+    source = balance_classes(source) if config.sampling else source
     if not overwrite and (batch := _begun_with(directory, given)):
         config = _keep_batch(config, batch, strategy)
     plan = build_plan(config, source.info.num_train, strategy.num_replicas_in_sync)

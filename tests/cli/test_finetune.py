@@ -24,7 +24,7 @@ from tests.finetune.conftest import folder, trained  # noqa: F401 - of the packa
 from tests.training import runs
 
 OF_A_RUN = {"classes.txt", "config.json", "config.py", "confusion.png", "finetune.json", "images.csv", "metrics.json"}
-OF_A_RUN |= {"model.keras", "report.html"}
+OF_A_RUN |= {"model.keras", "report.html", "mistakes.png"}
 
 
 @pytest.fixture

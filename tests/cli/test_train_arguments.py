@@ -144,6 +144,11 @@ def start(tmp_path, monkeypatch, error):
 
 def test_interruption_says_what_to_do(tmp_path, monkeypatch, capsys):
     assert start(tmp_path, monkeypatch, KeyboardInterrupt()) == 130
+    said = "Interrupted; no checkpoint is written yet, and the same command starts again."
+    assert said in capsys.readouterr().out
+    (tmp_path / "run/checkpoints").mkdir()
+    (tmp_path / "run/checkpoints/ckpt-24.index").touch()
+    assert start(tmp_path, monkeypatch, KeyboardInterrupt()) == 130
     assert "Interrupted; the same command goes on from the last checkpoint." in capsys.readouterr().out
 
 

@@ -16,7 +16,8 @@ from tests.export import toys
 
 PHOTO = small("chelsea", (48, 36))
 DEEP = Image.fromarray(np.asarray(PHOTO.convert("L")).astype(np.uint16) * 256 + 200)
-TRANSPARENT = small("logo")
+TRANSPARENT = small("chelsea", (48, 36)).convert("RGBA")
+TRANSPARENT.putalpha(Image.linear_gradient("L").resize(TRANSPARENT.size))
 PALETTE = PHOTO.quantize(16)
 
 
@@ -42,6 +43,7 @@ SERVED = {
     "transparent.png": encoded(TRANSPARENT, "PNG", 3),
     "palette.png": encoded(PALETTE),
     "palette_transparent.png": encoded(PALETTE, transparency=3),
+    "key.png": encoded(PHOTO, transparency=PHOTO.getpixel((20, 20))),
     "one_bit.png": encoded(PHOTO.convert("1")),
     "deep.png": encoded(DEEP),
     "narrow.png": encoded(PHOTO.resize((1, 40)), "PNG", 6),
@@ -50,6 +52,8 @@ SERVED = {
 READ = SERVED | {
     "animated.gif": encoded(PHOTO, "GIF", save_all=True, append_images=[small("coffee")]),
     "plain.bmp": encoded(PHOTO, "BMP"),
+    "transparent.webp": encoded(TRANSPARENT, "WEBP"),
+    "transparent.gif": encoded(PALETTE, "GIF", transparency=3),
 }
 
 
@@ -126,13 +130,17 @@ ALIKE = {
     "int32": PIXELS.astype(np.int32),
     "tensor": tf.constant(PIXELS),
     "Pillow": PHOTO,
-    "RGBA": np.concatenate([PIXELS, PIXELS[..., :1]], -1),
+    "RGBA": np.asarray(PHOTO.convert("RGBA")),
 }
 
 
 def test_arrays_of_every_kind(model, predictor):
     expected = np.asarray(tf.nn.softmax(model(keras_nest.preprocessor(model)([PIXELS]))))
     for image in ALIKE.values():
+        np.testing.assert_allclose(predictor.probabilities([image]), expected, atol=2e-6)
+    on_white = Image.alpha_composite(Image.new("RGBA", PHOTO.size, "white"), TRANSPARENT).convert("RGB")
+    expected = predictor.probabilities([on_white])
+    for image in (TRANSPARENT, np.asarray(TRANSPARENT), np.asarray(TRANSPARENT) / 255):
         np.testing.assert_allclose(predictor.probabilities([image]), expected, atol=2e-6)
     gray = predictor.probabilities([np.repeat(GRAY[..., None], 3, -1)])
     np.testing.assert_array_equal(predictor.probabilities([GRAY]), gray)

@@ -116,6 +116,6 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, capsys):
         run(["train_keras.py", runs.write_config(tmp_path / "config.py", runs.CONFIG), f"--workdir={tmp_path / 'run'}"])
     assert ended.value.code == 1
     assert capsys.readouterr().err == (
-        f"error: {FULL} Put that right, and the same command goes on from the last checkpoint.\n"
+        f"error: {FULL} Put that right; no checkpoint is written yet, and the same command starts again.\n"
     )
     assert runs.files(tmp_path / "run") == {"config.json"}

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import pathlib
 
+from keras_nest.data.converted import Converted
 from keras_nest.data.sources import digits
 from keras_nest.data.sources.base import ONLY_HOST, Example, Examples, Host, IndexedExamples, Source
 from keras_nest.data.sources.folder import check_broken, open_folder
@@ -22,6 +24,7 @@ def open_source(
     data_dir: str | None = None,
     shuffle_buffer: int = 4096,
     broken: str = "refuse",
+    converted: pathlib.Path | None = None,
 ) -> Source:
     """Finds a data set.
 
@@ -37,6 +40,8 @@ def open_source(
             times as many are in memory. Small ones, folders and the digits are shuffled as a whole.
         broken: what to do about files in folders that are not complete images: "refuse" tells their names, "skip"
             leaves them out and logs their names, "unchecked" does not look, which saves reading everything once.
+        converted: folder in which images that TensorFlow does not decode, such as HEIC, are kept as it does, so that
+            they are converted once and not every epoch; None keeps nothing. Those of TFDS are not kept.
 
     Raises:
         ValueError: unknown name, broken files, empty classes, or options without meaning for the data set.
@@ -45,6 +50,7 @@ def open_source(
     """
     path = os.path.expanduser(name)
     check_broken(broken)
+    convert = Converted(converted) if converted else None
     if name == "digits":
         if os.path.isdir(os.path.join(path, train_split)):
             _LOGGER.warning("'digits' are those of scikit-learn; the directory of that name is './digits'.")
@@ -52,10 +58,10 @@ def open_source(
             raise ValueError("The digits are divided once and for all; their splits are 'train' and 'test'.")
         return digits.open_digits()
     if path.endswith(SUFFIX) and not os.path.isdir(path):
-        return open_table(path, train_split, test_split, broken)
+        return open_table(path, train_split, test_split, broken, convert)
     # A name of TFDS may have a slash in it too.
     if os.path.isdir(path) or "://" in path or path.startswith((".", os.sep)) or not isinstance(name, str):
         if has_captions(path, train_split):
-            return open_captions(path, train_split, test_split, broken)
-        return open_folder(path, train_split, test_split, broken)
+            return open_captions(path, train_split, test_split, broken, convert)
+        return open_folder(path, train_split, test_split, broken, convert)
     return open_tfds(name, train_split, test_split, data_dir, shuffle_buffer)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.choices import BROKEN
-from keras_nest.data.image_files import SUFFIXES, count_kinds, is_clutter, is_image, read_in_graph
+from keras_nest.data.image_files import SUFFIXES, Convert, count_kinds, decodable_in_graph, is_clutter, is_image
 from keras_nest.data.inspection import DAMAGED, EMPTY, LOST, NO_IMAGE, inspect
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, IndexedExamples, Source
@@ -29,7 +29,11 @@ class File(NamedTuple):
 
 
 def open_folder(
-    path: str | os.PathLike[str], train_split: str = "train", test_split: str | None = None, broken: str = "refuse"
+    path: str | os.PathLike[str],
+    train_split: str = "train",
+    test_split: str | None = None,
+    broken: str = "refuse",
+    convert: Convert | None = None,
 ) -> Source:
     """Opens images that lie in `path/split/class/`.
 
@@ -48,6 +52,7 @@ def open_folder(
             `TEST_SPLITS` that is there.
         broken: what to do about broken files. "refuse" names them, "skip" leaves them out with a warning; for both,
             each file is decoded once now. "unchecked" does not look, and takes all images as upright.
+        convert: as `keras_nest.data.image_files.decodable_in_graph` takes it.
 
     Returns:
         The data set; its images are read when they are needed.
@@ -71,7 +76,7 @@ def open_folder(
         _check_not_empty(train_directory, train, class_names)
         _check_not_empty(test_directory, test)
     info = DatasetInfo(root, class_names, (None, None, 3), len(train), len(test))
-    return Source(info, index_examples(train), index_examples(test))
+    return Source(info, index_examples(train, convert), index_examples(test, convert))
 
 
 # In the words of the doors one may have come through.
@@ -203,11 +208,15 @@ def _inspect_all(paths: Sequence[str], root: str | os.PathLike[str]) -> dict[str
     }
 
 
-def index_examples(files: Sequence[File]) -> IndexedExamples:
-    """Images that are read when they are needed."""
+def index_examples(files: Sequence[File], convert: Convert | None = None) -> IndexedExamples:
+    """Images that are read when they are needed; `convert` as `decodable_in_graph` takes it."""
     paths, labels, orientations = zip(*files, strict=True)
+
+    def read(path: tf.Tensor) -> tf.Tensor:
+        return decodable_in_graph(tf.io.read_file(path), convert)
+
     kind = object if isinstance(labels[0], str) else np.int32
-    return IndexedExamples(np.array(paths, object), np.array(labels, kind), np.array(orientations), read_in_graph)
+    return IndexedExamples(np.array(paths, object), np.array(labels, kind), np.array(orientations), read)
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 
+from keras_nest.data.image_files import Convert
 from keras_nest.data.sources.base import DatasetInfo, Source
 from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, index_examples, without_broken
 from keras_nest.files import check_local
@@ -75,7 +76,11 @@ def has_captions(path: str | os.PathLike[str], split: str) -> bool:
 
 
 def open_captions(
-    path: str | os.PathLike[str], train_split: str = "train", test_split: str | None = None, broken: str = "refuse"
+    path: str | os.PathLike[str],
+    train_split: str = "train",
+    test_split: str | None = None,
+    broken: str = "refuse",
+    convert: Convert | None = None,
 ) -> Source:
     """Opens images with captions.
 
@@ -86,6 +91,7 @@ def open_captions(
         train_split: name of that of the training images; see `has_captions`.
         test_split: name of that of the test images; None takes "test", "val" or "validation".
         broken: what to do about broken files, as for class folders.
+        convert: as `keras_nest.data.image_files.decodable_in_graph` takes it.
 
     Raises:
         FileNotFoundError: there is no such list, or an image is not there.
@@ -97,7 +103,7 @@ def open_captions(
     if broken != "unchecked":
         train, test = without_broken(train, test, broken, path)
     info = DatasetInfo(os.fspath(path), (), (None, None, 3), len(train), len(test))
-    return Source(info, index_examples(train), index_examples(test))
+    return Source(info, index_examples(train, convert), index_examples(test, convert))
 
 
 def _table(path: str | os.PathLike[str], split: str) -> pathlib.Path | None:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from keras_nest.data.image_files import Convert
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, Source
 from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, index_examples, without_broken
@@ -87,7 +88,11 @@ def rows_of_run(source: str | os.PathLike[str]) -> list[Row]:
 
 
 def open_table(
-    path: str | os.PathLike[str], train_split: str = "train", test_split: str | None = None, broken: str = "refuse"
+    path: str | os.PathLike[str],
+    train_split: str = "train",
+    test_split: str | None = None,
+    broken: str = "refuse",
+    convert: Convert | None = None,
 ) -> Source:
     """Opens the images that a table lists.
 
@@ -97,6 +102,7 @@ def open_table(
         test_split: that of the test images; None takes "test", "val" or "validation", whichever comes first.
         broken: what to do about broken files, as for class folders; where the table says how each image is to be
             turned, they were looked at already.
+        convert: as `keras_nest.data.image_files.decodable_in_graph` takes it.
 
     Returns:
         The data set; its images are read when they are needed.
@@ -107,7 +113,7 @@ def open_table(
             unknown value of `broken`.
     """
     check_broken(broken)
-    return source_of(read_table(path), path, train_split, test_split, broken)
+    return source_of(read_table(path), path, train_split, test_split, broken, convert)
 
 
 def source_of(
@@ -116,6 +122,7 @@ def source_of(
     train_split: str = "train",
     test_split: str | None = None,
     broken: str = "refuse",
+    convert: Convert | None = None,
 ) -> Source:
     """What `open_table` makes of rows, which a table at this path holds or will hold."""
     table = pathlib.Path(path)
@@ -131,7 +138,7 @@ def source_of(
     if broken != "unchecked" and any(row.orientation is None for row in (*train_rows, *test_rows)):
         train, test = without_broken(train, test, broken, path)
     info = DatasetInfo(os.fspath(path), class_names, (None, None, 3), len(train), len(test))
-    return Source(info, index_examples(train), index_examples(test))
+    return Source(info, index_examples(train, convert), index_examples(test, convert))
 
 
 def _row(table: pathlib.Path, number: int, cells: dict[str, str | None]) -> Row:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.data.image_files import decodable_in_graph
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, Example, Examples, Source
 from keras_nest.data.sources.records import CachedExamples, Shard, StreamedExamples
@@ -168,11 +169,13 @@ def _parser(info: tfds.core.DatasetInfo, image: str, label: str) -> Callable[[tf
 
     def parse(record: tf.Tensor) -> Example:
         example = wanted.deserialize_example(record, decoders={image: tfds.decode.SkipDecoding()})
+        # Stored as its authors had it, which need not be JPEG or PNG.
+        content = decodable_in_graph(example[image])
         if not isinstance(info.features[label], tfds.features.ClassLabel):
-            return Example(example[image], _one_a_line(example[label]), tf.constant(UPRIGHT))
+            return Example(content, _one_a_line(example[label]), tf.constant(UPRIGHT))
         class_index = tf.cast(example[label], tf.int32)
         tf.debugging.assert_non_negative(class_index, unlabeled)
-        return Example(example[image], class_index, tf.constant(UPRIGHT))
+        return Example(content, class_index, tf.constant(UPRIGHT))
 
     return parse
 
