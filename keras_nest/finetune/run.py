@@ -107,15 +107,15 @@ def give_head(plan: Plan, experiment: Experiment) -> Head | None:
     if not plan.fits_head:
         return None
     with directories.at_work(experiment.workdir, experiment.config_json):
-        return _fit_head(experiment)
+        return _fit_head(experiment, plan.trains)
 
 
-def _fit_head(experiment: Experiment) -> Head:
+def _fit_head(experiment: Experiment, trains: bool) -> Head:
     path = experiment.workdir / run_files.PROBE
     head = read_head(path)
     if head is None:
         # What a training will read again is converted now.
-        convert = Converted(experiment.workdir / run_files.CONVERTED) if plan.trains else None
+        convert = Converted(experiment.workdir / run_files.CONVERTED) if trains else None
         sources = ((part, _source(experiment, part, convert)) for part in (TRAIN, VAL))
         train, val = (embed(experiment.model, _batches(experiment, source), part) for part, source in sources)
         head = fit_head(
