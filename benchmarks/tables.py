@@ -279,8 +279,12 @@ def finetune() -> str:
     for row in _rows("finetune"):
         mean, low, high = (f"{float(row[column]):.1f}" for column in ("mean accuracy %", "lowest", "highest"))
         seconds, steps = float(row["median seconds of training"]), int(row["median steps"])
-        rows.append([row["candidate"], f"{mean} % ({low} to {high})", f"{seconds:.0f} s", f"{steps:,}"])
-    return _markdown(["begins with", "test accuracy (lowest to highest)", "training", "steps"], rows, "lrrr")
+        rows.append(
+            [row["crops a class"], row["candidate"], f"{mean} % ({low} to {high})", f"{seconds:.0f} s", f"{steps:,}"]
+        )
+    return _markdown(
+        ["images a class", "begins with", "test accuracy (lowest to highest)", "training", "steps"], rows, "rlrrr"
+    )
 
 
 TABLES: dict[str, Callable[[], str]] = {

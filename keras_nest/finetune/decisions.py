@@ -19,6 +19,10 @@ _MINUTES = 5.0
 _EPOCHS = {True: 30, False: 100}
 _RATES = {True: 1e-4, False: 5e-4}
 _PATIENCE = {True: 5, False: 15}
+# An epoch of few images has few steps, after which little can have become better.
+_PATIENT_STEPS = 150
+# Models with fewer parameters than any published one have room for larger steps, and time for all of their layers.
+_SMALL, _FASTER = 2_000_000, 4
 # The biggest class has so many times the images of the smallest before a sentence recommends weights.
 _UNEVEN = 3
 _A_MINUTE = 60  # seconds
@@ -113,19 +117,21 @@ def choose(request: Request, split: Split, start: Start, largest: int = LARGEST_
     batch = request.batch_size or batch_for(images, largest)
     if batch > images:
         raise ValueError(f"--batch-size is {batch}, and there are {images} images to train with; it may be no more.")
-    blocks = request.blocks if request.blocks is not None else (_last_third(start.depth) if is_tuned else "all")
+    is_small = start.model.count_params() < _SMALL
+    usual: Blocks = _last_third(start.depth) if is_tuned and not is_small else "all"
+    blocks = request.blocks if request.blocks is not None else usual
     frozen = start.frozen(blocks)
     epochs = request.epochs or _EPOCHS[is_tuned]
     minutes = request.minutes or (math.inf if request.epochs else _MINUTES)
-    patience = request.patience or _PATIENCE[is_tuned]
-    rate = request.learning_rate or _RATES[is_tuned]
+    patience = request.patience or max(_PATIENCE[is_tuned], math.ceil(_PATIENT_STEPS / (images // batch)))
+    rate = request.learning_rate or _RATES[is_tuned] * (_FASTER if is_small else 1)
     weights = balanced(trained) if request.class_weights == "balanced" else None
     decisions = (
         _say_split(request, split),
         _say_size(request, start),
         Decision("batch", f"{batch} images", _asked(request.batch_size) or _why_batch(batch, largest, images)),
-        Decision("trained", _say_blocks(blocks, start), _asked(request.blocks) or _why_blocks(is_tuned, blocks)),
-        Decision("learning rate", f"{rate:g}", _asked(request.learning_rate) or _why_rate(is_tuned)),
+        Decision("trained", _say_blocks(blocks, start), _asked(request.blocks) or _why_blocks(start, blocks)),
+        Decision("learning rate", f"{rate:g}", _asked(request.learning_rate) or _why_rate(is_tuned, is_small)),
         Decision("augmentation", request.augment, _AUGMENTATIONS[request.augment]),
         Decision("class weights", request.class_weights, _why_weights(request, trained)),
         *_say_asked(request),
@@ -258,18 +264,17 @@ def _why_batch(batch: int, largest: int, images: int) -> str:
     return "larger ones do not fit into the memory" if is_full else f"{images // batch} steps an epoch"
 
 
-def _why_blocks(is_tuned: bool, blocks: Blocks) -> str:
-    if not is_tuned:
+def _why_blocks(start: Start, blocks: Blocks) -> str:
+    if start.weights is None:
         return "the weights are new; --weights names better ones"
-    return (
-        "the head is fit first; what comes early fits all photographs"
-        if blocks != "all"
-        else "it has no blocks to choose the last of"
-    )
+    if blocks != "all":
+        return "the head is fit first; what comes early fits all photographs"
+    return "the head is fit first, and the model is small" if start.depth else "it has no blocks to choose the last of"
 
 
-def _why_rate(is_tuned: bool) -> str:
-    return "small, so that the weights stay near those that are given" if is_tuned else "as is usual for new weights"
+def _why_rate(is_tuned: bool, is_small: bool) -> str:
+    reason = "small, so that the weights stay near those that are given" if is_tuned else "as is usual for new weights"
+    return f"{reason}; {_FASTER} times that of large models, as this one is small" if is_small else reason
 
 
 def _why_weights(request: Request, counts: Mapping[str, int]) -> str:

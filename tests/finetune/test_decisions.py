@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from keras_nest.finetune import decisions
 from keras_nest.finetune.decisions import Times, balanced, batch_for, choose, clock, epochs_within
 from keras_nest.finetune.plan import build_config
 from keras_nest.finetune.request import Request
@@ -17,6 +18,12 @@ from tests.finetune.test_split import make
 REQUEST = Request("/photos", "testing")
 SPLIT = divide(make({"a": 120, "b": 30}), 0.15, 0.15, 0)  # 106 train, 22 val, 22 test
 TIMES = Times(image=0.01, step=0.1, start=2.0, files=0.5)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch):
+    """Toys stand for models of usual sizes."""
+    monkeypatch.setattr(decisions, "_SMALL", 0)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,7 @@ class TestChoose:
     def test_what_is_left_open(self, start):
         settings = choose(REQUEST, SPLIT, start)
         assert (settings.batch, settings.blocks, settings.epochs, settings.minutes) == (8, 1, 30, 5.0)
-        assert (settings.learning_rate, settings.patience, settings.class_weights) == (1e-4, 5, None)
+        assert (settings.learning_rate, settings.patience, settings.class_weights) == (1e-4, 12, None), "150 steps"
         assert settings.fits_head
         said = say(settings.decisions)
         assert said["split"] == ("106 train, 22 val, 22 test", "of each class 15% choose the weights, 15% measure them")
@@ -41,6 +48,16 @@ class TestChoose:
             said["class weights"][1] == "a has 84 images, b 22: `--class-weights balanced` makes rare ones count more"
         )
         assert all(value and reason for value, reason in said.values())
+
+    def test_a_small_model_is_trained_whole_and_faster(self, start, monkeypatch):
+        monkeypatch.setattr(decisions, "_SMALL", 2_000_000)
+        settings = choose(REQUEST, SPLIT, start)
+        assert (settings.blocks, settings.frozen, settings.learning_rate) == ("all", (), 4e-4)
+        assert say(settings.decisions)["trained"] == ("all layers", "the head is fit first, and the model is small")
+
+    def test_patience_is_of_epochs_where_they_are_long(self, start):
+        split = divide(make({"a": 1200, "b": 1200}), 0.15, 0.15, 0)
+        assert choose(REQUEST, split, start).patience == 5
 
     def test_new_weights_are_trained_whole(self, start):
         settings = choose(REQUEST, SPLIT, dataclasses.replace(start, weights=None))
