@@ -93,8 +93,7 @@ def open_model(
             `list_models` with `weights`.
         weights: checkpoint for the name, whatever `create_model(weights=…)` takes: a directory of a training too.
         labels: file of class names, one a line, UTF-8; None takes classes.txt beside the .keras file if it is there,
-            then those that a config.json beside weights of PyTorch has, and else the names of ImageNet if the head is
-            a published one.
+            and else the names of ImageNet if the head is a published one.
         trust: also read a .keras file that carries code, which runs then; see `HubLayer`.
         untrained: a name without weights is allowed, and makes a model with new ones.
 
@@ -117,7 +116,7 @@ def open_model(
         if file and name is None
         else create_model(name, weights=checkpoint, trust=trust)
     )
-    facts: dict[str, Any] = {"class_names": _class_names(model, file, labels, None if file else checkpoint)}
+    facts: dict[str, Any] = {"class_names": _class_names(model, file, labels)}
     if isinstance(model, LiT):
         facts["vocabulary"] = find_vocabulary(checkpoint)
     if folder := _run_directory(checkpoint, file):
@@ -208,10 +207,8 @@ def _refuse_missing(source: str) -> NoReturn:
     raise FileNotFoundError(f"There is no model {source}; {_REMEDY}")
 
 
-def _class_names(
-    model: keras.Model, file: str | None, labels: str | os.PathLike[str] | None, checkpoint: str | None = None
-) -> tuple[str, ...] | None:
-    """Those that are given, else those beside the file or weights, else those of the head that was published."""
+def _class_names(model: keras.Model, file: str | None, labels: str | os.PathLike[str] | None) -> tuple[str, ...] | None:
+    """Those that are given, else those beside the file, else those of the head that was published."""
     # Of a user's model, the file says nothing of its classes.
     num_classes = model.num_classes if hasattr(model, "num_classes") else _user_classes(model)
     beside = pathlib.Path(file).with_name(CLASSES) if file else None
@@ -219,9 +216,6 @@ def _class_names(
         labels = beside
     if labels:
         return read_class_names(labels, num_classes)
-    found = told(checkpoint) if checkpoint and not is_address(checkpoint) else None
-    if found and found.class_names and len(found.class_names) == num_classes:
-        return found.class_names
     names = published_class_names(model)
     if names:
         _LOGGER.info(

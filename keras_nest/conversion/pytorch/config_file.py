@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +46,6 @@ class Told:
         image_size: height and width; None where it is not told.
         published_head: the head is one that was published.
         assumed: a sentence for what is taken for granted.
-        class_names: of the head, in the order of the logits; None where it has none of its own.
     """
 
     name: str
@@ -55,7 +53,6 @@ class Told:
     image_size: Size | None
     published_head: bool
     assumed: tuple[str, ...] = ()
-    class_names: tuple[str, ...] | None = None
 
     @property
     def num_heads(self) -> int | None:
@@ -125,9 +122,7 @@ def _timm(config: Mapping[str, Any]) -> Told:
     told |= _preprocessing(settings)
     published = timm_models().get(f"{name}.{settings.get('tag')}")
     known = published is not None and published.num_classes == config.get("num_classes")
-    names = config.get("label_names")
-    names = tuple(map(str, names)) if isinstance(names, list) and names else None
-    return Told(full_name, told, _size(size), known and not names, assumed, names)
+    return Told(full_name, told, _size(size), known and not config.get("label_names"), assumed)
 
 
 def _vit(args: dict[str, Any], fields: Mapping[str, Any], pool: str | None) -> dict[str, Any]:
@@ -204,15 +199,7 @@ def _transformers(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
     told |= _stretched(preprocessor)
     labels = config.get("id2label") or {}
     is_imagenet = len(labels) == 1000 and str(labels.get("0", "")).startswith("tench")
-    names = None if is_imagenet else _names(labels)
-    return Told(_nearest(told), told, _size(config.get("image_size", 224)), is_imagenet, class_names=names)
-
-
-def _names(labels: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Names of classes by their numbers; None for those that transformers makes up, and where one is missing."""
-    names = [str(labels.get(str(number), "")) for number in range(len(labels))]
-    made_up = all(re.fullmatch(r"LABEL_\d+", name) for name in names)
-    return None if made_up or not all(names) else tuple(names)
+    return Told(_nearest(told), told, _size(config.get("image_size", 224)), is_imagenet)
 
 
 def _nearest(told: Mapping[str, Any]) -> str:

@@ -185,22 +185,3 @@ def test_what_is_no_handle():
             door("hf://timm")
     with pytest.raises(ValueError, match="is a model of the hub and no name; give it as weights"):
         keras_nest.preprocessor(HANDLE)
-
-
-@pytest.mark.parametrize(
-    ("case", "field", "names"),
-    [
-        ("transformers_classifier", "id2label", ["cat", "dog"]),
-        ("vit_token", "label_names", ["cat", "dog"]),
-        ("transformers_classifier", "id2label", None),
-    ],
-)
-def test_names_of_classes_are_those_of_the_config(case, field, names, tmp_path):
-    """But for those that transformers makes up."""
-    folder = shutil.copytree(timm_loading.FOLDER / "cases" / case, tmp_path / case)
-    config = json.loads((folder / "config.json").read_text())
-    count = keras_nest.create_model(weights=str(folder)).num_classes
-    given = [f"{names[number % 2]} {number}" if names else f"LABEL_{number}" for number in range(count)]
-    config[field] = dict(enumerate(given)) if field == "id2label" else given
-    (folder / "config.json").write_text(json.dumps(config))
-    assert keras_nest.open_model(str(folder)).class_names == (tuple(given) if names else None)
