@@ -35,8 +35,8 @@ def create_model(
             Orbax directory, weights of timm or transformers (.safetensors, .pth, .bin, or a directory with such a file
             and its config.json, which tells the model too), a .keras file of this package, what `save_weights` wrote of
             such a model (.weights.h5), or the directory of a training; local, any path that TensorFlow reads
-            ("gs://…"), or a handle ("hf://OWNER/NAME@REVISION"); "pretrained" is timm's own of a name of timm. A .keras file tells all fields, and what is frozen or
-            was changed on layers: only what is given here differs. Other files that this package wrote tell their image
+            ("gs://…"), or a handle ("hf://OWNER/NAME@REVISION"); "pretrained" is what timm published under a name of
+            timm. A .keras file tells all fields, and what is frozen or was changed on layers: only what is given here differs. Other files that this package wrote tell their image
             size; of others, as many tokens as `image_size` makes are taken for the same ones, and other numbers for
             squares; oblong ones are logged.
         reinit_head: start with a head of zeros instead of the checkpoint's. A layer that only the checkpoint's head

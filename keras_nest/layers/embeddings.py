@@ -103,7 +103,9 @@ class PositionEmbedding(Layer):
             ValueError: another number of blocks or channels, or a method that NesT does not have.
         """
         if method not in ("block", "grid"):
-            raise ValueError(f"{method} does not resize the position embeddings of NesT; resize_method is block or grid.")
+            raise ValueError(
+                f"{method} does not resize the position embeddings of NesT; resize_method is block or grid."
+            )
         blocks, tokens, channels = self.pos_embedding.shape[1:]
         if value.shape[:2] + value.shape[3:] != (1, blocks, channels):
             raise ValueError(

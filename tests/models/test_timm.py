@@ -104,6 +104,7 @@ def test_the_table_is_whole_at_80_columns(capsys, monkeypatch):
     assert max(map(len, lines)) <= 80
     shown = {line.split()[0] for line in lines}
     assert set(PUBLISHED) <= shown
+    assert not [line for line in lines if "…" in line]
     assert cli.main(["list", "--timm", "swin*"]) == 2
     assert "No model of timm matches 'swin*'" in capsys.readouterr().err
 

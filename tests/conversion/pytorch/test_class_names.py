@@ -25,7 +25,9 @@ def classes(case):
 @pytest.mark.parametrize(("case", "field"), [("transformers_classifier", "id2label"), ("vit_token", "label_names")])
 def test_they_go_with_the_head(case, field, tmp_path):
     names = [f"kind {number}" for number in range(classes(case))]
-    labels = dict(reversed([(str(number), name) for number, name in enumerate(names)])) if field == "id2label" else names
+    labels = (
+        dict(reversed([(str(number), name) for number, name in enumerate(names)])) if field == "id2label" else names
+    )
     folder = directory(case, tmp_path, **{field: labels})
     loaded = keras_nest.open_model(folder)
     assert loaded.class_names == tuple(names)

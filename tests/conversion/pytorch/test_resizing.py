@@ -22,7 +22,6 @@ def size_of(text):
     return tuple(map(int, text.split("x")))
 
 
-
 @pytest.mark.parametrize("key", MAPS)
 def test_maps(key):
     _, size, method = key.split("/")
