@@ -36,9 +36,9 @@ def create_model(
             and its config.json, which tells the model too), a .keras file of this package, what `save_weights` wrote of
             such a model (.weights.h5), or the directory of a training; local, any path that TensorFlow reads
             ("gs://…"), or a handle ("hf://OWNER/NAME@REVISION"); "pretrained" is what timm published under a name of
-            timm. A .keras file tells all fields, and what is frozen or was changed on layers: only what is given here differs. Other files that this package wrote tell their image
-            size; of others, as many tokens as `image_size` makes are taken for the same ones, and other numbers for
-            squares; oblong ones are logged.
+            timm. A .keras file tells all fields, and what is frozen or was changed on layers: only what is given here
+            differs. Other files that this package wrote tell their image size; of others, as many tokens as
+            `image_size` makes are taken for the same ones, and other numbers for squares; oblong ones are logged.
         reinit_head: start with a head of zeros instead of the checkpoint's. A layer that only the checkpoint's head
             needs, ViT's `pre_logits`, is left out too unless `representation_size` asks for it.
         features_only: output a dictionary of maps (B, H, W, C), finest first: P2, P3, … of NesT's levels, block_k of

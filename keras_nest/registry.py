@@ -119,14 +119,14 @@ def published_weights(name: str | None, weights: str | os.PathLike[str]) -> str 
     """
     if os.fspath(weights) != PRETRAINED or os.path.exists(weights):
         return weights
-    if name not in timm_models():
-        if name is not None:
-            resolve(name)
-        raise ValueError(
-            f"{PRETRAINED} weights are those of timm's names, which `keras-nest list --timm` shows; "
-            "`keras-nest list --urls` has the files of others."
-        )
-    return timm_models()[name].handle
+    if name is not None and name in timm_models():
+        return timm_models()[name].handle
+    if name is not None:
+        resolve(name)
+    raise ValueError(
+        f"{PRETRAINED} weights are those of timm's names, which `keras-nest list --timm` shows; "
+        "`keras-nest list --urls` has the files of others."
+    )
 
 
 def dataset_of_head(full_name: str, num_classes: int) -> str | None:
