@@ -36,8 +36,8 @@ LAYOUTS = ("linen", "pre_linen")
 RECIPES = ("nest", "nest_imagenet", "nest_cifar", "vit", "mixer", "shift", "plain")
 """Augmentation."""
 
-RESIZE_METHODS = ("block", "grid")
-"""Resizing of position embeddings: each block for itself, as the reference does, or the map of all blocks."""
+RESIZE_METHODS = ("block", "grid", "timm", "transformers")
+"""Resizing of position embeddings: each block for itself, or the map of all blocks, linearly; bicubic as others do."""
 
 ON_ONE_MACHINE = ("auto", "one_device", "mirrored")
 """Where fine-tuning runs."""

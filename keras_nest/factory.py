@@ -35,16 +35,17 @@ def create_model(
             Orbax directory, weights of timm or transformers (.safetensors, .pth, .bin, or a directory with such a file
             and its config.json, which tells the model too), a .keras file of this package, what `save_weights` wrote of
             such a model (.weights.h5), or the directory of a training; local, any path that TensorFlow reads
-            ("gs://…"), or a handle ("hf://OWNER/NAME@REVISION"). A .keras file tells all fields, and what is frozen or
-            was changed on layers: only what is given here differs. Other files that this package wrote tell their image
-            size; of others, as many tokens as `image_size` makes are taken for the same ones, and other numbers for
-            squares; oblong ones are logged.
+            ("gs://…"), or a handle ("hf://OWNER/NAME@REVISION"); "pretrained" is what timm published under a name of
+            timm. A .keras file tells all fields, and what is frozen or was changed on layers: only what is given here
+            differs. Other files that this package wrote tell their image size; of others, as many tokens as
+            `image_size` makes are taken for the same ones, and other numbers for squares; oblong ones are logged.
         reinit_head: start with a head of zeros instead of the checkpoint's. A layer that only the checkpoint's head
             needs, ViT's `pre_logits`, is left out too unless `representation_size` asks for it.
         features_only: output a dictionary of maps (B, H, W, C), finest first: P2, P3, … of NesT's levels, block_k of
             the blocks that `feature_blocks` names in ViT and Mixer.
-        resize_method: how position embeddings are resized: "block" (each block for itself, as the reference does) or
-            "grid" (the whole un-blocked map).
+        resize_method: how position embeddings are resized: "block" (as the weights' own library does: linearly, each
+            block for itself, as the JAX originals; bicubically for a ViT of timm or transformers), "grid" (linearly,
+            the whole un-blocked map), "timm" or "transformers" (as these do for a ViT, whatever the file is).
         trust: also read a .keras file that carries code, which runs then; see `HubLayer`.
         name: of the Keras model, by which a model around it finds it; None takes the published name. Two models inside
             another one need two names. Without `model`, the name of a published model is that model, as it was when

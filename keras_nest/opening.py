@@ -218,9 +218,10 @@ def _class_names(model: keras.Model, file: str | None, labels: str | os.PathLike
         return read_class_names(labels, num_classes)
     names = published_class_names(model)
     if names:
-        _LOGGER.info(
-            "The %d class names are those of ImageNet, as of published heads; labels names others.", len(names)
+        whose = (
+            "those of ImageNet, as of published heads" if model.head_dataset else "those of its weights' config.json"
         )
+        _LOGGER.info("The %d class names are %s; labels names others.", len(names), whose)
     return names
 
 

@@ -4,6 +4,7 @@ import csv
 import fnmatch
 import importlib.resources
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -13,13 +14,17 @@ from keras_nest.hints import did_you_mean
 from keras_nest.imagenet import find_dataset
 from keras_nest.models import PublishedModel
 from keras_nest.models.families import ALIASES, MODELS
-from keras_nest.models.timm import architecture_of, timm_models
+from keras_nest.models.timm import architecture_of, not_computed, timm_models
 from keras_nest.models.wrapping import find_preprocessing, image_symbol
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
 
 # Fields of LiT that hold the fields of a model.
 TOWERS = ("image_model", "text_model")
+
+
+PRETRAINED = "pretrained"
+"""Weights of one of timm's names: those that lie under it on the hub."""
 
 
 def list_models(pattern: str | None = None, timm: bool = False) -> list[str]:
@@ -90,6 +95,8 @@ def _refuse_name(name: str) -> NoReturn:
         raise ValueError(f"{name} is a model of the hub and no name; give it as weights (--weights, weights=…) alone.")
     if tags := [tag for tag in timm_models() if architecture_of(tag) == architecture_of(name)]:
         raise ValueError(f"There is no model {name!r}; of timm's {architecture_of(name)} there are {', '.join(tags)}.")
+    if what := not_computed(name):
+        raise ValueError(f"timm's {name} has {what}, which the models here do not compute.")
     all_names = [*MODELS, *ALIASES, *timm_models()]
     hint = did_you_mean(name, all_names, "`keras-nest list` shows all, with --timm those of timm.", count=3)
     raise ValueError(f"There is no model {name!r}; {hint}")
@@ -98,6 +105,28 @@ def _refuse_name(name: str) -> NoReturn:
 def published_name(model_name: str) -> str | None:
     """The name of `list_models` that a Keras model is called after, which has no "+" itself; None if there is none."""
     return {name.replace("+", "_"): name for name in (*list_models(), *list_models(timm=True))}.get(model_name)
+
+
+def published_weights(name: str | None, weights: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Where weights lie: for "pretrained", those that timm published under a name of its own.
+
+    Args:
+        name: that the user gave.
+        weights: a checkpoint, or "pretrained" where no file is called so.
+
+    Raises:
+        ValueError: "pretrained" of another name.
+    """
+    if os.fspath(weights) != PRETRAINED or os.path.exists(weights):
+        return weights
+    if name is not None and name in timm_models():
+        return timm_models()[name].handle
+    if name is not None:
+        resolve(name)
+    raise ValueError(
+        f"{PRETRAINED} weights are those of timm's names, which `keras-nest list --timm` shows; "
+        "`keras-nest list --urls` has the files of others."
+    )
 
 
 def dataset_of_head(full_name: str, num_classes: int) -> str | None:

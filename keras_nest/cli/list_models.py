@@ -25,7 +25,7 @@ def _list_timm(pattern: str | None) -> int:
     names = registry.list_models(pattern, timm=True)
     if not names:
         raise ValueError(f"No model of timm matches {pattern!r}; `keras-nest list --timm` shows all.")
-    table = Table("name", "model here", "input", "classes", "top-1", box=None, pad_edge=False)
+    table = Table("name", "model here", "px", "classes", "top-1", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in table.columns[:2]:
         column.no_wrap = True
     for column in table.columns[2:]:

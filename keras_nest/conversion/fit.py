@@ -50,7 +50,7 @@ def fit(
         model: the model.
         variables: its variables by Flax path.
         values: tensors for some of them.
-        resize_method: "block" or "grid", see `PositionEmbedding.resize`.
+        resize_method: one of `RESIZE_METHODS`, see `PositionEmbedding.resize` and `resize_maps`.
         source_size: height and width of the checkpoint's images; None takes as many tokens as the model has for the
             same ones, and others for a square.
         drop_class_token: the checkpoint has a class token and the model has none.
@@ -167,7 +167,8 @@ def _resize(
     if block == layer.block and value.shape == shape:
         return value, None
     old, new = ("{} x {}".format(*size) for size in (block, layer.block))
-    return layer.resize(value, block, method), f"resized from {old} to {new} tokens" if old != new else None
+    how = "" if method in ("block", "grid") else f", bicubically as {method} does"
+    return layer.resize(value, block, method), f"resized from {old} to {new} tokens{how}" if old != new else None
 
 
 def _fit_channels(kernel: np.ndarray, channels: int) -> tuple[np.ndarray, str]:

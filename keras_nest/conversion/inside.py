@@ -32,7 +32,7 @@ def load_weights(
             user's own layers stay as they are, a head in the place of the model's among them.
         tree: what `read_checkpoint` returns: "params/PATH" and "batch_stats/PATH" -> array.
         reinit_head: set the head to zero, whatever the checkpoint holds.
-        resize_method: "block" or "grid", see `PositionEmbedding.resize`.
+        resize_method: one of `RESIZE_METHODS`, see `keras_nest.create_model`; tensors alone do not tell timm's.
         source_size: height and width of the checkpoint's images. None takes as many tokens as the model has for the
             same ones, and others for a square.
         given: fields of the model that the user set. Patches of another size than the checkpoint's, and fewer blocks,

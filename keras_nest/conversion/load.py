@@ -95,7 +95,7 @@ def load_model(
         weights: the checkpoint, see `read_checkpoint`.
         given: fields that the user set; the others follow the checkpoint, then the published configuration.
         reinit_head: start with a head of zeros.
-        resize_method: "block" or "grid".
+        resize_method: one of `RESIZE_METHODS`; "block" is the checkpoint's own way.
         progress: told how many bytes were read.
         trust: as `read_model` takes it.
 
@@ -106,7 +106,7 @@ def load_model(
         ValueError: the checkpoint does not fit.
         FileNotFoundError: there is no checkpoint.
     """
-    weights = on_this_machine(weights)
+    weights = on_this_machine(registry.published_weights(name, weights))
     if path := find_keras_file(weights):
         return _load_own(path, name, given, reinit_head, resize_method, trust)
     refuse_export(weights)
@@ -119,6 +119,8 @@ def load_model(
         return _adapted(source, os.fspath(weights), given, reinit_head, resize_method)
     theirs = told_of_model(weights, full_name, given)
     known = theirs.fields if theirs else {}
+    if theirs and resize_method == "block":
+        resize_method = theirs.resize_method
     published |= known
     tree = read_checkpoint(weights, progress, num_heads={**published, **given}.get("num_heads"))
     source_size = read_image_size(weights)
@@ -134,6 +136,8 @@ def load_model(
     dataset = registry.dataset_of_head(full_name, model.num_classes)
     if dataset and not report.new_head and (theirs is None or theirs.published_head):
         model.mark_head(dataset)
+    elif theirs and theirs.class_names and not report.new_head and len(theirs.class_names) == model.num_classes:
+        model.mark_head(theirs.class_names)
     if theirs and "activation" not in given:
         report = dataclasses.replace(report, assumed=(*report.assumed, *theirs.assumed))
     report.log()
@@ -163,9 +167,9 @@ def _adapted(
         report = load_weights(model, tree, reinit_head, resize_method, source.image_size, given, source.config)
     except ValueError as error:
         raise ValueError(f"{path} does not fit {source.name} with other fields: {error}") from None
-    dataset = getattr(source, "head_dataset", None)
-    if dataset and model.num_classes == source.num_classes and not report.new_head:
-        model.mark_head(dataset)
+    classes = getattr(source, "head_classes", None)
+    if classes and model.num_classes == source.num_classes and not report.new_head:
+        model.mark_head(classes)
     report.log()
     return model, report
 

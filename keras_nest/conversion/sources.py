@@ -16,7 +16,7 @@ from keras_nest.conversion.npz_file import npz_image_size, read_npz
 from keras_nest.conversion.orbax_directory import MARKERS, orbax_image_size, read_orbax
 from keras_nest.conversion.own import read_own
 from keras_nest.conversion.pytorch import files as pytorch_files
-from keras_nest.conversion.pytorch.config_file import ASSUMED_GELU, Told, read_config, without_config
+from keras_nest.conversion.pytorch.config_file import ASSUMED_GELU, Told, read_config, timm_resizing, without_config
 from keras_nest.conversion.pytorch.translate import to_flax
 from keras_nest.exported import refuse_export
 from keras_nest.models.keras_file import find_keras_file
@@ -131,7 +131,8 @@ def told_of_model(path: str | os.PathLike[str], full_name: str, given: Mapping[s
         return None
     found = told(path)
     if found is None:
-        return Told(full_name, without_config(full_name), None, True, (ASSUMED_GELU,))
+        resize_method = timm_resizing(registry.resolve(full_name)[1])
+        return Told(full_name, without_config(full_name), None, True, (ASSUMED_GELU,), resize_method)
     _, architecture, fields = registry.resolve(full_name)
     _, theirs, their_fields = registry.resolve(found.name)
     their_fields |= found.fields

@@ -1,6 +1,7 @@
 """Patch and position embeddings."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -92,14 +93,19 @@ class PositionEmbedding(Layer):
             value: (1, T, N', C) on the same grid of blocks.
             block: height and width of its blocks in tokens, N' = block[0] * block[1].
             method: "block" resizes every block for itself, as the reference does; "grid" resizes the un-blocked map,
-                so that neighboring blocks stay continuous. Both are linear with aligned corners.
+                so that neighboring blocks stay continuous. Both are linear with aligned corners. timm and
+                transformers have no way of their own.
 
         Returns:
             (1, T, N, C), dtype of `value`.
 
         Raises:
-            ValueError: another number of blocks or channels.
+            ValueError: another number of blocks or channels, or a method that NesT does not have.
         """
+        if method not in ("block", "grid"):
+            raise ValueError(
+                f"{method} does not resize the position embeddings of NesT; resize_method is block or grid."
+            )
         blocks, tokens, channels = self.pos_embedding.shape[1:]
         if value.shape[:2] + value.shape[3:] != (1, blocks, channels):
             raise ValueError(
@@ -152,12 +158,17 @@ def source_block(tokens: int, block: Size, scale: Scale | None = None) -> Size:
     return side, side
 
 
-def resize_maps(maps: np.ndarray, size: Size) -> np.ndarray:
-    """Linear resize of maps, corners onto corners: (maps, H, W, C) -> (maps, *size, C).
+def resize_maps(maps: np.ndarray, size: Size, method: str = "block") -> np.ndarray:
+    """Resizes maps: (maps, H, W, C) -> (maps, *size, C), interpolated in float64, in the dtype of `maps`.
 
-    Interpolated in float64, in the dtype of `maps`.
+    Args:
+        maps: to be resized.
+        size: height and width.
+        method: "timm" and "transformers" are bicubic, as PyTorch's `interpolate` is with and without antialias; others
+            linear, corners onto corners.
     """
-    rows, columns = (_interpolation(old, new) for old, new in zip(maps.shape[1:3], size, strict=True))
+    matrix = _BICUBIC.get(method, _interpolation)
+    rows, columns = (matrix(old, new) for old, new in zip(maps.shape[1:3], size, strict=True))
     return np.einsum("yh,mhwc,xw->myxc", rows, maps, columns, optimize=True).astype(maps.dtype)
 
 
@@ -170,3 +181,37 @@ def _interpolation(source: int, target: int) -> np.ndarray:
     matrix[index, left] = 1 - (positions - left)
     matrix[index, np.minimum(left + 1, source - 1)] += positions - left
     return matrix
+
+
+def _antialiased(source: int, target: int) -> np.ndarray:
+    """Bicubic matrix (target, source) of PyTorch with antialias: the kernel grows as the map shrinks, cut at edges."""
+    scale = max(source / target, 1)
+    weights = _cubic((np.arange(source) + 0.5 - _centers(source, target)) / scale, -0.5)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _clamped(source: int, target: int) -> np.ndarray:
+    """Bicubic matrix (target, source) of PyTorch without antialias: four neighbors, the edge repeated."""
+    positions = _centers(source, target) - 0.5
+    matrix = np.zeros((target, source))
+    for offset in range(-1, 3):
+        neighbor = np.floor(positions) + offset
+        column = np.clip(neighbor, 0, source - 1).astype(int)
+        np.add.at(matrix, (np.arange(target)[:, None], column), _cubic(positions - neighbor, -0.75))
+    return matrix
+
+
+def _centers(source: int, target: int) -> np.ndarray:
+    """Where the centers of the target's cells lie in the source, (target, 1)."""
+    return (np.arange(target)[:, None] + 0.5) * source / target
+
+
+def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
+    """Keys' kernel of cubic convolution with the slope `a` at 1."""
+    x = np.abs(distance)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = a * (((x - 5) * x + 8) * x - 4)
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
+
+
+_BICUBIC: dict[str, Callable[[int, int], np.ndarray]] = {"timm": _antialiased, "transformers": _clamped}

@@ -156,11 +156,11 @@ class AddPositionEmbs(Layer):
         Args:
             value: (1, N', C).
             block: height and width of its grid.
-            method: "block" or "grid"; there are no blocks, so both are the same here.
+            method: see `resize_maps`; there are no blocks, so "block" and "grid" are the same here.
 
         Returns:
-            (1, N, C), the grid resized linearly with aligned corners.
+            (1, N, C), dtype of `value`.
         """
         in_front = int(self.class_token)
-        maps = resize_maps(value[:, in_front:].reshape(1, *block, -1), self.grid)
+        maps = resize_maps(value[:, in_front:].reshape(1, *block, -1), self.grid, method)
         return np.concatenate([value[:, :in_front], maps.reshape(1, math.prod(self.grid), -1)], axis=1)

@@ -180,7 +180,7 @@ class ImageModel(ClassifierCompile, PublishedModel):
     """
 
     HEAD: ClassVar[tuple[str, ...]] = ("Dense_0",)
-    _published_head: tuple[str | None, int | None] = (None, None)
+    _published_head: tuple[str | list[str] | None, int | None] = (None, None)
 
     def __init__(
         self,
@@ -252,16 +252,24 @@ class ImageModel(ClassifierCompile, PublishedModel):
 
         A head that was trained on or changed since is none of these any more.
         """
-        dataset, checksum = self._published_head
-        return dataset if dataset and checksum == self._head_checksum() else None
+        classes = self.head_classes
+        return classes if isinstance(classes, str) else None
 
-    def mark_head(self, dataset: str) -> None:
-        """Says that the head, with the weights that it has now, was published for a data set; files keep that.
+    @property
+    def head_classes(self) -> str | tuple[str, ...] | None:
+        """The `head_dataset`, or the names of the classes that were published with the head; None as there."""
+        classes, checksum = self._published_head
+        if not classes or checksum != self._head_checksum():
+            return None
+        return classes if isinstance(classes, str) else tuple(classes)
+
+    def mark_head(self, classes: str | Sequence[str]) -> None:
+        """Says which classes the head, with the weights that it has now, was published for; files keep that.
 
         Args:
-            dataset: as `keras_nest.imagenet.read_classes` takes it.
+            classes: a data set, as `keras_nest.imagenet.read_classes` takes it, or one name for each class.
         """
-        self._published_head = dataset, self._head_checksum()
+        self._published_head = (classes if isinstance(classes, str) else list(classes)), self._head_checksum()
 
     def _head_checksum(self) -> int | None:
         """A number that is another one once the head is; without a head None."""
@@ -303,8 +311,8 @@ class ImageModel(ClassifierCompile, PublishedModel):
 
 def published_class_names(model: keras.Model) -> tuple[str, ...] | None:
     """Names of a model's classes, in the order of the logits, while its head is one that was published; else None."""
-    dataset = model.head_dataset if isinstance(model, ImageModel) else None
-    return tuple(each.name for each in read_classes(dataset)) if dataset else None
+    classes = model.head_classes if isinstance(model, ImageModel) else None
+    return tuple(each.name for each in read_classes(classes)) if isinstance(classes, str) else classes
 
 
 def read_model(path: str | os.PathLike[str], trust: bool = False, around: bool = False) -> Any:

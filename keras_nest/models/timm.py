@@ -6,8 +6,21 @@ Sources: `default_cfgs` of timm 1.0.31, and the accuracies of results/results-im
 import csv
 import functools
 import importlib.resources
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+# Others of timm's names near ours: pattern of an architecture -> what its models have that those here do not compute.
+_NOT_COMPUTED = {
+    r"vit_.*_reg\d": "register tokens",
+    r"vit_.*_dinov2|deit3_": "layer scale",
+    r"vit_.*_clip_": "a norm in front of the encoder",
+    r"vit_.*_siglip_(?!gap)": "attention pooling",
+    r"vit_.*_rpn_": "norms behind the branches instead of in front",
+    r"vit_relpos_|beit": "relative positions",
+    r"deit_.*_distilled_": "a distillation token",
+    r"nest_(tiny|small|base)$": "symmetric padding, other than timm's nest_…_jx",
+}
 
 
 class TimmModel(NamedTuple):
@@ -61,6 +74,12 @@ def timm_models() -> Mapping[str, TimmModel]:
 def architecture_of(name: str) -> str:
     """The part of a name in front of its tag."""
     return name.partition(".")[0]
+
+
+def not_computed(name: str) -> str | None:
+    """What a model of timm has that those here do not compute; None where its name does not tell."""
+    found = (what for pattern, what in _NOT_COMPUTED.items() if re.match(pattern, architecture_of(name)))
+    return next(found, None)
 
 
 def _model(row: Mapping[str, str]) -> TimmModel:

@@ -104,6 +104,7 @@ def test_the_table_is_whole_at_80_columns(capsys, monkeypatch):
     assert max(map(len, lines)) <= 80
     shown = {line.split()[0] for line in lines}
     assert set(PUBLISHED) <= shown
+    assert not [line for line in lines if "…" in line]
     assert cli.main(["list", "--timm", "swin*"]) == 2
     assert "No model of timm matches 'swin*'" in capsys.readouterr().err
 
@@ -111,3 +112,29 @@ def test_the_table_is_whole_at_80_columns(capsys, monkeypatch):
 def test_a_name_alone_is_not_trained(capsys):
     assert cli.main(["export", "nest_tiny_jx.goog_in1k", "--format", "saved_model", "--output", "models"]) == 2
     assert "add its weights (--weights hf://timm/nest_tiny_jx.goog_in1k, weights=…)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("vit_base_patch14_reg4_dinov2.lvd142m", "register tokens"),
+        ("vit_small_patch14_dinov2.lvd142m", "layer scale"),
+        ("vit_base_patch16_clip_224.openai", "a norm in front of the encoder"),
+        ("vit_base_patch16_siglip_224.webli", "attention pooling"),
+        ("nest_small.untrained", "symmetric padding"),
+    ],
+)
+def test_what_models_here_do_not_compute(name, what):
+    with pytest.raises(ValueError, match=f"timm's {name} has {what}.*, which the models here do not compute"):
+        registry.resolve(name)
+
+
+def test_published_weights(tmp_path, monkeypatch):
+    assert registry.published_weights("nest_tiny_jx.goog_in1k", "pretrained") == "hf://timm/nest_tiny_jx.goog_in1k"
+    assert registry.published_weights("nest_tiny", "other.npz") == "other.npz"
+    for name in ("nest_tiny", None):
+        with pytest.raises(ValueError, match="pretrained weights are those of timm's names"):
+            registry.published_weights(name, "pretrained")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pretrained").mkdir()
+    assert registry.published_weights("nest_tiny", "pretrained") == "pretrained"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_nest import registry
+from keras_nest.models import PublishedModel, VisionTransformer
 from keras_nest.models.timm import architecture_of, timm_models
 from keras_nest.types import Size
 
@@ -46,6 +47,8 @@ class Told:
         image_size: height and width; None where it is not told.
         published_head: the head is one that was published.
         assumed: a sentence for what is taken for granted.
+        resize_method: how the program that wrote it resizes position embeddings.
+        class_names: of its head, where the file has real ones.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Told:
     image_size: Size | None
     published_head: bool
     assumed: tuple[str, ...] = ()
+    resize_method: str = "block"
+    class_names: tuple[str, ...] | None = None
 
     @property
     def num_heads(self) -> int | None:
@@ -82,6 +87,11 @@ def read_config(text: bytes, preprocessor: bytes | None = None) -> Told | None:
     if config.get("model_type") == "vit" and "hidden_size" in config:
         return _transformers(config, _json(preprocessor or b"{}"))
     return None
+
+
+def timm_resizing(architecture: type[PublishedModel]) -> str:
+    """The method of `RESIZE_METHODS` that timm has for a class of models; it resizes ViT's position embeddings only."""
+    return "timm" if issubclass(architecture, VisionTransformer) else "block"
 
 
 def timm_architectures() -> dict[str, str]:
@@ -120,9 +130,11 @@ def _timm(config: Mapping[str, Any]) -> Told:
     told |= translate(args, fields, pool)
     _refuse_rest(args)
     told |= _preprocessing(settings)
-    published = timm_models().get(f"{name}.{settings.get('tag')}")
-    known = published is not None and published.num_classes == config.get("num_classes")
-    return Told(full_name, told, _size(size), known and not config.get("label_names"), assumed)
+    theirs = timm_models().get(f"{name}.{settings.get('tag')}")
+    known = theirs is not None and theirs.num_classes == config.get("num_classes")
+    labels = config.get("label_names")
+    names = _class_names(dict(enumerate(labels))) if isinstance(labels, list) else None
+    return Told(full_name, told, _size(size), known and not labels, assumed, timm_resizing(architecture), names)
 
 
 def _vit(args: dict[str, Any], fields: Mapping[str, Any], pool: str | None) -> dict[str, Any]:
@@ -199,7 +211,18 @@ def _transformers(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
     told |= _stretched(preprocessor)
     labels = config.get("id2label") or {}
     is_imagenet = len(labels) == 1000 and str(labels.get("0", "")).startswith("tench")
-    return Told(_nearest(told), told, _size(config.get("image_size", 224)), is_imagenet)
+    size, names = _size(config.get("image_size", 224)), None if is_imagenet else _class_names(labels)
+    return Told(_nearest(told), told, size, is_imagenet, (), "transformers", names)
+
+
+def _class_names(labels: Any) -> tuple[str, ...] | None:
+    """Names of classes by their numbers, where they are real ones: not the LABEL_0 that transformers makes up."""
+    if not isinstance(labels, Mapping):
+        return None
+    by_number = {str(number): str(name) for number, name in labels.items()}
+    names = tuple(by_number.get(str(number), "") for number in range(len(by_number)))
+    made_up = all(name == f"LABEL_{number}" for number, name in enumerate(names))
+    return None if made_up or not all(names) else names
 
 
 def _nearest(told: Mapping[str, Any]) -> str:
