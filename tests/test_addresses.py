@@ -32,6 +32,7 @@ NOTHING = None
 @pytest.fixture(autouse=True)
 def nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:9")  # where nobody answers
     yield
     assert list(tmp_path.iterdir()) == []
 
@@ -69,8 +70,20 @@ INPUTS = {
 }
 
 
-@pytest.mark.parametrize("address", ADDRESSES, ids=repr)
-@pytest.mark.parametrize("door", [*OUTPUTS, *INPUTS])
+# What lies in buckets is looked at: tests/test_buckets.py.
+LOOK = {"open_model", "open_predictor, SavedModel"}
+
+
+@pytest.mark.parametrize(
+    ("door", "address"),
+    [
+        (door, address)
+        for door in (*OUTPUTS, *INPUTS)
+        for address in ADDRESSES
+        if door not in LOOK or address != "gs://bucket/x"
+    ],
+    ids=repr,
+)
 def test_python(door, address):
     with pytest.raises(ValueError, match=SENTENCE):
         {**OUTPUTS, **INPUTS}[door](address)
