@@ -99,7 +99,11 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
         "--resize-method", choices=choices.RESIZE_METHODS, default="block", help="of position embeddings"
     )
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field")
-    parser.add_argument("--verify", action="store_true", help="compare with the Flax module on random images")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare on random images: with timm or transformers, whose weights they are, else with the Flax module",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     add_trust_argument(parser)
 

@@ -186,9 +186,7 @@ class TestSentences:
         hub[0]["me/owls"] = {}
         with pytest.raises(FileNotFoundError, match=r"^hf://me/owls has no revision 'nowhere'\.$"):
             export.to_hub(model, "hf://me/owls@nowhere")
-        with pytest.raises(
-            FileNotFoundError, match=r"^There is no repository hf://me/new@x; leave the revision out\.$"
-        ):
+        with pytest.raises(FileNotFoundError, match=r"^There is no repository hf://me/new@x; leave the"):
             export.to_hub(model, "hf://me/new@x")
         assert hub[0] == {"me/owls": {}}
 
