@@ -28,7 +28,7 @@ def verify(folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.append(sys.argv[2])  # behind what is here: PyTorch and both programs alone come from there
+    sys.path.append(sys.argv[2])  # behind what is here: from there come PyTorch and both programs alone
     from tests.torch_check import theirs  # noqa: F401  (timm without torchvision)
 
     verify(pathlib.Path(sys.argv[1]))
