@@ -42,13 +42,15 @@ $(OLDEST)/.complete: pyproject.toml constraints-oldest.txt
 	  --editable '.[dev]'
 	@touch $@
 
-# Models of published sizes from here to timm and transformers and back; each side in an environment without the other.
+# Models of published sizes from here to timm and transformers and back, each side in an environment without the other;
+# then `keras-nest convert --verify`, which needs both.
 TORCH = .venv-torch
 test-torch: env $(TORCH)/.complete
 	rm -rf runs/torch_check
 	$(BIN)/python -m tests.torch_check.ours write runs/torch_check
 	HF_HUB_OFFLINE=1 $(TORCH)/bin/python -m tests.torch_check.theirs runs/torch_check
 	$(BIN)/python -m tests.torch_check.ours read runs/torch_check
+	$(BIN)/python -m tests.torch_check.together runs/torch_check $(TORCH)/lib/python3.*/site-packages
 
 # timm without what it names, torchvision: theirs.py says why.
 $(TORCH)/.complete: tests/torch_check/requirements.txt

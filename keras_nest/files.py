@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 
@@ -46,36 +45,6 @@ def local_path(text: str) -> pathlib.Path:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return pathlib.Path(text)
-
-
-@contextlib.contextmanager
-def local_file(path: str | os.PathLike[str], what: str) -> Iterator[pathlib.Path]:
-    """A file on this machine: the one at a path, or a copy of one that TensorFlow reads, such as gs://….
-
-    Args:
-        path: local, or an address.
-        what: it is, for the message, such as "model".
-
-    Yields:
-        Its path; a copy has the same name and goes at the end.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    if "://" not in os.fspath(path):
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"There is no {what} {os.fspath(path)}.")
-        yield pathlib.Path(path)
-        return
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder, os.path.basename(os.fspath(path)))
-        try:
-            tf.io.gfile.copy(os.fspath(path), str(copy))
-        except tf.errors.OpError as error:
-            raise FileNotFoundError(f"There is no {what} {os.fspath(path)}: {error.message}.") from None
-        yield copy
 
 
 def cache_folder() -> pathlib.Path:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import keras
 
+from keras_nest import buckets
 from keras_nest.class_names import read_class_names
 from keras_nest.conversion.augreg import parse_model_name
 from keras_nest.conversion.hugging_face import on_this_machine
@@ -88,7 +89,7 @@ def open_model(
     """Opens a model, wherever it lies: the one function behind all commands and training configurations.
 
     Args:
-        source: a .keras file (local, or an address that TensorFlow reads), the working directory of a training, a
+        source: a .keras file (local, or an address such as "gs://…"), the working directory of a training, a
             published checkpoint whose file name tells its model, a handle of the hub ("hf://OWNER/NAME"), or a name of
             `list_models` with `weights`.
         weights: checkpoint for the name, whatever `create_model(weights=…)` takes: a directory of a training too.
@@ -175,8 +176,8 @@ def _check_name(source: str) -> None:
 
 def _check_checkpoint(source: str) -> None:
     """Refuses what is no checkpoint that tells its model."""
-    named, address = parse_model_name(source), is_address(source)
-    if not address and _holds_checkpoint(source):
+    named, seen = parse_model_name(source), _is_seen(source)
+    if seen and _holds_checkpoint(source):
         if named is None and told(source) is None:
             name = os.path.basename(source.rstrip("/"))
             beside = " Weights of PyTorch tell it by a config.json beside them." if is_pytorch(source) else ""
@@ -186,10 +187,15 @@ def _check_checkpoint(source: str) -> None:
         raise ValueError(
             f"{source} is the name of a model, not a trained one; add its weights (--weights {weights}, weights=…)."
         )
-    elif os.path.isdir(source):
+    elif seen and buckets.is_dir(source):
         raise FileNotFoundError(f"The directory {source} holds no model; {_REMEDY}")
-    elif not (named and address):  # only TensorFlow can say whether something is there
+    elif seen or not named:  # only TensorFlow can say whether something is at other addresses
         _refuse_missing(source)
+
+
+def _is_seen(source: str) -> bool:
+    """Whether it can be said what lies there: on this machine, or in a bucket."""
+    return not is_address(source) or source.startswith(buckets.PREFIX)
 
 
 def _holds_checkpoint(path: str) -> bool:
@@ -201,7 +207,8 @@ def _holds_checkpoint(path: str) -> bool:
 
 def _refuse_missing(source: str) -> NoReturn:
     """Says that there is neither a path nor a published name like that."""
-    check_local(source)
+    if not _is_seen(source):
+        check_local(source)
     if not os.path.dirname(source) and not find_keras_file(source):
         resolve(source)
     raise FileNotFoundError(f"There is no model {source}; {_REMEDY}")

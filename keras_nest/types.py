@@ -1,6 +1,6 @@
-"""Sizes and shapes, as all packages name them."""
+"""Sizes, shapes and other types that all packages name alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import Any, TypeAlias
 
@@ -10,6 +10,8 @@ Size: TypeAlias = tuple[int, int]
 """Height and width."""
 Shape: TypeAlias = tuple[Any, ...]
 """Shape of a tensor, with None where it is not known."""
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the bytes that are there so far, and the bytes in all."""
 
 
 def pair(values: Sequence[int]) -> Size:

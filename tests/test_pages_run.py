@@ -39,6 +39,8 @@ NOT_RUN += ("keras-nest app",)
 NOT_RUN += tuple(f"configs/{name}" for name in ("imagenet", "cifar", "vit.py", "mixer", "augreg", "inference_time"))
 # What is shorter, smaller or elsewhere than as written.
 STAND_INS = {
+    "--model hf://timm/nest_tiny_jx.goog_in1k": "--model nest_tiny --weights gs://gresearch/nest-checkpoints/nest-t_imagenet",
+    '"hf://timm/nest_tiny_jx.goog_in1k"': '"nest_tiny", weights="gs://gresearch/nest-checkpoints/nest-t_imagenet"',
     "gs://": "published/",
     "download ViT-B_16": "download published/vit_models/imagenet21k/ViT-B_16.npz",
     "augreg --model R26_S_32": f"augreg --model R26_S_32 --index {INDEX}",

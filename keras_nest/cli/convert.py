@@ -1,6 +1,7 @@
 """The command line of the converter: `python -m conversion`, and `keras-nest convert`."""
 
 import argparse
+import importlib.util
 import os
 import time
 from typing import Any
@@ -9,17 +10,20 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 from keras_nest.cli.parser import parse_literal
 from keras_nest.console import console, print_facts
-from keras_nest.conversion.load import LoadReport, load_model
+from keras_nest.conversion.load import LoadReport, load_model, name_of
 from keras_nest.conversion.names import model_tree
+from keras_nest.conversion.originals import Original, find_original
 from keras_nest.conversion.pytorch.write import WRITERS
 from keras_nest.conversion.save import write_checkpoint
 from keras_nest.conversion.sources import read_checkpoint
-from keras_nest.conversion.verify import largest_difference
+from keras_nest.conversion.verify import difference_from_original, largest_difference
 from keras_nest.files import atomic_output, check_local
 from keras_nest.models import ImageModel
 from keras_nest.opening import ModelSource, find_model
+from keras_nest.registry import resolve
 
-# Keras and Flax agree to about 2e-6 on logits of size one; more than this is a wrong model, not rounding.
+# Keras, Flax and PyTorch agree to about 2e-6 of the largest logit, in hybrids to 7e-5; more is a wrong model, not
+# rounding.
 _VERIFY_TOLERANCE = 1e-4
 
 
@@ -48,13 +52,19 @@ def _is_back(args: argparse.Namespace) -> bool:
 
 def _to_keras(source: ModelSource, output: str, args: argparse.Namespace) -> int:
     start = time.perf_counter()
+    original, instead = _original(source, args) if args.verify else (None, "")
     # Entered first: an output that cannot be written is refused before any work.
     with atomic_output(output, args.overwrite) as partial:
         model, report = _read(source, args)
         model.save(partial) if output.endswith(".keras") else model.save_weights(partial)
     facts = _facts(model, report, source.checkpoint, output)
     facts["time"] = f"{time.perf_counter() - start:.1f} s"
-    difference = _verify(model, report, source.checkpoint, args.trust, facts) if args.verify else 0.0
+    difference = 0.0
+    if original and not (report.changed or report.new_head):
+        difference = _verify_by_original(model, original, source, facts)
+    elif args.verify:
+        difference = _verify(model, report, source.checkpoint, args.trust, facts)
+        facts |= {"compared with": f"Flax alone: {instead}"} if instead else {}
     print_facts(f"Converted {model.name}", facts)
     if difference > _VERIFY_TOLERANCE:
         console.print(f"[red]The models disagree by {difference:.1e}, which is more than rounding.")
@@ -123,6 +133,36 @@ def _facts(model: ImageModel, report: LoadReport, checkpoint: str, output: str) 
     if report.skipped:
         facts["not used"] = ", ".join(report.skipped)
     return facts
+
+
+def _original(source: ModelSource, args: argparse.Namespace) -> tuple[Original | None, str]:
+    """The program that the weights are of, where it can tell whether they are right; else perhaps why it cannot.
+
+    Raises:
+        ModuleNotFoundError: neither it nor Flax is installed.
+    """
+    original = find_original(source.checkpoint)
+    if original is None or _given_fields(args):
+        return None, ""  # another model than theirs
+    try:
+        original.check()
+        return original, ""
+    except ValueError as error:
+        return None, f"{error}."
+    except ModuleNotFoundError as error:
+        if importlib.util.find_spec("flax") is None:
+            raise
+        return None, f"{error}."
+
+
+def _verify_by_original(model: ImageModel, original: Original, source: ModelSource, facts: dict[str, Any]) -> float:
+    """Adds the largest difference to the facts, and returns it relative to the largest output."""
+    name = resolve(source.name or name_of(source.checkpoint))[0]
+    difference, scale, program = difference_from_original(model, original, name)
+    relative = difference / scale if scale else difference
+    what = "logit" if model.num_classes else "value of an embedding"
+    facts["largest difference"] = f"{relative:.1e} of the largest {what} ({scale:.2f}), from {program} on random images"
+    return relative
 
 
 def _verify(model: ImageModel, report: LoadReport, checkpoint: str, trust: bool, facts: dict[str, Any]) -> float:

@@ -92,7 +92,7 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
         exporter.check_keras()
 
 
-def _dataset(loaded: LoadedModel, model: str) -> str:
+def dataset_of(loaded: LoadedModel, model: str) -> str:
     """What a model was trained with; of a fine-tuning the folder, and not the list of its images."""
     run = pathlib.Path(model) if os.path.isdir(model) else pathlib.Path(model).parent
     folder = read_json(run / DECISIONS).get("request", {}).get("folder")
@@ -107,7 +107,7 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
         args.output,
         args.overwrite,
         class_names=loaded.class_names,
-        metrics={"dataset": _dataset(loaded, args.model), **loaded.metrics} if loaded.metrics else None,
+        metrics={"dataset": dataset_of(loaded, args.model), **loaded.metrics} if loaded.metrics else None,
         head=args.head or "classifier",
         activation=args.activation or own or (loss if loss in ACTIVATIONS else None),
         vocab=args.vocab,

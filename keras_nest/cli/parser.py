@@ -101,7 +101,11 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
         "--resize-method", choices=choices.RESIZE_METHODS, default="block", help="of position embeddings"
     )
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field")
-    parser.add_argument("--verify", action="store_true", help="compare with the Flax module on random images")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare on random images: with timm or transformers, whose weights they are, else with the Flax module",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     add_trust_argument(parser)
 
@@ -142,6 +146,21 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     lite.add_argument(
         "--representative", metavar="DATA", help="for int8: digits, DIR with DIR/{train,test}/CLASS/, or a name of TFDS"
     )
+
+
+def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `publish`."""
+    _add_model_arguments(parser, positional=True, labels=True, vocab=True)
+    parser.add_argument("handle", metavar="HANDLE", help="hf://OWNER/NAME, where it shall lie")
+    parser.add_argument("--private", action="store_true", help="others shall not see it")
+    parser.add_argument("--card", metavar="FILE", help="model card in Markdown (default: one is written)")
+    parser.add_argument(
+        "--license",
+        default="other",
+        metavar="ID",
+        help="of the weights, as the hub calls it, such as apache-2.0 (default: %(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what the repository has under these names")
 
 
 def add_download_arguments(parser: argparse.ArgumentParser) -> None:
@@ -313,6 +332,12 @@ COMMANDS = {
         add_export_arguments,
         "to SavedModel, TFLite or ONNX",
         "Exports a trained model as a SavedModel, for TF-Serving and TF-Hub, or as TFLite or ONNX files.",
+    ),
+    "publish": Command(
+        "keras_nest.cli.publish",
+        add_publish_arguments,
+        "a model to the Hugging Face hub",
+        "Uploads a model with its model card to the Hugging Face hub, in one commit: model.keras and README.md.",
     ),
     "download": Command("keras_nest.cli.download", add_download_arguments, "published checkpoint to a local directory"),
     "augreg": Command(

@@ -10,10 +10,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
 from keras_nest import registry
-from keras_nest.conversion.download import reading
+from keras_nest.copies import local_file
 from keras_nest.optional import import_optional
 
 if TYPE_CHECKING:
@@ -21,6 +19,12 @@ if TYPE_CHECKING:
 
 FOLDER = "gs://vit_models/augreg"
 INDEX = f"{FOLDER}/index.csv"
+# Directories of the published NesTs, whose files are called ckpt-NUMBER.flax.
+NEST_DIRECTORIES = {
+    "nest-b_imagenet": "nest_base_s196_224",
+    "nest-s_imagenet": "nest_small_s196_224",
+    "nest-t_imagenet": "nest_tiny_s196_224",
+}
 
 _COLUMNS = {"ds", "final_val", "filename", "adapt_ds", "adapt_resolution", "adapt_final_val", "adapt_filename"}
 _SUFFIX = re.compile(r"\.(npz|keras|flax|msgpack|safetensors|pth|pt|bin)$")
@@ -32,7 +36,7 @@ def augreg(index: str | os.PathLike[str] = INDEX) -> pandas.DataFrame:
     """Reads the index of the AugReg checkpoints.
 
     Args:
-        index: index.csv, local or any path that TensorFlow reads ("gs://…").
+        index: index.csv, local or an address ("gs://…").
 
     Returns:
         One row a fine-tuned checkpoint (`adapt_filename`), with the pre-trained one it came from (`filename`); both
@@ -47,7 +51,7 @@ def augreg(index: str | os.PathLike[str] = INDEX) -> pandas.DataFrame:
     pd = import_optional("pandas", "The AugReg index is read with pandas", "[augreg]")
     path = os.fspath(index)
     try:
-        with reading(path), tf.io.gfile.GFile(path, "rb") as file:
+        with local_file(path, "index") as file:
             table = pd.read_csv(file)
     except ValueError as error:
         raise ValueError(f"The index {path} is no CSV file: {' '.join(str(error).split()).rstrip('.')}.") from None
@@ -96,7 +100,7 @@ def augreg_ranking(index: pandas.DataFrame | str | os.PathLike[str], model: str)
 
 
 def parse_model_name(filename: str) -> str | None:
-    """The published model that the name of a checkpoint's file tells.
+    """The published model that the name of a checkpoint's file tells, or of NesT that of its directory.
 
     >>> parse_model_name("gs://vit_models/augreg/R_Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0.npz")
     'R+ViT-Ti_16'
@@ -109,6 +113,9 @@ def parse_model_name(filename: str) -> str | None:
     Returns:
         A name of `keras_nest.list_models`, or None if the file name tells none.
     """
+    for name in filename.rstrip("/").split("/")[-2:]:
+        if name in NEST_DIRECTORIES:
+            return NEST_DIRECTORIES[name]
     stem = _SUFFIX.sub("", os.path.basename(filename.rstrip("/")))
     names = {name: name for name in registry.list_models()} | registry.ALIASES
     found = [name for name in names if stem.startswith(name) and _REST.fullmatch(stem, len(name))]

@@ -1,9 +1,10 @@
-"""Models of the Hugging Face hub: `hf://owner/name` -> files in the cache that all of its programs share."""
+"""Models of the Hugging Face hub: `hf://owner/name` -> files in the cache that all of its programs share, and back."""
 
+import contextlib
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from keras_nest.optional import import_optional
@@ -22,6 +23,7 @@ _BESIDE = ("config.json", "preprocessor_config.json", "classes.txt", "vocab.txt"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Seconds; the library's own attempts take 24 before they end.
 _PATIENCE = 5.0
+_MAY_NOT = "your token may not write there"
 
 
 class Handle(NamedTuple):
@@ -84,19 +86,102 @@ def fetch(text: str) -> pathlib.Path:
     """
     handle = parse_handle(text)
     hub = import_optional("huggingface_hub", "Models of the hub are fetched by huggingface_hub", "[hub]")
+    cached = None
+    with _sentences(hub, handle, "fetched"):
+        try:
+            cached = _cached(hub, handle)
+            if cached and _COMMIT.fullmatch(handle.revision):
+                return cached
+            chosen = _choose(_list(hub, handle), handle)
+            paths = [hub.hf_hub_download(handle.repository, name, revision=handle.revision) for name in chosen]
+            return _model(paths)
+        except _Unreachable as error:
+            if cached:
+                return cached
+            raise FileNotFoundError(
+                f"{handle} is not in the cache of {hub.constants.HF_HUB_CACHE}, and the hub cannot be reached "
+                f"({error})."
+            ) from None
+
+
+def upload(text: str, folder: pathlib.Path, private: bool = False, overwrite: bool = False) -> str:
+    """Puts the files of a directory into a repository of the hub, which is made where there is none; in one commit.
+
+    Args:
+        text: handle of the model.
+        folder: whose files.
+        private: make a repository that others do not see.
+        overwrite: replace what the repository has under these names.
+
+    Returns:
+        Address of the repository, for a browser.
+
+    Raises:
+        ValueError: it is no handle, or the library refuses it.
+        FileExistsError: the repository has such a file and `overwrite` is false.
+        PermissionError: there is no token, one may not write there, or the repository is there and not private.
+        FileNotFoundError: there is no such revision.
+        OSError: the hub cannot be reached, or refuses the files.
+        ModuleNotFoundError: `huggingface_hub` is not installed.
+    """
+    handle = parse_handle(text)
+    hub = check_token(handle)
+    names = sorted(path.name for path in folder.iterdir())
+    with _sentences(hub, handle, "published"):
+        try:
+            _check_free(_info(hub, handle), handle, names, private, overwrite)
+        except hub.errors.RepositoryNotFoundError:
+            # It is made, with one branch.
+            if handle.revision != "main":
+                raise FileNotFoundError(f"There is no repository {handle}; leave the revision out.") from None
+        except _Unreachable as error:
+            raise OSError(f"{handle} cannot be published: the hub cannot be reached ({error}).") from None
+        files = [hub.CommitOperationAdd(name, folder / name) for name in names]
+        try:
+            api = hub.HfApi()
+            address = api.create_repo(handle.repository, private=private or None, exist_ok=True)
+            api.create_commit(handle.repository, files, commit_message="Model of keras_nest", revision=handle.revision)
+            return str(address)
+        except hub.errors.HfHubHTTPError:
+            raise
+        # Of the library, of what it sends with, or of the threads that do.
+        except Exception as error:
+            reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+            raise OSError(f"{handle} cannot be published, and nothing of it was: {reason}") from None
+
+
+def check_token(handle: Handle) -> Any:
+    """Refuses to publish for somebody whom the hub does not know.
+
+    Returns:
+        The module `huggingface_hub`.
+
+    Raises:
+        PermissionError: there is no token.
+        ModuleNotFoundError: `huggingface_hub` is not installed.
+    """
+    hub = import_optional("huggingface_hub", "Models of the hub are published by huggingface_hub", "[hub]")
+    if not hub.get_token():
+        raise PermissionError(f"{handle} needs a token of the hub that may write: `hf auth login`, or HF_TOKEN.")
+    return hub
+
+
+def _check_free(info: Any, handle: Handle, names: Sequence[str], private: bool, overwrite: bool) -> None:
+    """Refuses to show what shall be private, and to replace what nobody allowed to."""
+    if private and not info.private:
+        raise PermissionError(f"{handle} is there and public; leave --private out, or change that on its page.")
+    there = sorted({sibling.rfilename for sibling in info.siblings or []}.intersection(names))
+    if there and not overwrite:
+        raise FileExistsError(
+            f"{handle} has {' and '.join(there)} already; pass overwrite=True (--overwrite) to replace it."
+        )
+
+
+@contextlib.contextmanager
+def _sentences(hub: Any, handle: Handle, done: str) -> Iterator[None]:
+    """Turns the errors of the library into one sentence."""
     try:
-        cached = _cached(hub, handle)
-        if cached and _COMMIT.fullmatch(handle.revision):
-            return cached
-        chosen = _choose(_list(hub, handle), handle)
-        paths = [hub.hf_hub_download(handle.repository, name, revision=handle.revision) for name in chosen]
-        return _model(paths)
-    except _Unreachable as error:
-        if cached:
-            return cached
-        raise FileNotFoundError(
-            f"{handle} is not in the cache of {hub.constants.HF_HUB_CACHE}, and the hub cannot be reached ({error})."
-        ) from None
+        yield
     except hub.errors.GatedRepoError:
         raise PermissionError(
             f"{handle} is gated: agree to its terms on its page of the hub, and log in with `hf auth login`."
@@ -104,13 +189,18 @@ def fetch(text: str) -> pathlib.Path:
     except hub.errors.RevisionNotFoundError:
         raise FileNotFoundError(f"{Handle(handle.repository)} has no revision {handle.revision!r}.") from None
     except hub.errors.RepositoryNotFoundError:
+        if done == "published":
+            raise PermissionError(f"{handle} cannot be published: {_MAY_NOT}.") from None
         raise FileNotFoundError(
             f"There is no model {handle} on the hub, or it is private; `hf auth login` shows those of yours."
         ) from None
     except hub.errors.HFValidationError as error:
         raise ValueError(f"{handle} is no name of the hub: {error}") from None
     except hub.errors.HfHubHTTPError as error:
-        raise OSError(f"{handle} cannot be fetched: {str(error).splitlines()[0]}") from None
+        status = error.response.status_code if error.response is not None else None
+        if done == "published" and status in (401, 403):
+            raise PermissionError(f"{handle} cannot be published: {_MAY_NOT}.") from None
+        raise OSError(f"{handle} cannot be {done}: {str(error).splitlines()[0]}") from None
 
 
 class _Unreachable(Exception):
@@ -119,14 +209,18 @@ class _Unreachable(Exception):
 
 def _list(hub: Any, handle: Handle) -> list[str]:
     """Names of the files of a model."""
+    return [sibling.rfilename for sibling in _info(hub, handle).siblings or []]
+
+
+def _info(hub: Any, handle: Handle) -> Any:
+    """What the hub tells of a repository."""
     try:
-        info = hub.HfApi().model_info(handle.repository, revision=handle.revision, timeout=_PATIENCE)
+        return hub.HfApi().model_info(handle.repository, revision=handle.revision, timeout=_PATIENCE)
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError):
         raise
     # Which error says that there is no network depends on the library's version.
     except Exception as error:
         raise _Unreachable(type(error).__name__) from None
-    return [sibling.rfilename for sibling in info.siblings or []]
 
 
 def _cached(hub: Any, handle: Handle) -> pathlib.Path | None:

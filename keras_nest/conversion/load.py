@@ -21,12 +21,12 @@ from keras_nest.conversion.hugging_face import on_this_machine
 from keras_nest.conversion.names import Tree, belongs_to, checkpoint_variables, model_tree, plain
 from keras_nest.conversion.own import check_name, read_own, read_weights, rebuild
 from keras_nest.conversion.pytorch.files import is_pytorch
-from keras_nest.conversion.sources import Progress, locate, read_checkpoint, read_image_size, told, told_of_model
+from keras_nest.conversion.sources import locate, read_checkpoint, read_image_size, told, told_of_model
 from keras_nest.exported import refuse_export
 from keras_nest.models.base import PublishedModel
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.weights_file import SUFFIX
-from keras_nest.types import Size
+from keras_nest.types import Progress, Size
 
 _log = logging.getLogger("keras_nest")
 _SHOWN = 3

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_nest import registry
+from keras_nest.copies import local_file
 from keras_nest.layers.changes import layers_by_path
 from keras_nest.models.base import ConfiguredModel, PublishedModel, read_model
 from keras_nest.models.user_model import model_inside
@@ -40,7 +41,7 @@ def read_weights(path: str, full_name: str, given: Mapping[str, Any]) -> Publish
     """The model that a .weights.h5 file was saved of, whose head and image size the file shows.
 
     Args:
-        path: the file.
+        path: the file, local or an address.
         full_name: a name of `list_models`.
         given: fields that the user set; of those that the file shows, the model that is read has the file's.
 
@@ -61,7 +62,8 @@ def read_weights(path: str, full_name: str, given: Mapping[str, Any]) -> Publish
     }
     shown = registry.merge_fields(full_name, architecture.infer_fields(fields, shapes), own)
     model = model if shown == fields else architecture(**shown)
-    model.load_weights(path)
+    with local_file(path, "file") as local:
+        model.load_weights(local)
     return model
 
 

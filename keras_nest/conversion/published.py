@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from keras_nest import registry
-from keras_nest.conversion.augreg import FOLDER, INDEX, checkpoint_uri, parse_model_name
+from keras_nest.conversion.augreg import FOLDER, INDEX, NEST_DIRECTORIES, checkpoint_uri, parse_model_name
 from keras_nest.hints import did_you_mean
 
 
@@ -36,12 +36,8 @@ class PublishedCheckpoint:
     bytes: int | None = None
 
 
-_NEST = {
-    # Parameters and the two moments of Adam.
-    "nest-b_imagenet": ("nest_base_s196_224", 3 * 4 * 67_723_368),
-    "nest-s_imagenet": ("nest_small_s196_224", None),
-    "nest-t_imagenet": ("nest_tiny_s196_224", None),
-}
+# Parameters and the two moments of Adam.
+_NEST_BYTES = {"nest-b_imagenet": 3 * 4 * 67_723_368}
 # Folder, classes, image size: {file: bytes}. Of a model's files, those to be preferred come first.
 _CLASSIFIERS: dict[tuple[str, int | None, int | None], dict[str, int]] = {
     ("gs://vit_models/imagenet21k+imagenet2012", 1000, 384): {
@@ -119,9 +115,10 @@ _LIT = {
 
 
 def _rows() -> Iterator[PublishedCheckpoint]:
-    for file, (model, size) in _NEST.items():
+    for file, model in NEST_DIRECTORIES.items():
         uri = f"gs://gresearch/nest-checkpoints/{file}"
-        yield PublishedCheckpoint(model, "nest-checkpoints", uri, 1000, 224, size)
+        yield PublishedCheckpoint(model, "nest-checkpoints", uri, 1000, 224, _NEST_BYTES.get(file))
+    size: int | None
     for (folder, classes, image_size), files in _CLASSIFIERS.items():
         for file, size in files.items():
             if folder == FOLDER:

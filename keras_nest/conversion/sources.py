@@ -3,12 +3,12 @@
 import io
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import tensorflow as tf
 
-from keras_nest import registry
+from keras_nest import buckets, registry
 from keras_nest.conversion.hugging_face import on_this_machine
 from keras_nest.conversion.msgpack_file import msgpack_image_size, read_msgpack
 from keras_nest.conversion.names import Tree, model_tree
@@ -18,16 +18,14 @@ from keras_nest.conversion.own import read_own
 from keras_nest.conversion.pytorch import files as pytorch_files
 from keras_nest.conversion.pytorch.config_file import ASSUMED_GELU, Told, read_config, timm_resizing, without_config
 from keras_nest.conversion.pytorch.translate import to_flax
+from keras_nest.copies import cached
 from keras_nest.exported import refuse_export
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.weights_file import SUFFIX
-from keras_nest.types import Size
+from keras_nest.types import Progress, Size
 
 # Fields in which weights of PyTorch may differ from those that were published under a name here.
 _FREE_OF_NAME = ("num_classes", "image_size", "in_channels", "preprocessing", "dropout_rate", "stochastic_depth_drop")
-
-# Called with the bytes read so far and the bytes in all.
-Progress = Callable[[int, int], None]
 
 
 def read_checkpoint(
@@ -42,8 +40,8 @@ def read_checkpoint(
         path: a published directory, a file in it or the name users type ("…/ckpt.39"); a Flax msgpack file; a
             '/'-keyed .npz; an Orbax directory; weights of timm or transformers (.safetensors, .pth, .bin, or a
             directory with such a file and its config.json); a .keras file of this package or a training's directory.
-            Local, any path that TensorFlow reads, or a handle of the hub ("hf://OWNER/NAME").
-        progress: told how many bytes were read.
+            Local, an address ("gs://…"), or a handle of the hub ("hf://OWNER/NAME").
+        progress: told how many bytes were fetched, or read.
         trust: as `read_model` takes it.
         num_heads: attention heads of a PyTorch model, of NesT those of the first level; None takes them from its
             config.json.
@@ -65,16 +63,14 @@ def read_checkpoint(
         )
     try:
         located = locate(path)
-        if tf.io.gfile.isdir(located):
-            return read_orbax(located)
+        if buckets.is_dir(located):
+            return read_orbax(cached(located, progress))
         if pytorch_files.is_pytorch(located):
             return _read_pytorch(located, progress, num_heads)
-        with _open(located, progress) as binary:
+        with buckets.reading(path), _open(located, progress) as binary:
             return read_npz(binary) if _is_zip(binary) else read_msgpack(binary)
     except ValueError as error:
         raise ValueError(f"The checkpoint {path} cannot be read: {error}.") from None
-    except tf.errors.OpError as error:
-        raise FileNotFoundError(f"The checkpoint {path} cannot be read: {error.message}.") from None
 
 
 def read_image_size(path: str | os.PathLike[str]) -> Size | None:
@@ -87,8 +83,8 @@ def read_image_size(path: str | os.PathLike[str]) -> Size | None:
     if pytorch_files.is_pytorch(located):
         found = told(located)
         return found.image_size if found else None
-    if tf.io.gfile.isdir(located):
-        return orbax_image_size(located)
+    if buckets.is_dir(located):
+        return orbax_image_size(cached(located))
     with _open(located, None) as file:
         return npz_image_size(file) if _is_zip(file) else msgpack_image_size(file)
 
@@ -151,7 +147,7 @@ def told_of_model(path: str | os.PathLike[str], full_name: str, given: Mapping[s
 
 
 def _content(path: str) -> bytes | None:
-    if not tf.io.gfile.exists(path):
+    if not buckets.exists(path):
         return None
     with _open(path, None) as file:
         return file.read()
@@ -172,15 +168,15 @@ def locate(path: str) -> str:
     """
     path = on_this_machine(path)
     path = path.rstrip("/") or path
-    if tf.io.gfile.isdir(path):
+    if buckets.is_dir(path):
         return _locate_in_directory(path)
     directory, name = os.path.split(path)
     prefix = re.match(r"(?P<stem>.*?)[.-](?P<number>\d+)(\.index|\.data-\d+-of-\d+)?$", name)
-    if tf.io.gfile.exists(path):
+    if buckets.exists(path):
         if name == "checkpoint":
             return _locate_in_directory(directory)
         return _require(directory, f"{prefix['stem']}-{prefix['number']}.flax") if prefix else path
-    if prefix and tf.io.gfile.isdir(directory or "."):
+    if prefix and buckets.is_dir(directory or "."):
         return _require(directory, f"{prefix['stem']}-{prefix['number']}.flax")
     raise FileNotFoundError(
         f"There is no checkpoint {path}; give a .flax, .npz, .safetensors, .pth or .keras file, or the directory of "
@@ -189,8 +185,7 @@ def locate(path: str) -> str:
 
 
 def _locate_in_directory(directory: str) -> str:
-    entries = tf.io.gfile.listdir(directory or ".")
-    names = [entry.rstrip("/") for entry in entries]
+    names = buckets.list_dir(directory or ".")
     if weights := pytorch_files.in_directory(names):
         return os.path.join(directory, weights)
     numbers = {int(m[1]): name for name in names if (m := re.fullmatch(r".*-(\d+)\.flax", name))}
@@ -210,17 +205,17 @@ def _newest(directory: str, names: list[str]) -> str | None:
     """The file that the text file `checkpoint` calls the newest, if both are there."""
     if "checkpoint" not in names:
         return None
-    with tf.io.gfile.GFile(os.path.join(directory, "checkpoint")) as file:
-        match = re.search(r'^model_checkpoint_path: "(.*)"', file.read(), re.MULTILINE)
+    text = b"".join(buckets.read(os.path.join(directory, "checkpoint"))).decode(errors="replace")
+    match = re.search(r'^model_checkpoint_path: "(.*)"', text, re.MULTILINE)
     name = f"{os.path.basename(match[1])}.flax" if match else None
     return name if name in names else None
 
 
 def _require(directory: str, name: str) -> str:
     path = os.path.join(directory, name)
-    if tf.io.gfile.exists(path):
+    if buckets.exists(path):
         return path
-    there = sorted(entry for entry in tf.io.gfile.listdir(directory or ".") if entry.endswith(".flax"))
+    there = sorted(entry for entry in buckets.list_dir(directory or ".") if entry.endswith(".flax"))
     found = f"it holds {', '.join(there)}" if there else "it holds no .flax file"
     raise FileNotFoundError(f"There is no {name} in {directory or 'the current directory'}; {found}.")
 
@@ -265,6 +260,7 @@ def _is_zip(file: io.BufferedReader) -> bool:
 
 
 def _open(path: str, progress: Progress | None) -> io.BufferedReader:
+    path = cached(path, progress)
     # TensorFlow's file layer copies more than Python's; it is used where it is needed.
     file = tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb")  # noqa: SIM115
-    return io.BufferedReader(_Reader(file, tf.io.gfile.stat(path).length, progress), 1 << 24)
+    return io.BufferedReader(_Reader(file, buckets.size(path), progress), 1 << 24)

@@ -1,4 +1,4 @@
-"""A converted model against the project's own Flax module on the same weights."""
+"""A converted model against the project's own Flax module on the same weights, or the program that they are of."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_nest.conversion.load import load_weights
 from keras_nest.conversion.names import Tree, belongs_to
+from keras_nest.conversion.originals import Original
 from keras_nest.conversion.tree import unflatten
 from keras_nest.models.base import logits_model
 from keras_nest.optional import import_optional
@@ -58,18 +59,49 @@ def largest_difference(
     Returns:
         Largest absolute difference, and the largest absolute output for scale.
     """
-    rng = np.random.default_rng(seed)
-    inputs = keras.tree.map_structure(lambda x: _random(rng, (batch, *x.shape[1:]), x.dtype), model.input)
+    inputs = _inputs(model, batch, seed)
     if headless:
         model = type(model).from_config({**model.config, "num_classes": 0, "classifier_activation": None})
         tree = {path: value for path, value in tree.items() if not belongs_to(path, model.HEAD)}
         load_weights(model, tree)
-    ours, theirs = (
-        [np.asarray(x, np.float32) for x in keras.tree.flatten(outputs)]
-        for outputs in (logits_model(model)(inputs, training=False), flax_outputs(model, tree, inputs))
-    )
-    gaps = [float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True)]
-    return max(gaps), max(float(np.abs(x).max()) for x in theirs)
+    return _gap(logits_model(model)(inputs, training=False), flax_outputs(model, tree, inputs))
+
+
+def difference_from_original(
+    model: keras.Model, original: Original, name: str, batch: int = 2, seed: int = 0
+) -> tuple[float, float, str]:
+    """Largest difference between Keras and the program that the weights are of, on random images.
+
+    Args:
+        model: with these weights, as they are.
+        original: the program.
+        name: full published name of the model.
+        batch: as `largest_difference` takes it.
+        seed: likewise.
+
+    Returns:
+        As `largest_difference`, and name and version of the program.
+
+    Raises:
+        ValueError: the program cannot open the weights.
+    """
+    images = _inputs(model, batch, seed)
+    theirs, program = original.outputs(model, name, images)
+    return *_gap(logits_model(model)(images, training=False), theirs), program
+
+
+def _gap(ours: Any, theirs: Any) -> tuple[float, float]:
+    """Largest difference of outputs, and the largest output."""
+    pairs = [
+        tuple(np.asarray(x, np.float32) for x in pair)
+        for pair in zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True)
+    ]
+    return max(float(np.abs(a - b).max()) for a, b in pairs), max(float(np.abs(b).max()) for _, b in pairs)
+
+
+def _inputs(model: keras.Model, batch: int, seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    return keras.tree.map_structure(lambda x: _random(rng, (batch, *x.shape[1:]), x.dtype), model.input)
 
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The model card: what users of an exported model need to know, written from facts."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,9 +9,11 @@ from keras_nest.backends import on_tensorflow
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.export.exporter import Exporter, Signatures
 from keras_nest.export.exporters import exporter_for
-from keras_nest.export.module import resolve_activation, without_head
+from keras_nest.export.module import is_classifier, resolve_activation, without_head
+from keras_nest.models import LiT
 from keras_nest.profiling import count_parameters
 from keras_nest.registry import published_name
+from keras_nest.run_files import CLASSES
 from keras_nest.version import __version__
 
 _MEANINGS = {
@@ -41,6 +44,23 @@ _LICENSE = (
     "The code of the network is under the Apache License 2.0. The weights are under the terms of the checkpoint and "
     "the data that they come from."
 )
+_SAVED_MODEL = "as a SavedModel that is a reusable TF-Hub module too"
+_KERAS = "as a `.keras` file for Keras 3 and keras_nest"
+_PREPARED = (
+    "`images` must be resized and cropped to {size} so, in [0, 1]; normalization is inside. `image_bytes` are prepared "
+    "in the graph, and turned as their EXIF orientation says."
+)
+_PREPARE = "`keras_nest.preprocessor(model)` makes images of any size so, of {size} pixels."
+_OPEN = """```shell
+keras-nest {command}
+```
+
+```python
+import keras_nest
+
+loaded = keras_nest.open_model("{handle}")
+loaded.model, loaded.class_names
+```"""
 # Of what a run writes, what tells how good the model is.
 _METRICS = ("dataset", "examples", "top1", "top5", "loss")
 
@@ -69,18 +89,88 @@ def model_card(
     sections = {
         "Use": f"```python\n{exporter.usage(signatures)}```",
         **exporter.notes(),
-        "Preprocessing": _preprocessing(model),
+        "Preprocessing": _preprocessing(model, _PREPARED),
         "Signatures": _signatures(signatures, resolve_activation(model, activation)),
-        "Classes": _classes(model.num_classes, class_names) if has_classes else "",
+        "Classes": _classes(model.num_classes, class_names, "assets/labels.txt") if has_classes else "",
         "Metrics": _metrics(metrics or {}),
         "Limits": _LIMITS + (_TRAINING if on_tensorflow() else _INFERENCE),
         "License": _LICENSE,
     }
+    return _page(model, _summary(exporter, head, _SAVED_MODEL), sections)
+
+
+def hub_card(
+    model: Any,
+    handle: str,
+    class_names: Sequence[str] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> str:
+    """A model card in Markdown for a `.keras` file on the Hugging Face hub; see `with_metadata`.
+
+    Args:
+        model: of images, of this package or a `UserModel`; or a LiT.
+        handle: where it lies, "hf://OWNER/NAME".
+        class_names: in the order of the logits.
+        metrics: as `model_card` takes them.
+    """
+    exporter = exporter_for(model)
+    _, command = _task(model)
+    sections = {
+        "Use": _OPEN.format(command=command.format(handle=handle), handle=handle),
+        "Preprocessing": _preprocessing(model, _PREPARE),
+        "Classes": _classes(model.num_classes, class_names, CLASSES) if is_classifier(model) else "",
+        "Metrics": _metrics(metrics or {}),
+        "Limits": _LIMITS.partition("`images`")[0].strip(),
+        "License": _LICENSE,
+    }
+    return _page(model, _summary(exporter, "classifier", _KERAS), sections)
+
+
+def with_metadata(card: str, model: Any, terms: str = "other") -> str:
+    """A model card with the metadata that the hub reads, unless it has some.
+
+    Args:
+        card: Markdown.
+        model: what it is about, as `hub_card` takes it.
+        terms: the license of the weights, under the hub's identifier of it.
+
+    Raises:
+        ValueError: `terms` is no identifier.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", terms):
+        raise ValueError(
+            f"{terms!r} is no identifier of a license; write one of the hub's, such as apache-2.0, or other."
+        )
+    if card.startswith("---\n"):
+        return card
+    task, _ = _task(model)
+    family = type(getattr(model, "inside", None) or model).__name__.lower()
+    lines = (
+        "library_name: keras",
+        f"pipeline_tag: {task}",
+        f"license: {terms}",
+        "tags:",
+        "- keras-nest",
+        f"- {family}",
+    )
+    return "\n".join(("---", *lines, "---", "", card))
+
+
+def _task(model: Any) -> tuple[str, str]:
+    """What a model is for, in the hub's words, and the command that does it."""
+    if isinstance(model, LiT):
+        return "zero-shot-image-classification", "zero-shot photo.jpg --model {handle} --labels 'a dog' 'a cat'"
+    if is_classifier(model):
+        return "image-classification", "predict photo.jpg --model {handle}"
+    return "image-feature-extraction", "info {handle}"
+
+
+def _page(model: Any, summary: str, sections: Mapping[str, str]) -> str:
     body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections.items() if text)
-    return f"# {published_name(model.name) or model.name}\n\n{_summary(exporter, head)}\n\n{body}"
+    return f"# {published_name(model.name) or model.name}\n\n{summary}\n\n{body}"
 
 
-def _summary(exporter: Exporter, head: str) -> str:
+def _summary(exporter: Exporter, head: str, form: str) -> str:
     model = exporter.model
     network = model if head == "classifier" else without_head(model)
     inside = getattr(model, "inside", model)  # of a user's model; None if it holds several
@@ -89,21 +179,16 @@ def _summary(exporter: Exporter, head: str) -> str:
     cited = f"Paper: [{paper.title}]({paper.url}). " if paper else ""
     return (
         f"An {exporter.describe(head)} of the architecture {architecture} with "
-        f"{count_parameters(network):,} parameters, as a SavedModel that is a reusable TF-Hub module too. "
-        f"{cited}Written by keras_nest {__version__}."
+        f"{count_parameters(network):,} parameters, {form}. {cited}Written by keras_nest {__version__}."
     )
 
 
-def _preprocessing(model: Any) -> str:
+def _preprocessing(model: Any, prepared: str) -> str:
     spec = model.config["preprocessing"]
     if not spec:
         return "None: pixels in [0, 1] are what the network sees."
     size = "{} x {}".format(*model.image_size)
-    fields = ", ".join(f"{name} {value}" for name, value in spec.items())
-    return (
-        f"{fields}. `images` must be resized and cropped to {size} so, in [0, 1]; normalization is inside. "
-        "`image_bytes` are prepared in the graph, and turned as their EXIF orientation says."
-    )
+    return f"{', '.join(f'{name} {value}' for name, value in spec.items())}. {prepared.format(size=size)}"
 
 
 def _signatures(signatures: Signatures, activation: str) -> str:
@@ -117,12 +202,12 @@ def _signatures(signatures: Signatures, activation: str) -> str:
     return _table(("signature", "", "name", "type and shape", ""), rows)
 
 
-def _classes(num_classes: int, class_names: Sequence[str] | None) -> str:
+def _classes(num_classes: int, class_names: Sequence[str] | None, file: str) -> str:
     if class_names is None:
         return f"{num_classes}, without names."
     shown = ", ".join(class_names[:_CLASSES_SHOWN])
     more = ", …" if num_classes > _CLASSES_SHOWN else ""
-    return f"{num_classes}, in the order of `assets/labels.txt`: {shown}{more}"
+    return f"{num_classes}, in the order of `{file}`: {shown}{more}"
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import keras
 
 from keras_nest.backends import BackendError
-from keras_nest.files import local_file
+from keras_nest.copies import local_file
 from keras_nest.keras_private import in_safe_mode
 from keras_nest.run_files import GENERATOR, MODEL
 
@@ -54,7 +54,7 @@ def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = F
     """Reads a .keras file.
 
     Args:
-        path: local, or an address that TensorFlow reads.
+        path: local, or an address.
         kind: of the model that must be in it.
         trust: build layers that carry code, too; keras.config.enable_unsafe_deserialization() allows it everywhere.
         around: a model of a user around one of this package is right, too.

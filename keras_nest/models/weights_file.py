@@ -1,6 +1,5 @@
 """The .weights.h5 files of Keras: what is in them, by the names of layers."""
 
-import io
 import os
 from typing import Any
 
@@ -8,6 +7,7 @@ import h5py
 import keras
 import numpy as np
 
+from keras_nest.copies import local_file
 from keras_nest.layers.changes import layers_by_path
 
 SUFFIX = ".weights.h5"
@@ -18,21 +18,18 @@ def read_weights_file(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray
     """The arrays of each layer, by its path such as "EncoderNDBlock_0/MlpBlock_0/Dense_0".
 
     Args:
-        path: local, or an address that TensorFlow reads.
+        path: local, or an address.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged.
     """
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(os.fspath(path), "rb") as binary, h5py.File(io.BytesIO(binary.read())) as file:
-            return {_layer_path(group): _arrays(group) for group in _groups(file)}
-    except tf.errors.NotFoundError:
-        raise FileNotFoundError(f"There is no file {os.fspath(path)}.") from None
-    except OSError:
-        raise ValueError(f"{os.fspath(path)} cannot be read; is it complete?") from None
+    with local_file(path, "file") as local:
+        try:
+            with h5py.File(local) as file:
+                return {_layer_path(group): _arrays(group) for group in _groups(file)}
+        except OSError:
+            raise ValueError(f"{os.fspath(path)} cannot be read; is it complete?") from None
 
 
 def _groups(file: h5py.File) -> list[h5py.Group]:

@@ -38,7 +38,7 @@ class TestReading:
     def test_missing_file(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"There is no .*nowhere\.csv\."):
             conversion.augreg(tmp_path / "nowhere.csv")
-        with pytest.raises(OSError, match="cannot be read"):
+        with pytest.raises(FileNotFoundError, match="There is no index"):
             conversion.augreg(tmp_path)
 
     def test_missing_columns(self, index, tmp_path):

@@ -11,7 +11,8 @@ import sys
 import pytest
 import tensorflow as tf
 
-from keras_nest.conversion import download as module
+from keras_nest import buckets
+from keras_nest import copies as module
 from keras_nest.conversion.download import download
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -119,10 +120,10 @@ def look_half_way(source, folder):
 def kill_half_way(source, folder):
     """Copies in a process of its own, which is killed when three pieces are there."""
     script = (
-        "import sys, time\nfrom conversion import download as module\n"
-        f"module._CHUNK = {CHUNK}\n"
+        "import sys, time\nfrom keras_nest import copies\nfrom keras_nest.conversion.download import download\n"
+        f"copies._CHUNK = {CHUNK}\n"
         f"tell = lambda done, size: done < {3 * CHUNK} or (print('now', flush=True), time.sleep(300))\n"
-        "module.download(sys.argv[1], sys.argv[2], progress=tell)"
+        "download(sys.argv[1], sys.argv[2], progress=tell)"
     )
     command = [sys.executable, "-c", script, str(source), str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -205,12 +206,13 @@ class TestBadInput:
             ("gs://a/b", r"\."),
         ],
     )
-    def test_no_network(self, uri, end, tmp_path, monkeypatch):
+    def test_no_network_for_tensorflow(self, uri, end, tmp_path, monkeypatch):
         reason = "Error executing an HTTP request: libcurl code 6, error details: Could not resolve host: x\n\t when …"
 
         def fail(*_):
             raise tf.errors.FailedPreconditionError(None, None, reason)
 
+        monkeypatch.setattr(buckets, "is_public", lambda path: False)
         monkeypatch.setattr(tf.io.gfile, "isdir", lambda path: False)
         monkeypatch.setattr(tf.io.gfile, "stat", fail)
         with pytest.raises(OSError, match=rf"^{uri} cannot be read \(Could not resolve host: x\){end}$"):

@@ -1,4 +1,4 @@
-"""--verify notices a tensor that went astray."""
+"""--verify notices a tensor that went astray. With timm and transformers themselves: `make test-torch`."""
 
 import numpy as np
 import pytest

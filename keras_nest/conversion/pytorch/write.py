@@ -48,7 +48,7 @@ def write_timm(model: PublishedModel, directory: str | os.PathLike[str], overwri
     config = {
         "architecture": architecture,
         "num_classes": model.num_classes,
-        "global_pool": args.get("global_pool", "avg"),
+        "global_pool": args.get("global_pool", "token" if kind == "VisionTransformer" else "avg"),
         "model_args": {**args, "num_classes": model.num_classes},
         "pretrained_cfg": _settings(model, architecture),
     }

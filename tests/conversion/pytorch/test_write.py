@@ -14,6 +14,7 @@ from keras_nest.cli import commands as cli
 from keras_nest.conversion import model_tree, write_timm, write_transformers
 from keras_nest.conversion.pytorch.translate import to_flax
 from keras_nest.conversion.pytorch.write import timm_tensors
+from keras_nest.conversion.sources import told
 from keras_nest.conversion.verify import flax_outputs
 from tests import families, keras_models
 from tests.golden import timm_loading
@@ -139,6 +140,10 @@ def test_hybrids_of_published_sizes(tmp_path):
                          mlp_dim=768, activation="gelu")  # fmt: skip
     with pytest.raises(ValueError, match='resnet_variant="timm"'):
         write_timm(model, tmp_path / "no")
+    written = keras_nest.create_model("R_Ti_16", 3, 32, activation="gelu", resnet_variant="timm")
+    write_timm(written, tmp_path / "out")
+    found = told(tmp_path / "out")
+    assert (found.name, found.fields["classifier"]) == ("R+ViT-Ti_16", "token")
 
 
 def test_transformers_refuses(tmp_path):
@@ -173,4 +178,8 @@ def test_verify(tmp_path, capsys):
     for name in ("vit_token", "hybrid_two_stages"):
         folder = str(timm_loading.FOLDER / "cases" / name)
         assert cli.main(["convert", folder, str(tmp_path / f"{name}.keras"), "--verify"]) == 0
-        assert "largest difference" in capsys.readouterr().out
+        output = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert "from the Flax module on random images" in output
+        assert (
+            "compared with Flax alone: Weights of timm are compared with timm itself, which is not installed" in output
+        )
