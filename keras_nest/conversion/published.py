@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from keras_nest import registry
 from keras_nest.conversion.augreg import FOLDER, INDEX, NEST_DIRECTORIES, checkpoint_uri, parse_model_name
 from keras_nest.hints import did_you_mean
+from keras_nest.models.timm import timm_models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +157,7 @@ def find(name: str) -> PublishedCheckpoint:
 
     Args:
         name: SOURCE/MODEL, a model's name or alias, a file name with or without suffix, any file name of the AugReg
-            index, an address, or a local path.
+            index, a name of timm, an address, or a local path.
 
     Returns:
         A row of the table, or a new one for what is not in it.
@@ -170,6 +171,8 @@ def find(name: str) -> PublishedCheckpoint:
         return named
     with contextlib.suppress(ValueError):
         return _augreg_row(name.removeprefix(f"{FOLDER}/").removeprefix("augreg/"))
+    if name in timm_models():
+        return PublishedCheckpoint(name, "", timm_models()[name].handle)
     if "://" in name or os.path.exists(name):
         return PublishedCheckpoint(parse_model_name(name) or "", "", name)
     known = sorted({known for row in PUBLISHED for known in names(row)})

@@ -15,7 +15,7 @@ from keras_nest.layers.changes import layers_by_path
 from keras_nest.models.base import ImageModel
 from keras_nest.models.configured import split_depth
 from keras_nest.models.keras_file import find_keras_file
-from keras_nest.registry import published_name, resolve
+from keras_nest.registry import published_name, published_weights, resolve
 from keras_nest.types import Size
 
 Blocks: TypeAlias = int | Literal["all"]
@@ -70,7 +70,7 @@ def find_start(model: str, weights: str | None) -> tuple[str, str | None]:
         model: a published name; or without weights a .keras file, the directory of a training, or a checkpoint that
             tells its model, such as "hf://timm/nest_tiny_jx.goog_in1k".
         weights: a checkpoint as `keras_nest.create_model` takes it, or a published one as `keras-nest list --urls` has
-            them, such as "sam/ViT-S_16"; None for new weights.
+            them, such as "sam/ViT-S_16"; "pretrained" for what timm published under a name of its own; None for new weights.
 
     Returns:
         The full name of the model, and where its weights lie.
@@ -88,6 +88,8 @@ def find_start(model: str, weights: str | None) -> tuple[str, str | None]:
     name, architecture, _ = resolve(name)
     if not issubclass(architecture, ImageModel):
         raise ValueError(f"{name} is no classifier of images; give one such as ViT-S_16.")
+    if weights is not None:
+        weights = os.fspath(published_weights(name, weights))
     if weights is not None and not (os.path.exists(weights) or is_address(weights)):
         weights = published.find(weights).uri
     return name, weights

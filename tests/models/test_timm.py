@@ -10,6 +10,7 @@ import pytest
 import keras_nest
 from keras_nest import cli, registry
 from keras_nest.conversion.pytorch.config_file import read_config
+from keras_nest.finetune.start import find_start
 from keras_nest.models.timm import timm_models
 from tests.golden import timm_loading
 
@@ -138,3 +139,19 @@ def test_published_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pretrained").mkdir()
     assert registry.published_weights("nest_tiny", "pretrained") == "pretrained"
+
+
+def test_commands_that_fetch_take_names(capsys, monkeypatch, tmp_path):
+    """What they ask the hub for, since here it cannot be reached."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    asked = "error: hf://timm/vit_tiny_patch16_224.augreg_in21k is not in the cache"
+    name = "vit_tiny_patch16_224.augreg_in21k"
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    for words in (
+        ["download", name, str(tmp_path)],
+        ["info", name, "--weights", "pretrained"],
+        ["convert", name, "pretrained", str(tmp_path / "out.keras")],
+    ):
+        assert cli.main(words) == 2
+        assert asked in capsys.readouterr().err
+    assert find_start(name, "pretrained") == (name, f"hf://timm/{name}")
