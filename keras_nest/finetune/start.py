@@ -70,7 +70,7 @@ def find_start(model: str, weights: str | None) -> tuple[str, str | None]:
         model: a published name; or without weights a .keras file, the directory of a training, or a checkpoint that
             tells its model, such as "hf://timm/nest_tiny_jx.goog_in1k".
         weights: a checkpoint as `keras_nest.create_model` takes it, or a published one as `keras-nest list --urls` has
-            them, such as "sam/ViT-S_16"; "pretrained" for what timm published under a name of its own; None for new weights.
+            them, such as "sam/ViT-S_16"; "pretrained" for what timm published under the name; None for new weights.
 
     Returns:
         The full name of the model, and where its weights lie.
