@@ -19,8 +19,8 @@ _MINUTES = 5.0
 _EPOCHS = {True: 30, False: 100}
 _RATES = {True: 1e-4, False: 5e-4}
 _PATIENCE = {True: 5, False: 15}
-# An epoch of few images has few steps, after which little can have become better.
-_PATIENT_STEPS = 150
+# An epoch of few images has few steps, after which little can have become better: so many at least.
+_STEPS, _PATIENT_STEPS = 1000, 150
 # Models with fewer parameters than any published one have room for larger steps, and time for all of their layers.
 _SMALL, _FASTER = 2_000_000, 4
 # The biggest class has so many times the images of the smallest before a sentence recommends weights.
@@ -121,9 +121,10 @@ def choose(request: Request, split: Split, start: Start, largest: int = LARGEST_
     usual: Blocks = _last_third(start.depth) if is_tuned and not is_small else "all"
     blocks = request.blocks if request.blocks is not None else usual
     frozen = start.frozen(blocks)
-    epochs = request.epochs or _EPOCHS[is_tuned]
+    steps = images // batch
+    epochs = request.epochs or max(_EPOCHS[is_tuned], math.ceil(_STEPS / steps))
     minutes = request.minutes or (math.inf if request.epochs else _MINUTES)
-    patience = request.patience or max(_PATIENCE[is_tuned], math.ceil(_PATIENT_STEPS / (images // batch)))
+    patience = request.patience or max(_PATIENCE[is_tuned], math.ceil(_PATIENT_STEPS / steps))
     rate = request.learning_rate or _RATES[is_tuned] * (_FASTER if is_small else 1)
     weights = balanced(trained) if request.class_weights == "balanced" else None
     decisions = (

@@ -39,8 +39,8 @@ def say(decisions):
 class TestChoose:
     def test_what_is_left_open(self, start):
         settings = choose(REQUEST, SPLIT, start)
-        assert (settings.batch, settings.blocks, settings.epochs, settings.minutes) == (8, 1, 30, 5.0)
-        assert (settings.learning_rate, settings.patience, settings.class_weights) == (1e-4, 12, None), "150 steps"
+        assert (settings.batch, settings.blocks, settings.epochs, settings.minutes) == (8, 1, 77, 5.0)
+        assert (settings.learning_rate, settings.patience, settings.class_weights) == (1e-4, 12, None), "1,000 and 150 steps"
         assert settings.fits_head
         said = say(settings.decisions)
         assert said["split"] == ("106 train, 22 val, 22 test", "of each class 15% choose the weights, 15% measure them")
@@ -143,13 +143,13 @@ class TestTime:
 
     def test_enough(self, start):
         epochs, _, decisions = epochs_within(self.settings(start), TIMES, SPLIT, spent=10)
-        assert epochs == 30
-        assert say(decisions)["time"] == ("about 1:05", "0:01 for the head; a step takes 0.1 s, an epoch 2 s, measured")
+        assert epochs == 77
+        assert say(decisions)["time"] == ("about 2:40", "0:01 for the head; a step takes 0.1 s, an epoch 2 s, measured")
 
     def test_not_for_all_epochs(self, start):
         epochs, seconds, decisions = epochs_within(self.settings(start, minutes=0.5), TIMES, SPLIT, spent=10)
         assert (epochs, seconds) == (7, pytest.approx(30 - 10 - 0.72)), "the rest is for head and training"
-        assert say(decisions)["epochs"] == ("7", "30 would end after 1:15, and --minutes is 0.5")
+        assert say(decisions)["epochs"] == ("7", "77 would end after 2:50, and --minutes is 0.5")
 
     def test_graphs_and_a_second_model_take_time_too(self, start):
         times = dataclasses.replace(TIMES, graph=1.0, opening=3.0)
