@@ -48,7 +48,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "--blocks", type=_blocks, metavar="N|all", help="last blocks to train, 0 for the head alone (a third)"
     )
     training.add_argument("--minutes", type=float, metavar="N", help="for everything (5, or with --epochs no end)")
-    training.add_argument("--epochs", type=int, metavar="N", help="at most (30, or with new weights 100; 1,000 steps at least)")
+    training.add_argument("--epochs", type=int, metavar="N", help="at most (30, or 100; 1,000 steps at least)")
     training.add_argument(
         "--patience", type=int, metavar="N", help="epochs without a better one (5, or 15; 150 steps at least)"
     )

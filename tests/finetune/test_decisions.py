@@ -40,7 +40,7 @@ class TestChoose:
     def test_what_is_left_open(self, start):
         settings = choose(REQUEST, SPLIT, start)
         assert (settings.batch, settings.blocks, settings.epochs, settings.minutes) == (8, 1, 77, 5.0)
-        assert (settings.learning_rate, settings.patience, settings.class_weights) == (1e-4, 12, None), "1,000 and 150 steps"
+        assert (settings.learning_rate, settings.patience, settings.class_weights) == (1e-4, 12, None)
         assert settings.fits_head
         said = say(settings.decisions)
         assert said["split"] == ("106 train, 22 val, 22 test", "of each class 15% choose the weights, 15% measure them")
