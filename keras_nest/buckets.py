@@ -182,8 +182,9 @@ def _gfile() -> Any:
 
 @contextlib.contextmanager
 def _opened(path: str, start: int) -> Iterator[Any]:
-    if not is_public(path):
-        with _gfile().GFile(path, "rb") as file:
+    public = is_public(path)
+    if not public or is_offline(path):
+        with _gfile().GFile(str(place(path)) if public else path, "rb") as file:
             file.seek(start)
             yield file
         return

@@ -294,7 +294,7 @@ class TestTheCache:
         forget()
         assert pathlib.Path(copies.cached("gs://bucket/x")).read_bytes() == change
 
-    def test_without_a_network_it_is_what_there_is(self, serve, serve_nobody, published, model, caplog):
+    def test_without_a_network_it_is_what_there_is(self, serve, serve_nobody, published, model, tmp_path, caplog):
         serve(published)
         for path in ("nest", "own.keras"):
             keras_nest.create_model("testing", weights=f"gs://bucket/{path}", image_size=32)
@@ -303,6 +303,8 @@ class TestTheCache:
             loaded = keras_nest.create_model("testing", weights=f"gs://bucket/{path}", image_size=32)
             assert all(map(np.array_equal, loaded.get_weights(), model.get_weights()))
         assert "gs://bucket/own.keras cannot be reached; what was fetched earlier is taken: " in caplog.text
+        download("gs://bucket/nest", tmp_path)
+        assert (tmp_path / "nest" / "ckpt-39.flax").read_bytes() == published["bucket/nest/ckpt-39.flax"]
         with pytest.raises(OSError, match=r"gs://bucket/a\+b/testing\.npz cannot be read"):
             keras_nest.open_model("gs://bucket/a+b/testing.npz")
 
