@@ -94,12 +94,16 @@ def timm_names() -> str:
             f"`{one.model}`",
             str(one.image_size),
             str(one.num_classes or ""),
+            _millions(one.parameters),
+            f"{_numbers(one.mean)}; {_numbers(one.std)}",
             f"{one.crop_ratio:g}, {one.interpolation}",
             "" if one.top1 is None else f"{one.top1:.2f}",
         ]
         for one in timm_models().values()
     ]
-    return _markdown(["name", "model here", "input", "classes", "crop", "top-1 %"], rows, "llrrlr")
+    return _markdown(
+        ["name", "model here", "input", "classes", "parameters", "mean; std", "crop", "top-1 %"], rows, "llrrrllr"
+    )
 
 
 def selected_models() -> str:
@@ -362,6 +366,11 @@ def _family(model: str) -> str:
         "resnet": "ResNet",
     }
     return next(family for prefix, family in families.items() if model.startswith(prefix))
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    """Numbers of the channels, or one of all."""
+    return ", ".join(f"{value:.3g}" for value in dict.fromkeys(values))
 
 
 def _millions(count: str | int) -> str:

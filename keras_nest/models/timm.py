@@ -31,6 +31,7 @@ class TimmModel(NamedTuple):
         model: full published name of the model here that computes it.
         num_classes: of its head; 0 without one.
         image_size: side in pixels.
+        parameters: with this head.
         mean, std: of the channels, in [0, 1].
         crop_ratio: share of the resized side that the crop keeps.
         interpolation: "bicubic" or "bilinear".
@@ -41,6 +42,7 @@ class TimmModel(NamedTuple):
     model: str
     num_classes: int
     image_size: int
+    parameters: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_ratio: float
@@ -85,7 +87,7 @@ def not_computed(name: str) -> str | None:
 def _model(row: Mapping[str, str]) -> TimmModel:
     mean, std = (tuple(map(float, row[name].split())) * (1 if " " in row[name] else 3) for name in ("mean", "std"))
     top1, top5 = (float(row[name]) if row[name] else None for name in ("top1", "top5"))
-    numbers = int(row["num_classes"]), int(row["image_size"])
+    numbers = (int(row[name]) for name in ("num_classes", "image_size", "parameters"))
     return TimmModel(
         row["name"], row["model"], *numbers, mean, std, float(row["crop_ratio"]), row["interpolation"], top1, top5
     )

@@ -155,3 +155,11 @@ def test_commands_that_fetch_take_names(capsys, monkeypatch, tmp_path):
         assert cli.main(words) == 2
         assert asked in capsys.readouterr().err
     assert find_start(name, "pretrained") == (name, f"hf://timm/{name}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vit_tiny_patch16_224.augreg_in21k", "vit_tiny_r_s16_p8_384.augreg_in21k_ft_in1k", "vit_small_patch16_224.dino"],
+)
+def test_parameters(name):
+    assert keras_nest.create_model(name).count_params() == timm_models()[name].parameters
