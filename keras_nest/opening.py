@@ -17,7 +17,7 @@ import keras
 
 from keras_nest import buckets
 from keras_nest.class_names import read_class_names
-from keras_nest.conversion.augreg import parse_model_name
+from keras_nest.conversion.augreg_index import parse_model_name
 from keras_nest.conversion.hugging_face import on_this_machine
 from keras_nest.conversion.pytorch.files import is_pytorch
 from keras_nest.conversion.sources import locate, told

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from keras_nest.console import console
-from keras_nest.conversion.augreg import INDEX, augreg_ranking, checkpoint_uri
+from keras_nest.conversion.augreg_index import INDEX, augreg_ranking, checkpoint_uri
 
 if TYPE_CHECKING:
     import pandas

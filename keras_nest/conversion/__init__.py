@@ -4,7 +4,7 @@
 Orbax directories and `--verify`.
 """
 
-from keras_nest.conversion.augreg import augreg, augreg_best
+from keras_nest.conversion.augreg_index import augreg, augreg_best
 from keras_nest.conversion.inside import load_weights
 from keras_nest.conversion.load import LoadReport, load_model, name_of
 from keras_nest.conversion.names import Tree, model_tree

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_nest import registry
 from keras_nest.choices import RESIZE_METHODS
-from keras_nest.conversion.augreg import parse_model_name
+from keras_nest.conversion.augreg_index import parse_model_name
 from keras_nest.conversion.depth import missing_blocks, shorten
 from keras_nest.conversion.fit import Fitted, fit
 from keras_nest.conversion.hugging_face import on_this_machine

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from keras_nest import registry
-from keras_nest.conversion.augreg import FOLDER, INDEX, NEST_DIRECTORIES, checkpoint_uri, parse_model_name
+from keras_nest.conversion.augreg_index import FOLDER, INDEX, NEST_DIRECTORIES, checkpoint_uri, parse_model_name
 from keras_nest.hints import did_you_mean
 from keras_nest.models.timm import timm_models
 

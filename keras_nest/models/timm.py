@@ -87,7 +87,17 @@ def not_computed(name: str) -> str | None:
 def _model(row: Mapping[str, str]) -> TimmModel:
     mean, std = (tuple(map(float, row[name].split())) * (1 if " " in row[name] else 3) for name in ("mean", "std"))
     top1, top5 = (float(row[name]) if row[name] else None for name in ("top1", "top5"))
-    numbers = (int(row[name]) for name in ("num_classes", "image_size", "parameters"))
+    classes, size, parameters = (int(row[name]) for name in ("num_classes", "image_size", "parameters"))
     return TimmModel(
-        row["name"], row["model"], *numbers, mean, std, float(row["crop_ratio"]), row["interpolation"], top1, top5
+        name=row["name"],
+        model=row["model"],
+        num_classes=classes,
+        image_size=size,
+        parameters=parameters,
+        mean=mean,
+        std=std,
+        crop_ratio=float(row["crop_ratio"]),
+        interpolation=row["interpolation"],
+        top1=top1,
+        top5=top5,
     )

@@ -1,5 +1,6 @@
 """The index of AugReg, and what file names tell."""
 
+import pkgutil
 import runpy
 import sys
 
@@ -8,8 +9,8 @@ import pandas
 import pytest
 
 import keras_nest
-from keras_nest import console, conversion
-from keras_nest.conversion.augreg import augreg_ranking, checkpoint_uri, parse_model_name
+from keras_nest import console, conversion, export
+from keras_nest.conversion.augreg_index import augreg_ranking, checkpoint_uri, parse_model_name
 from tests.golden import vit_loading
 
 FOLDER = vit_loading.FOLDER / "augreg"
@@ -193,3 +194,9 @@ class TestCommand:
         assert code == 0
         assert "ImageNet-2012" not in output
         assert output.split("Recommended:")[1].split() == [checkpoint_uri(SCORED["S_16"]["filename"])]
+
+
+def test_no_module_stands_in_the_place_of_a_function():
+    """`import conversion.…` puts modules beside the functions of the package, under their own names."""
+    for package in (conversion, export):
+        assert {module.name for module in pkgutil.iter_modules(package.__path__)}.isdisjoint(package.__all__)
