@@ -50,7 +50,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--minutes", type=float, metavar="N", help="for everything (5, or with --epochs no end)")
     training.add_argument("--epochs", type=int, metavar="N", help="at most (30, or 100; 1,000 steps at least)")
     training.add_argument(
-        "--patience", type=int, metavar="N", help="epochs without a better one (5, or 15; 300 steps at least)"
+        "--patience", type=int, metavar="N", help="epochs without a better one (5, or 15; 150 steps at least)"
     )
     training.add_argument("--batch-size", type=int, metavar="N", help="images a step (up to 32)")
     training.add_argument("--learning-rate", type=float, metavar="R", help="the highest (1e-4, or 5e-4; see --find-lr)")

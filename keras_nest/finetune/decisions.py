@@ -20,9 +20,9 @@ _EPOCHS = {True: 30, False: 100}
 _RATES = {True: 1e-4, False: 5e-4}
 _PATIENCE = {True: 5, False: 15}
 # An epoch of few images has few steps, after which little can have become better: so many at least.
-_STEPS, _PATIENT_STEPS = 1000, 300
+_STEPS, _PATIENT_STEPS = 1000, 150
 # Models with fewer parameters than any published one have room for larger steps, and time for all of their layers.
-_SMALL, _FASTER = 2_000_000, {True: 10, False: 4}
+_SMALL, _FASTER = 2_000_000, 4
 # The biggest class has so many times the images of the smallest before a sentence recommends weights.
 _UNEVEN = 3
 _A_MINUTE = 60  # seconds
@@ -125,7 +125,7 @@ def choose(request: Request, split: Split, start: Start, largest: int = LARGEST_
     epochs = request.epochs or max(_EPOCHS[is_tuned], math.ceil(_STEPS / steps))
     minutes = request.minutes or (math.inf if request.epochs else _MINUTES)
     patience = request.patience or max(_PATIENCE[is_tuned], math.ceil(_PATIENT_STEPS / steps))
-    rate = request.learning_rate or _RATES[is_tuned] * (_FASTER[is_tuned] if is_small else 1)
+    rate = request.learning_rate or _RATES[is_tuned] * (_FASTER if is_small else 1)
     weights = balanced(trained) if request.class_weights == "balanced" else None
     decisions = (
         _say_split(request, split),
@@ -275,7 +275,7 @@ def _why_blocks(start: Start, blocks: Blocks) -> str:
 
 def _why_rate(is_tuned: bool, is_small: bool) -> str:
     reason = "small, so that the weights stay near those that are given" if is_tuned else "as is usual for new weights"
-    return f"{reason}; {_FASTER[is_tuned]} times that of large models, as this one is small" if is_small else reason
+    return f"{reason}; {_FASTER} times that of large models, as this one is small" if is_small else reason
 
 
 def _why_weights(request: Request, counts: Mapping[str, int]) -> str:

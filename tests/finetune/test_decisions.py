@@ -40,7 +40,7 @@ class TestChoose:
     def test_what_is_left_open(self, start):
         settings = choose(REQUEST, SPLIT, start)
         assert (settings.batch, settings.blocks, settings.epochs, settings.minutes) == (8, 1, 77, 5.0)
-        assert (settings.learning_rate, settings.patience, settings.class_weights) == (1e-4, 24, None)
+        assert (settings.learning_rate, settings.patience, settings.class_weights) == (1e-4, 12, None)
         assert settings.fits_head
         said = say(settings.decisions)
         assert said["split"] == ("106 train, 22 val, 22 test", "of each class 15% choose the weights, 15% measure them")
@@ -52,7 +52,7 @@ class TestChoose:
     def test_a_small_model_is_trained_whole_and_faster(self, start, monkeypatch):
         monkeypatch.setattr(decisions, "_SMALL", 2_000_000)
         settings = choose(REQUEST, SPLIT, start)
-        assert (settings.blocks, settings.frozen, settings.learning_rate) == ("all", (), pytest.approx(1e-3))
+        assert (settings.blocks, settings.frozen, settings.learning_rate) == ("all", (), 4e-4)
         assert say(settings.decisions)["trained"] == ("all layers", "the head is fit first, and the model is small")
 
     def test_patience_is_of_epochs_where_they_are_long(self, start):
