@@ -16,8 +16,10 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from keras_nest.files import PARTIAL, is_address
-from keras_nest.run_files import CONVERTED, METRICS
+from keras_nest import buckets
+from keras_nest.copies import copy
+from keras_nest.files import PARTIAL, cache_folder, is_address
+from keras_nest.run_files import CONVERTED, FILES, GENERATOR, METRICS, MODEL
 
 Stamp: TypeAlias = tuple[int, int]
 """Size in bytes and time of the last change, in ns: another one for another content."""
@@ -147,6 +149,31 @@ def telling_addresses() -> Iterator[None]:
     except (ValueError, OSError, ArithmeticError) as error:
         error.args = tuple(shown(each) if isinstance(each, str) else each for each in error.args)
         raise
+
+
+def cached_run(address: str) -> pathlib.Path | None:
+    """A copy of the results of the run at an address, in the cache; what changed there is fetched again.
+
+    Args:
+        address: with "://".
+
+    Returns:
+        Its directory, without checkpoints; None where no run has left a model.
+
+    Raises:
+        OSError: the address cannot be read, or the cache not be written to.
+    """
+    address = normal(address)
+    there = set(buckets.list_dir(address)) if buckets.is_dir(address) else set()
+    if not there & {MODEL, GENERATOR}:
+        return None
+    place = cache_folder().joinpath("runs", *re.split(r":?/+", address))
+    for name in sorted(there & {*FILES, GENERATOR}):
+        copy(f"{address}/{name}", place / name, overwrite=True)
+    for path in place.iterdir():
+        if path.name not in there:
+            path.unlink()
+    return place
 
 
 def mirror_of(directory: pathlib.Path) -> Mirror | None:

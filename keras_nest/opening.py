@@ -89,7 +89,7 @@ def open_model(
     """Opens a model, wherever it lies: the one function behind all commands and training configurations.
 
     Args:
-        source: a .keras file (local, or an address such as "gs://…"), the working directory of a training, a
+        source: a .keras file or the working directory of a training (local, or an address such as "gs://…"), a
             published checkpoint whose file name tells its model, a handle of the hub ("hf://OWNER/NAME"), or a name of
             `list_models` with `weights`.
         weights: checkpoint for the name, whatever `create_model(weights=…)` takes: a directory of a training too.
@@ -119,7 +119,7 @@ def open_model(
     )
     facts: dict[str, Any] = {"class_names": _class_names(model, file, labels)}
     if isinstance(model, LiT):
-        facts["vocabulary"] = find_vocabulary(checkpoint)
+        facts["vocabulary"] = find_vocabulary(file or checkpoint)
     if folder := _run_directory(checkpoint, file):
         facts |= {"metrics": read_json(folder / METRICS), "config": read_json(folder / CONFIG)}
     return LoadedModel(model, **facts)
@@ -129,9 +129,9 @@ def _run_directory(checkpoint: str, file: str | None) -> pathlib.Path | None:
     """The directory of the training that left a .keras file: what was given, or where its model lies."""
     if not file:
         return None
-    if file != checkpoint:
-        return pathlib.Path(checkpoint)
     path = pathlib.Path(file)
+    if file != checkpoint:
+        return path.parent
     # Beside a file of another name, or a copy that somebody made, these files need not be those of its training.
     left = path.name == MODEL and all((path.parent / name).is_file() for name in (CONFIG, METRICS))
     return path.parent if left else None

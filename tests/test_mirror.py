@@ -142,3 +142,21 @@ def fail(bucket):
 )
 def test_normal(given, address):
     assert mirror.normal(given) == address
+
+
+def put(address, files):
+    for name, text in files.items():
+        with mirror.whole(f"{address}/{name}") as place, tf.io.gfile.GFile(place, "w") as file:
+            file.write(text)
+
+
+def test_results_of_a_run_are_kept_and_fetched_again_where_they_changed(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_NEST_CACHE", str(tmp_path))
+    assert mirror.cached_run(bucket) is None
+    put(bucket, {"model.keras": "1", "metrics.json": "2", "checkpoints/ckpt-1.index": "3", "notes.txt": "4"})
+    place = mirror.cached_run(f"{bucket}/")
+    assert {path.name: path.read_text() for path in place.iterdir()} == {"model.keras": "1", "metrics.json": "2"}
+    put(bucket, {"model.keras": "5"})
+    tf.io.gfile.remove(f"{bucket}/metrics.json")
+    assert mirror.cached_run(bucket) == place
+    assert {path.name: path.read_text() for path in place.iterdir()} == {"model.keras": "5"}

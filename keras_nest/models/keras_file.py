@@ -17,6 +17,7 @@ import keras
 from keras_nest.backends import BackendError
 from keras_nest.copies import local_file
 from keras_nest.keras_private import in_safe_mode
+from keras_nest.mirror import cached_run
 from keras_nest.run_files import GENERATOR, MODEL
 
 _CONFIGURATION = "config.json"
@@ -42,12 +43,22 @@ def find_keras_file(path: str | os.PathLike[str]) -> str | None:
     """The .keras file that a path means: itself, or that in the directory of a training; None for another path.
 
     Args:
-        path: local, or the address of a file. A file need not be there.
+        path: local, or the address of a file, or of a run, whose copy it is then. A file need not be there.
+
+    Raises:
+        OSError: the address cannot be read.
     """
     path = os.fspath(path)
     if path.endswith(".keras") and not os.path.isdir(path):
         return path
-    return next(filter(os.path.isfile, (os.path.join(path, name) for name in (MODEL, GENERATOR))), None)
+    folder = cached_run(path) if _may_be_run(path) else path
+    names = (MODEL, GENERATOR) if folder else ()
+    return next(filter(os.path.isfile, (os.path.join(folder or "", name) for name in names)), None)
+
+
+def _may_be_run(path: str) -> bool:
+    """Whether a path is an address, and not that of a file or of a model of the hub."""
+    return "://" in path and not path.startswith("hf://") and not os.path.splitext(path)[1]
 
 
 def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = False, around: bool = False) -> Any:

@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_nest.cli.train import main, run
 from keras_nest.mirror import mirrored
+from keras_nest.opening import open_model
 from keras_nest.training import lease
 from tests.training import runs
 from tests.training.test_resume import MOMENTS, BrokenOffError, broken_off
@@ -45,7 +47,7 @@ def failing_at(number):
 
 
 @pytest.mark.slow
-def test_a_whole_life(finished, tmp_path):
+def test_a_whole_life(finished, tmp_path, monkeypatch):
     """Broken off at all moments that a local one is, stopped by a signal, and refused files by the bucket."""
     bucket = "ram://whole-life/run"
     for owner, name, when, before, _ in MOMENTS.values():
@@ -55,6 +57,10 @@ def test_a_whole_life(finished, tmp_path):
     assert main(runs.CONFIG, bucket)["steps"] == 44, "it is finished"
     with mirrored(bucket) as directory:
         runs.assert_same_results(directory, finished[0])
+    monkeypatch.setenv("KERAS_NEST_CACHE", str(tmp_path))
+    there, here = open_model(bucket), open_model(finished[0])
+    assert (there.class_names, there.config) == (here.class_names, here.config)
+    assert all(map(np.array_equal, there.model.get_weights(), here.model.get_weights()))
 
 
 @pytest.mark.slow
