@@ -152,16 +152,22 @@ def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 
 def _onnx(loaded: LoadedModel, args: argparse.Namespace) -> int:
-    path = to_onnx(loaded.model, pathlib.Path(args.output, "model.onnx"), args.overwrite)
+    path = to_onnx(loaded.model, _file(args.output, "model.onnx"), args.overwrite)
     print_facts(f"Exported {loaded.model.name}", {"written": path, "size": _mebibytes(path)})
     return 0
 
 
 def _keras(loaded: LoadedModel, args: argparse.Namespace) -> int:
     # Not model.keras, so that no training is replaced by what is read without this package.
-    path = to_keras(loaded.model, pathlib.Path(args.output, "stock.keras"), args.overwrite)
+    path = to_keras(loaded.model, _file(args.output, "stock.keras"), args.overwrite)
     print_facts(f"Exported {loaded.model.name}", {"written": path, "size": _mebibytes(path)})
     return 0
+
+
+def _file(output: str, name: str) -> pathlib.Path:
+    """The file that is written: in the directory that was given, or where a file of its kind was."""
+    path = pathlib.Path(output)
+    return path if path.suffix == pathlib.Path(name).suffix else path / name
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -123,7 +123,10 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     _add_model_arguments(parser, positional=True, labels=True, vocab=True)
     parser.add_argument("--format", required=True, choices=choices.EXPORT_FORMATS, help="what to write")
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="SavedModels lie in DIR/1, DIR/2, …; other files in DIR"
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="SavedModels lie in DIR/1, DIR/2, …; other files in DIR, or in FILE.onnx, FILE.keras",
     )
     parser.add_argument(
         "--activation",

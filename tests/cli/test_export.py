@@ -174,6 +174,8 @@ def test_a_file_of_stock_layers(run, workdir, tmp_path):
     assert code == 0
     assert re.search(r"written .*stock\.keras ", told.replace("\n", " "))
     assert [path.name for path in tmp_path.iterdir()] == ["stock.keras"]
+    assert run(workdir, "--format", "keras", "--output", tmp_path / "mine.keras")[0] == 0
+    assert (tmp_path / "mine.keras").is_file()
 
 
 def test_an_onnx_file(run, workdir, tmp_path, monkeypatch):
