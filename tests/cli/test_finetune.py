@@ -310,13 +310,14 @@ def test_new_weights(tmp_path, capsys):
 def test_a_learning_rate_is_found_and_taken(run, trained, folder, tmp_path):  # noqa: F811
     """Nothing is trained but what is thrown away, so that the same command with the rate begins anew."""
     words = (folder, "--model", trained, "--workdir", tmp_path / "run")
-    code, output, _ = run(*words, "--find-lr")
-    assert code == 0
+    command = [sys.executable, "-m", "keras_nest", "finetune", *map(str, words), "--find-lr"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"learning-rate.csv", "learning-rate.png"}
-    rate = re.search(r"The same command with --learning-rate (\S+) trains", output)[1]
+    rate = re.search(r"The same command with --learning-rate (\S+) trains", done.stdout)[1]
     assert 1e-6 < float(rate) < 0.1
-    code, output, _ = run(*words, "--learning-rate", rate, "--epochs", 1)
-    assert code == 0
+    code, output, errors = run(*words, "--learning-rate", rate, "--epochs", 1)
+    assert code == 0, errors
     assert "as asked for" in output
     code, _, errors = run(*words, "--blocks", 0, "--find-lr")
     assert code == 2

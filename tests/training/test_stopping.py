@@ -118,7 +118,7 @@ def test_any_moment(finished, tmp_path, capfd):
 def train(workdir):
     """As the command line, in this process."""
     ready = prepare(runs.CONFIG, workdir)
-    return execute(ready.execute, ready.strategy)
+    return execute(ready.execute, ready.strategy, ready.workdir)
 
 
 @pytest.mark.slow
