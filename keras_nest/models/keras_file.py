@@ -4,6 +4,7 @@ Keras builds whatever the configuration in a file names, and some of it can run 
 model, or one that carries code, is refused while it is still text.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -44,16 +45,15 @@ def find_keras_file(path: str | os.PathLike[str]) -> str | None:
 
     Args:
         path: local, or the address of a file, or of a run, whose copy it is then. A file need not be there.
-
-    Raises:
-        OSError: the address cannot be read.
     """
     path = os.fspath(path)
     if path.endswith(".keras") and not os.path.isdir(path):
         return path
-    folder = cached_run(path) if _may_be_run(path) else path
-    names = (MODEL, GENERATOR) if folder else ()
-    return next(filter(os.path.isfile, (os.path.join(folder or "", name) for name in names)), None)
+    if _may_be_run(path):
+        # What cannot be read may be something else, and who reads it says why it cannot.
+        with contextlib.suppress(OSError):
+            path = os.fspath(cached_run(path) or path)
+    return next(filter(os.path.isfile, (os.path.join(path, name) for name in (MODEL, GENERATOR))), None)
 
 
 def _may_be_run(path: str) -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 
 import keras
@@ -92,7 +91,7 @@ def signaled(owner, name, when):
 
     def function(*arguments, **options):
         if when(*arguments):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return original(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
