@@ -56,7 +56,9 @@ class Stopping:
 
     def __enter__(self) -> "Stopping":
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._take) for number in _SIGNALS}
+            # What is ignored, as by `nohup` and in the background of a shell, stays ignored.
+            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._handlers = {number: signal.signal(number, self._take) for number in heard}
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

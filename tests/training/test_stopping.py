@@ -18,6 +18,20 @@ def send(number=signal.SIGTERM):
     signal.raise_signal(number)
 
 
+@pytest.fixture(autouse=True)
+def signals_as_in_a_shell():
+    """In the background SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_ignored_stays_so(one):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    training(one, [signal.SIGINT])
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 @pytest.fixture
 def one():
     return tf.distribute.get_strategy()
