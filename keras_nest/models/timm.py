@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 # Others of timm's names near ours: pattern of an architecture -> what its models have that those here do not compute.
 _NOT_COMPUTED = {
     r"vit_.*_reg\d": "register tokens",
-    r"vit_.*_dinov2|deit3_": "layer scale",
+    r"vit_.*_(dinov3|rope_)|eva02_": "rotary positions",
+    r"vit_.*_dinov2|vit_.*_(36x1|18x2)_|vit_medium_patch16_gap_|deit3_": "layer scale",
     r"vit_.*_clip_": "a norm in front of the encoder",
     r"vit_.*_siglip_(?!gap)": "attention pooling",
     r"vit_.*_rpn_": "norms behind the branches instead of in front",
-    r"vit_relpos_|beit": "relative positions",
+    r"vit_s?relpos_|beit": "relative positions",
     r"deit_.*_distilled_": "a distillation token",
+    r"gmixer_": "gated multi-layer perceptrons",
+    r"resmlp_": "affine layers in place of norms",
     r"nest_(tiny|small|base)$": "symmetric padding, other than timm's nest_…_jx",
 }
 

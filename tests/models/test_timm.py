@@ -11,7 +11,7 @@ import keras_nest
 from keras_nest import cli, registry
 from keras_nest.conversion.pytorch.config_file import read_config
 from keras_nest.finetune.start import find_start
-from keras_nest.models.timm import timm_models
+from keras_nest.models.timm import not_computed, timm_models
 from tests.golden import timm_loading
 
 # `default_cfgs` of timm 1.0.31.
@@ -120,6 +120,14 @@ def test_a_name_alone_is_not_trained(capsys):
     [
         ("vit_base_patch14_reg4_dinov2.lvd142m", "register tokens"),
         ("vit_small_patch14_dinov2.lvd142m", "layer scale"),
+        ("vit_small_patch16_dinov3.lvd1689m", "rotary positions"),
+        ("vit_base_patch16_rope_reg1_gap_256.sbb_in1k", "register tokens"),
+        ("vit_base_patch16_rope_224.naver_in1k", "rotary positions"),
+        ("vit_small_patch16_18x2_224.untrained", "layer scale"),
+        ("vit_medium_patch16_gap_240.sw_in12k", "layer scale"),
+        ("vit_srelpos_small_patch16_224.sw_in1k", "relative positions"),
+        ("gmixer_24_224.ra3_in1k", "gated multi-layer perceptrons"),
+        ("resmlp_12_224.fb_in1k", "affine layers"),
         ("vit_base_patch16_clip_224.openai", "a norm in front of the encoder"),
         ("vit_base_patch16_siglip_224.webli", "attention pooling"),
         ("nest_small.untrained", "symmetric padding"),
@@ -128,6 +136,10 @@ def test_a_name_alone_is_not_trained(capsys):
 def test_what_models_here_do_not_compute(name, what):
     with pytest.raises(ValueError, match=f"timm's {name} has {what}.*, which the models here do not compute"):
         registry.resolve(name)
+
+
+def test_what_is_computed_is_not_refused():
+    assert not [name for name in [*PUBLISHED, *registry.ALIASES.values()] if not_computed(name)]
 
 
 def test_published_weights(tmp_path, monkeypatch):
