@@ -42,6 +42,9 @@ RESIZE_METHODS = ("block", "grid", "timm", "transformers")
 ON_ONE_MACHINE = ("auto", "one_device", "mirrored")
 """Where fine-tuning runs."""
 
+TASKS = ("single-label", "multi-label", "regression")
+"""What is told of an image: one class, several or none, a number."""
+
 TRACKERS = ("wandb", "mlflow")
 """Where the history of a training goes, too."""
 

@@ -5,6 +5,8 @@ import pathlib
 
 # Of a SavedModel: its graph, and the folder of its assets, class names among them.
 GRAPH, ASSETS, LABELS = "saved_model.pb", "assets", "labels.txt"
+# The output of a model that tells numbers, in whatever format.
+VALUES = "values"
 # Packed into TFLite files, beside `LABELS`: arguments of `EvalPreprocessing`, and facts on a LiT.
 PREPROCESSING, SIMILARITY = "preprocessing.json", "similarity.json"
 # Suffix -> what it is, and who reads it.

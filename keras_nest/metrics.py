@@ -40,6 +40,24 @@ def in_top(count: int, labels: Tensor, logits: Tensor) -> Tensor:
     return ops.cast(ops.logical_and(ahead <= count, ops.logical_not(ops.isnan(right[:, 0]))), "float32")
 
 
+def accuracy_of_classes(labels: Tensor, logits: Tensor) -> Tensor:
+    """Share of the classes about which it is right that the image has them, or has them not.
+
+    Args:
+        labels: float (B, K), 1 for each class that an image has.
+        logits: float (B, K); a class is predicted above 0, where its probability is above a half.
+
+    Returns:
+        float32 (B,).
+    """
+    return ops.mean(ops.cast(ops.equal(labels > 0.5, logits > 0), "float32"), axis=-1)
+
+
+def absolute_error(labels: Tensor, outputs: Tensor) -> Tensor:
+    """Absolute error of numbers: (B, K), (B, K) -> float32 (B,), means over K."""
+    return ops.mean(ops.abs(ops.cast(outputs, "float32") - ops.cast(labels, "float32")), axis=-1)
+
+
 @keras.saving.register_keras_serializable(package="keras_nest")
 class ConfusionMatrix(keras.metrics.Metric):
     """Accuracy that remembers which class was taken for which.
@@ -70,6 +88,56 @@ class ConfusionMatrix(keras.metrics.Metric):
     def result(self) -> Tensor:
         """Share of images on the diagonal, scalar; `counts` (K, K) has a row for each true class."""
         return ops.divide_no_nan(ops.trace(self.counts), ops.sum(self.counts))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "num_classes": self.num_classes}
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class MeanAveragePrecision(keras.metrics.Metric):
+    """Mean average precision of images of several classes, batch by batch.
+
+    That of `keras_nest.scores`, but for logits that lie in the same of many equal bins from -10 to 10, which are not
+    told apart: 10,000 bins of up to 200 classes, fewer of more.
+
+    Args:
+        num_classes: K.
+        name: name of the metric.
+        dtype: as for every metric.
+    """
+
+    def __init__(self, num_classes: int, name: str = "map", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = num_classes
+        self._bins = max(500, min(10_000, 2_000_000 // num_classes))
+        shape = (num_classes, self._bins)
+        self.having = self.add_variable(shape, initializer="zeros", name="having")
+        self.all = self.add_variable(shape, initializer="zeros", name="all")
+
+    def update_state(self, labels: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> None:
+        """Counts images: labels (B, K), 1 for each class that an image has, logits (B, K) and weights (B,)."""
+        # The highest come first; the bins of one class follow those of another.
+        places = ops.cast((0.5 - ops.cast(logits, "float32") / 20) * self._bins, "int32")
+        places = ops.clip(places, 0, self._bins - 1) + self._bins * ops.arange(self.num_classes)
+        images = ops.ones_like(labels, dtype=self.dtype)
+        if sample_weight is not None:
+            images = images * ops.cast(sample_weight, self.dtype)[:, None]
+        self._add(self.having, places, images * ops.cast(labels, self.dtype))
+        self._add(self.all, places, images)
+
+    def _add(self, counts: keras.Variable, places: Tensor, images: Tensor) -> None:
+        size = self.num_classes * self._bins
+        found = ops.segment_sum(ops.reshape(images, (-1,)), ops.reshape(places, (-1,)), size)
+        counts.assign(counts + ops.reshape(found, (self.num_classes, self._bins)))
+
+    def result(self) -> Tensor:
+        """Mean over the classes that have images, scalar; 0 without any."""
+        found, taken = ops.cumsum(self.having, axis=1), ops.cumsum(self.all, axis=1)
+        images = found[:, -1]
+        precision = ops.divide_no_nan(found, taken)
+        averages = ops.divide_no_nan(ops.sum(self.having * precision, axis=1), images)
+        return ops.divide_no_nan(ops.sum(averages), ops.sum(ops.cast(images > 0, self.dtype)))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""

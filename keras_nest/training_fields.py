@@ -72,7 +72,9 @@ COMMON: dict[str, Field] = {
     "colorjitter": Field({}, '.type "colorjitter" with .colorjitter_strength', "group"),
     "pp": Field({}, ".train and .test: splits of the data; .crop: side of the images in pixels", "group"),
     "transfer": Field("float32", '"uint8": a quarter of the bytes to the device, which then normalizes and mixes'),
-    "loss": Field("softmax", '"softmax"; "sigmoid": each class for itself; "focal": sure answers count less'),
+    "loss": Field(
+        "softmax", '"softmax"; "sigmoid": each class for itself; "focal": sure ones count less; "squared": numbers'
+    ),
     "class_weights": Field(None, "factors of the loss, one for each class, such as (0.5, 2.0)"),
     "sampling": Field(None, '"balanced": all classes come up equally often in training; of files'),
     "patience": Field(None, "keep the best weights, end after so many evaluations without better ones", "count"),

@@ -118,6 +118,7 @@ def open_app_model(
     """
     if exported := find_export(source, weights):
         predictor = open_tflite(exported) if is_tflite(exported) else open_saved_model(exported)
+        _check_classes(predictor, source)
         kind = "TFLite file" if is_tflite(exported) else "SavedModel"
         predictor = name_classes(predictor, labels) if labels else predictor
         facts = (kind, _classes(predictor))
@@ -131,6 +132,7 @@ def open_app_model(
 
 def _of_classes(loaded: LoadedModel, labels: str | os.PathLike[str] | None) -> AppModel:
     predictor = build_predictor(loaded)
+    _check_classes(predictor, loaded.model.name)
     predictor = name_classes(predictor, labels) if labels else predictor
     prepare = preprocessor(loaded.image_model)
     methods, reasons = {}, []
@@ -143,6 +145,11 @@ def _of_classes(loaded: LoadedModel, labels: str | os.PathLike[str] | None) -> A
     why_not = "" if methods else f"{_NOT_SHOWN}: {reasons[-1]}"
     facts = (_classes(predictor), _pixels(prepare), *_measured(loaded.metrics))
     return AppModel(loaded.model.name, facts, lambda _: predictor, None, methods, why_not, prepare)
+
+
+def _check_classes(predictor: Predictor, name: str) -> None:
+    if predictor.gives_numbers:
+        raise ValueError(f"{name} gives numbers and no classes, which the page cannot show; `keras-nest predict` does.")
 
 
 def _of_texts(loaded: LoadedModel, source: str, vocabulary: str | None, given: Labels | None) -> AppModel:

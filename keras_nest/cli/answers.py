@@ -33,7 +33,7 @@ _BAR_FROM = 20
 _LONGEST_STEM = 200
 
 Prediction: TypeAlias = tuple[int, str, float]
-"""A class: index, name, probability."""
+"""A class: index, name, probability; or a number: 0, what it is of, and itself."""
 
 Image: TypeAlias = tuple[pathlib.Path, np.ndarray]
 """A file and its pixels, uint8 (h, w, 3)."""
@@ -51,7 +51,7 @@ def check_counts(args: argparse.Namespace) -> None:
 
 
 def print_predictions(args: argparse.Namespace, build: Callable[[], Predictor]) -> int:
-    """Prints the most probable classes of each image; returns 1 if an image could not be read, else 0.
+    """Prints the most probable classes of each image, or its number; returns 1 if one could not be read, else 0.
 
     Args:
         args: of `predict` or `zero-shot`.
@@ -66,15 +66,21 @@ def print_predictions(args: argparse.Namespace, build: Callable[[], Predictor]) 
     paths = find_images(args.images)
     pictures = picture_files(args, paths)
     predictor = build()
+    numbers = predictor.gives_numbers
+    if numbers and pictures:
+        raise ValueError("--save draws probabilities, and this model gives numbers; leave it out.")
+    names = longest(predictor.class_names or ["class 1000"])
     table = StreamedTable(
-        {"image": longest(paths), "class": longest(predictor.class_names or ["class 1000"]), "probability": 0}
+        {"image": longest(paths), "number": names, "value": 12}
+        if numbers
+        else {"image": longest(paths), "class": names, "probability": 0}
     )
     broken = Broken()
     for path, image, predictions in _predictions(predictor, paths, args, broken):
         if args.json:
-            print_json(_facts(path, predictions))
+            print_json(_facts(path, predictions, numbers))
         else:
-            table.print(_rows(path, predictions))
+            table.print(_rows(path, predictions, "{:.6g}" if numbers else "{:.2%}"))
         if pictures:
             with broken.told(path):
                 shown = [(name, share) for _, name, share in predictions]
@@ -145,7 +151,7 @@ def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
 def _probabilities(predictor: Predictor, images: Sequence[Image], broken: Broken) -> list[np.ndarray | None]:
     """A row for each image; None where there is none, and why is told."""
     try:
-        rows: list[np.ndarray | None] = list(predictor.probabilities([image for _, image in images]))
+        rows: list[np.ndarray | None] = list(predictor.answers([image for _, image in images]))
     except (ValueError, tf.errors.OpError):
         if len(images) > 1:
             # One of them is refused; each by itself tells which.
@@ -237,13 +243,15 @@ def longest(names: Iterable[object]) -> int:
     return max((cell_len(printable(name)) for name in names), default=0)
 
 
-def _rows(path: pathlib.Path, predictions: Sequence[Prediction]) -> list[tuple[str, str, str]]:
+def _rows(path: pathlib.Path, predictions: Sequence[Prediction], number: str) -> list[tuple[str, str, str]]:
     return [
-        ("" if number else printable(path), printable(name), f"{probability:.2%}")
-        for number, (_, name, probability) in enumerate(predictions)
+        ("" if place else printable(path), printable(name), number.format(value))
+        for place, (_, name, value) in enumerate(predictions)
     ]
 
 
-def _facts(path: pathlib.Path, predictions: Sequence[Prediction]) -> dict[str, object]:
+def _facts(path: pathlib.Path, predictions: Sequence[Prediction], numbers: bool) -> dict[str, object]:
+    if numbers:
+        return {"image": str(path), "values": {name: value for _, name, value in predictions}}
     classes = [{"class": index, "label": name, "probability": share} for index, name, share in predictions]
     return {"image": str(path), "predictions": classes}

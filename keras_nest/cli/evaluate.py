@@ -14,15 +14,18 @@ from rich.progress import track
 
 from keras_nest.cli.answers import Broken
 from keras_nest.cli.class_table import print_classes
+from keras_nest.cli.other_tasks import other_facts, write_rows
 from keras_nest.console import console, print_facts, print_json, printable
 from keras_nest.data.sources.table import rows_of_run
 from keras_nest.evaluation.images import LabeledImages, images_of_run, open_images
-from keras_nest.evaluation.measure import ask
+from keras_nest.evaluation.other_tasks import AllAnswers
 from keras_nest.figures import check_picture
 from keras_nest.files import atomic_output
+from keras_nest.finetune.metadata import TABLES
 from keras_nest.finetune.split import TRAIN
 from keras_nest.predict.open import open_both
-from keras_nest.report.write import Measured, write_report
+from keras_nest.report.write import Measured, measure, write_report
+from keras_nest.targets import MULTI_LABEL, SINGLE_LABEL
 from keras_nest.training.pictures import write_confusion
 from keras_nest.training.workdir import write_json
 
@@ -44,14 +47,17 @@ def main(args: argparse.Namespace) -> int:
     """
     if args.batch < 1:
         raise ValueError(f"--batch is {args.batch}; it must be 1 or more.")
-    _check_outputs(args)
-    images = _open_images(args)
+    images = None if _is_list(args) else _open_images(args)
     predictor, loaded = open_both(args.model, args.weights, args.labels, args.trust)
+    # What a list tells may follow from what the model tells.
+    images = images or _open_images(args, predictor.task)
+    _check_outputs(args, images)
     broken = Broken()
     hidden = images.count < _BAR_FROM or not console.is_terminal or args.json
     bar = functools.partial(track, description="evaluating", console=console, transient=True, disable=hidden)
-    answers = ask(predictor, images, broken.tell, args.batch, lambda some, count: bar(some, total=count))
-    measured = Measured(args.model, images, answers, predictor, loaded, args.weights)
+    options = {"batch_size": args.batch, "progress": lambda some, count: bar(some, total=count)}
+    measured = measure(args.model, images, predictor, loaded, args.weights, broken.tell, **options)
+    answers = measured.answers
     facts = {"model": args.model, "data": images.name, "part": images.part, **measured.figures}
     facts["left_out"] = images.count - len(answers.names)
     facts["trained_with"] = _count_trained_with(args.weights or args.model, answers.names)
@@ -64,13 +70,30 @@ def main(args: argparse.Namespace) -> int:
     return broken.code
 
 
-def _open_images(args: argparse.Namespace) -> LabeledImages:
+def _is_list(args: argparse.Namespace) -> bool:
+    """Whether the images are those of a list, or of a folder with one, as far as that shows in its name."""
+    return bool(args.data) and (args.data.lower().endswith(TABLES) or os.path.isdir(os.path.expanduser(args.data)))
+
+
+def _open_images(args: argparse.Namespace, task: str = SINGLE_LABEL) -> LabeledImages:
     if args.data:
-        return open_images(args.data, args.split, args.data_dir)
+        return _open_data(args, args.task or task)
+    if args.task or args.label_column:
+        raise ValueError("--task and --label-column are for --data; the images of a training say it themselves.")
     run = pathlib.Path(args.weights or args.model)
     if not run.is_dir():
         raise ValueError("Only the directory of a training tells which images to measure with; give some with --data.")
     return images_of_run(run, args.split)
+
+
+def _open_data(args: argparse.Namespace, task: str) -> LabeledImages:
+    try:
+        return open_images(args.data, args.split, args.data_dir, args.label_column, task)
+    except ValueError:
+        if args.task or task != MULTI_LABEL:
+            raise
+        # A model that tells each class for itself may have been trained with images of one class each.
+        return open_images(args.data, args.split, args.data_dir, args.label_column)
 
 
 def _count_trained_with(model: str, names: Sequence[str]) -> int:
@@ -79,11 +102,16 @@ def _count_trained_with(model: str, names: Sequence[str]) -> int:
     return sum(os.path.realpath(name) in trained for name in names)
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
+def _check_outputs(args: argparse.Namespace, images: LabeledImages) -> None:
     """What is wrong with the outputs is said before the work."""
     for path in args.save:
         if path.suffix.lower() not in _WRITERS:
             check_picture(path)
+            if not images.target.is_single_label:
+                raise ValueError(
+                    f"{path} would be a confusion matrix, which images of {images.target.task} do not have; --save "
+                    "FILE.html draws what they have."
+                )
         if path.exists() and not args.overwrite:
             raise FileExistsError(f"{path} exists already; pass --overwrite to replace it.")
 
@@ -95,6 +123,9 @@ def _write_figures(path: pathlib.Path, measured: Measured, facts: dict[str, Any]
 def _write_rows(path: pathlib.Path, measured: Measured, facts: dict[str, Any]) -> None:
     """A row for each image, the most wrong first."""
     answers, name_of = measured.answers, measured.predictor.name_of
+    if isinstance(answers, AllAnswers):
+        write_rows(path, answers)
+        return
     with atomic_output(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("file", "class", "predicted", "probability", "lead", "loss"))
@@ -125,16 +156,20 @@ _WRITERS: dict[str, Callable[[pathlib.Path, Measured, dict[str, Any]], None]] = 
 
 def _print(measured: dict[str, Any]) -> None:
     part = f" ({measured['part']})" if measured["part"] else ""
-    facts = {
-        "right": f"{measured['top1']:.2%} of {measured['examples']:,} images",
-        "right among the first five": f"{measured['top5']:.2%}",
-        "loss": f"{measured['loss']:.4f}",
-        "F1, mean of the classes": f"{measured['macro_f1']:.2%}",
-        "calibration error": f"{measured['ece']:.2%}, how far probabilities and the share that is right are apart",
-    }
+    facts = (
+        other_facts(measured)
+        if "top1" not in measured
+        else {
+            "right": f"{measured['top1']:.2%} of {measured['examples']:,} images",
+            "right among the first five": f"{measured['top5']:.2%}",
+            "loss": f"{measured['loss']:.4f}",
+            "F1, mean of the classes": f"{measured['macro_f1']:.2%}",
+            "calibration error": f"{measured['ece']:.2%}, how far probabilities and the share that is right are apart",
+        }
+    )
     if measured["left_out"]:
         facts["left out"] = f"{measured['left_out']:,}, which cannot be read"
     if measured["trained_with"]:
-        facts["trained with"] = f"{measured['trained_with']:,} of these; new images are less often right"
+        facts["trained with"] = f"{measured['trained_with']:,} of these; it does worse on new images"
     print_facts(escape(printable(f"{measured['model']} on {measured['data']}{part}")), facts)
-    print_classes(measured["classes"])
+    print_classes(measured.get("classes", ()))

@@ -2,6 +2,7 @@
 
 import argparse
 
+from keras_nest import choices
 from keras_nest.console import add_trust_argument
 from keras_nest.files import local_path
 
@@ -24,6 +25,12 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="DATA/CLASS/*, DATA/{train,val,test}/CLASS/*, a list of files and classes (DATA.csv, .tsv, .jsonl), "
         "digits, or a name of TFDS (default: what a training was measured with)",
     )
+    images.add_argument(
+        "--task",
+        choices=choices.TASKS,
+        help="what a list tells: a class, several or none, a number (default: what the model tells)",
+    )
+    images.add_argument("--label-column", metavar="NAME", help="of a list, if its name does not tell")
     images.add_argument("--split", help="part of them (default: test or validation)")
     images.add_argument("--data-dir", metavar="DIR", help="where TFDS finds its data")
     images.add_argument("--batch", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)")

@@ -43,22 +43,25 @@ def main(args: argparse.Namespace) -> int:
         {
             "image": longest(paths),
             "class": longest(predictor.class_names or ["class 1000"]),
-            "probability": 0,
+            "value" if predictor.gives_numbers else "probability": 0,
             "where (y0, x0, y1, x1)": _BOX,
             "how clear": _CLARITY,
         }
     )
-    broken = Broken()
+    broken, kind = Broken(), "value" if predictor.gives_numbers else "probability"
+    if predictor.gives_numbers and pictures:
+        raise ValueError("--save draws probabilities, and this model gives numbers; leave it out.")
     for path, image in read_images(paths, broken.tell):
         with broken.told(path):
-            (shares,) = predictor.probabilities([image])
+            (shares,) = predictor.answers([image])
             index = int(np.argmax(shares)) if target is None else target
             finding = explain(prepare(image), make_view(image, prepare), index)
-            answer = {"class": index, "label": predictor.name_of(index), "probability": float(shares[index])}
+            answer = {"class": index, "label": predictor.name_of(index), kind: float(shares[index])}
             if args.json:
                 print_json({"image": str(path), "method": args.method, **answer, **finding.facts})
             else:
-                row = (path, answer["label"], f"{answer['probability']:.2%}", finding.place, finding.clarity)
+                share = f"{shares[index]:.6g}" if predictor.gives_numbers else f"{shares[index]:.2%}"
+                row = (path, answer["label"], share, finding.place, finding.clarity)
                 table.print([[printable(cell) for cell in row]])
             if pictures:
                 answers = _answers(predictor, shares, index)

@@ -10,11 +10,13 @@ import time
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from rich.markup import escape
 from rich.table import Table
 
 from keras_nest.cli.class_table import CLASSES_SHOWN, print_classes
+from keras_nest.cli.other_tasks import other_facts
 from keras_nest.cli.train import execute
 from keras_nest.console import console, print_facts, printable
 from keras_nest.data.sources.folder import some_of
@@ -29,6 +31,7 @@ from keras_nest.finetune.start import find_start
 from keras_nest.mirror import mirrored, push, shown
 from keras_nest.report.write import report_run
 from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT
+from keras_nest.targets import REGRESSION
 from keras_nest.training import workdir as directories
 from keras_nest.training.range_test import write_range_test
 from keras_nest.training.strategies import create_strategy
@@ -106,7 +109,7 @@ def _begin(request: Request, workdir: pathlib.Path, replicas: int, overwrite: bo
 def _decide(request: Request, workdir: pathlib.Path, replicas: int, began: float) -> tuple[Plan, tuple[Row, ...]]:
     """The plan and the images of a folder; what was found and decided is told."""
     model = find_start(request.model, request.weights)
-    found = look(request.folder, request.max_broken, request.label_column)
+    found = look(request.folder, request.max_broken, request.label_column, request.task)
     _print_found(found)
     plan, rows = make_plan(request, model, found, workdir, replicas, began)
     _print_plan(plan)
@@ -126,7 +129,9 @@ def _plan_there(request: Request, workdir: pathlib.Path) -> Plan | None:
         return None
     if different := directories.differences(dict(plan.request), dataclasses.asdict(request)):
         raise FileExistsError(f"{workdir} belongs to another run ({different}); {_REMEDY}")
-    changes = find_changes(list_sizes(request.folder, request.label_column), read_table(workdir / IMAGES))
+    changes = find_changes(
+        list_sizes(request.folder, request.label_column, request.task), read_table(workdir / IMAGES).rows
+    )
     is_lost = "gone" in changes or "changed" in changes
     if is_lost and not run.results(workdir):
         raise FileExistsError(f"{request.folder} is not as it was when this run began ({changes}); {_REMEDY}")
@@ -137,13 +142,16 @@ def _plan_there(request: Request, workdir: pathlib.Path) -> Plan | None:
 
 def _print_found(found: Found) -> None:
     """Classes, counts, sizes, and what is left out for which reason."""
-    counts = count_classes(found.photos)
+    counts = count_classes(found.photos, found.target)
     sides = sorted((photo.width * photo.height, f"{photo.width} x {photo.height}") for photo in found.photos)
     sizes = sides[0][1] if sides[0] == sides[-1] else f"{sides[0][1]} to {sides[-1][1]}"
     facts: dict[str, Any] = {_shown(name): count for name, count in sorted(counts.items())[:CLASSES_SHOWN]}
     if len(counts) > CLASSES_SHOWN:
         facts["…"] = f"{len(counts) - CLASSES_SHOWN} more classes"
-    print_facts(f"{_shown(found.root)}: {len(found.photos):,} images of {len(counts)} classes, {sizes} pixels", facts)
+    if found.target.task == REGRESSION:
+        facts = _of_numbers([float(photo.place.label) for photo in found.photos])
+    kinds = f"with {found.target.quantity}" if found.target.task == REGRESSION else f"of {len(counts)} classes"
+    print_facts(f"{_shown(found.root)}: {len(found.photos):,} images {_shown(kinds)}, {sizes} pixels", facts)
     left = [f"{place.path} {reason}" for place, reason in found.broken]
     if left:
         _print(f"Left out: {some_of(left)}.")
@@ -151,6 +159,13 @@ def _print_found(found: Found) -> None:
         _print(f"Passed over: {some_of(found.others)}.")
     if found.empty:
         _print(f"Classes without an image, which are left out: {some_of(found.empty)}.")
+
+
+def _of_numbers(numbers: list[float]) -> dict[str, Any]:
+    """How they are spread."""
+    low, middle, high = np.quantile(numbers, (0, 0.5, 1))
+    spread = f"{np.mean(numbers):.6g}, with a standard deviation of {np.std(numbers):.4g}"
+    return {"from": f"{low:.6g} to {high:.6g}", "middle": f"{middle:.6g}", "mean": spread}
 
 
 def _print_plan(plan: Plan) -> None:
@@ -165,19 +180,12 @@ def _print_plan(plan: Plan) -> None:
 def _print_results(metrics: dict[str, Any], workdir: str, request: Request) -> None:
     """What came of it, and what to do with it."""
     what = {"test": "test", "val": "validation"}[metrics["part"]]
-    head, val = metrics["head_top1"], metrics["val"]
-    facts = {
-        "right": f"{metrics['top1']:.1%} of {metrics['examples']:,} {what} images",
-        "right, validation": f"{val['top1']:.1%} of {val['examples']:,}, by which the weights were chosen",
-        **({"the head alone": f"{head:.1%} of these"} if head is not None else {}),
-        "loss": f"{metrics['loss']:.3f}",
-        "training time": f"{metrics['train_seconds']:.0f} s, {metrics['steps']:,} steps",
-    }
+    facts = _of_classes(metrics, what) if "top1" in metrics else _of_other_tasks(metrics, what, request.task)
+    facts["training time"] = f"{metrics['train_seconds']:.0f} s, {metrics['steps']:,} steps"
     if "temperature" in metrics:
         facts["temperature"] = f"{metrics['temperature']:.3g}, by which the logits are divided"
     print_facts(f"Results in {workdir}", facts)
-    if classes := metrics.get("classes"):
-        print_classes(classes)
+    print_classes(metrics.get("classes", ()))
     run = shlex.quote(workdir)
     for command in (
         f"predict {shlex.quote(request.folder) if os.path.isdir(request.folder) else 'IMAGE'} --model {run}",
@@ -185,6 +193,25 @@ def _print_results(metrics: dict[str, Any], workdir: str, request: Request) -> N
         f"export {run} --format saved_model --output models",
     ):
         _print(f"keras-nest {command}")
+
+
+def _of_classes(metrics: dict[str, Any], what: str) -> dict[str, str]:
+    head, val = metrics["head_top1"], metrics["val"]
+    return {
+        "right": f"{metrics['top1']:.1%} of {metrics['examples']:,} {what} images",
+        "right, validation": f"{val['top1']:.1%} of {val['examples']:,}, by which the weights were chosen",
+        **({"the head alone": f"{head:.1%} of these"} if head is not None else {}),
+        "loss": f"{metrics['loss']:.3f}",
+    }
+
+
+def _of_other_tasks(metrics: dict[str, Any], what: str, task: str) -> dict[str, str]:
+    (name, value), *_ = other_facts(metrics["val"], "images, by which the weights were chosen").items()
+    facts = other_facts(metrics, f"{what} images") | {f"{name}, validation": value}
+    if metrics["head_score"] is not None:
+        kind = " (R²)" if task == REGRESSION else ""
+        facts["the head alone"] = f"{metrics['head_score']:.1%}{kind}, validation"
+    return facts
 
 
 def _write_report(workdir: pathlib.Path, trust: bool) -> None:

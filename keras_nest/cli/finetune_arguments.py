@@ -32,6 +32,12 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--max-broken", type=float, default=0.1, metavar="SHARE", help="of images that cannot be read (%(default)s)"
     )
+    images.add_argument(
+        "--task",
+        choices=choices.TASKS,
+        default=choices.TASKS[0],
+        help="what a list tells: a class, several or none, a number (%(default)s)",
+    )
     images.add_argument("--label-column", metavar="NAME", help="of a list, if its name does not tell")
     images.add_argument("--image-size", type=int, metavar="N", help="pixels a side (default: that of the weights)")
     images.add_argument(

@@ -76,8 +76,9 @@ def train_batches(
         target: what stands in the place of the labels; None are the labels.
 
     Returns:
-        "float32": images float32 (B, H, W, C); labels int32 (B,), or float32 (B, K) if the recipe mixes.
-        "uint8": (images uint8 (B, H, W, C), keys int64 (B, 2)), labels int32 (B,). B is the share of one host.
+        "float32": images float32 (B, H, W, C); labels int32 (B,), or float32 (B, K) if the recipe mixes, or if an
+        image has several or a number. "uint8": (images uint8 (B, H, W, C), keys int64 (B, 2)), labels likewise, not
+        mixed. B is the share of one host.
 
     Raises:
         ValueError: the batch cannot be filled or divided among the hosts, the seed is too large, or unknown `transfer`.
@@ -133,8 +134,9 @@ def eval_batches(
         host: which of the processes that evaluate together this is.
 
     Returns:
-        Images float32 (B, H, W, C); labels int32 (B,), of images with captions their numbers; weights float32 (B,), 1
-        for images and 0 for the filling, which Keras takes as sample weights. B is the share of one host.
+        Images float32 (B, H, W, C); labels int32 (B,), of images with captions their numbers, or float32 (B, K);
+        weights float32 (B,), 1 for images and 0 for the filling, which Keras takes as sample weights. B is the share of
+        one host.
 
     Raises:
         ValueError: the batch cannot be divided among the hosts.
@@ -149,7 +151,9 @@ def eval_batches(
 
     numbered = source.test.in_order(host).enumerate(host.part(count).start)
     images = numbered.map(prepare, tf.data.AUTOTUNE, deterministic=True)
-    filling = tf.data.Dataset.from_tensors((tf.zeros((*image_size, recipe.channels)), 0, 0.0))
+    label = images.element_spec[1]
+    nothing = (tf.zeros((*image_size, recipe.channels)), tf.zeros(label.shape, label.dtype), 0.0)
+    filling = tf.data.Dataset.from_tensors(nothing)
     filled = images.concatenate(filling.repeat(padded - len(host.part(count))))
     batches = filled.batch(share, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
     return batches.apply(tf.data.experimental.assert_cardinality(padded // share))
@@ -175,5 +179,6 @@ def _share(batch_size: int, host: Host) -> int:
 def _label(source: Source, example: Example) -> tf.Tensor:
     if source.info.has_captions:
         raise ValueError(f"{source.info.name} has captions and no classes; only a LiT learns from them.")
-    check_labels(example.label, source.info.num_classes)
+    if source.info.target.is_single_label:
+        check_labels(example.label, source.info.num_classes)
     return example.label

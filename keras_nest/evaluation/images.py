@@ -23,6 +23,7 @@ from keras_nest.finetune.metadata import TABLES
 from keras_nest.opening import read_json
 from keras_nest.predict.images import read_image
 from keras_nest.run_files import CONFIG, IMAGES, METRICS
+from keras_nest.targets import ONE_CLASS, SINGLE_LABEL, Target
 from keras_nest.training.plan import source_options
 
 Tell: TypeAlias = Callable[[str], None]
@@ -36,7 +37,7 @@ class LabeledImage(NamedTuple):
 
     Attributes:
         name: its path, or in a data set its number.
-        label: name of its class.
+        label: name of its class, or what else is told, as `keras_nest.targets` has it.
         pixels: uint8 (h, w, 3).
     """
 
@@ -52,10 +53,11 @@ class LabeledImages:
     Attributes:
         name: of the folder, table or data set.
         part: which of its parts; "" where it has none.
-        labels: names of the classes that they are of.
+        labels: names of the classes that they are of; of a regression that of the number.
         count: how many there are, those that cannot be read among them.
         read: gives them one after another.
         find: gives the pixels of some of them, by name.
+        target: what is told of an image.
     """
 
     name: str
@@ -64,9 +66,16 @@ class LabeledImages:
     count: int
     read: Callable[[Tell], Iterator[LabeledImage]]
     find: Callable[[Sequence[str]], list[np.ndarray]]
+    target: Target = ONE_CLASS
 
 
-def open_images(name: str, split: str | None = None, data_dir: str | None = None) -> LabeledImages:
+def open_images(
+    name: str,
+    split: str | None = None,
+    data_dir: str | None = None,
+    label_column: str | None = None,
+    task: str = SINGLE_LABEL,
+) -> LabeledImages:
     """Finds labeled images.
 
     Args:
@@ -75,6 +84,8 @@ def open_images(name: str, split: str | None = None, data_dir: str | None = None
         split: which part; None takes the first of "test", "val" and "validation" that is there, and all of a folder
             without parts.
         data_dir: where TFDS finds its data.
+        label_column: of a list, the column of the classes or numbers, if its name does not tell.
+        task: one of `keras_nest.choices.TASKS`, what is told of an image; other than one class only lists tell.
 
     Raises:
         FileNotFoundError: there is nothing of this name, or no such part.
@@ -83,9 +94,11 @@ def open_images(name: str, split: str | None = None, data_dir: str | None = None
     """
     path = os.path.expanduser(name)
     if path.lower().endswith(TABLES) and not os.path.isdir(path):
-        return _of_table(path, split)
+        return _of_table(path, split, label_column, task)
     if os.path.isdir(path):
-        return _of_folder(path, split)
+        return _of_folder(path, split, label_column, task)
+    if task != SINGLE_LABEL:
+        raise ValueError(f"{name} is no list, and only a list tells {task}; give one such as FILE.csv.")
     if name.startswith((".", os.sep)):
         check_local(name)
         raise FileNotFoundError(f"There is no folder or table {name}; {LAYOUTS}")
@@ -117,30 +130,32 @@ def images_of_run(workdir: str | os.PathLike[str], split: str | None = None) -> 
     return _of_source(open_source(config.dataset, **{**options, "test_split": split}), split)
 
 
-def _of_folder(folder: str, split: str | None) -> LabeledImages:
+def _of_folder(folder: str, split: str | None, label_column: str | None, task: str) -> LabeledImages:
     """Images as a fine-tuning finds them; of folders of parts without one for training, those of one part."""
-    places = list_folder(folder).places
+    listing = list_folder(folder, label_column, task)
+    places = listing.places
     folders = [name for name in names_in(folder) if os.path.isdir(f"{folder}/{name}")]
     if folders and set(folders) <= set(TEST_SPLITS) and not any(place.part for place in places):
         part = split or next(name for name in TEST_SPLITS if name in folders)
         places = tuple(place._replace(part=part) for place in list_folder(f"{folder}/{part}").places)
-    return _of_places(folder, places, split)
+    return _of_places(folder, places, split, listing.target)
 
 
-def _of_table(path: str, split: str | None) -> LabeledImages:
+def _of_table(path: str, split: str | None, label_column: str | None = None, task: str = SINGLE_LABEL) -> LabeledImages:
     """Images of a table as a fine-tuning leaves it, or of another list as it takes it."""
     try:
-        rows = read_table(path)
+        rows, target = read_table(path)
     except ValueError:
-        return _of_places(path, list_table(path).places, split)
+        listing = list_table(path, label_column, task)
+        return _of_places(path, listing.places, split, listing.target)
     folder = os.path.dirname(path)
     # Rows without a part are left out, for the reason that stands there.
     return _of_places(
-        path, [Place(os.path.join(folder, row.file), row.label, row.part) for row in rows if row.part], split
+        path, [Place(os.path.join(folder, row.file), row.label, row.part) for row in rows if row.part], split, target
     )
 
 
-def _of_places(name: str, places: Sequence[Place], split: str | None) -> LabeledImages:
+def _of_places(name: str, places: Sequence[Place], split: str | None, target: Target) -> LabeledImages:
     """Those of one part; all, where nothing is divided."""
     there = dict.fromkeys(place.part for place in places if place.part)
     wanted = (split, PARTS.get(split.lower(), split)) if split else TEST_SPLITS if there else ("",)
@@ -151,10 +166,10 @@ def _of_places(name: str, places: Sequence[Place], split: str | None) -> Labeled
     files = [(place.path, place.label) for place in places if place.part == part]
     if not files:
         raise ValueError(f"{name} has no images with classes; {LAYOUTS}")
-    return _of_files(name, part, files)
+    return _of_files(name, part, files, target)
 
 
-def _of_files(name: str, part: str, files: Sequence[tuple[str, str]]) -> LabeledImages:
+def _of_files(name: str, part: str, files: Sequence[tuple[str, str]], target: Target) -> LabeledImages:
     def read(tell: Tell) -> Iterator[LabeledImage]:
         # As many at once as are read at once, so that no more lie in the memory.
         step = os.cpu_count() or 1
@@ -167,8 +182,10 @@ def _of_files(name: str, part: str, files: Sequence[tuple[str, str]]) -> Labeled
                     else:
                         yield LabeledImage(path, label, found)
 
-    labels = tuple(sorted({label for _, label in files}))
-    return LabeledImages(name, part, labels, len(files), read, lambda names: [read_image(name) for name in names])
+    labels = target.class_names(label for _, label in files)
+    return LabeledImages(
+        name, part, labels, len(files), read, lambda names: [read_image(name) for name in names], target
+    )
 
 
 def _read(file: tuple[str, str]) -> np.ndarray | str:

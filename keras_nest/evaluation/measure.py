@@ -59,6 +59,8 @@ def match_classes(names: Sequence[str], predictor: Predictor, data: str) -> dict
         ValueError: the model's classes have no names, lack one of these, or have it twice.
     """
     known = predictor.class_names
+    if predictor.gives_numbers:
+        raise ValueError(f"The model gives numbers, and {data} tells classes; --task regression reads numbers.")
     if known is None:
         raise ValueError(
             "The model's classes have no names, by which those of the images could be found; give them, one a line, "
@@ -110,7 +112,7 @@ def ask(
     classes = match_classes(images.labels, predictor, images.name)
     found: list[tuple[np.ndarray, ...]] = []
     names: list[str] = []
-    for batch in _batches(progress(images.read(tell), images.count), batch_size):
+    for batch in batches(progress(images.read(tell), images.count), batch_size):
         probabilities = predictor.probabilities([image.pixels for image in batch]).astype(np.float64)
         if not np.isfinite(probabilities).all():
             raise ValueError(f"The model does not answer with numbers, of {batch[0].name} for one (NaN or infinity).")
@@ -121,8 +123,8 @@ def ask(
     return Answers(tuple(names), *(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
-def _batches(images: Iterable[LabeledImage], size: int) -> Iterator[list[LabeledImage]]:
-    """Some images at a time, fewer of large ones."""
+def batches(images: Iterable[LabeledImage], size: int) -> Iterator[list[LabeledImage]]:
+    """So many images at a time, fewer of large ones."""
     batch: list[LabeledImage] = []
     for image in images:
         batch.append(image)

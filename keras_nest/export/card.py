@@ -9,11 +9,13 @@ from keras_nest.backends import on_tensorflow
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.export.exporter import Exporter, Signatures
 from keras_nest.export.exporters import exporter_for
-from keras_nest.export.module import is_classifier, resolve_activation, without_head
+from keras_nest.export.module import is_classifier, resolve_activation, task_of, without_head
+from keras_nest.exported import VALUES
 from keras_nest.models import LiT
 from keras_nest.profiling import count_parameters
 from keras_nest.registry import published_name
 from keras_nest.run_files import CLASSES
+from keras_nest.targets import REGRESSION
 from keras_nest.version import __version__
 
 _MEANINGS = {
@@ -25,6 +27,7 @@ _MEANINGS = {
     "classes": "the most probable classes, best first",
     "scores": "their probabilities",
     "labels": "their names",
+    VALUES: "numbers, in their own unit",
     "embedding": "what the head sees",
     "features": "the last map, normalized",
 }
@@ -62,7 +65,7 @@ loaded = keras_nest.open_model("{handle}")
 loaded.model, loaded.class_names
 ```"""
 # Of what a run writes, what tells how good the model is.
-_METRICS = ("dataset", "examples", "top1", "top5", "loss")
+_METRICS = ("dataset", "examples", "top1", "top5", "map", "mae", "rmse", "r2", "loss")
 
 
 def model_card(
@@ -82,7 +85,7 @@ def model_card(
         activation: as `to_saved_model` took it.
         class_names: in the order of the logits.
         metrics: of the model: dataset, of whose path the last part is told; examples (number of images), top1 and top5
-            (shares), loss; others are left out.
+            (shares), map (mean average precision), mae, rmse, r2, loss; others are left out.
     """
     exporter = exporter_for(model)
     has_classes = "classes" in signatures["serving_default"][1]
@@ -162,6 +165,8 @@ def _task(model: Any) -> tuple[str, str]:
         return "zero-shot-image-classification", "zero-shot photo.jpg --model {handle} --labels 'a dog' 'a cat'"
     if is_classifier(model):
         return "image-classification", "predict photo.jpg --model {handle}"
+    if task_of(model) == REGRESSION:
+        return "image-feature-extraction", "predict photo.jpg --model {handle}"
     return "image-feature-extraction", "info {handle}"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from keras_nest.exported import LABELS
+from keras_nest.exported import LABELS, VALUES
 
 # Outputs that are scores of classes.
 SCORES = ("logits", "probabilities")
@@ -25,6 +25,7 @@ _MEANINGS = {
     "logits": "Scores of the classes, as logits: any real numbers, the largest for the most probable class. They are "
     "no probabilities, no embedding, and nothing to compare with a threshold between 0 and 1.",
     "probabilities": "Probabilities of the classes, in 0..1.",
+    VALUES: "Numbers, in their own unit; no scores of classes.",
     "embedding": "Embedding: a vector to compare with others, no scores of classes.",
 }
 _METADATA_NAME, _FILE_IDENTIFIER, _PARSER_VERSION = "TFLITE_METADATA", b"M001", "1.0.0"

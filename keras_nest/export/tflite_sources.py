@@ -12,7 +12,7 @@ from keras_nest.export.inference import inference
 from keras_nest.export.module import image_shape, is_classifier, model_config, output_name, resolve_activation
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import sample_images
-from keras_nest.exported import LABELS, PREPROCESSING
+from keras_nest.exported import LABELS, PREPROCESSING, VALUES
 from keras_nest.specs import PreprocessingSpec
 
 _ROUNDING = 1e-3
@@ -48,7 +48,8 @@ def image_source(
 def _files(model: keras.Model, class_names: Sequence[str] | None) -> dict[str, str]:
     """What a user needs beside the network: class names, if there are scores of them, and how images are prepared."""
     files = {}
-    if class_names is not None and not isinstance(model.output, dict) and output_name(model) != "embedding":
+    has_scores = not isinstance(model.output, dict) and output_name(model) not in ("embedding", VALUES)
+    if class_names is not None and has_scores:
         # Counted as readers will: one a line.
         lines = "\n".join(class_names).split("\n")
         files[LABELS] = "\n".join(check_class_names(lines, model.output.shape[-1]))

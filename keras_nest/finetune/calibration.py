@@ -15,14 +15,15 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Args:
         logits: float (N, K), of images that the weights were not trained with.
-        labels: integer (N,).
+        labels: integer (N,); or (N, K), 1 for each class that an image has.
 
     Returns:
         Above 1 where the model is too sure of itself. 1 where all images are right: the lower the temperature, the more
         likely the labels would be then, without end.
     """
-    logits = np.asarray(logits, np.float64)
-    if (logits.argmax(axis=1) == labels).all():
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    right = logits.argmax(axis=1) == labels if labels.ndim == 1 else (logits > 0) == (labels > 0)
+    if right.all():
         return 1.0
     optimize = import_optional("scipy.optimize", "A temperature is fit by SciPy", "scipy")
     bounds = (-np.log(_LARGEST), np.log(_LARGEST))
@@ -37,12 +38,14 @@ def at_temperature(head: Head, val: Features) -> tuple[Head, float]:
         head: of the model.
         val: features of validation images.
     """
-    temperature = fit_temperature(val.values @ head.kernel + head.bias, val.labels)
+    temperature = fit_temperature(head.answers(val), val.labels)
     return head._replace(kernel=head.kernel / temperature, bias=head.bias / temperature), temperature
 
 
 def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean cross-entropy."""
+    if labels.ndim == 2:
+        return float(np.logaddexp(0, np.where(labels > 0, -logits, logits)).mean())
     shifted = logits - logits.max(axis=1, keepdims=True)
-    right = np.take_along_axis(shifted, np.asarray(labels)[:, None], axis=1)[:, 0]
+    right = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
     return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - right))

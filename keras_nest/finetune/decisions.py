@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from keras_nest.finetune.request import Request
 from keras_nest.finetune.split import TEST, TRAIN, VAL, Split
 from keras_nest.finetune.start import Blocks, Start
+from keras_nest.targets import REGRESSION
 
 LARGEST_BATCH = 32
 """Images a step, at most, where nothing else is asked for."""
@@ -113,7 +114,7 @@ def choose(request: Request, split: Split, start: Start, largest: int = LARGEST_
         ValueError: the model has no such blocks, or a batch cannot be filled.
     """
     trained, is_tuned = split.counts(TRAIN), start.weights is not None
-    images = sum(trained.values())
+    images = split.size(TRAIN)
     batch = request.batch_size or batch_for(images, largest)
     if batch > images:
         raise ValueError(f"--batch-size is {batch}, and there are {images} images to train with; it may be no more.")
@@ -127,14 +128,16 @@ def choose(request: Request, split: Split, start: Start, largest: int = LARGEST_
     patience = request.patience or max(_PATIENCE[is_tuned], math.ceil(_PATIENT_STEPS / steps))
     rate = request.learning_rate or _RATES[is_tuned] * (_FASTER if is_small else 1)
     weights = balanced(trained) if request.class_weights == "balanced" else None
+    is_single = split.target.is_single_label
     decisions = (
+        *([] if is_single else [_say_task(request, start)]),
         _say_split(request, split),
         _say_size(request, start),
         Decision("batch", f"{batch} images", _asked(request.batch_size) or _why_batch(batch, largest, images)),
         Decision("trained", _say_blocks(blocks, start), _asked(request.blocks) or _why_blocks(start, blocks)),
         Decision("learning rate", f"{rate:g}", _asked(request.learning_rate) or _why_rate(is_tuned, is_small)),
         Decision("augmentation", request.augment, _AUGMENTATIONS[request.augment]),
-        Decision("class weights", request.class_weights, _why_weights(request, trained)),
+        *([Decision("class weights", request.class_weights, _why_weights(request, trained))] if is_single else []),
         *_say_asked(request),
     )
     return Settings(batch, blocks, frozen, rate, epochs, minutes, patience, weights, is_tuned, decisions)
@@ -166,7 +169,7 @@ def epochs_within(
     Returns:
         Epochs, 0 where only the head is fit; seconds until training must end; and the decisions in words.
     """
-    train, val, test = (sum(split.counts(part).values()) for part in (TRAIN, VAL, TEST))
+    train, val, test = (split.size(part) for part in (TRAIN, VAL, TEST))
     head = times.head(train + val) if settings.fits_head else times.opening
     finish = times.finish(test)
     epoch = max(1, train // settings.batch) * times.step + val * times.image + times.files
@@ -239,12 +242,18 @@ def _say_asked(request: Request) -> Iterator[Decision]:
         yield Decision("sampling", request.sampling, often if request.sampling == "balanced" else _asked(True))
 
 
+def _say_task(request: Request, start: Start) -> Decision:
+    if request.task == REGRESSION:
+        return Decision("task", request.task, "the squared error of a number, of which 1 is its standard deviation")
+    return Decision("task", request.task, f"each of {start.model.num_classes} classes is there or not, for itself")
+
+
 def _last_third(depth: int) -> Blocks:
     return max(1, depth // 3) if depth else "all"
 
 
 def _say_split(request: Request, split: Split) -> Decision:
-    train, val, test = (sum(split.counts(part).values()) for part in ("train", "val", "test"))
+    train, val, test = (split.size(part) for part in (TRAIN, VAL, TEST))
     return Decision("split", f"{train:,} train, {val:,} val, {test:,} test", split.reason)
 
 

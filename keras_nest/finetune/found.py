@@ -15,6 +15,7 @@ from keras_nest.finetune.data_sets import find_data_set
 from keras_nest.finetune.labels import Place
 from keras_nest.finetune.listing import LAYOUTS, Listing, list_folder, list_table
 from keras_nest.finetune.metadata import TABLES
+from keras_nest.targets import MULTI_LABEL, ONE_CLASS, REGRESSION, SINGLE_LABEL, Target
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,6 +49,7 @@ class Found:
         broken: images that cannot be read, and why.
         others: what is no image, in words, one for each folder: "1 .txt in cats".
         empty: classes without an image.
+        target: what is told of an image.
     """
 
     root: str
@@ -55,11 +57,12 @@ class Found:
     broken: tuple[tuple[Place, str], ...]
     others: tuple[str, ...]
     empty: tuple[str, ...]
+    target: Target = ONE_CLASS
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Classes with images, sorted."""
-        return tuple(sorted({photo.place.label for photo in self.photos}))
+        """Classes with images, sorted; of a regression the name of the number."""
+        return self.target.class_names(photo.place.label for photo in self.photos)
 
     @property
     def is_split(self) -> bool:
@@ -67,7 +70,12 @@ class Found:
         return any(photo.place.part for photo in self.photos)
 
 
-def look(name: str | os.PathLike[str], max_broken: float = 0.1, label_column: str | None = None) -> Found:
+def look(
+    name: str | os.PathLike[str],
+    max_broken: float = 0.1,
+    label_column: str | None = None,
+    task: str = SINGLE_LABEL,
+) -> Found:
     """Looks at every file of a data set once.
 
     What an image is, its content decides. Hidden files and those of systems, such as __MACOSX, are passed over.
@@ -75,15 +83,16 @@ def look(name: str | os.PathLike[str], max_broken: float = 0.1, label_column: st
     Args:
         name: a folder as `list_folder` takes it, a list as `list_table` does, or a data set as `find_data_set`.
         max_broken: largest share of the images that may be broken.
-        label_column: of a list, the column of the classes.
+        label_column: of a list, the column of the classes or numbers.
+        task: one of `keras_nest.choices.TASKS`, what is told of an image; other than one class only lists tell.
 
     Raises:
         FileNotFoundError: there is no such folder, file or data set.
-        ValueError: there are no folders of classes, fewer than two classes, too many broken images, or a name that
-            cannot be one.
+        ValueError: there are no folders of classes, fewer than two classes or numbers, too many broken images, or a
+            name that cannot be one.
         OSError: a folder cannot be read.
     """
-    listing = _list(name, label_column)
+    listing = _list(name, label_column, task)
     photos, broken = _examine(listing)
     places = listing.places
     if len(broken) > max_broken * len(places):
@@ -91,12 +100,28 @@ def look(name: str | os.PathLike[str], max_broken: float = 0.1, label_column: st
             f"{len(broken):,} of {len(places):,} images cannot be read, and --max-broken allows a share of "
             f"{max_broken}: {some_of([f'{place.path} {reason}' for place, reason in broken])}."
         )
-    filled = {photo.place.label for photo in photos}
-    if len(filled) < 2:
-        known = f"images of one class, {min(filled)!r}" if filled else "no images in folders of classes"
-        remedy = _suspect_wrapper(listing, filled) or f", and {LAYOUTS}"
-        raise ValueError(f"{listing.root} has {known}; a classifier needs two classes or more{remedy}")
-    return Found(listing.root, photos, broken, listing.others, tuple(sorted(listing.labels - filled)))
+    found = Found(listing.root, photos, broken, listing.others, (), listing.target)
+    if len({photo.place.label for photo in photos}) < 2:
+        raise ValueError(_too_few(listing, found))
+    if listing.target.task == MULTI_LABEL and all(len(listing.target.names_in(label)) < 2 for label in listing.labels):
+        raise ValueError(
+            f"{listing.root} has no image with two labels or more; between labels must stand | or ; or a comma. Leave "
+            "--task multi-label out where each image has one class."
+        )
+    empty = set(listing.target.class_names(listing.labels)) - set(found.class_names)
+    return dataclasses.replace(found, empty=tuple(sorted(empty)))
+
+
+def _too_few(listing: Listing, found: Found) -> str:
+    """What to say of images that all have the same label, or of none at all."""
+    if found.photos and listing.target.task == REGRESSION:
+        return (
+            f"{listing.root} has one number for all images, {found.photos[0].place.label}; there is nothing to learn."
+        )
+    filled = {photo.place.label for photo in found.photos}
+    known = f"images of one class, {min(filled)!r}" if filled else "no images in folders of classes"
+    remedy = _suspect_wrapper(listing, filled) or f", and {LAYOUTS}"
+    return f"{listing.root} has {known}; a classifier needs two classes or more{remedy}"
 
 
 def _suspect_wrapper(listing: Listing, filled: Set[str]) -> str:
@@ -108,10 +133,12 @@ def _suspect_wrapper(listing: Listing, filled: Set[str]) -> str:
     return f"; did you mean {inner}?" if len(folders) > 1 and inner not in folders else ""
 
 
-def list_sizes(name: str | os.PathLike[str], label_column: str | None = None) -> dict[str, int]:
+def list_sizes(
+    name: str | os.PathLike[str], label_column: str | None = None, task: str = SINGLE_LABEL
+) -> dict[str, int]:
     """Bytes of the files that may be images, by absolute path; none of a data set that is not there any more."""
     try:
-        places = _list(name, label_column).places
+        places = _list(name, label_column, task).places
     except (FileNotFoundError, ValueError):
         return {}
     sizes = {}
@@ -121,18 +148,18 @@ def list_sizes(name: str | os.PathLike[str], label_column: str | None = None) ->
     return sizes
 
 
-def _list(name: str | os.PathLike[str], label_column: str | None) -> Listing:
+def _list(name: str | os.PathLike[str], label_column: str | None, task: str) -> Listing:
     check_local(name)
     path = os.path.expanduser(name)
     if os.path.isfile(path):
         if not path.lower().endswith(TABLES):
             raise ValueError(f"{path} is a file; give a folder, or a list that ends in {', '.join(TABLES)}: {LAYOUTS}")
-        return list_table(path, label_column)
+        return list_table(path, label_column, task)
     if not os.path.isdir(path):
         path = find_data_set(path) or path
     if not os.path.isdir(path):
         raise FileNotFoundError(f"There is no {_kind(path)} {path}; {LAYOUTS}")
-    listing = list_folder(path, label_column)
+    listing = list_folder(path, label_column, task)
     if label_column is not None and not listing.is_table:
         raise ValueError(f"--label-column is {label_column!r}, and {path} has no list with columns; leave it out.")
     return listing
@@ -158,6 +185,6 @@ def _photo(place: Place, seen: Inspected) -> Photo:
     return Photo(place, seen.size, seen.orientation, seen.height, seen.width, seen.thumbnail)
 
 
-def count_classes(photos: Sequence[Photo]) -> collections.Counter[str]:
-    """Number of images of each class."""
-    return collections.Counter(photo.place.label for photo in photos)
+def count_classes(photos: Sequence[Photo], target: Target = ONE_CLASS) -> collections.Counter[str]:
+    """Number of images of each class; an image of several counts for each of them."""
+    return collections.Counter(name for photo in photos for name in target.names_in(photo.place.label))

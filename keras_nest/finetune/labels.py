@@ -1,14 +1,19 @@
-"""Names of parts and classes as lists give them."""
+"""Names of parts, classes and numbers as lists give them."""
 
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from keras_nest.targets import SEPARATOR, read_number
+
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
 PARTS |= {"test": "test", "testing": "test"}
 """Names of the folders or cells of a data set that is split already, and the parts that they are."""
 
-_SEVERAL = "has several labels in {place} ({shown}); an image must have one class, since each trains a single one."
+_SEVERAL = (
+    "has several labels in {place} ({shown}); --task multi-label learns several, and without it an image must have "
+)
+_SEVERAL += "one class."
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -17,7 +22,7 @@ class Place(NamedTuple):
 
     Attributes:
         path: of the file.
-        label: name of its class.
+        label: name of its class, or what else a list tells, as `keras_nest.targets` has it.
         part: "train", "val" or "test" as folders or a list say; "" where they say nothing.
     """
 
@@ -51,6 +56,42 @@ def read_label(value: Any, table: str, place: str) -> str:
     return label
 
 
+def read_labels(value: Any, separator: str, table: str, place: str) -> list[str]:
+    """The classes that a cell names, each once, sorted; none where it is empty.
+
+    Args:
+        value: text of a table, with `separator` between the names, or a list or whatever else JSON has.
+        separator: see there.
+        table: path of the list, for the message.
+        place: the row, likewise: "row 3".
+
+    Raises:
+        ValueError: one of them is no label.
+    """
+    values = value if isinstance(value, list) else value.split(separator) if isinstance(value, str) else [value]
+    labels = {read_label(each, table, place) for each in values} - {""}
+    if wrong := [label for label in sorted(labels) if SEPARATOR in label]:
+        raise ValueError(f"{table} has the class {wrong[0]!r} in {place}; a name must have no {SEPARATOR} in it.")
+    return sorted(labels)
+
+
+def read_measure(value: Any, table: str, place: str) -> str:
+    """The number in a cell, as it stands there; "" where the cell is empty.
+
+    Args:
+        value: text of a table, or anything that JSON has.
+        table: path of the list, for the message.
+        place: the row, likewise: "row 3".
+
+    Raises:
+        ValueError: it is no number, or none that is finite.
+    """
+    text = "" if value is None else str(value).strip()
+    if text and (isinstance(value, bool) or read_number(text) is None):
+        raise ValueError(f"{table} has {value!r} in {place}, which is no number; --task regression learns numbers.")
+    return text
+
+
 def check_labels(labels: Iterable[str], table: str) -> None:
     """Refuses labels that are measurements, or lists of labels in one cell.
 
@@ -65,8 +106,8 @@ def check_labels(labels: Iterable[str], table: str) -> None:
         broken := [label for label in sorted(known) if not float(label).is_integer()]
     ):
         raise ValueError(
-            f"{table} has numbers such as {broken[0]} as labels; images are sorted into classes here, so make classes "
-            "of the numbers, such as small and large."
+            f"{table} has numbers such as {broken[0]} as labels; --task regression learns numbers, and without it make "
+            "classes of them, such as small and large."
         )
     for label in sorted(known):
         pieces = {piece.strip() for piece in label.split(",")}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from keras_nest.data.image_files import begins_as_image, count_kinds, is_clutter, is_image
 from keras_nest.finetune.labels import PARTS, Place
 from keras_nest.finetune.metadata import METADATA, Records, has_labels, list_images, read_records
+from keras_nest.targets import ONE_CLASS, SINGLE_LABEL, Target
 
 LAYOUTS = (
     "images must lie as FOLDER/CLASS/image.jpg or FOLDER/{train,val,test}/CLASS/image.jpg, or be listed with their "
@@ -22,8 +23,9 @@ class Listing:
         root: the folder, or the file that lists images.
         places: files that may be images.
         others: what is passed over, in words: "1 .txt in cats".
-        labels: names of all classes, those without an image among them.
+        labels: of all images, and names of classes without an image.
         is_table: whether a list says it, and no folders.
+        target: what is told of an image.
     """
 
     root: str
@@ -31,28 +33,37 @@ class Listing:
     others: tuple[str, ...]
     labels: frozenset[str]
     is_table: bool = False
+    target: Target = ONE_CLASS
 
 
-def list_folder(folder: str, label_column: str | None = None) -> Listing:
+def list_folder(folder: str, label_column: str | None = None, task: str = SINGLE_LABEL) -> Listing:
     """Lists a folder of photographs.
 
     Args:
         folder: with a folder for each class, all that is inside being of the class; or with folders train, val and test
             of such; or with a list metadata.csv or metadata.jsonl, or one in each of those folders.
         label_column: of that list, as `list_images` takes it.
+        task: likewise; folders give an image one class.
 
     Raises:
-        ValueError: a name cannot be one, or a list cannot be read.
+        ValueError: a name cannot be one, a list cannot be read, or folders cannot tell what is asked for.
         OSError: a folder cannot be read.
     """
     names, folders = _divide(folder)
     parts = [name for name in folders if name.lower() in PARTS]
     table = _read_metadata(folder)
-    if table and (has_labels(table, label_column) or not any(_holds_images(f"{folder}/{name}") for name in folders)):
-        return _list_tables(folder, {"": table}, label_column)
+    if table and (
+        has_labels(table, label_column, task) or not any(_holds_images(f"{folder}/{name}") for name in folders)
+    ):
+        return _list_tables(folder, {"": table}, label_column, task)
     tables = {name: found for name in parts if (found := _read_metadata(f"{folder}/{name}"))}
-    if tables and all(has_labels(found, label_column) for found in tables.values()):
-        return _list_tables(folder, tables, label_column, [name for name in parts if name not in tables])
+    if tables and all(has_labels(found, label_column, task) for found in tables.values()):
+        return _list_tables(folder, tables, label_column, task, [name for name in parts if name not in tables])
+    if task != SINGLE_LABEL:
+        raise ValueError(
+            f"Folders give an image one class, and --task is {task}; give a list such as FILE.csv, or put a "
+            f"{METADATA[0]} into {folder}."
+        )
     train = next((name for name in parts if PARTS[name.lower()] == "train"), None)
     if train is None or not _divide(f"{folder}/{train}")[1]:
         # No folder of training images, or one of images: a class of that name.
@@ -60,10 +71,10 @@ def list_folder(folder: str, label_column: str | None = None) -> Listing:
     return _list_parts(folder, names, folders, parts)
 
 
-def list_table(path: str, label_column: str | None = None) -> Listing:
+def list_table(path: str, label_column: str | None = None, task: str = SINGLE_LABEL) -> Listing:
     """Lists the images that a table or JSON lines name; errors are those of `read_records` and `list_images`."""
-    places, told = list_images(read_records(path), label_column)
-    return Listing(path, tuple(places), tuple(told), frozenset(place.label for place in places), True)
+    places, told, target = list_images(read_records(path), label_column, task)
+    return Listing(path, tuple(places), tuple(told), frozenset(place.label for place in places), True, target)
 
 
 def _read_metadata(folder: str) -> Records | None:
@@ -71,21 +82,21 @@ def _read_metadata(folder: str) -> Records | None:
 
 
 def _list_tables(
-    folder: str, tables: dict[str, Records], label_column: str | None, without: Iterable[str] = ()
+    folder: str, tables: dict[str, Records], label_column: str | None, task: str, without: Iterable[str] = ()
 ) -> Listing:
     """The layout of Hugging Face's image folders: a list in the folder, or one in the folder of each part."""
     places: list[Place] = []
     told = [f"{name}, which has no {METADATA[0]}" for name in without]
     for name, table in tables.items():
         inside, part = os.path.dirname(table.path), PARTS.get(name.lower(), "")
-        found, notes = list_images(table, label_column, part, is_metadata=True)
+        found, notes, target = list_images(table, label_column, task, part, is_metadata=True)
         listed = {os.path.normpath(place.path) for place in found}
         left = [
             path for path in _walk(inside) if is_image(os.path.basename(path)) and os.path.normpath(path) not in listed
         ]
         told += notes + ([f"{count_kinds(left)} that {table.path} does not name"] if left else [])
         places += found
-    return Listing(folder, tuple(places), tuple(told), frozenset(place.label for place in places), True)
+    return Listing(folder, tuple(places), tuple(told), frozenset(place.label for place in places), True, target)
 
 
 def _list_parts(folder: str, names: list[str], folders: list[str], parts: list[str]) -> Listing:

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from keras_nest.files import is_address
-from keras_nest.finetune.labels import PARTS, Place, check_labels, read_label
+from keras_nest.finetune.label_columns import LabelColumns, label_columns, switch_columns
+from keras_nest.finetune.labels import PARTS, Place, check_labels
+from keras_nest.targets import MULTI_LABEL, REGRESSION, SEPARATOR, SINGLE_LABEL, Target
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 """Names of the list in a folder of images, as `datasets` of Hugging Face has them."""
@@ -18,10 +20,25 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _FILE: tuple[str, ...] = ("file", "file_name", "filename", "filepath", "file_path", "path", "img", "img_path")
 _FILE += ("image", "image_path", "image_file", "image_name", "image_filename")
 _LABEL = ("label", "labels", "class", "classes", "class_name", "label_name", "category", "target", "tag", "tags")
+_NUMBER = ("number", "value", "score", "y")
 _PART = ("part", "split", "subset", "partition", "set")
 # Of two columns, what the other is not: captions are for LiT, and the rest are facts about the file.
 _NO_LABEL = ("text", "caption", "captions", "title", "prompt", "description", "id", "width", "height", "size", "note")
 _DELIMITERS = ",;\t"
+
+
+class Listed(NamedTuple):
+    """The images of a list.
+
+    Attributes:
+        places: the images, each once.
+        told: in words what is passed over.
+        target: what the list tells of an image.
+    """
+
+    places: list[Place]
+    told: list[str]
+    target: Target
 
 
 class Records(NamedTuple):
@@ -60,8 +77,12 @@ def read_records(path: str) -> Records:
 
 
 def list_images(
-    records: Records, label_column: str | None = None, part: str = "", is_metadata: bool = False
-) -> tuple[list[Place], list[str]]:
+    records: Records,
+    label_column: str | None = None,
+    task: str = SINGLE_LABEL,
+    part: str = "",
+    is_metadata: bool = False,
+) -> Listed:
     """The images that a list names.
 
     The columns, or in JSON lines the keys, tell by their names what they are: a file, such as `file`, `path`, `image`
@@ -69,22 +90,22 @@ def list_images(
     that is no file is the class, unless its name says another thing, such as `text`. Files are relative to the list. A
     row without a part is passed over, where there is a column of parts.
 
+    Of several classes, a cell has "|", ";" or "," between their names, or nothing for none; in JSON lines it may be a
+    list. Without a column of classes, columns that hold nothing but 0 and 1 are the classes.
+
     Args:
         records: the list.
-        label_column: the column of the class; None goes by the names.
+        label_column: the column of the class or number; None goes by the names.
+        task: one of `keras_nest.choices.TASKS`, what is told of an image.
         part: of all images, where the folder of the list says it.
         is_metadata: where there is no column of parts, the first folder of each file may say it.
 
-    Returns:
-        The images, each once, and in words what is passed over.
-
     Raises:
         FileNotFoundError: none of its images is there.
-        ValueError: it lacks a column or a cell, gives an image two classes or several labels, or its labels are
-            numbers and no classes.
+        ValueError: it lacks a column or a cell, gives an image two labels, or its labels are not of the task.
     """
     path = records.path
-    file, label, split = _find_columns(records, label_column)
+    file, label, split = _find_columns(records, label_column, task)
     places: dict[str, Place] = {}
     rows: dict[str, int] = {}
     told = {"rows without a part": 0, "rows that repeat others": 0}
@@ -103,7 +124,8 @@ def list_images(
             )
         told["rows that repeat others"] += place.path in rows
         rows.setdefault(place.path, number)
-    check_labels({place.label for place in places.values()}, path)
+    if label.target.is_single_label:
+        check_labels({place.label for place in places.values()}, path)
     if not places:
         raise ValueError(f"{path} names no images; each row must have a file and a class.")
     if not any(os.path.exists(name) for name in places):
@@ -114,13 +136,13 @@ def list_images(
     found = list(places.values())
     if is_metadata and not part and not split:
         found = _parts_by_folder(found, os.path.dirname(path))
-    return found, [f"{what}: {count:,}" for what, count in told.items() if count]
+    return Listed(found, [f"{what}: {count:,}" for what, count in told.items() if count], label.target)
 
 
-def has_labels(records: Records, label_column: str | None = None) -> bool:
+def has_labels(records: Records, label_column: str | None = None, task: str = SINGLE_LABEL) -> bool:
     """Whether a list has a column of files and one of classes."""
     try:
-        return bool(_find_columns(records, label_column))
+        return bool(_find_columns(records, label_column, task))
     except ValueError:
         return False
 
@@ -162,9 +184,9 @@ def _read_lines(path: str, text: str) -> Records:
     return Records(path, list(dict.fromkeys(name for _, record in records for name in record)), records)
 
 
-def _find_columns(records: Records, label_column: str | None) -> tuple[str, str, str | None]:
-    """The columns of files, classes and, if there is one, parts."""
-    path, columns, _ = records
+def _find_columns(records: Records, label_column: str | None, task: str) -> tuple[str, LabelColumns, str | None]:
+    """The columns of files, of what they show and, if there is one, of parts."""
+    path, columns, rows = records
     file, part = (_find(path, columns, known) for known in (_FILE, _PART))
     if file is None:
         raise ValueError(
@@ -175,22 +197,36 @@ def _find_columns(records: Records, label_column: str | None) -> tuple[str, str,
     if label_column is not None:
         if label_column not in columns:
             raise ValueError(f"{path} has no column {label_column!r}; it has {_shown(columns)}.")
-        return file, label_column, part if part != label_column else None
+        part = part if part != label_column else None
+        return file, label_columns(task, label_column, (row for _, row in rows)), part
+    return file, _find_labels(records, rest, task), part
+
+
+def _find_labels(records: Records, rest: list[str], task: str) -> LabelColumns:
+    """The columns of what the images show, among those that are no files and no parts."""
+    path, columns, rows = records
     is_clear = len(rest) == 1 and _normalized(rest[0]) not in _NO_LABEL
-    label = _find(path, columns, _LABEL) or (rest[0] if is_clear else None)
-    if label is None:
-        raise ValueError(
-            f"{path} has no column of classes; it has {_shown(columns)}, and one must be label or class, or be named "
-            "by --label-column."
-        )
-    return file, label, part
+    label = _find(path, columns, _LABEL) or (_find(path, columns, _NUMBER) if task == REGRESSION else None)
+    label = label or (rest[0] if is_clear else None)
+    if label is not None:
+        return label_columns(task, label, (row for _, row in rows))
+    if task == MULTI_LABEL and len(switches := switch_columns(rest, (row for _, row in rows))) > 1:
+        if wrong := [name for name in switches if SEPARATOR in name]:
+            raise ValueError(f"{path} has the column {wrong[0]!r}; the name of a class must have no {SEPARATOR} in it.")
+        return LabelColumns(switches, Target(task))
+    what = "numbers" if task == REGRESSION else "classes"
+    also = ", or each class a column of 0 and 1" if task == MULTI_LABEL else ""
+    raise ValueError(
+        f"{path} has no column of {what}; it has {_shown(columns)}, and one must be label or class{also}, or be named "
+        "by --label-column."
+    )
 
 
 def _find(path: str, columns: Sequence[str], known: Sequence[str]) -> str | None:
     """The one column whose name, written in any way, is known."""
     found = [name for name in columns if _normalized(name) in known]
     if len(found) > 1:
-        remedy = "name the right one by --label-column" if known is _LABEL else "rename or remove one"
+        remedy = "name the right one by --label-column" if known in (_LABEL, _NUMBER) else "rename or remove one"
         raise ValueError(f"{path} has the columns {' and '.join(found)}, which may mean the same; {remedy}.")
     return found[0] if found else None
 
@@ -203,7 +239,9 @@ def _shown(columns: Sequence[str]) -> str:
     return ", ".join(columns) or "nothing"
 
 
-def _place(path: str, number: int, record: Mapping[str, Any], file: str, label: str, split: str | None) -> Place:
+def _place(
+    path: str, number: int, record: Mapping[str, Any], file: str, label: LabelColumns, split: str | None
+) -> Place:
     name, row = record.get(file), f"row {number}"
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{path} names no file in {row}.")
@@ -213,9 +251,9 @@ def _place(path: str, number: int, record: Mapping[str, Any], file: str, label: 
     part = str(record.get(split) or "").strip().lower() if split else ""
     if part and part not in PARTS:
         raise ValueError(f"{path} has the part {part!r} in {row}; a part must be train, val or test.")
-    found = read_label(record.get(label), path, row)
-    if not found and not (split and not part):
-        raise ValueError(f"{path} has no label in {row}; remove the row, or give its image a class.")
+    found = label.read(record, path, row)
+    if not found and not (split and not part) and label.target.task != MULTI_LABEL:
+        raise ValueError(f"{path} has no label in {row}; remove the row, or give its image a label.")
     return Place(_resolve(path, name), found, PARTS.get(part, ""))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_nest import data
+from keras_nest import data, training_fields
 from keras_nest.data.sources.table import Row, source_of
 from keras_nest.finetune.decisions import Decision, Settings, Times, choose, epochs_within
 from keras_nest.finetune.found import Found
@@ -17,6 +17,7 @@ from keras_nest.finetune.request import Request
 from keras_nest.finetune.split import TRAIN, VAL, Split, divide
 from keras_nest.finetune.start import Start, open_start
 from keras_nest.finetune.timing import measure
+from keras_nest.models.losses import LOSSES_OF_TASK
 from keras_nest.run_files import DECISIONS, IMAGES
 from keras_nest.training import workdir as directories
 from keras_nest.training.setup import freeze
@@ -33,6 +34,7 @@ class Plan:
         trains: whether there are steps after that.
         decisions: (name, value, reason) of each.
         remarks: what else there is to say, in sentences.
+        quantity: name of the number of a regression.
     """
 
     request: Mapping[str, Any]
@@ -41,6 +43,7 @@ class Plan:
     trains: bool
     decisions: tuple[Decision, ...]
     remarks: tuple[str, ...]
+    quantity: str = ""
 
 
 def make_plan(
@@ -65,7 +68,7 @@ def make_plan(
     """
     split = divide(found, request.val, request.test, request.seed)
     opening = time.perf_counter()
-    start = open_start(*model, len(split.counts(TRAIN)), request.image_size)
+    start = open_start(*model, len(found.class_names), request.image_size)
     opening = time.perf_counter() - opening
     settings, times = _settings_that_fit(request, split, start, workdir, replicas)
     times = dataclasses.replace(times, opening=opening)
@@ -78,7 +81,15 @@ def make_plan(
         "minutes": round(max(seconds / 60, 0.01), 2) if math.isfinite(seconds) else None,
     }
     decisions = (*settings.decisions, *decided)
-    plan = Plan(dataclasses.asdict(request), config, settings.fits_head, bool(epochs), decisions, split.remarks)
+    plan = Plan(
+        dataclasses.asdict(request),
+        config,
+        settings.fits_head,
+        bool(epochs),
+        decisions,
+        split.remarks,
+        found.target.quantity,
+    )
     return plan, split.rows
 
 
@@ -86,7 +97,7 @@ def _settings_that_fit(
     request: Request, split: Split, start: Start, workdir: pathlib.Path, replicas: int
 ) -> tuple[Settings, Times]:
     """What is decided with the largest batch that fits into the memory, and how long it takes."""
-    source, size = source_of(split.rows, workdir / IMAGES, TRAIN, VAL), start.model.image_size
+    source, size = source_of(split.rows, split.target, workdir / IMAGES, TRAIN, VAL), start.model.image_size
     settings = choose(request, split, start)
     freeze(start.model, settings.frozen)
     while True:
@@ -142,8 +153,9 @@ def build_config(
 def _objective(request: Request) -> dict[str, Any]:
     """What is asked for about the loss and how often the classes come up."""
     smoothing = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "smoothing": request.label_smoothing}
+    loss = "focal" if request.loss == "focal" else LOSSES_OF_TASK[request.task][0]
     return {
-        **({"loss": "focal"} if request.loss == "focal" else {}),
+        **({"loss": loss} if loss != training_fields.COMMON["loss"].default else {}),
         **({"log": request.log} if request.log else {}),
         **({"mix": smoothing} if request.label_smoothing else {}),
         **({"sampling": "balanced"} if request.sampling == "balanced" else {}),

@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_nest.finetune.start import Blocks
+from keras_nest.targets import REGRESSION, SINGLE_LABEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Request:
         patience: epochs without a better evaluation after which the training ends.
         max_broken: share of the images that may be broken.
         seed: of everything random.
-        label_column: of a list, that of the classes.
+        label_column: of a list, that of the classes or numbers.
+        task: one of `keras_nest.choices.TASKS`.
         loss: one of `keras_nest.choices.LOSSES`.
         label_smoothing: share of the probability that all classes divide.
         sampling: one of `keras_nest.choices.SAMPLINGS`.
@@ -51,6 +53,7 @@ class Request:
     max_broken: float = 0.1
     seed: int = 0
     label_column: str | None = None
+    task: str = SINGLE_LABEL
     loss: str | None = None
     label_smoothing: float | None = None
     sampling: str | None = None
@@ -72,6 +75,7 @@ class Request:
         if not (self.blocks in (None, "all") or (type(self.blocks) is int and self.blocks >= 0)):
             raise ValueError(f"--blocks is {self.blocks!r}; it must be a number of blocks, 0 or more, or all.")
         self._check_loss()
+        self._check_task()
 
     def _check_loss(self) -> None:
         if not 0 <= (self.label_smoothing or 0) < 1:
@@ -84,3 +88,15 @@ class Request:
                 f"{lost[0]} is of training steps, and with --blocks 0 there are none: the head is fit by logistic "
                 "regression; leave one of them out."
             )
+
+    def _check_task(self) -> None:
+        """Refuses what is of images with one class each."""
+        given = {
+            "--loss": self.loss is not None,
+            "--label-smoothing": self.label_smoothing,
+            "--class-weights balanced": self.class_weights == "balanced",
+            "--sampling balanced": self.sampling == "balanced",
+            "--calibrate": self.calibrate and self.task == REGRESSION,
+        }
+        if self.task != SINGLE_LABEL and (wrong := [flag for flag, is_given in given.items() if is_given]):
+            raise ValueError(f"{wrong[0]} is not for --task {self.task}; leave one of them out.")

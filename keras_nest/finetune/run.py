@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
@@ -15,12 +16,14 @@ from keras_nest.data.image_files import Convert
 from keras_nest.data.sources.table import Row, open_table, read_table, write_table
 from keras_nest.finetune.calibration import at_temperature
 from keras_nest.finetune.config_file import config_file
+from keras_nest.finetune.figures import measure_head
 from keras_nest.finetune.plan import Plan, write_plan
 from keras_nest.finetune.probe import Head, embed, fit_head, get_head, put, read_head, write_head
 from keras_nest.finetune.split import TEST, TRAIN, VAL
 from keras_nest.metrics import class_scores
 from keras_nest.mirror import shown
 from keras_nest.registry import preprocessing_spec
+from keras_nest.targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Target
 from keras_nest.training import classify
 from keras_nest.training import workdir as directories
 from keras_nest.training.config import resolve
@@ -28,6 +31,13 @@ from keras_nest.training.evaluation import final_metrics
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.history import read_history
 from keras_nest.training.strategies import distribute
+
+HEAD_ALONE = {
+    SINGLE_LABEL: "The head alone is right about {:.1%} of the validation images.",
+    MULTI_LABEL: "The head alone has a mean average precision of {:.1%} on the validation images.",
+    REGRESSION: "The head alone tells {:.1%} of the variance of the validation images (R²).",
+}
+"""What the score of a fitted head means."""
 
 
 def begin(plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, replicas: int, overwrite: bool) -> None:
@@ -48,7 +58,7 @@ def begin(plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, replicas: int,
     config = resolve(plan.config)
     batch = {"global_batch_size": config.per_device_batch_size * replicas}
     directories.claim(workdir, directories.as_json(config) | batch, overwrite)
-    write_table(workdir / run_files.IMAGES, rows)
+    write_table(workdir / run_files.IMAGES, rows, Target(plan.request["task"], plan.quantity))
     path = workdir / run_files.CONFIG_FILE
     directories.write_text(path, config_file(plan.config, plan.request["folder"], shown(path), plan.fits_head))
     write_plan(plan, workdir)
@@ -76,8 +86,9 @@ def execute(plan: Plan, experiment: Experiment, began: float) -> dict[str, Any]:
 
     Returns:
         The content of metrics.json: that of a training, `part` that was measured ("test", or "val" where there are no
-        test images), `val` of the best weights, their `temperature` if they were calibrated, `head_top1` of the head
-        alone there, and figures of all `classes`.
+        test images), `val` of the best weights, their `temperature` if they were calibrated, `head_top1` (or
+        `head_score`) of the head alone there, and figures of all `classes`; of several classes or numbers what
+        `keras_nest.finetune.figures` measures.
 
     Raises:
         ValueError: the features are not finite.
@@ -118,11 +129,10 @@ def _fit_head(experiment: Experiment, trains: bool) -> Head:
         convert = Converted(experiment.workdir / run_files.CONVERTED) if trains else None
         sources = ((part, _source(experiment, part, convert)) for part in (TRAIN, VAL))
         train, val = (embed(experiment.model, _batches(experiment, source), part) for part, source in sources)
-        head = fit_head(
-            train, val, experiment.config.class_weights is not None or experiment.config.sampling == "balanced"
-        )
+        is_balanced = experiment.config.class_weights is not None or experiment.config.sampling == "balanced"
+        head = fit_head(train, val, is_balanced, experiment.info.target.task)
         write_head(head, path)
-        print(f"The head alone is right about {head.accuracy:.1%} of the validation images.", flush=True)
+        print(HEAD_ALONE[experiment.info.target.task].format(head.score), flush=True)
     put(head, experiment.model)
     return head
 
@@ -131,29 +141,56 @@ def _finish(
     plan: Plan, experiment: Experiment, metrics: dict[str, Any], head: Head | None, seconds: float
 ) -> dict[str, Any]:
     """Measures the model on the test images, if there are any, and writes the results."""
-    rows = read_table(experiment.workdir / run_files.IMAGES)
+    rows = read_table(experiment.workdir / run_files.IMAGES).rows
     part = TEST if any(row.part == TEST for row in rows) else VAL
-    if plan.request.get("calibrate"):
-        metrics = metrics | {"temperature": _calibrate(experiment)} | _evaluate(experiment, VAL)
-    val = {name: metrics[name] for name in ("top1", "loss", "examples")}
-    metrics = metrics | (_evaluate(experiment, part) if part == TEST else {})
-    confusion = experiment.evaluator.confusion
-    metrics |= {
+    calibrated = {"temperature": _calibrate(experiment)} if plan.request.get("calibrate") else {}
+    if experiment.info.target.is_single_label:
+        figures, confusion = _measure_classes(experiment, metrics, part, bool(calibrated))
+        head_score = {"head_top1": head and head.score}
+    else:
+        figures, confusion = _measure_features(experiment, part), None
+        head_score = {"head_score": head and head.score}
+    metrics = {
+        **calibrated,
+        **figures,
+        **({"best_step": metrics["best_step"]} if "best_step" in metrics else {}),
         "part": part,
-        "val": val,
-        "head_top1": head and head.accuracy,
+        **head_score,
         "parameters": experiment.model.count_params(),
         "train_seconds": metrics.get("train_seconds", 0.0) + seconds,
         "steps": metrics.get("steps", 0),
         "epochs": metrics.get("epochs", 0),
         "seed": plan.config["seed"],
     }
-    if confusion is not None:
-        scores = zip(experiment.info.class_names, class_scores(confusion), strict=True)
-        metrics["classes"] = [{"name": name, **score._asdict()} for name, score in scores]
     history = experiment.workdir / run_files.HISTORY
     experiment.write(read_history(history) if plan.trains else [], confusion, metrics)
     return metrics
+
+
+def _measure_classes(
+    experiment: Experiment, metrics: dict[str, Any], part: str, calibrated: bool
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Figures of a part, those of the validation images beside them, and which class was taken for which."""
+    metrics = _evaluate(experiment, VAL) if calibrated else metrics
+    val = {name: metrics[name] for name in ("top1", "loss", "examples")}
+    names = ("top1", "top5", "loss", "examples", "eval_images_per_second")
+    measured = _evaluate(experiment, part) if part == TEST else {name: metrics[name] for name in names}
+    confusion = experiment.evaluator.confusion
+    if confusion is None:
+        return measured | {"val": val}, None
+    scores = zip(experiment.info.class_names, class_scores(confusion), strict=True)
+    return measured | {"val": val, "classes": [{"name": name, **score._asdict()} for name, score in scores]}, confusion
+
+
+def _measure_features(experiment: Experiment, part: str) -> dict[str, Any]:
+    """Figures of images that have several classes or a number, and those of the validation images beside them."""
+    head, info = get_head(experiment.model), experiment.info
+    val = embed(experiment.model, _batches(experiment, _source(experiment, VAL)), VAL)
+    measured = val if part == VAL else embed(experiment.model, _batches(experiment, _source(experiment, part)), part)
+    of_val = measure_head(head, val, val, info)
+    short = {name: value for name, value in of_val.items() if name != "classes"}
+    figures = measure_head(head, val, measured, info)
+    return {**figures, "val": short, "eval_images_per_second": 1 / measured.seconds}
 
 
 def _calibrate(experiment: Experiment) -> float:

@@ -13,7 +13,7 @@ from keras_nest.files import atomic_output
 from keras_nest.finetune.decisions import Times
 from keras_nest.finetune.probe import features_of
 from keras_nest.models.base import ImageModel
-from keras_nest.models.losses import cross_entropy
+from keras_nest.models.losses import LOSSES, LOSSES_OF_TASK
 from keras_nest.types import Size
 
 _REPEATS = 3
@@ -40,7 +40,9 @@ def measure(
     writing = _FILES_AN_EPOCH * _writing(model)
     if not trains:
         return Times(features / batch, 0.0, files=writing, graph=graph)
-    first, step = _seconds(_gradient(model), iter(data.train_batches(source, recipe, size, batch, seed=0)))
+    first, step = _seconds(
+        _gradient(model, source.info.target.task), iter(data.train_batches(source, recipe, size, batch, seed=0))
+    )
     return Times(features / batch, step, first, writing, graph)
 
 
@@ -52,14 +54,15 @@ def _writing(model: ImageModel) -> float:
     return time.perf_counter() - start
 
 
-def _gradient(model: ImageModel) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+def _gradient(model: ImageModel, task: str) -> Callable[[tf.Tensor, tf.Tensor], Any]:
     """What takes the most of the time of a step."""
+    loss_of = LOSSES[LOSSES_OF_TASK[task][0]]
 
     @tf.function
     def gradient(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         variables = [variable.value for variable in model.trainable_variables]
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(cross_entropy(labels, model(images, training=True)))
+            loss = tf.reduce_mean(loss_of(labels, model(images, training=True)))
         # One number, for which all of them are computed, and which is quickly fetched.
         return tf.linalg.global_norm(tape.gradient(loss, variables, unconnected_gradients="zero"))
 

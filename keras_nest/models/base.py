@@ -18,6 +18,7 @@ from keras_nest.models.heads import feature_pyramid
 from keras_nest.models.inputs import check_images, warn_of_range
 from keras_nest.models.keras_file import read_keras_file
 from keras_nest.models.outputs import ClassifierCompile, is_linear
+from keras_nest.targets import SINGLE_LABEL
 from keras_nest.types import Size, as_size
 
 # As configurations of models hold them.
@@ -164,6 +165,8 @@ class ImageModel(ClassifierCompile, PublishedModel):
             map), pre_logits (what the head sees, mostly (B, C)), logits and, with `classifier_activation`,
             probabilities.
         feature_maps: maps (B, H, W, C) that `features_only` outputs, finest first, by the names that it gives them.
+        task: one of `keras_nest.choices.TASKS`, what the head was trained to tell of an image: one of its classes, each
+            of them for itself, or a number. Files keep it.
 
     Args:
         inputs: symbolic images (B, H, W, channels).
@@ -180,6 +183,7 @@ class ImageModel(ClassifierCompile, PublishedModel):
     """
 
     HEAD: ClassVar[tuple[str, ...]] = ("Dense_0",)
+    task = SINGLE_LABEL
     _published_head: tuple[str | list[str] | None, int | None] = (None, None)
 
     def __init__(
@@ -279,23 +283,26 @@ class ImageModel(ClassifierCompile, PublishedModel):
         return zlib.crc32(np.asarray(self.get_layer(self.HEAD[-1]).bias, np.float32).tobytes())
 
     def get_config(self) -> dict[str, Any]:
-        """As `ConfiguredModel.get_config`, and what the head was published for."""
+        """As `ConfiguredModel.get_config`, and what the head was published for, or trained for."""
         dataset, checksum = self._published_head
-        return super().get_config() | ({"published_head": [dataset, checksum]} if dataset else {})
+        told = {"published_head": [dataset, checksum]} if dataset else {}
+        return super().get_config() | told | ({"task": self.task} if self.task != SINGLE_LABEL else {})
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """Inverse of `get_config`."""
         config = dict(config)
         dataset, checksum = config.pop("published_head", (None, None))
+        task = config.pop("task", SINGLE_LABEL)
         model = super().from_config(config, custom_objects)
-        model._published_head = dataset, checksum
+        model._published_head, model.task = (dataset, checksum), task
         return model
 
     def with_fields(self, **fields: Any) -> Self:
         """As `ConfiguredModel.with_fields`; a head that is left out takes its activation with it."""
         merged = self._with(fields)
-        merged.pop("published_head", None)  # the weights are new
+        for field in ("published_head", "task"):  # the weights are new
+            merged.pop(field, None)
         if "classifier_activation" not in fields and (merged.get("features_only") or merged.get("num_classes") == 0):
             merged.pop("classifier_activation", None)
         return type(self).from_config(merged)

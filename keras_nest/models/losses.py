@@ -7,6 +7,8 @@ import keras
 from keras import KerasTensor as Tensor
 from keras import ops
 
+from keras_nest.targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
 
 def cross_entropy(labels: Tensor, outputs: Tensor, from_logits: bool = True) -> Tensor:
     """Cross-entropy of each image.
@@ -54,6 +56,20 @@ def sigmoid_cross_entropy(labels: Tensor, outputs: Tensor, from_logits: bool = T
     if len(labels.shape) < len(outputs.shape):
         labels = ops.one_hot(labels, outputs.shape[-1])
     return ops.sum(ops.binary_crossentropy(ops.cast(labels, "float32"), outputs, from_logits=from_logits), axis=-1)
+
+
+def squared_error(labels: Tensor, outputs: Tensor, from_logits: bool = True) -> Tensor:
+    """Squared error of the numbers of each image.
+
+    Args:
+        labels: float (B, K).
+        outputs: float (B, K); computed with in float32.
+        from_logits: the numbers are what a head gives, so that this must be left as it is.
+
+    Returns:
+        float32 (B,), means over the numbers.
+    """
+    return ops.mean(ops.square(ops.cast(outputs, "float32") - ops.cast(labels, "float32")), axis=-1)
 
 
 def weigh_classes(loss: Callable[..., Tensor], weights: Sequence[float]) -> Callable[..., Tensor]:
@@ -112,8 +128,14 @@ class ClassificationLoss(keras.losses.Loss):
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"softmax": cross_entropy, "sigmoid": sigmoid_cross_entropy}
-LOSSES["focal"] = focal_cross_entropy
+LOSSES |= {"focal": focal_cross_entropy, "squared": squared_error}
 """Losses by the name that a configuration has for them."""
 
 ACTIVATIONS = {"softmax": "softmax", "sigmoid": "sigmoid", "focal": "softmax"}
-"""What makes probabilities of the logits that each of them takes."""
+"""What makes probabilities of the logits that each of them takes; of numbers nothing does."""
+
+LOSSES_OF_TASK = {SINGLE_LABEL: ("softmax", "sigmoid", "focal"), MULTI_LABEL: ("sigmoid",), REGRESSION: ("squared",)}
+"""Those that fit what is told of an image, the usual one first."""
+
+ANSWERS = {"softmax": SINGLE_LABEL, "focal": SINGLE_LABEL, "sigmoid": MULTI_LABEL, "squared": REGRESSION}
+"""What a model answers that was trained with each: one of the classes, each for itself, or a number."""

@@ -10,10 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.class_names import check_class_names, read_class_names
-from keras_nest.exported import ASSETS, LABELS, PREPROCESSING
+from keras_nest.exported import ASSETS, LABELS, PREPROCESSING, VALUES
 from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
 from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.targets import REGRESSION, SINGLE_LABEL
 from keras_nest.tflite import TFLiteModel
+
+_ANSWERS = ("probabilities", VALUES)
 
 
 def open_saved_model(path: pathlib.Path) -> Predictor:
@@ -24,26 +27,28 @@ def open_saved_model(path: pathlib.Path) -> Predictor:
     """
     signatures = tf.saved_model.load(str(path)).signatures
     files = signatures.get("serving_bytes")
-    is_ours = files is not None and "probabilities" in files.structured_outputs
-    predictor = _of_files(files) if is_ours else _of_pixels(path, signatures.get("serving_default"))
+    outputs = files.structured_outputs if files is not None else {}
+    answer = next((name for name in _ANSWERS if name in outputs), None)
+    predictor = _of_files(files, answer) if answer else _of_pixels(path, signatures.get("serving_default"))
     labels = path / ASSETS / LABELS
     if not labels.is_file():
         return predictor
     return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
 
 
-def _of_files(serve: Any) -> Predictor:
+def _of_files(serve: Any, answer: str) -> Predictor:
     """The module prepares images itself, as the evaluation of its model does."""
 
-    def probabilities(images: Images) -> np.ndarray:
+    def compute(images: Images) -> np.ndarray:
         # PNG keeps every pixel.
         files = tf.stack([tf.io.encode_png(image) for image in images])
         try:
-            return serve(image_bytes=files)["probabilities"].numpy()
+            return serve(image_bytes=files)[answer].numpy()
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"The SavedModel refuses an image: {error.message.splitlines()[0]}") from None
 
-    return Predictor(probabilities, serve.structured_outputs["probabilities"].shape[-1])
+    task = REGRESSION if answer == VALUES else SINGLE_LABEL
+    return Predictor(compute, serve.structured_outputs[answer].shape[-1], task=task)
 
 
 def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
@@ -56,6 +61,11 @@ def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
         raise ValueError(
             f"{path} is no SavedModel of a classifier: serving_default must take images (B, H, W, 3) of a fixed size "
             "and give logits (B, K)."
+        )
+    if output == VALUES or outputs[output].shape[-1] == 1:
+        raise ValueError(
+            f"{path} gives one number, and does not say whether that is a probability, or what of; predict needs its "
+            ".keras file."
         )
     (name,), (_, height, width, channels) = inputs, images[0]
     if channels not in (1, 3):
@@ -71,7 +81,7 @@ def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
 
 
 def open_tflite(path: pathlib.Path) -> Predictor:
-    """Opens a TFLite file with `images` in and `logits` or `probabilities` out.
+    """Opens a TFLite file with `images` in and `logits`, `probabilities` or `values` out.
 
     Labels and preprocessing are the files that are packed into it.
 
@@ -81,9 +91,15 @@ def open_tflite(path: pathlib.Path) -> Predictor:
     """
     model = TFLiteModel(path)
     outputs = model(np.zeros((1, *model.input_shape), np.float32))
-    scores = next((name for name in ("probabilities", "logits") if name in outputs), None)
+    scores = next((name for name in (*_ANSWERS, "logits") if name in outputs), None)
     if scores is None:
         raise ValueError(f"{path} gives {', '.join(outputs)}; predict needs a file that gives logits or probabilities.")
+    task = REGRESSION if scores == VALUES else SINGLE_LABEL
+    if scores == "logits" and outputs[scores].shape[-1] == 1:
+        raise ValueError(
+            f"{path} gives one logit, and does not say what of; export the model with --activation sigmoid, or ask its "
+            ".keras file."
+        )
     height, width, channels = model.input_shape
     inside, num_classes = _files_inside(path), outputs[scores].shape[-1]
     prepare, names = stretched((height, width), channels), None
@@ -94,9 +110,9 @@ def open_tflite(path: pathlib.Path) -> Predictor:
 
     def probabilities(images: Images) -> np.ndarray:
         given = model(np.asarray(prepare(list(images))))[scores]
-        return given if scores == "probabilities" else softmax(given)
+        return softmax(given) if scores == "logits" else given
 
-    return Predictor(probabilities, num_classes, names, channels)
+    return Predictor(probabilities, num_classes, names, channels, task)
 
 
 def _files_inside(path: pathlib.Path) -> dict[str, str]:

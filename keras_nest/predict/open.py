@@ -15,15 +15,16 @@ from keras_nest.files import check_local
 from keras_nest.graphs import compiled
 from keras_nest.models.base import ImageModel
 from keras_nest.models.configured import ConfiguredModel
-from keras_nest.models.losses import ACTIVATIONS
+from keras_nest.models.losses import ANSWERS
 from keras_nest.models.outputs import is_linear
 from keras_nest.models.user_model import way_to_classes
 from keras_nest.opening import LoadedModel, open_model
 from keras_nest.predict.exports import open_saved_model, open_tflite
 from keras_nest.predict.predictor import Images, Predictor
 from keras_nest.preprocessing import preprocessor
+from keras_nest.targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
-_ACTIVATIONS = {"softmax": keras.ops.softmax, "sigmoid": keras.ops.sigmoid}
+_ACTIVATIONS = {SINGLE_LABEL: keras.ops.softmax, MULTI_LABEL: keras.ops.sigmoid, REGRESSION: lambda values: values}
 
 
 def open_predictor(
@@ -101,7 +102,7 @@ def name_classes(predictor: Predictor, labels: str | os.PathLike[str]) -> Predic
 
 
 def build_predictor(loaded: LoadedModel) -> Predictor:
-    """A Keras model with its preprocessing; probabilities are its own, or those of the loss it was trained with.
+    """A Keras model with its preprocessing; probabilities are its own, or those of what it was trained for.
 
     Raises:
         ValueError: it takes no images, has no head, or carries no preprocessing.
@@ -113,7 +114,9 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     model = loaded.image_model
     if len(model.inputs) != 1:
         raise ValueError(f"The model {model.name!r} takes {len(model.inputs)} inputs; it must take images alone.")
-    prepare, activation = preprocessor(model), _ACTIVATIONS[ACTIVATIONS[loaded.config.get("loss", "softmax")]]
+    # Of files that do not say it themselves, what lies beside them does.
+    task = ANSWERS[loaded.config["loss"]] if "loss" in loaded.config else getattr(model, "task", SINGLE_LABEL)
+    prepare, activation = preprocessor(model), _ACTIVATIONS[task]
     is_ours = isinstance(model, ImageModel)
     puts_out_logits = is_linear(model.output) if is_ours else "probabilities" not in model.endpoints
     inputs = tf.TensorSpec((None, *prepare.image_size, len(prepare.mean)), tf.float32)
@@ -127,4 +130,4 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     def compute(images: Images) -> np.ndarray:
         return forward(prepare(list(images))).numpy()
 
-    return Predictor(compute, model.num_classes, loaded.class_names, len(prepare.mean))
+    return Predictor(compute, model.num_classes, loaded.class_names, len(prepare.mean), task)

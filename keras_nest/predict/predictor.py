@@ -1,4 +1,4 @@
-"""A model as `predict` sees it: images in, class probabilities out."""
+"""A model as `predict` sees it: images in, class probabilities or numbers out."""
 
 import dataclasses
 import functools
@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_nest.pixels import as_levels
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.specs import STRETCHED
+from keras_nest.targets import REGRESSION, SINGLE_LABEL
 from keras_nest.types import Size
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -31,12 +32,15 @@ class Predictor:
         num_classes: K.
         class_names: K names, if they are known.
         channels: of the images that `compute` takes.
+        task: one of `keras_nest.choices.TASKS`, as far as the model says it: of a regression the "classes" are numbers
+            with a name.
     """
 
     compute: Callable[[Images], np.ndarray]
     num_classes: int
     class_names: tuple[str, ...] | None = None
     channels: int = 3
+    task: str = SINGLE_LABEL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "compute", in_its_process(self.compute))
@@ -52,13 +56,25 @@ class Predictor:
             float32 (B, K).
 
         Raises:
-            ValueError: they are no images, or there are none.
+            ValueError: they are no images, or there are none; or the model gives numbers.
         """
+        if self.gives_numbers:
+            raise ValueError("The model gives numbers and no probabilities; ask for Predictor.answers.")
+        return self.answers(images)
+
+    def answers(self, images: Any) -> np.ndarray:
+        """Class probabilities, or the numbers of a regression in their own unit; otherwise as `probabilities`."""
         return self.compute(as_levels(images, self.channels))
 
+    @property
+    def gives_numbers(self) -> bool:
+        """Whether answers are numbers and no probabilities."""
+        return self.task == REGRESSION
+
     def name_of(self, index: int) -> str:
-        """Name of a class, or what stands for one."""
-        return self.class_names[index] if self.class_names else f"class {index}"
+        """Name of a class or a number, or what stands for one."""
+        unknown = "number" if self.gives_numbers else f"class {index}"
+        return self.class_names[index] if self.class_names else unknown
 
 
 def in_its_process(function: Function) -> Function:

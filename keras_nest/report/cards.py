@@ -10,9 +10,11 @@ import numpy as np
 
 from keras_nest.evaluation.images import LabeledImages
 from keras_nest.evaluation.measure import Answers
+from keras_nest.evaluation.other_tasks import AllAnswers
 from keras_nest.opening import LoadedModel
 from keras_nest.predict.predictor import Predictor
 from keras_nest.report.pictures import thumbnail, where_it_looks
+from keras_nest.targets import REGRESSION
 
 _SAMPLES, _WRONG, _UNSURE = 8, 12, 8
 _UNSURE_BELOW = 0.5  # that the first answer is ahead
@@ -25,20 +27,24 @@ class Card(NamedTuple):
     Attributes:
         file: name of its file, and of the folder that it lies in.
         path: the whole path.
-        label: what it shows.
-        is_right: whether the first answer is that.
+        label: what it shows, in words.
+        truth: names of the classes that it shows.
+        is_right: whether the answer is that.
         answers: (class, probability) of the most probable classes, best first.
         picture: data address of what the model sees.
         heat: the same with what speaks for the first answer glowing; None where that cannot be told.
+        told: the answer in words, where it is a number.
     """
 
     file: str
     path: str
     label: str
+    truth: tuple[str, ...]
     is_right: bool
     answers: list[tuple[str, float]]
     picture: str
     heat: str | None
+    told: str = ""
 
 
 def make_cards(
@@ -63,6 +69,42 @@ def make_cards(
     return {name: [cards[int(k)] for k in group] for name, group in groups.items()}
 
 
+def make_cards_of_all(images: LabeledImages, found: AllAnswers, loaded: LoadedModel | None) -> dict[str, list[Card]]:
+    """Cards of "samples" and of the most "wrong" images that have several classes or a number; as `make_cards`."""
+    order = np.argsort(-found.losses, kind="stable")[:_WRONG]
+    groups = {"samples": np.random.default_rng(0).permutation(len(found.names))[:_SAMPLES], "wrong": order}
+    shown = sorted({int(k) for group in groups.values() for k in group})
+    pixels = images.find([found.names[k] for k in shown])
+    pairs = _pictures(pixels, [int(found.answers[k].argmax()) for k in shown], loaded)
+    cards = {k: _card_of_all(found, k, *pair) for k, pair in zip(shown, pairs, strict=True)}
+    return {name: [cards[int(k)] for k in group] for name, group in groups.items()}
+
+
+def _card_of_all(found: AllAnswers, k: int, picture: str, heat: str | None) -> Card:
+    path = found.names[k]
+    file = os.path.join(*pathlib.PurePath(path).parts[-2:])
+    if found.task == REGRESSION:
+        (number,), (answer,) = found.truth[k], found.answers[k]
+        told = f"answer {answer:.4g}, {abs(answer - number):.3g} {'above' if answer > number else 'below'}"
+        return Card(file, path, f"{found.class_names[0]} {number:.4g}", (), True, [], picture, heat, told)
+    truth = tuple(name for name, has in zip(found.class_names, found.truth[k], strict=True) if has)
+    best = np.argsort(-found.answers[k], kind="stable")[: max(_TOP, len(truth))]
+    top = [(found.class_names[index], float(found.answers[k, index])) for index in best]
+    is_right = bool((found.predicted[k] == (found.truth[k] > 0)).all())
+    return Card(file, path, ", ".join(truth) or "none of the classes", truth, is_right, top, picture, heat)
+
+
+def _pictures(
+    pixels: Sequence[np.ndarray], classes: Sequence[int], loaded: LoadedModel | None
+) -> Sequence[tuple[str, str | None]]:
+    """What a model sees of images, and what speaks for a class of each, where it can be looked into."""
+    if loaded is not None:
+        # A model of a user's need not be one that can be looked into.
+        with contextlib.suppress(ValueError):
+            return where_it_looks(loaded, pixels, classes)
+    return [(thumbnail(image), None) for image in pixels]
+
+
 def _cards(
     shown: Sequence[int],
     pixels: Sequence[np.ndarray],
@@ -70,12 +112,7 @@ def _cards(
     predictor: Predictor,
     loaded: LoadedModel | None,
 ) -> list[Card]:
-    predicted = [int(answers.predicted[k]) for k in shown]
-    pairs: Sequence[tuple[str, str | None]] = [(thumbnail(image), None) for image in pixels]
-    if loaded is not None:
-        # A model of a user's need not be one that can be looked into.
-        with contextlib.suppress(ValueError):
-            pairs = where_it_looks(loaded, pixels, predicted)
+    pairs = _pictures(pixels, [int(answers.predicted[k]) for k in shown], loaded)
     cards = []
     for k, image, (picture, heat) in zip(shown, pixels, pairs, strict=True):
         (shares,) = predictor.probabilities([image])
@@ -83,17 +120,8 @@ def _cards(
         path = answers.names[k]
         top = [(predictor.name_of(int(index)), float(shares[index])) for index in best]
         label = predictor.name_of(int(answers.labels[k]))
-        cards.append(
-            Card(
-                os.path.join(*pathlib.PurePath(path).parts[-2:]),
-                path,
-                label,
-                bool(answers.right[k]),
-                top,
-                picture,
-                heat,
-            )
-        )
+        file = os.path.join(*pathlib.PurePath(path).parts[-2:])
+        cards.append(Card(file, path, label, (label,), bool(answers.right[k]), top, picture, heat))
     return cards
 
 

@@ -97,6 +97,24 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Markup:
     return _svg(_WIDTH, _HEIGHT, "Reliability diagram", parts)
 
 
+def scatter(numbers: Sequence[float], answers: Sequence[float], label: str) -> Markup:
+    """Answers (up) over the numbers that are right (across), beside the line where they are the same.
+
+    Args:
+        numbers: of images.
+        answers: to them.
+        label: what the numbers are of.
+    """
+    low, high = min(*numbers, *answers), max(*numbers, *answers)
+    ticks = _ticks(low, high)
+    frame = _Frame((min(low, ticks[0]), max(high, ticks[-1])), (min(low, ticks[0]), max(high, ticks[-1])))
+    parts = [_axes(frame, ticks, ticks, label, False), _polyline("ideal", [frame.at(x, x) for x in frame.x])]
+    for number, answer in zip(numbers, answers, strict=True):
+        x, y = frame.at(number, answer)
+        parts.append(Markup('<circle class="dot" cx="{}" cy="{}" r="2.5"/>').format(x, y))
+    return _svg(_WIDTH, _HEIGHT, f"Answers over {label}", parts)
+
+
 def confusion_matrix(counts: np.ndarray, class_names: Sequence[str]) -> Markup:
     """Rows are the true classes, columns the predicted ones; the darker, the larger the share of the row.
 

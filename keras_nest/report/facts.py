@@ -13,6 +13,7 @@ from keras_nest.finetune.request import Request
 from keras_nest.report.charts import Line, curves
 from keras_nest.training.history import Row
 
+_TITLES = {"mae": "mean error"}
 _SURE = 1.96  # standard deviations that hold 95 %
 
 
@@ -25,20 +26,20 @@ def interval(share: float, images: int) -> tuple[float, float]:
 
 
 def draw_history(rows: Sequence[Row], kept: float | None) -> dict[str, Markup]:
-    """Charts of the "loss" and the "accuracy" over the epochs; none of a run that has no history.
+    """Charts of the "loss" and the "accuracy" or the "mae" over the epochs; none of a run that has no history.
 
     Args:
         rows: of history.csv.
         kept: the epoch whose weights are kept.
     """
     charts = {}
-    for quantity, is_share in (("loss", False), ("accuracy", True)):
+    for quantity, is_share in (("loss", False), ("accuracy", True), ("mae", False)):
         lines = [
             Line(style, _points(rows, name)) for style, name in (("train", quantity), ("eval", f"eval_{quantity}"))
         ]
         lines = [line for line in lines if line.points]
         if lines:
-            charts[quantity] = curves(lines, f"{quantity} over the epochs", is_share, kept)
+            charts[_TITLES.get(quantity, quantity)] = curves(lines, f"{quantity} over the epochs", is_share, kept)
     return charts
 
 

@@ -10,17 +10,19 @@ import jinja2
 import numpy as np
 
 from keras_nest.console import printable
-from keras_nest.evaluation.images import LabeledImages, images_of_run
+from keras_nest.evaluation.images import LabeledImages, Tell, images_of_run
 from keras_nest.evaluation.measure import Answers, ask, figures
+from keras_nest.evaluation.other_tasks import AllAnswers, ask_all
 from keras_nest.files import atomic_output
 from keras_nest.opening import LoadedModel, read_json
 from keras_nest.predict.open import open_both
 from keras_nest.predict.predictor import Predictor
-from keras_nest.report.cards import Card, make_cards
-from keras_nest.report.charts import confusion_matrix, percent, reliability_diagram
+from keras_nest.report.cards import Card, make_cards, make_cards_of_all
+from keras_nest.report.charts import confusion_matrix, percent, reliability_diagram, scatter
 from keras_nest.report.facts import commands, draw_history, interval, kept_epoch
 from keras_nest.report.mistakes import write_mistakes
 from keras_nest.run_files import DECISIONS, HISTORY, METRICS, MISTAKES, REPORT
+from keras_nest.targets import REGRESSION
 from keras_nest.training.history import read_history
 from keras_nest.version import __version__
 
@@ -44,7 +46,7 @@ class Measured:
 
     model: str
     images: LabeledImages
-    answers: Answers
+    answers: Answers | AllAnswers
     predictor: Predictor
     loaded: LoadedModel | None = None
     weights: str | None = None
@@ -52,7 +54,15 @@ class Measured:
     @property
     def figures(self) -> dict[str, Any]:
         """As `keras_nest.evaluation.measure.figures` gives them."""
+        if isinstance(self.answers, AllAnswers):
+            return self.answers.figures()
         return figures(self.answers, self.predictor.class_names or ())
+
+    def make_cards(self) -> dict[str, list[Card]]:
+        """Cards of its images; errors are those of `keras_nest.report.cards.make_cards`."""
+        if isinstance(self.answers, AllAnswers):
+            return make_cards_of_all(self.images, self.answers, self.loaded)
+        return make_cards(self.images, self.answers, self.predictor, self.loaded)
 
 
 def report_run(workdir: pathlib.Path, trust: bool = False) -> pathlib.Path:
@@ -75,13 +85,43 @@ def report_run(workdir: pathlib.Path, trust: bool = False) -> pathlib.Path:
         raise FileNotFoundError(f"{workdir} is no directory of a finished training; it holds no {METRICS}.")
     images = images_of_run(workdir)
     predictor, loaded = open_both(workdir, trust=trust)
-    answers = ask(predictor, images, lambda message: None)
     path = workdir / REPORT
-    measured = Measured(str(workdir), images, answers, predictor, loaded)
-    cards = make_cards(images, answers, predictor, loaded)
-    write_mistakes(workdir / MISTAKES, cards["wrong"], cards["unsure"])
+    measured = measure(str(workdir), images, predictor, loaded)
+    cards = measured.make_cards()
+    if images.target.is_single_label:
+        write_mistakes(workdir / MISTAKES, cards["wrong"], cards["unsure"])
     write_report(path, measured, workdir, cards)
     return path
+
+
+def measure(
+    model: str,
+    images: LabeledImages,
+    predictor: Predictor,
+    loaded: LoadedModel | None = None,
+    weights: str | None = None,
+    tell: Tell = lambda message: None,
+    **options: Any,
+) -> Measured:
+    """Asks a model about images, whatever they tell.
+
+    Args:
+        model: as for `Measured`, with the next four.
+        images: see there.
+        predictor: see there.
+        loaded: see there.
+        weights: see there.
+        tell: is given a sentence on each image that cannot be read, which is left out.
+        **options: `batch_size` and `progress` of `keras_nest.evaluation.measure.ask`.
+
+    Raises:
+        ValueError: as `ask` and `ask_all`.
+    """
+    if images.target.is_single_label:
+        return Measured(model, images, ask(predictor, images, tell, **options), predictor, loaded, weights)
+    metrics = loaded.metrics if loaded else None
+    found = ask_all(predictor, images, tell, **options, metrics=metrics)
+    return Measured(model, images, found, predictor, loaded, weights)
 
 
 def write_report(
@@ -96,15 +136,19 @@ def write_report(
         path: of the page.
         measured: what it is about.
         workdir: directory of the training that the model comes from, if it is told.
-        cards: of its images, as `make_cards` makes them; None makes them.
+        cards: of its images, as `Measured.make_cards` makes them; None makes them.
 
     Raises:
         OSError: it cannot be written, or an image cannot be read any more.
         ValueError: an image cannot be read any more.
     """
     if cards is None:
-        cards = make_cards(measured.images, measured.answers, measured.predictor, measured.loaded)
-    text = _environment().get_template("template.html").render(_content(measured, workdir, cards))
+        cards = measured.make_cards()
+    if isinstance(measured.answers, AllAnswers):
+        template, special = "other_tasks.html", _of_other_tasks(measured.answers)
+    else:
+        template, special = "classes.html", _of_classes(measured.answers, measured.figures)
+    text = _environment().get_template(template).render(_content(measured, workdir, cards) | special)
     with atomic_output(path, overwrite=True) as partial:
         partial.write_text(text, "utf-8")
 
@@ -128,7 +172,6 @@ def _content(measured: Measured, workdir: pathlib.Path | None, cards: Mapping[st
     rows = read_history(workdir / HISTORY) if workdir and (workdir / HISTORY).is_file() else []
     kept = kept_epoch(rows, metrics)
     request = plan.get("request")
-    low, high = interval(found["top1"], found["examples"])
     part = _PARTS.get(images.part, images.part)
     return {
         "style": importlib.resources.files("keras_nest.report").joinpath("style.css").read_text("utf-8"),
@@ -138,23 +181,41 @@ def _content(measured: Measured, workdir: pathlib.Path | None, cards: Mapping[st
         "architecture": measured.loaded and measured.loaded.model.name,
         "part": part,
         "figures": found,
-        "sure": float(measured.answers.confidence.mean()),
-        "low": low,
-        "high": high,
         "left_out": images.count - found["examples"],
         "metrics": metrics,
         "charts": draw_history(rows, kept),
         "kept": kept,
-        "classes": sorted(found["classes"], key=lambda row: (not row["images"], row["f1"]))[:_CLASSES_LISTED],
-        "mixed_up": _mixed_up(found),
-        "matrix": _matrix(found),
-        "reliability": reliability_diagram(found["calibration"]),
         "cards_of": cards,
         "has_heat": any(card.heat for card in cards["samples"]),
         "decisions": plan.get("decisions", ()),
         "remarks": plan.get("remarks", ()),
         "commands": commands(measured.model, measured.weights, request, measured.loaded is not None),
     }
+
+
+def _of_classes(answers: Answers, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page of images with one class each has of its own."""
+    low, high = interval(found["top1"], found["examples"])
+    return {
+        "headline": f"{percent(found['top1'])} right",
+        "sure": float(answers.confidence.mean()),
+        "low": low,
+        "high": high,
+        "classes": sorted(found["classes"], key=lambda row: (not row["images"], row["f1"]))[:_CLASSES_LISTED],
+        "mixed_up": _mixed_up(found),
+        "matrix": _matrix(found),
+        "reliability": reliability_diagram(found["calibration"]),
+    }
+
+
+def _of_other_tasks(answers: AllAnswers) -> dict[str, Any]:
+    """What the page of images with several classes or a number has of its own."""
+    found, name = answers.figures(), answers.class_names[0]
+    if answers.task == REGRESSION:
+        picture = scatter(answers.truth[:, 0].tolist(), answers.answers[:, 0].tolist(), name)
+        return {"headline": f"mean error {found['mae']:.3g}", "classes": [], "name": name, "scatter": picture}
+    rows = sorted(found["classes"], key=lambda row: (not row["images"], row["f1"]))[:_CLASSES_LISTED]
+    return {"headline": f"mean average precision {percent(found['map'])}", "classes": rows, "scatter": None}
 
 
 def _matrix(found: Mapping[str, Any]) -> Any:

@@ -16,21 +16,29 @@ _RECORD = "best.json"
 class Best:
     """Keeps the weights with which the model was best in an evaluation.
 
-    The best are those with the highest accuracy, and of several the lowest loss. They lie beside the checkpoints, so
-    that a training that goes on knows them.
+    The best are those with the highest score, mostly the accuracy, and of several the lowest loss. They lie beside the
+    checkpoints, so that a training that goes on knows them.
 
     Attributes:
-        record: step, accuracy and loss of the best evaluation; empty before the first.
+        record: step, score (under its name) and loss of the best evaluation; empty before the first.
 
     Args:
         directory: where the weights lie.
         model: whose weights they are, as it is evaluated.
         patience: steps without a better evaluation after which a training is over.
         chief: whether this process writes them.
+        score: what says which are better.
     """
 
-    def __init__(self, directory: pathlib.Path, model: keras.Model, patience: int, chief: bool = True) -> None:
-        self._directory, self._model = directory, model
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        model: keras.Model,
+        patience: int,
+        chief: bool = True,
+        score: str = "accuracy",
+    ) -> None:
+        self._directory, self._model, self._score = directory, model, score
         self._patience, self._is_chief = patience, chief
         self.record: dict[str, Any] = self._read()
 
@@ -39,14 +47,14 @@ class Best:
 
         Args:
             step: of the evaluation.
-            measured: its accuracy and loss.
+            measured: its score and loss.
 
         Raises:
             OSError: the disk does not take them.
         """
-        if self.record and _score(measured) <= _score(self.record):
+        if self.record and self._rank(measured) <= self._rank(self.record):
             return
-        self.record = {"step": step, "accuracy": measured["accuracy"], "loss": measured["loss"]}
+        self.record = {"step": step, self._score: measured[self._score], "loss": measured["loss"]}
         if not self._is_chief:
             return
         with writing(f"The best weights in {self._directory}"):
@@ -72,6 +80,10 @@ class Best:
     def _file(self) -> pathlib.Path:
         return self._directory / f"best-{self.record['step']}.weights.h5"
 
+    def _rank(self, measured: Mapping[str, float]) -> tuple[float, float]:
+        """More is better."""
+        return measured[self._score], -measured["loss"]
+
     def _read(self) -> dict[str, Any]:
         """What an earlier start of this training left; nothing where its weights are lost."""
         path = self._directory / _RECORD
@@ -80,7 +92,3 @@ class Best:
             return record if (self._directory / f"best-{record['step']}.weights.h5").is_file() else {}
         except (OSError, ValueError, KeyError, TypeError):
             return {}
-
-
-def _score(measured: Mapping[str, float]) -> tuple[float, float]:
-    return measured["accuracy"], -measured["loss"]

@@ -183,7 +183,7 @@ class Loop(StepCallback):
         history: takes the rows.
         bar: shows them.
         checkpoints: takes the states.
-        evaluate: measures the model as it is: loss, accuracy, top5.
+        evaluate: measures the model as it is: loss, and what `keras_nest.training.measures` names.
         first_step: updates before this start.
         best: keeps the best weights, if any.
         is_over: step of an evaluation -> whether the training ends with it; None goes on to the last.
@@ -228,7 +228,8 @@ class Loop(StepCallback):
         if not (math.isfinite(measured["loss"]) and math.isfinite(grad_norm)):
             raise NotFiniteError(self._not_finite(self._row_start + self.model.watch.finite_steps + 1))
         speed = self._speed()
-        self._bar.update(measured["loss"], measured["accuracy"], speed, self._waiting())
+        quantity = next(value for name, value in measured.items() if name != "loss")
+        self._bar.update(measured["loss"], quantity, speed, self._waiting())
         return {**measured, "grad_norm": grad_norm, "images_per_second": speed}
 
     def _waiting(self) -> float | None:

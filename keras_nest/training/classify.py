@@ -11,16 +11,18 @@ from ml_collections import ConfigDict
 
 from keras_nest import data
 from keras_nest.factory import create_model
-from keras_nest.metrics import accuracy
 from keras_nest.models.base import ImageModel
-from keras_nest.models.losses import ACTIVATIONS, LOSSES, weigh_classes
+from keras_nest.models.losses import ACTIVATIONS, ANSWERS, LOSSES, LOSSES_OF_TASK, weigh_classes
+from keras_nest.targets import REGRESSION
 from keras_nest.training.config import resolve
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
+from keras_nest.training.measures import step_metric
 from keras_nest.training.plan import Plan
 from keras_nest.training.setup import Setup, freeze, get_start, get_weights, set_up
 from keras_nest.training.tasks import Task
 from keras_nest.training.trainer import Prepare, Trainer
+from keras_nest.training.units import standardize
 from keras_nest.types import Size
 
 _OF_LIT = ("vocab", "image_tower", "class_texts")
@@ -53,12 +55,13 @@ def prepare(
     info = setup.source.info
     _check_labels(config, info)
     recipe, size = setup.build_recipe(get_start(config))
+    _check_task(config, info, recipe)
     with setup.scope():
         model = build_classifier(config, setup.plan, info, size, recipe)
         _check_classes(model, info)
         trainer = _compile(model, setup, recipe)
         kept = setup.get_kept(model)
-        evaluator = Evaluator(kept, ACTIVATIONS[config.loss], info.num_classes, config.jit_compile)
+        evaluator = Evaluator(kept, ACTIVATIONS.get(config.loss, config.loss), info, config.jit_compile)
     batches = functools.partial(data.train_batches, transfer=config.transfer)
     return setup.build_experiment(trainer, kept, evaluator, recipe, size, batches)
 
@@ -82,6 +85,9 @@ def build_classifier(
         known |= {"weights": weights, "reinit_head": plan.new_head}
     model = create_model(config.model_name, **{**known, **config.model.to_dict()})
     freeze(model, config.freeze)
+    model.task = ANSWERS[config.loss]
+    if info.target.task == REGRESSION and weights is not None and not plan.new_head:
+        standardize(model, info.scale)
     return model
 
 
@@ -90,7 +96,9 @@ def _compile(model: ImageModel, setup: Setup, recipe: data.Recipe) -> Trainer:
     config, plan = setup.config, setup.plan
     optimizer, sharpness = setup.build_optimizer(model)
     trainer = Trainer(model, plan.clip_norm, config.accum_steps, sharpness, _finish(setup, recipe))
-    trainer.compile(optimizer, _loss(model, config), metrics=[accuracy], jit_compile=config.jit_compile)
+    trainer.compile(
+        optimizer, _loss(model, config), metrics=[step_metric(setup.source.info)], jit_compile=config.jit_compile
+    )
     trainer.log_every_step = False
     return trainer
 
@@ -115,10 +123,11 @@ def _loss(model: ImageModel, config: ConfigDict) -> Callable[..., Any]:
         ValueError: the model's probabilities are not those of the loss.
     """
     loss, activation = LOSSES[config.loss], model.classifier_activation
-    if activation not in (None, ACTIVATIONS[config.loss]):
+    if activation not in (None, ACTIVATIONS.get(config.loss)):
+        kind = f"{ACTIVATIONS[config.loss]} probabilities" if config.loss in ACTIVATIONS else "numbers"
         raise ValueError(
-            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}, which is of "
-            f"{ACTIVATIONS[config.loss]} probabilities; leave classifier_activation out."
+            f"model.classifier_activation is {activation!r} and loss is {config.loss!r}, which is of {kind}; leave "
+            "classifier_activation out."
         )
     loss = functools.partial(loss, from_logits=False) if activation else loss
     return loss if config.class_weights is None else weigh_classes(loss, config.class_weights)
@@ -132,6 +141,22 @@ def _check_labels(config: ConfigDict, info: data.DatasetInfo) -> None:
         raise ValueError(f"{info.name} has captions and no classes; train a LiT on it.")
     if config.class_weights is not None:
         _check_class_weights(config.class_weights, info)
+
+
+def _check_task(config: ConfigDict, info: data.DatasetInfo, recipe: data.Recipe) -> None:
+    """Refuses what does not fit what the data tell of an image."""
+    task = info.target.task
+    if config.loss not in LOSSES_OF_TASK[task]:
+        known = " or ".join(repr(loss) for loss in LOSSES_OF_TASK[task])
+        raise ValueError(
+            f"loss is {config.loss!r}, and the column {info.target.column!r} of {info.name} is for {task}; loss must "
+            f"be {known}."
+        )
+    if info.target.is_single_label:
+        return
+    given = {"mix": recipe.mix, "class_weights": config.class_weights, "sampling": config.sampling}
+    if wrong := [field for field, value in given.items() if value]:
+        raise ValueError(f"{wrong[0]} is for images with one class each, and {info.name} is for {task}; leave it out.")
 
 
 def _check_class_weights(weights: Any, info: data.DatasetInfo) -> None:

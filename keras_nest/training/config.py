@@ -29,7 +29,7 @@ _USUAL = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch", "batch_siz
 _PP = ("train", "test", "crop", "resize")  # the last is accepted; the reference does not use it
 _CHOICES = {
     "trainer": ("train", "classify", "lit"),
-    "loss": ("softmax", "sigmoid", "focal"),
+    "loss": ("softmax", "sigmoid", "focal", "squared"),
     "sampling": (None, "balanced"),
     "transfer": ("float32", "uint8"),
     "log": (None, "", *TRACKERS),

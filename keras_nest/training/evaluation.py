@@ -10,12 +10,14 @@ import tensorflow as tf
 from keras import ops
 
 from keras_nest.data.prompts import TEXTS, embed_classes
+from keras_nest.data.sources.base import DatasetInfo
 from keras_nest.layers.base import Layer
-from keras_nest.metrics import ConfusionMatrix, accuracy, top5
+from keras_nest.metrics import ConfusionMatrix
 from keras_nest.models.base import logits_model
 from keras_nest.models.lit import LiT
 from keras_nest.models.losses import LOSSES
 from keras_nest.tokenizers import Tokenizer
+from keras_nest.training.measures import other_metric, step_metric
 from keras_nest.training.trainer import Trainer
 from keras_nest.types import Shape
 
@@ -33,28 +35,30 @@ class Evaluator:
     Args:
         model: normalized images -> logits, or one of this package whose output is their probabilities.
         loss: one of `LOSSES`.
-        num_classes: K; up to `CLASSES_SHOWN` the confusion matrix is kept.
+        info: of the test images; of one class each of up to `CLASSES_SHOWN` the confusion matrix is kept.
         jit_compile: as for `compile`.
     """
 
-    def __init__(self, model: keras.Model, loss: str, num_classes: int, jit_compile: Any = "auto") -> None:
+    def __init__(self, model: keras.Model, loss: str, info: DatasetInfo, jit_compile: Any = "auto") -> None:
         self._trainer = Trainer(logits_model(model))
-        known = num_classes <= CLASSES_SHOWN
-        first = ConfusionMatrix(num_classes) if known else keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
+        known = info.target.is_single_label and info.num_classes <= CLASSES_SHOWN
+        first = ConfusionMatrix(info.num_classes) if known else step_metric(info)
         self._confusion = first if known else None
         self.measured: dict[str, float] = {}
-        fifth = keras.metrics.MeanMetricWrapper(top5, name="top5")
         plain = keras.metrics.MeanMetricWrapper(LOSSES[loss], name=_LOSS)
-        self._trainer.compile(None, LOSSES[loss], weighted_metrics=[first, fifth, plain], jit_compile=jit_compile)
+        metrics = [first, other_metric(info), plain]
+        self._trainer.compile(None, LOSSES[loss], weighted_metrics=metrics, jit_compile=jit_compile)
 
     def __call__(self, batches: tf.data.Dataset | tf.distribute.DistributedDataset) -> dict[str, float]:
         """Quality on test batches.
 
         Args:
-            batches: normalized images (B, H, W, C), labels (B,) and weights (B,), which are 0 for what only fills up.
+            batches: normalized images (B, H, W, C), labels as the data set has them, and weights (B,), which are 0 for
+                what only fills up.
 
         Returns:
-            accuracy and top5 as shares in [0, 1], the mean loss, and the `seconds` it took.
+            What `keras_nest.training.measures` names (of classes accuracy and top5, shares in [0, 1]), the mean loss,
+            and the `seconds` it took.
         """
         start = time.perf_counter()
         measured = self._trainer.evaluate(batches, verbose=0, return_dict=True)
@@ -94,7 +98,8 @@ class ZeroShotEvaluator(Evaluator):
         images = keras.Input(model.image_model.input_shape[1:], name="images")
         zimg = model.encode_image(images)
         logits = self._similarities([zimg, model.get_layer("t")(zimg)])
-        super().__init__(keras.Model(images, logits), "softmax", len(lines), jit_compile)
+        info = DatasetInfo("captions", tuple(captions), (None, None, 3), 0, len(lines))
+        super().__init__(keras.Model(images, logits), "softmax", info, jit_compile)
 
     def __call__(self, batches: tf.data.Dataset | tf.distribute.DistributedDataset) -> dict[str, float]:
         """Quality on test batches, as `Evaluator`; labels are indices into the captions."""
@@ -150,10 +155,6 @@ class Similarities(Layer):
 
 def final_metrics(measured: Mapping[str, float], examples: int) -> dict[str, Any]:
     """What an `Evaluator` measured on a number of images, as metrics.json has it."""
-    return {
-        "top1": measured["accuracy"],
-        "top5": measured["top5"],
-        "loss": measured["loss"],
-        "examples": examples,
-        "eval_images_per_second": examples / measured["seconds"],
-    }
+    names = {"accuracy": "top1"} if "top5" in measured else {}
+    figures = {names.get(name, name): value for name, value in measured.items() if name != "seconds"}
+    return {**figures, "examples": examples, "eval_images_per_second": examples / measured["seconds"]}

@@ -18,6 +18,7 @@ from keras_nest import run_files
 from keras_nest.data import DatasetInfo, Host, TrainBatches
 from keras_nest.files import atomic_output, remove
 from keras_nest.models.base import ImageModel
+from keras_nest.targets import REGRESSION
 from keras_nest.training import pictures
 from keras_nest.training import workdir as directories
 from keras_nest.training.averages import copy_averages
@@ -26,12 +27,14 @@ from keras_nest.training.callbacks import Loop, Profiler
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.evaluation import Evaluator, final_metrics
 from keras_nest.training.history import History, Row, flat_fields
+from keras_nest.training.measures import Measures, measures_of
 from keras_nest.training.plan import Plan
 from keras_nest.training.progress import ProgressBar
 from keras_nest.training.stopping import Stopping
 from keras_nest.training.strategies import describe, distribute, is_chief
 from keras_nest.training.trackers import Tracker, open_tracker
 from keras_nest.training.trainer import Trainer
+from keras_nest.training.units import in_units
 
 _LOGGER = logging.getLogger(__name__)
 # Those of NesT have 300; a recipe of large data on few images has thousands.
@@ -95,13 +98,32 @@ class Experiment:
         """The content of metrics.json in words."""
         trained = f"{metrics['train_seconds']:.0f} s for {metrics['steps']:,} steps"
         return {
-            "top-1 accuracy": f"{metrics['top1']:.2%} of {metrics['examples']:,} images",
-            "top-5 accuracy": f"{metrics['top5']:.2%}",
+            **self._quality(metrics),
             "test loss": f"{metrics['loss']:.4f}",
             "evaluation": f"{metrics['eval_images_per_second']:,.0f} images/s",
             "parameters": metrics["parameters"],
             **({"training time": trained} if metrics["steps"] else {}),
         }
+
+    def _quality(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        images = f"{metrics['examples']:,} images"
+        if "top1" in metrics:
+            return {
+                "top-1 accuracy": f"{metrics['top1']:.2%} of {images}",
+                "top-5 accuracy": f"{metrics['top5']:.2%}",
+            }
+        if "mae" in metrics:
+            name = self.info.class_names[0]
+            return {f"mean error of {name}": f"{metrics['mae']:.4g}, {images}", "R²": f"{metrics['r2']:.4f}"}
+        return {
+            "classes right": f"{metrics['accuracy']:.2%}, {images}",
+            "mean average precision": f"{metrics['map']:.2%}",
+        }
+
+    @property
+    def measures(self) -> Measures:
+        """What is measured beside the loss."""
+        return measures_of(self.info)
 
     def execute(self) -> dict[str, Any]:
         """Trains, evaluates, writes; returns the content of metrics.json.
@@ -164,13 +186,17 @@ class Experiment:
         if self.config.eval_only or not self.config.patience:
             return None
         steps = self.config.patience * self.plan.eval_every
-        return Best(self.workdir / run_files.CHECKPOINTS, self.model, steps, chief)
+        return Best(self.workdir / run_files.CHECKPOINTS, self.model, steps, chief, self.measures.score)
 
     def _history(self, first_step: int, chief: bool) -> History:
         if not chief or self.config.eval_only:
             return History(None, None, first_step)
         history = History(
-            self.workdir / run_files.HISTORY, self.workdir / run_files.BOARD, first_step, tracker=self._tracker()
+            self.workdir / run_files.HISTORY,
+            self.workdir / run_files.BOARD,
+            first_step,
+            self.measures.columns,
+            self._tracker(),
         )
         if first_step == 0:
             history.note_configuration(self.config.to_dict())
@@ -189,7 +215,9 @@ class Experiment:
         shown = is_chief(self.strategy)
         with (
             Stopping(self.strategy, self.config.checkpoint_every_minutes) as stopping,
-            ProgressBar(first_step, self.plan.total_steps, shown, self._evaluated, self.plan.steps_per_epoch) as bar,
+            ProgressBar(
+                first_step, self.plan.total_steps, shown, self._evaluated, self.plan.steps_per_epoch, self.measures
+            ) as bar,
         ):
             is_over = functools.partial(self._is_over, history=history, best=best)
             loop = Loop(self.plan, history, bar, checkpoints, self._evaluate, first_step, best, is_over, stopping)
@@ -222,15 +250,19 @@ class Experiment:
         """
         if not self.config.eval_only:
             with atomic_output(self.workdir / run_files.MODEL, overwrite=True) as partial:
-                self.model.save(partial)
+                self._model_to_keep().save(partial)
             # A history that was lost has not even the last evaluation.
             if rows:
-                pictures.write_curves(self.workdir / run_files.CURVES, rows, self._evaluated)
+                pictures.write_curves(self.workdir / run_files.CURVES, rows, self._evaluated, self.measures)
             self._write_names()
         if confusion is not None and not self.info.has_captions:
             pictures.write_confusion(self.workdir / run_files.CONFUSION, confusion, self.info.class_names)
         directories.write_json(self.workdir / run_files.METRICS, metrics)
         self._summarize(metrics)
+
+    def _model_to_keep(self) -> ImageModel:
+        """The model as its file has it."""
+        return in_units(self.model, self.info.scale) if self.info.target.task == REGRESSION else self.model
 
     def _summarize(self, metrics: dict[str, Any]) -> None:
         """Hands the metrics to what takes the history; that it does not answer changes nothing of what is written."""

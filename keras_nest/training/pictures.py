@@ -10,6 +10,7 @@ import numpy as np
 from keras_nest.console import printable, shorten
 from keras_nest.figures import new_figure, picture_file, plain_logarithmic
 from keras_nest.training.history import Row
+from keras_nest.training.measures import OF_CLASSES, Measures
 
 _LOGGER = logging.getLogger(__name__)
 # Counts are written into the cells of a confusion matrix up to this number of classes.
@@ -18,11 +19,14 @@ _LONGEST_NAME = 28
 _LETTER = 0.08  # inches that a letter of a class takes, about
 
 
-def write_curves(path: pathlib.Path, rows: list[Row], evaluated: str = "test") -> None:
-    """Draws loss and accuracy over the epochs; without matplotlib the picture is left out, which is logged."""
+def write_curves(path: pathlib.Path, rows: list[Row], evaluated: str = "test", measures: Measures = OF_CLASSES) -> None:
+    """Draws loss and accuracy (or what is measured instead) over the epochs.
+
+    Without matplotlib the picture is left out, which is logged.
+    """
     figure = _figure(path, 9, 3.6)
     if figure is not None:
-        draw_curves(figure.subplots(1, 2), rows, evaluated)
+        draw_curves(figure.subplots(1, 2), rows, evaluated, measures)
         _write(figure, path)
 
 
@@ -42,16 +46,18 @@ def write_confusion(path: pathlib.Path, counts: np.ndarray, class_names: Sequenc
         _write(figure, path)
 
 
-def draw_curves(axes: Any, rows: list[Row], evaluated: str = "test") -> None:
+def draw_curves(axes: Any, rows: list[Row], evaluated: str = "test", measures: Measures = OF_CLASSES) -> None:
     """Draws loss (first axes, logarithmic) and accuracy (second axes, in percent) of training and evaluation.
 
     Args:
         axes: two matplotlib axes.
         rows: of a `History`; the last one has an evaluation.
         evaluated: what the images are called that were evaluated.
+        measures: what the second axes show, if that is not the accuracy.
     """
+    of_hundred = 100 if measures.is_share else 1
     measured = [row for row in rows if "eval_loss" in row]
-    for axis, quantity, scale in zip(axes, ("loss", "accuracy"), (1, 100), strict=True):
+    for axis, quantity, scale in zip(axes, ("loss", measures.quantity), (1, of_hundred), strict=True):
         for name, shown, label, color in (
             (quantity, rows, "training (augmented)", "tab:gray"),
             (f"eval_{quantity}", measured, evaluated, "tab:blue"),
@@ -64,7 +70,9 @@ def draw_curves(axes: Any, rows: list[Row], evaluated: str = "test") -> None:
         axis.set_xlabel("epoch")
     plain_logarithmic(axes[0])
     axes[0].set(title=f"loss ({evaluated}, at the end: {measured[-1]['eval_loss']:.3f})")
-    axes[1].set(title=f"accuracy in % ({evaluated}, at the end: {100 * measured[-1]['eval_accuracy']:.2f})")
+    at_the_end = of_hundred * measured[-1][f"eval_{measures.quantity}"]
+    title, ending = (f"{measures.title} in %", ".2f") if measures.is_share else (measures.title, ".4g")
+    axes[1].set(title=f"{title} ({evaluated}, at the end: {at_the_end:{ending}})")
     axes[0].legend()
 
 

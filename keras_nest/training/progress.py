@@ -10,6 +10,7 @@ from rich.text import Text
 
 from keras_nest.console import console
 from keras_nest.training.history import Row
+from keras_nest.training.measures import OF_CLASSES, Measures
 
 # In a file there is a line an epoch, and where epochs are long one in so many seconds.
 _SECONDS_A_LINE = 60
@@ -36,6 +37,7 @@ class ProgressBar:
         shown: whether this process shows anything.
         evaluated: what the images are called that are evaluated.
         steps_per_epoch: updates of an epoch; may be fractional.
+        measures: what is shown beside the loss.
     """
 
     def __init__(
@@ -45,12 +47,13 @@ class ProgressBar:
         shown: bool = True,
         evaluated: str = "test",
         steps_per_epoch: float = 1.0,
+        measures: Measures = OF_CLASSES,
     ) -> None:
         # The bar is as wide as the numbers leave room for.
         bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
         columns = (bar, TextColumn("step"), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
         self._shown, self._first, self._total, self._evaluated = shown, first_step, total_steps, evaluated
-        self._steps_per_epoch, self._step = steps_per_epoch, first_step
+        self._steps_per_epoch, self._step, self._measures = steps_per_epoch, first_step, measures
         self._start = self._last_line = time.perf_counter()
         self._last_epoch = first_step / steps_per_epoch
         self._bar = _Bar(*columns, console=console, expand=True, disable=not (shown and console.is_terminal))
@@ -68,17 +71,17 @@ class ProgressBar:
         self._step = step
         self._bar.update(self._task, completed=step)
 
-    def update(self, loss: float, accuracy: float, images_per_second: float, waiting: float | None = None) -> None:
+    def update(self, loss: float, quantity: float, images_per_second: float, waiting: float | None = None) -> None:
         """Changes what stands above the bar.
 
         Args:
             loss: since the last row, as the next two.
-            accuracy: a share.
+            quantity: the accuracy, or what else is measured.
             images_per_second: of training alone.
             waiting: share of the time in which there were no images to train with; None if it is not known.
         """
         epoch, epochs = (steps / self._steps_per_epoch for steps in (self._step, self._total))
-        words = f"epoch {epoch:.1f}/{epochs:.4g}  loss {loss:.4f}  accuracy {accuracy:.2%}"
+        words = f"epoch {epoch:.1f}/{epochs:.4g}  loss {loss:.4f}  {self._quantity(quantity)}"
         words += f"  {images_per_second:,.0f} images/s"
         self._bar.words = words if waiting is None else f"{words}  waiting {waiting:.0%}"
 
@@ -89,9 +92,16 @@ class ProgressBar:
             row: of the history.
             waiting: as for `update`.
         """
-        if self._shown and ("eval_accuracy" in row or (not console.is_terminal and self._is_due(row))):
+        if self._shown and (self._evaluation in row or (not console.is_terminal and self._is_due(row))):
             self._last_line, self._last_epoch = time.perf_counter(), row["epoch"]
             console.print(self._line(row, waiting), highlight=False, soft_wrap=True)
+
+    @property
+    def _evaluation(self) -> str:
+        return f"eval_{self._measures.quantity}"
+
+    def _quantity(self, value: float) -> str:
+        return f"{self._measures.title} {self._measures.shown(value)}"
 
     def _is_due(self, row: Row) -> bool:
         an_epoch = int(row["epoch"]) > int(self._last_epoch)
@@ -101,9 +111,9 @@ class ProgressBar:
         step = int(row["step"])
         left = (time.perf_counter() - self._start) / max(1, step - self._first) * (self._total - step)
         line = f"step {step:,} of {self._total:,}  epoch {row['epoch']:.4g}  loss {row['loss']:.4f}"
-        line += f"  accuracy {row['accuracy']:.2%}"
-        if "eval_accuracy" in row:
-            line += f"  {self._evaluated} {row['eval_accuracy']:.2%}"
+        line += f"  {self._quantity(row[self._measures.quantity])}"
+        if self._evaluation in row:
+            line += f"  {self._evaluated} {self._measures.shown(row[self._evaluation])}"
         line += f"  {row['images_per_second']:,.0f} images/s"
         if waiting is not None:
             line += f"  waiting {waiting:.0%}"

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_nest.data.decoding import decode_upright
 from keras_nest.data.keys import Stream, derive_key
 from keras_nest.data.orientation import UPRIGHT
+from keras_nest.targets import ONE_CLASS, Target
 from keras_nest.types import Size
 
 
@@ -36,6 +37,9 @@ class DatasetInfo:
         image_shape: (H, W, C) in pixels; None where images differ.
         num_train: number of training images.
         num_test: number of test images.
+        target: what is told of an image.
+        scale: of a regression, mean and standard deviation of the numbers of the training images; labels are the
+            numbers minus the first, divided by the second.
     """
 
     name: str
@@ -43,6 +47,8 @@ class DatasetInfo:
     image_shape: tuple[int | None, int | None, int]
     num_train: int
     num_test: int
+    target: Target = ONE_CLASS
+    scale: tuple[float, float] = (0.0, 1.0)
 
     @property
     def usual_size(self) -> Size:
@@ -93,7 +99,8 @@ class Example(NamedTuple):
 
     Attributes:
         content: an encoded image, a string scalar; or its pixels, uint8 (H, W, 3).
-        label: int32 scalar, a class; or a string scalar, the captions of the image, one a line.
+        label: int32 scalar, a class; float32 (K,), 1 for each class that the image has, or (1,), a number; or a string
+            scalar, the captions of the image, one a line.
         orientation: int32 scalar, how an encoded image is to be turned, 1 to 8 as EXIF counts; 1 is upright.
     """
 
@@ -156,7 +163,7 @@ class IndexedExamples(Examples):
 
     Args:
         contents: uint8 (N, H, W, 3), or strings (N,): encoded images, or what `read` makes encoded images of.
-        labels: integers (N,), or strings (N,) of captions.
+        labels: integers (N,), strings (N,) of captions, or floats (N, K).
         orientations: integers (N,), as in `Example`; None if all are upright.
         read: string scalar -> encoded image; None takes contents as they are.
 
@@ -180,8 +187,8 @@ class IndexedExamples(Examples):
             )
         self._count = len(labels)
         self._contents = tf.constant(contents)
-        texts = np.asarray(labels).dtype == object
-        self._labels = tf.constant(labels, tf.string if texts else tf.int32)
+        dtypes = {"O": tf.string, "f": tf.float32}
+        self._labels = tf.constant(labels, dtypes.get(np.asarray(labels).dtype.kind, tf.int32))
         self._orientations = tf.constant(orientations, tf.int32)
         self._read = read
 
@@ -207,7 +214,7 @@ class IndexedExamples(Examples):
 
     @property
     def labels(self) -> np.ndarray:
-        """Integers (N,), or strings (N,) of captions."""
+        """Integers (N,), strings (N,) of captions, or floats (N, K)."""
         return self._labels.numpy()
 
     def at(self, index: tf.Tensor) -> Example:

@@ -21,10 +21,10 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class File(NamedTuple):
-    """An image file, its class or its captions one a line, and how it is to be turned."""
+    """An image file, its class, its captions one a line or its row of numbers, and how it is to be turned."""
 
     path: str
-    label: int | str
+    label: int | str | np.ndarray
     orientation: int = UPRIGHT
 
 
@@ -215,8 +215,8 @@ def index_examples(files: Sequence[File], convert: Convert | None = None) -> Ind
     def read(path: tf.Tensor) -> tf.Tensor:
         return decodable_in_graph(tf.io.read_file(path), convert)
 
-    kind = object if isinstance(labels[0], str) else np.int32
-    return IndexedExamples(np.array(paths, object), np.array(labels, kind), np.array(orientations), read)
+    found = np.array(labels, object) if isinstance(labels[0], str) else np.array(labels)
+    return IndexedExamples(np.array(paths, object), found, np.array(orientations), read)
 
 
 def some_of(names: Sequence[str]) -> str:
