@@ -69,6 +69,8 @@ def read_labels(value: Any, separator: str, table: str, place: str) -> list[str]
         ValueError: one of them is no label.
     """
     values = value if isinstance(value, list) else value.split(separator) if isinstance(value, str) else [value]
+    if nested := [each for each in values if isinstance(each, (dict, list))]:
+        raise ValueError(f"{table} has a label in {place} that is neither text nor number: {nested[0]}.")
     labels = {read_label(each, table, place) for each in values} - {""}
     if wrong := [label for label in sorted(labels) if SEPARATOR in label]:
         raise ValueError(f"{table} has the class {wrong[0]!r} in {place}; a name must have no {SEPARATOR} in it.")

@@ -106,8 +106,8 @@ def scatter(numbers: Sequence[float], answers: Sequence[float], label: str) -> M
         label: what the numbers are of.
     """
     low, high = min(*numbers, *answers), max(*numbers, *answers)
-    ticks = _ticks(low, high)
-    frame = _Frame((min(low, ticks[0]), max(high, ticks[-1])), (min(low, ticks[0]), max(high, ticks[-1])))
+    ticks = _ticks(low, high if high > low else low + 1)
+    frame = _Frame((ticks[0], ticks[-1]), (ticks[0], ticks[-1]))
     parts = [_axes(frame, ticks, ticks, label, False), _polyline("ideal", [frame.at(x, x) for x in frame.x])]
     for number, answer in zip(numbers, answers, strict=True):
         x, y = frame.at(number, answer)
@@ -201,8 +201,9 @@ def _ticks(low: float, high: float) -> list[float]:
     rough = (high - low) / (_TICKS - 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    count = math.ceil((high - low) / step - 1e-6)
-    return [round(low + k * step, 10) for k in range(count + 1)]
+    first = math.floor(low / step + 1e-6)
+    count = math.ceil(high / step - 1e-6) - first
+    return [round((first + k) * step, 10) for k in range(count + 1)]
 
 
 def _whole_ticks(first: float, last: float) -> list[float]:

@@ -9,8 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from keras_nest.finetune.metadata import TABLES
 from keras_nest.finetune.request import Request
 from keras_nest.report.charts import Line, curves
+from keras_nest.targets import SINGLE_LABEL
 from keras_nest.training.history import Row
 
 _TITLES = {"mae": "mean error"}
@@ -67,11 +69,13 @@ def commands(
         is_keras: whether it is a Keras model, which alone is explained and exported.
     """
     place = shlex.quote(model) + (f" --weights {shlex.quote(weights)}" if weights else "")
-    folder = shlex.quote(str(request["folder"])) if request else "IMAGE"
+    given = "" if request is None else str(request["folder"])
+    folder = shlex.quote(given) if given and not given.lower().endswith(TABLES) else "IMAGE"
+    other = "FOLDER" if request is None or request.get("task", SINGLE_LABEL) == SINGLE_LABEL else "FILE.csv"
     lines = [("Train it again", _again(request, model))] if request else []
     lines += [
         ("Ask the model", f"keras-nest predict {folder} --model {place}"),
-        ("Measure it on other images", f"keras-nest evaluate {place} --data FOLDER"),
+        ("Measure it on other images", f"keras-nest evaluate {place} --data {other}"),
     ]
     if is_keras:
         lines += [

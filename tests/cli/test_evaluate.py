@@ -155,7 +155,7 @@ class TestAFineTuning:
         """And its card names neither the trainer's disk nor the list of images."""
         temperature = json.loads((tuned / "metrics.json").read_text())["temperature"]
         assert temperature != 1
-        images = [read_image(row.file) for row in read_table(tuned / "images.csv") if row.part == "test"]
+        images = [read_image(row.file) for row in read_table(tuned / "images.csv").rows if row.part == "test"]
         ours = open_predictor(tuned).probabilities(images)
         for words in (["saved_model"], ["tflite", "--precision", "float32"]):
             assert run("export", tuned, "--format", *words, "--output", tmp_path / words[0])[0] == 0

@@ -209,7 +209,7 @@ class TestTheLastBlocks:
     def test_predict_answers_right_in_another_process(self, tuned):
         """With classes by name, for photographs of all formats that the model never saw."""
         workdir, _, _ = tuned
-        rows = [row for row in read_table(workdir / "images.csv") if row.part == "test"]
+        rows = [row for row in read_table(workdir / "images.csv").rows if row.part == "test"]
         command = [pathlib.Path(sys.executable).with_name("keras-nest"), "predict", *(row.file for row in rows)]
         done = subprocess.run([*command, "--model", workdir, "--json"], capture_output=True, text=True, check=True)
         answers = [json.loads(line) for line in done.stdout.splitlines()]

@@ -390,7 +390,7 @@ SENTENCES = {
     ): r"in row 2, an address; copy the im",
     (
         lambda root: listed(root, rows=[(f, f"{c}|tabby") for f, c in ROWS])
-    ): r"several labels in a cell \(cat\|tabby\); an",
+    ): r"several labels in a cell \(cat\|tabby\); --task multi-label",
     (
         lambda root: listed(root, rows=[*ROWS, ("cat/0.jpg ", '"cat,dog"')])
     ): r"twice|has several labels in a cell \(cat,dog",

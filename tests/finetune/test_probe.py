@@ -22,7 +22,7 @@ def test_a_head_tells_classes_apart(classes, is_balanced):
     train, val, test = (clusters(count, classes, seed) for seed, count in enumerate((200, 60, 300)))
     head = fit_head(train, val, is_balanced)
     assert head.kernel.shape == (12, classes)
-    assert head.accuracy > 0.95
+    assert head.score > 0.95
     answers = (test.values @ head.kernel + head.bias).argmax(axis=1)
     assert np.mean(answers == test.labels) > 0.95
 
@@ -70,6 +70,6 @@ def test_heads_are_kept(tmp_path):
     write_head(head, path)
     again = read_head(path)
     np.testing.assert_array_equal(again.kernel, head.kernel)
-    assert again.accuracy == 0.25
+    assert again.score == 0.25
     path.write_bytes(path.read_bytes()[:50])
     assert read_head(path) is None

@@ -20,7 +20,7 @@ def card(number, is_right):
     answers = [(label, 0.973), (other, 0.021)] if is_right else [(other, 0.973), (label, 0.021)]
     pixels = np.full((*SIZES[number % len(SIZES)], 3), 99, np.uint8)
     path = f"/photos/{FILES[number % len(FILES)]}"
-    return Card(path.rpartition("/")[2], path, label, is_right, answers, thumbnail(pixels), None)
+    return Card(path.rpartition("/")[2], path, label, (label,), is_right, answers, thumbnail(pixels), None)
 
 
 WRONG, UNSURE = [card(k, False) for k in range(9)], [card(k, True) for k in range(5)]

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_nest import VisionTransformer
+from keras_nest.data.sources.base import DatasetInfo
 from keras_nest.training import create_strategy
 from keras_nest.training.evaluation import Evaluator, final_metrics
 from keras_nest.training.strategies import distribute
@@ -17,6 +18,10 @@ def identity_model(classes):
     inputs = keras.Input((classes,))
     layer = keras.layers.Dense(classes, use_bias=False, kernel_initializer="identity", kernel_regularizer="l2")
     return keras.Model(inputs, layer(inputs))
+
+
+def classes(count):
+    return DatasetInfo("images", tuple(map(str, range(count))), (8, 8, 3), 0, 0)
 
 
 def batches(logits, labels, size=4):
@@ -37,7 +42,7 @@ def log_softmax(logits):
 
 
 def evaluate(logits, labels, size=4, loss="softmax"):
-    evaluator = Evaluator(identity_model(np.shape(logits)[1]), loss, np.shape(logits)[1])
+    evaluator = Evaluator(identity_model(np.shape(logits)[1]), loss, classes(np.shape(logits)[1]))
     return evaluator(batches(logits, labels, size)), evaluator.confusion
 
 
@@ -67,7 +72,7 @@ def test_sigmoid_loss():
 def test_batches_and_their_filling_do_not_change_the_result():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(23, 10)), rng.integers(0, 10, 23)
-    evaluator = Evaluator(identity_model(10), "softmax", 10)
+    evaluator = Evaluator(identity_model(10), "softmax", classes(10))
     results = []
     for size in (23, 5, 7):
         measured = evaluator(batches(logits, labels, size))
@@ -101,7 +106,7 @@ def test_on_two_replicas():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(23, 10)), rng.integers(0, 10, 23)
     with strategy.scope():
-        evaluator = Evaluator(identity_model(10), "softmax", 10)
+        evaluator = Evaluator(identity_model(10), "softmax", classes(10))
     measured = evaluator(distribute(strategy, lambda host: batches(logits, labels, 6)))
     alone, confusion = evaluate(logits, labels)
     np.testing.assert_array_equal(evaluator.confusion, confusion)
@@ -124,5 +129,5 @@ def test_a_model_that_puts_out_probabilities_is_measured_by_its_logits(activatio
     ending = VisionTransformer(**fields, classifier_activation=activation)
     ending.set_weights(plain.get_weights())
     given = tf.data.Dataset.from_tensors((images, labels, np.ones(8, np.float32)))
-    measured, same = ({**Evaluator(model, activation, 8)(given), "seconds": 0} for model in (plain, ending))
+    measured, same = ({**Evaluator(model, activation, classes(8))(given), "seconds": 0} for model in (plain, ending))
     assert measured == pytest.approx(same)

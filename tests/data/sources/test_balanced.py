@@ -11,6 +11,7 @@ from keras_nest.data.sources.balanced import BalancedExamples, balance_classes
 from keras_nest.data.sources.base import IndexedExamples
 from keras_nest.data.sources.records import StreamedExamples
 from keras_nest.data.sources.table import Row, source_of
+from keras_nest.targets import ONE_CLASS
 
 LABELS = np.repeat([0, 1, 2], [11, 3, 1])
 ONLY = Host()
@@ -59,7 +60,7 @@ def test_it_begins_anywhere_and_hosts_share_the_work(balanced):
 
 def test_of_a_data_set(tmp_path):
     rows = [Row(f"{n}.jpg", "ab"[n > 5], part, 1) for n in range(7) for part in ("train", "test")]
-    source = balance_classes(source_of(rows, tmp_path / "images.csv"))
+    source = balance_classes(source_of(rows, ONE_CLASS, tmp_path / "images.csv"))
     assert (source.info.num_train, len(source.train), len(source.test)) == (7, 7, 7)
     stream = dataclasses.replace(source, train=StreamedExamples([], None, 1))
     with pytest.raises(
