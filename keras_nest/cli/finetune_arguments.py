@@ -61,6 +61,9 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--batch-size", type=int, metavar="N", help="images a step (up to 32)")
     training.add_argument("--learning-rate", type=float, metavar="R", help="the highest (1e-4, or 5e-4; see --find-lr)")
     training.add_argument(
+        "--layer-decay", type=float, metavar="F", help="of the rate from each block to the one before, such as 0.75 (1)"
+    )
+    training.add_argument(
         "--find-lr", action="store_true", help="train nothing; try rising learning rates and suggest one"
     )
     training.add_argument(

@@ -237,6 +237,8 @@ def _say_asked(request: Request) -> Iterator[Decision]:
         yield Decision(
             "label smoothing", f"{request.label_smoothing:g}", "all classes divide so much of the probability"
         )
+    if request.layer_decay:
+        yield Decision("layer decay", f"{request.layer_decay:g}", "from each block to the one before, the rate is less")
     if request.sampling is not None:
         often = "all classes come up equally often, so that an epoch has not all images of large ones"
         yield Decision("sampling", request.sampling, often if request.sampling == "balanced" else _asked(True))

@@ -143,6 +143,7 @@ def build_config(
         "optim": "adamw",
         # Configurations of this kind give the rate of a batch of 256.
         "learning_rate": settings.learning_rate * 256 / settings.batch,
+        **({"layer_decay": request.layer_decay} if request.layer_decay else {}),
         "learning_rate_schedule": "cosine",
         "weight_decay": 0.05,
         "grad_clip_max_norm": 1.0,

@@ -21,6 +21,7 @@ class Request:
         epochs: at most.
         minutes: at most, for everything together.
         learning_rate: the highest.
+        layer_decay: factor of the rate from each block to the one before it; None is 1.
         blocks: how many of the last blocks are trained beside the head, "all", or 0.
         augment: one of `keras_nest.choices.AUGMENTS`.
         class_weights: "none" or "balanced".
@@ -46,6 +47,7 @@ class Request:
     epochs: int | None = None
     minutes: float | None = None
     learning_rate: float | None = None
+    layer_decay: float | None = None
     blocks: Blocks | None = None
     augment: str = "crop"
     class_weights: str = "none"
@@ -65,6 +67,8 @@ class Request:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0.")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise ValueError(f"--layer-decay is {self.layer_decay}; it must be above 0 and at most 1.")
         if not (self.val > 0 and self.test >= 0 and self.val + self.test < 1):
             raise ValueError(
                 f"--val is {self.val} and --test {self.test}; they must be shares, --val above 0, that leave something "

@@ -24,6 +24,8 @@ class ConfiguredModel(keras.Model):
             built, and a model that they no longer describe is not saved.
         BLOCKS: the field that says how many blocks there are, in all or in each level, and the path of block "{}"; None
             where the blocks of a deeper checkpoint do not fit.
+        NORM: path of the normalization behind the last block, where the model's layers are not listed in the order in
+            which they are passed; None where they are.
 
     Args:
         inputs: symbolic inputs.
@@ -37,6 +39,7 @@ class ConfiguredModel(keras.Model):
 
     config: dict[str, Any]
     BLOCKS: ClassVar[tuple[str, str] | None] = None
+    NORM: ClassVar[str | None] = None
 
     def __init__(self, inputs: Any, outputs: Any, config: Mapping[str, Any], name: str | None = None) -> None:
         super().__init__(inputs=inputs, outputs=outputs, name=name)

@@ -127,6 +127,7 @@ class VisionTransformer(ImageModel):
     PRE_HEAD: ClassVar[Mapping[str, str]] = {"pre_logits": "representation_size"}
     PATCHES: ClassVar[tuple[str, str] | None] = ("patch_size", "embedding")
     BLOCKS: ClassVar[tuple[str, str] | None] = ("num_layers", "Transformer/encoderblock_{}")
+    NORM: ClassVar[str | None] = "Transformer/encoder_norm"
 
     @plain_arguments
     def __init__(

@@ -9,12 +9,13 @@ from keras import ops
 from keras_nest.keras_private import DecayInUpdateStep, SummedGradients, adam_slots, variable_index
 from keras_nest.names import flax_path
 from keras_nest.training.distributed_optimizer import DistributedUpdates
+from keras_nest.training.layer_rates import LayerRates
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "momentum")
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class AdamW(DistributedUpdates, SummedGradients, DecayInUpdateStep, keras.optimizers.AdamW):
+class AdamW(LayerRates, DistributedUpdates, SummedGradients, DecayInUpdateStep, keras.optimizers.AdamW):
     """AdamW with epsilon added to the bias-corrected root, and 1e-8 by default.
 
     p_new = p - lr * m_hat / (sqrt(v_hat) + epsilon) - lr * weight_decay * p, with the old p in both terms. Keras'
@@ -41,7 +42,7 @@ class AdamW(DistributedUpdates, SummedGradients, DecayInUpdateStep, keras.optimi
         gradient, step = ops.cast(gradient, dtype), ops.cast(self.iterations + 1, dtype)
         mean_share = 1 - ops.power(ops.cast(self.beta_1, dtype), step)
         root_share = ops.sqrt(1 - ops.power(ops.cast(self.beta_2, dtype), step))
-        rate = ops.cast(learning_rate, dtype)
+        rate = ops.cast(self.rate_of(variable, learning_rate), dtype)
         self.assign_add(mean, (gradient - mean) * (1 - self.beta_1))
         self.assign_add(square, (ops.square(gradient) - square) * (1 - self.beta_2))
         update = rate * root_share / mean_share * mean / (ops.sqrt(square) + self.epsilon * root_share)
@@ -51,7 +52,7 @@ class AdamW(DistributedUpdates, SummedGradients, DecayInUpdateStep, keras.optimi
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class Momentum(DistributedUpdates, SummedGradients, keras.optimizers.Optimizer):
+class Momentum(LayerRates, DistributedUpdates, SummedGradients, keras.optimizers.Optimizer):
     """Stochastic gradient descent with momentum as Flax and optax have it: the learning rate stays outside.
 
     m_new = g + momentum * m; p_new = p - lr * m_new, or with Nesterov p - lr * (g + momentum * m_new). Keras' own SGD
@@ -105,7 +106,7 @@ class Momentum(DistributedUpdates, SummedGradients, keras.optimizers.Optimizer):
         step = gradient + momentum * ops.cast(accumulator, dtype)
         self.assign(accumulator, step)
         step = gradient + self.momentum * step if self.nesterov else step
-        self.assign_sub(variable, ops.cast(learning_rate, dtype) * step)
+        self.assign_sub(variable, ops.cast(self.rate_of(variable, learning_rate), dtype) * step)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""

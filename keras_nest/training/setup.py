@@ -26,6 +26,7 @@ from keras_nest.run_files import CONFIG, CONVERTED
 from keras_nest.training import workdir as directories
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
+from keras_nest.training.layer_rates import layer_rates
 from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.plan import Plan, build_plan, keep_batch, source_options
 from keras_nest.training.sharpness import SharpnessAware
@@ -95,6 +96,8 @@ class Setup:
             config.optim_dtype,
             config.ema_decay,
         )
+        if config.layer_decay != 1:
+            optimizer.set_layer_rates(model.trainable_variables, layer_rates(model, config.layer_decay))
         if not config.sam_rho:
             return optimizer, None
         return optimizer, SharpnessAware(config.sam_rho, config.gsam_rho_min, config.gsam_alpha, *plan.rates)
