@@ -9,7 +9,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from keras_nest.files import atomic_output, check_local, remove, remove_partial
+from keras_nest.files import check_local, remove, remove_partial
+from keras_nest.outputs import output_at
+from keras_nest.places import Place
 from keras_nest.run_files import CHECKPOINTS, CONFIG, FILES, FOLDERS, HISTORY, METRICS, MODEL
 from keras_nest.training import checkpoints
 from keras_nest.training.checkpoints import UNFINISHED
@@ -165,14 +167,14 @@ def results(workdir: pathlib.Path, product: str = MODEL) -> dict[str, Any] | Non
     return metrics if is_whole else None
 
 
-def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+def write_json(path: Place, content: dict[str, Any]) -> None:
     """Writes a dictionary as indented JSON, completely or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_text(path: pathlib.Path, content: str) -> None:
+def write_text(path: Place, content: str) -> None:
     """Writes a text in UTF-8, completely or not at all."""
-    with atomic_output(path, overwrite=True) as partial:
+    with output_at(path, overwrite=True) as partial:
         partial.write_text(content, "utf-8")
 
 
