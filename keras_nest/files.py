@@ -48,8 +48,13 @@ def local_path(text: str) -> pathlib.Path:
 
 
 def cache_folder() -> pathlib.Path:
-    """Where things are kept that can be made again: $KERAS_NEST_CACHE, or keras-nest in the cache of the user."""
+    """Where things are kept that can be made again: $KERAS_NEST_CACHE, or keras-nest in the cache of the user.
+
+    Raises:
+        ValueError: $KERAS_NEST_CACHE is an address such as gs://….
+    """
     if folder := os.environ.get("KERAS_NEST_CACHE"):
+        check_local(folder)
         return pathlib.Path(folder)
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "keras-nest")
 

@@ -13,11 +13,12 @@ from keras_nest.class_names import read_class_names
 from keras_nest.cli import commands as cli
 from keras_nest.cli import train as training
 from keras_nest.conversion.download import download
+from keras_nest.data.converted import Converted
 from keras_nest.data.sources.pairs import read_pairs
 from keras_nest.data.sources.table import read_table
 from keras_nest.evaluation.images import open_images
 from keras_nest.figures import picture_file
-from keras_nest.files import atomic_output, check_local, local_path
+from keras_nest.files import atomic_output, cache_folder, check_local, local_path
 from keras_nest.finetune.found import look
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.opening import open_model
@@ -84,6 +85,7 @@ LOCAL = {
     "captions": read_pairs,
     "table": read_table,
     "fine-tuning": look,
+    "converted images": Converted,
     "list to measure with": lambda path: open_images(f"{path}.csv"),
 }
 
@@ -100,6 +102,12 @@ def test_no_file_system(door, address):
 def test_this_machine(door, address):
     with pytest.raises(ValueError, match=SENTENCE):
         LOCAL[door](address)
+
+
+def test_the_cache_is_of_this_machine(monkeypatch):
+    monkeypatch.setenv("KERAS_NEST_CACHE", "gs://bucket/x")
+    with pytest.raises(ValueError, match=SENTENCE):
+        cache_folder()
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/x", "hdfs://host/x"])
