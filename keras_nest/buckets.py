@@ -72,10 +72,31 @@ def list_dir(path: str) -> list[str]:
     """
     if not is_public(path):
         with reading(path):
-            return [name.rstrip("/") for name in _gfile().listdir(path)]
+            return _names_in(path)
     if _look(path).offline:
         return [name.name for name in place(path).iterdir() if name.suffix not in (PARTIAL, LOCK)]
     return [name.rstrip("/").rpartition("/")[2] for name in _list(path)]
+
+
+def files_below(path: str) -> Iterator[str]:
+    """Names of the files in a directory and below it, relative to it, as TensorFlow lists them at this moment.
+
+    `tf.io.gfile.walk` passes over what cannot be listed, as if nothing were there.
+
+    Args:
+        path: local, or an address; where nothing is there are none.
+
+    Raises:
+        tensorflow.errors.OpError: a directory cannot be listed.
+    """
+    if not _gfile().exists(path):
+        return
+    for name in _names_in(path):
+        inside = f"{path}/{name}"
+        if _gfile().isdir(inside):
+            yield from (f"{name}/{below}" for below in files_below(inside))
+        else:
+            yield name
 
 
 def size(path: str) -> int:
@@ -133,6 +154,11 @@ def is_offline(path: str) -> bool:
     return _look(path).offline
 
 
+def forget() -> None:
+    """Forgets what lies where, before that must be known as it is now."""
+    _looked.cache_clear()
+
+
 def place(path: str) -> pathlib.Path:
     """Where the cache keeps a copy of an object."""
     return cache_folder().joinpath("buckets", *_split(path))
@@ -178,6 +204,13 @@ def _gfile() -> Any:
     import tensorflow as tf
 
     return tf.io.gfile
+
+
+def _names_in(path: str) -> list[str]:
+    """What TensorFlow lists in a directory."""
+    names = [name.rstrip("/") for name in _gfile().listdir(path)]
+    # Where there is a file run2 beside it, ram:// lists "2" in the directory run.
+    return [name for name in names if not path.startswith("ram://") or _gfile().exists(f"{path}/{name}")]
 
 
 @contextlib.contextmanager

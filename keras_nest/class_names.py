@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from keras_nest.files import read_lines
+from keras_nest.places import read_lines
 
 
 def read_class_names(path: str | os.PathLike[str], num_classes: int) -> tuple[str, ...]:

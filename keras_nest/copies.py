@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 
 from keras_nest import buckets
+from keras_nest.places import standing_for
 from keras_nest.types import Progress
 
 _CHUNK = 16 << 20
@@ -110,7 +111,8 @@ def local_file(path: str | os.PathLike[str], what: str) -> Iterator[pathlib.Path
             place = pathlib.Path(folder)
         if not place.is_file():
             raise FileNotFoundError(f"There is no {what} {os.fspath(path)}.")
-        yield place
+        with standing_for(source, place) if "://" in source else contextlib.nullcontext():
+            yield place
 
 
 def _line(uri: str) -> Progress:

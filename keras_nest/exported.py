@@ -3,6 +3,9 @@
 import os
 import pathlib
 
+from keras_nest.files import PARTIAL, is_address
+from keras_nest.places import Place, as_place
+
 # Of a SavedModel: its graph, and the folder of its assets, class names among them.
 GRAPH, ASSETS, LABELS = "saved_model.pb", "assets", "labels.txt"
 # The output of a model that tells numbers, in whatever format.
@@ -16,25 +19,35 @@ _FILES = {
 }
 
 
-def find_saved_model(path: str | os.PathLike[str]) -> pathlib.Path | None:
+def find_saved_model(path: str | os.PathLike[str]) -> Place | None:
     """Directory of a SavedModel: the path itself, or the newest of the numbered versions in it; None if there is none.
 
     Args:
-        path: local.
+        path: local, or an address.
+
+    Raises:
+        ValueError: TensorFlow has no file system for such addresses.
+        OSError: the address cannot be read.
     """
-    path = pathlib.Path(path)
-    candidates = (path, *reversed(numbered_versions(path)))
+    place = as_place(path)
+    candidates = (place, *reversed(numbered_versions(place)))
     return next((directory for directory in candidates if (directory / GRAPH).is_file()), None)
 
 
-def numbered_versions(directory: pathlib.Path) -> list[pathlib.Path]:
+def numbered_versions(directory: Place) -> list[Place]:
     """Sub-directories whose names are numbers, as TF-Serving counts versions: the newest, which is the highest, last.
 
     Args:
-        directory: local; one that does not exist has none.
+        directory: one that does not exist has none.
+
+    Raises:
+        OSError: the address cannot be read.
     """
-    entries = directory.iterdir() if directory.is_dir() else ()
-    versions = [entry for entry in entries if entry.name.isdecimal() and entry.is_dir()]
+    entries: dict[str, Place] = {entry.name: entry for entry in directory.iterdir()} if directory.is_dir() else {}
+    partial = {name.removeprefix(PARTIAL) for name in entries if name.startswith(PARTIAL)}
+    versions = [
+        entries[name] for name in entries if name.isdecimal() and name not in partial and entries[name].is_dir()
+    ]
     return sorted(versions, key=lambda version: int(version.name))
 
 
@@ -49,7 +62,8 @@ def refuse_export(path: str | os.PathLike[str]) -> None:
     """
     name = os.fspath(path)
     found = _FILES.get(pathlib.Path(name).suffix)
-    if found is None and find_saved_model(name):
+    # At an address only `predict` looks for one: to look takes time, and whoever reads checkpoints says what is there.
+    if found is None and not is_address(name) and find_saved_model(name):
         found = "a SavedModel", "only `keras-nest predict` reads"
     if found:
         kind, reader = found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from keras_nest.files import atomic_output, check_local
 from keras_nest.optional import import_optional
+from keras_nest.outputs import output_at
+from keras_nest.places import as_place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,8 +66,8 @@ def fit_text(text: str, width: float, size: float) -> str:
 
 
 @contextlib.contextmanager
-def picture_file(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
-    """`keras_nest.files.atomic_output` for a picture; what is wrong is said before the work that the block does.
+def picture_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[pathlib.Path]:
+    """`keras_nest.outputs.output_at` for a picture; what is wrong is said before the work that the block does.
 
     Args:
         path: of the picture; its suffix is the format, one of those that matplotlib writes.
@@ -76,17 +78,17 @@ def picture_file(path: str | pathlib.Path, overwrite: bool = False) -> Iterator[
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: matplotlib does not write such files, or the path is an address such as gs://….
-        OSError: as `atomic_output`.
+        ValueError: matplotlib does not write such files, or the path is an address that TensorFlow does not know.
+        OSError: as `output_at`.
     """
     check_picture(path)
-    with atomic_output(path, overwrite) as partial, warnings.catch_warnings():
+    with output_at(path, overwrite) as partial, warnings.catch_warnings():
         # A character that the font lacks is drawn as a box, which is warning enough.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield partial
 
 
-def check_picture(path: str | pathlib.Path) -> None:
+def check_picture(path: str | os.PathLike[str]) -> None:
     """Refuses what cannot become a picture.
 
     Args:
@@ -94,9 +96,9 @@ def check_picture(path: str | pathlib.Path) -> None:
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: matplotlib does not write such files, or the path is an address such as gs://….
+        ValueError: matplotlib does not write such files, or the path is an address that TensorFlow does not know.
     """
-    check_local(path)
+    place = as_place(path)
     formats = sorted(new_figure(1, 1).canvas.get_supported_filetypes())
-    if pathlib.Path(path).suffix[1:].lower() not in formats:
-        raise ValueError(f"{path} has no suffix of a picture; it must end in one of .{', .'.join(formats)}.")
+    if place.suffix[1:].lower() not in formats:
+        raise ValueError(f"{place} has no suffix of a picture; it must end in one of .{', .'.join(formats)}.")

@@ -1,4 +1,4 @@
-"""Outputs that are complete or absent, also after a loss of power, and lists in text files."""
+"""Outputs that are complete or absent, also after a loss of power."""
 
 import argparse
 import contextlib
@@ -48,8 +48,13 @@ def local_path(text: str) -> pathlib.Path:
 
 
 def cache_folder() -> pathlib.Path:
-    """Where things are kept that can be made again: $KERAS_NEST_CACHE, or keras-nest in the cache of the user."""
+    """Where things are kept that can be made again: $KERAS_NEST_CACHE, or keras-nest in the cache of the user.
+
+    Raises:
+        ValueError: $KERAS_NEST_CACHE is an address such as gs://….
+    """
     if folder := os.environ.get("KERAS_NEST_CACHE"):
+        check_local(folder)
         return pathlib.Path(folder)
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "keras-nest")
 
@@ -131,28 +136,6 @@ def remove(path: pathlib.Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
-    """Lines of a text file that a user writes, without empty ones at the end.
-
-    Args:
-        path: the file, UTF-8.
-        what: a line is, for the messages, such as "class name".
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no text, or an address such as gs://….
-    """
-    check_local(path)
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file of {what}s {path}.")
-    try:
-        text = path.read_text("utf-8-sig").rstrip("\n")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text in UTF-8; it must hold one {what} a line.") from None
-    return text.split("\n") if text else []
 
 
 def _move_into_place(partial: pathlib.Path, path: pathlib.Path) -> None:

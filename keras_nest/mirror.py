@@ -19,13 +19,13 @@ import tensorflow as tf
 from keras_nest import buckets
 from keras_nest.copies import copy
 from keras_nest.files import PARTIAL, cache_folder, is_address
+from keras_nest.outputs import send_file
+from keras_nest.places import check_scheme, normal, stand_for, standing_for, telling
 from keras_nest.run_files import CONVERTED, FILES, GENERATOR, METRICS, MODEL
 
 Stamp: TypeAlias = tuple[int, int]
 """Size in bytes and time of the last change, in ns: another one for another content."""
 
-# Those that show an object once it is whole; elsewhere a file grows under its name.
-_OBJECT_STORES = ("gs://", "s3://", "s3a://", "az://")
 _NOT_OF_THE_RUN = (".lock", PARTIAL, CONVERTED)
 _MIRRORS: dict[pathlib.Path, "Mirror"] = {}
 
@@ -77,8 +77,7 @@ class Mirror:
         with telling(self.address, "written to"):
             for name in sorted(here, key=_rank):
                 if self._here.get(name) != here[name]:
-                    with whole(f"{self.address}/{name}") as target:
-                        tf.io.gfile.copy(str(self.directory / name), target, overwrite=True)
+                    send_file(self.directory / name, f"{self.address}/{name}")
                     self._here[name], self._there[name] = here[name], _stamp(f"{self.address}/{name}")
             # Without its index a checkpoint is none.
             for name in sorted(set(self._here) - set(here), key=_rank, reverse=True):
@@ -97,21 +96,20 @@ class Mirror:
         return found
 
     def _list(self) -> dict[str, Stamp]:
-        """Files at the address, by name; what was left half-written is removed where no other machine writes."""
-        found = {}
-        for folder, _, names in tf.io.gfile.walk(self.address):
-            inside = folder.removeprefix(self.address).strip("/")
-            for name in (f"{inside}/{one}".lstrip("/") for one in names):
-                if _belongs(name):
-                    found[name] = _stamp(f"{self.address}/{name}")
-        return found
+        """Files at the address, by name, without those that were left half-written."""
+        names = filter(_belongs, buckets.files_below(self.address))
+        return {name: _stamp(f"{self.address}/{name}") for name in names}
 
     def remove_partial(self) -> None:
-        """Removes at the address what kills left half-written; none may be at work there."""
-        for folder, _, names in tf.io.gfile.walk(self.address):
-            for name in names:
-                if name.startswith(PARTIAL):
-                    tf.io.gfile.remove(f"{folder.rstrip('/')}/{name}")
+        """Removes at the address what kills left half-written; none may be at work there.
+
+        Raises:
+            OSError: the address cannot be written to.
+        """
+        with telling(self.address, "written to"):
+            for name in buckets.files_below(self.address):
+                if name.rpartition("/")[2].startswith(PARTIAL):
+                    tf.io.gfile.remove(f"{self.address}/{name}")
 
 
 @contextlib.contextmanager
@@ -133,22 +131,12 @@ def mirrored(place: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     mirror = Mirror(os.fspath(place))
     _MIRRORS[mirror.directory] = mirror
     try:
-        with telling_addresses():
+        with standing_for(mirror.address, mirror.directory):
             mirror.fetch()
             yield mirror.directory
     finally:
         del _MIRRORS[mirror.directory]
         shutil.rmtree(mirror.directory, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def telling_addresses() -> Iterator[None]:
-    """Errors of the block name the address where they would name the directory that stands for it."""
-    try:
-        yield
-    except (ValueError, OSError, ArithmeticError) as error:
-        error.args = tuple(shown(each) if isinstance(each, str) else each for each in error.args)
-        raise
 
 
 def cached_run(address: str) -> pathlib.Path | None:
@@ -173,7 +161,17 @@ def cached_run(address: str) -> pathlib.Path | None:
     for path in place.iterdir():
         if path.name not in there:
             path.unlink()
+    stand_for(address, place)
     return place
+
+
+def run_directory(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The directory of a run; of one at an address the copy of its results, any other path as it is.
+
+    Raises:
+        OSError: the address cannot be read.
+    """
+    return (is_address(path) and cached_run(os.fspath(path))) or pathlib.Path(path)
 
 
 def mirror_of(directory: pathlib.Path) -> Mirror | None:
@@ -191,69 +189,6 @@ def fetch(directory: pathlib.Path) -> None:
     """Brings the directory of a mirror up to date; does nothing for any other directory."""
     if mirror := mirror_of(directory):
         mirror.fetch()
-
-
-def shown(text: object) -> str:
-    """Text for users, with addresses in the place of the directories that stand for them."""
-    text = str(text)
-    for directory, mirror in _MIRRORS.items():
-        text = text.replace(str(directory), mirror.address)
-    return text
-
-
-def normal(address: str) -> str:
-    """An address with two slashes after the colon, of which a path object takes one, and none at the end."""
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+):/+", _slashes, address).rstrip("/")
-
-
-def _slashes(match: re.Match[str]) -> str:
-    return f"{match[1]}:///" if match[1] == "file" else f"{match[1]}://"
-
-
-def check_scheme(address: str) -> None:
-    """Refuses addresses that TensorFlow cannot read, before any work is done.
-
-    Raises:
-        ValueError: it has no file system for them.
-    """
-    try:
-        tf.io.gfile.exists(f"{address.partition('://')[0]}:///keras-nest")
-    except tf.errors.UnimplementedError:
-        scheme = f"{address.partition('://')[0]}://"
-        plugin = " (s3:// comes with the package tensorflow-io)" if scheme == "s3://" else ""
-        raise ValueError(f"{address}: TensorFlow has no file system for {scheme}{plugin}; gs:// it has.") from None
-    except tf.errors.OpError:
-        pass
-
-
-@contextlib.contextmanager
-def whole(address: str) -> Iterator[str]:
-    """Where to write a file so that it is at its address only once it is complete."""
-    folder, _, name = address.rpartition("/")
-    tf.io.gfile.makedirs(folder)
-    if address.startswith(_OBJECT_STORES):
-        yield address
-        return
-    partial = f"{folder}/{PARTIAL}{name}"
-    # Writing to what is there appends to it under ram://.
-    if tf.io.gfile.exists(partial):
-        tf.io.gfile.remove(partial)
-    yield partial
-    tf.io.gfile.rename(partial, address, overwrite=True)
-
-
-@contextlib.contextmanager
-def telling(address: str, doing: str) -> Iterator[None]:
-    """Tells in a sentence what TensorFlow's file systems do not do.
-
-    Raises:
-        OSError: see above.
-    """
-    try:
-        yield
-    except tf.errors.OpError as error:
-        reason = str(error.message).splitlines()[0].rstrip(".")
-        raise OSError(f"{address} cannot be {doing}: {reason}.") from error
 
 
 def _stamp(address: str) -> Stamp:

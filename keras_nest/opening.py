@@ -9,7 +9,6 @@ import functools
 import json
 import logging
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -21,14 +20,15 @@ from keras_nest.conversion.augreg_index import parse_model_name
 from keras_nest.conversion.hugging_face import on_this_machine
 from keras_nest.conversion.pytorch.files import is_pytorch
 from keras_nest.conversion.sources import locate, told
+from keras_nest.copies import cached
 from keras_nest.exported import find_saved_model, refuse_export
 from keras_nest.factory import create_model
-from keras_nest.files import check_local, is_address
 from keras_nest.models import LiT
 from keras_nest.models.base import ConfiguredModel, published_class_names, read_model
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.timm import timm_models
 from keras_nest.models.user_model import as_image_model
+from keras_nest.places import Place, as_place
 from keras_nest.registry import is_name, resolve
 from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL, VOCABULARIES
 
@@ -55,7 +55,7 @@ class LoadedModel:
     class_names: tuple[str, ...] | None = None
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    vocabulary: pathlib.Path | None = None
+    vocabulary: Place | None = None
 
     @functools.cached_property
     def image_model(self) -> Any:
@@ -125,15 +125,15 @@ def open_model(
     return LoadedModel(model, **facts)
 
 
-def _run_directory(checkpoint: str, file: str | None) -> pathlib.Path | None:
+def _run_directory(checkpoint: str, file: str | None) -> Place | None:
     """The directory of the training that left a .keras file: what was given, or where its model lies."""
     if not file:
         return None
-    path = pathlib.Path(file)
+    path = as_place(file)
     if file != checkpoint:
         return path.parent
     # Beside a file of another name, or a copy that somebody made, these files need not be those of its training.
-    left = path.name == MODEL and all((path.parent / name).is_file() for name in (CONFIG, METRICS))
+    left = path.name == MODEL and all(_fetched(path.with_name(name)) for name in (CONFIG, METRICS))
     return path.parent if left else None
 
 
@@ -153,6 +153,7 @@ def find_model(source: str | os.PathLike[str], weights: str | os.PathLike[str] |
         _check_name(source)
         return ModelSource(source, os.fspath(weights))
     source = on_this_machine(source)
+    as_place(source)  # refuses addresses that nothing here reads
     if not find_keras_file(source):
         refuse_export(source)
         _check_checkpoint(source)
@@ -176,8 +177,8 @@ def _check_name(source: str) -> None:
 
 def _check_checkpoint(source: str) -> None:
     """Refuses what is no checkpoint that tells its model."""
-    named, seen = parse_model_name(source), _is_seen(source)
-    if seen and _holds_checkpoint(source):
+    named = parse_model_name(source)
+    if _holds_checkpoint(source):
         if named is None and told(source) is None:
             name = os.path.basename(source.rstrip("/"))
             beside = " Weights of PyTorch tell it by a config.json beside them." if is_pytorch(source) else ""
@@ -187,15 +188,10 @@ def _check_checkpoint(source: str) -> None:
         raise ValueError(
             f"{source} is the name of a model, not a trained one; add its weights (--weights {weights}, weights=…)."
         )
-    elif seen and buckets.is_dir(source):
+    elif buckets.is_dir(source):
         raise FileNotFoundError(f"The directory {source} holds no model; {_REMEDY}")
-    elif seen or not named:  # only TensorFlow can say whether something is at other addresses
+    else:
         _refuse_missing(source)
-
-
-def _is_seen(source: str) -> bool:
-    """Whether it can be said what lies there: on this machine, or in a bucket."""
-    return not is_address(source) or source.startswith(buckets.PREFIX)
 
 
 def _holds_checkpoint(path: str) -> bool:
@@ -207,8 +203,6 @@ def _holds_checkpoint(path: str) -> bool:
 
 def _refuse_missing(source: str) -> NoReturn:
     """Says that there is neither a path nor a published name like that."""
-    if not _is_seen(source):
-        check_local(source)
     if not os.path.dirname(source) and not find_keras_file(source):
         resolve(source)
     raise FileNotFoundError(f"There is no model {source}; {_REMEDY}")
@@ -218,9 +212,8 @@ def _class_names(model: keras.Model, file: str | None, labels: str | os.PathLike
     """Those that are given, else those beside the file, else those of the head that was published."""
     # Of a user's model, the file says nothing of its classes.
     num_classes = model.num_classes if hasattr(model, "num_classes") else _user_classes(model)
-    beside = pathlib.Path(file).with_name(CLASSES) if file else None
-    if labels is None and num_classes and beside and beside.is_file():
-        labels = beside
+    if labels is None and num_classes and file:
+        labels = _fetched(as_place(file).with_name(CLASSES))
     if labels:
         return read_class_names(labels, num_classes)
     names = published_class_names(model)
@@ -238,23 +231,33 @@ def _user_classes(model: keras.Model) -> int:
     return shape[1] if not isinstance(model, ConfiguredModel) and isinstance(shape, tuple) and len(shape) == 2 else 0
 
 
-def find_vocabulary(source: str | os.PathLike[str]) -> pathlib.Path | None:
+def find_vocabulary(source: str | os.PathLike[str]) -> Place | None:
     """The vocabulary of a LiT that lies beside its model or checkpoint, which need not be read for that.
 
     Args:
-        source: a checkpoint, .keras file or directory of a training.
+        source: a checkpoint, .keras file or directory of a training, local or at an address.
 
     Returns:
         vocab.txt or vocab.model, or the file of the same name as the checkpoint, such as LiT-B16B_2.txt beside
         LiT-B16B_2.npz; None if there is none.
     """
-    model = pathlib.Path(source)
-    folder = model if model.is_dir() else model.parent
-    candidates = [folder / name for name in VOCABULARIES]
+    model: Place = as_place(on_this_machine(source))
+    folder: Place = model if model.is_dir() else model.parent
+    candidates: list[Place] = [folder / name for name in VOCABULARIES]
     candidates += [model.with_suffix(suffix) for suffix in (".txt", ".model") if model.suffix]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((found for path in candidates if (found := _fetched(path))), None)
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
+def _fetched(place: Place) -> Place | None:
+    """A file that may be there, of a public bucket its copy in the cache; None if it is not."""
+    try:
+        return as_place(cached(place)) if place.is_file() else None
+    except OSError as error:
+        # The model itself may be in the cache, and this file never was.
+        _LOGGER.warning("%s is left out: %s", place, error)
+        return None
+
+
+def read_json(path: Place) -> dict[str, Any]:
     """A file that a training left, as CONFIG or METRICS; empty if there is none."""
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_nest.files import check_local
 from keras_nest.pixels import as_images
+from keras_nest.places import as_place
 from keras_nest.value_range import infer_scales
 
 # Of the one signature that a file has.
@@ -45,21 +45,22 @@ class TFLiteModel:
         input_shape: (height, width, channels), or (tokens,).
 
     Args:
-        path: the file.
+        path: the file, local or at an address (gs://…), of which it is read into the memory.
         threads: processors to use; None is all.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is no TFLite model, or not one with a single signature and the input `images` or
-            `tokens`.
+            `tokens`; or TensorFlow does not know such addresses.
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
-        check_local(path)
-        if not pathlib.Path(path).is_file():
-            raise FileNotFoundError(f"{path} does not exist; it must be a TFLite file.")
+        place = as_place(path)
+        if not place.is_file():
+            raise FileNotFoundError(f"{place} does not exist; it must be a TFLite file.")
         # Absolute, since another process may open it again from elsewhere.
-        self._path, self._threads = os.path.abspath(path), threads
+        self._path = os.path.abspath(place) if isinstance(place, pathlib.Path) else str(place)
+        self._threads = threads
         self._locks: dict[int, threading.Lock] = {}
         self._open()
         ((self.input_name, self._input),) = self._signature.get_input_details().items()
@@ -76,7 +77,9 @@ class TFLiteModel:
             # TensorFlow's own interpreter says that it will go.
             warnings.simplefilter("ignore")
             try:
-                self.interpreter = _runtime().Interpreter(self._path, num_threads=self._threads or os.cpu_count())
+                self.interpreter = _runtime().Interpreter(
+                    **self._content(), num_threads=self._threads or os.cpu_count()
+                )
             except ValueError as error:
                 raise ValueError(f"{self._path} cannot be read as a TFLite file: {error}.") from None
         with _without_notes():
@@ -88,6 +91,11 @@ class TFLiteModel:
             )
         self._signature = self.interpreter.get_signature_runner()
         self._process = os.getpid()
+
+    def _content(self) -> dict[str, Any]:
+        """The model, as the interpreter takes it."""
+        place = as_place(self._path)
+        return {"model_path": self._path} if isinstance(place, pathlib.Path) else {"model_content": place.read_bytes()}
 
     def __call__(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the file as often as it takes.

@@ -3,7 +3,6 @@
 import collections
 import logging
 import os
-import pathlib
 from collections.abc import Sequence
 from types import ModuleType
 from typing import ClassVar
@@ -11,9 +10,9 @@ from typing import ClassVar
 import keras
 import tensorflow as tf
 
-from keras_nest.files import check_local
 from keras_nest.models.text import Bert, TextModel, TextTransformer
 from keras_nest.optional import import_optional
+from keras_nest.places import as_place
 
 _LOGGER = logging.getLogger(__name__)
 _CLS, _UNK, _EOS = b"[CLS]", b"[UNK]", b"</s>"
@@ -27,20 +26,20 @@ def get_tokenizer(path: str | os.PathLike[str], max_len: int = 16) -> "Tokenizer
     >>> tokenizer(["a dog", "a cat"])  # int32 (2, 16)
 
     Args:
-        path: published vocabulary: `.txt` is WordPiece (BERT towers), `.model` is SentencePiece (text transformers).
+        path: published vocabulary, local or at an address (gs://…): `.txt` is WordPiece (BERT towers), `.model` is
+            SentencePiece (text transformers).
         max_len: tokens of a text.
 
     Returns:
         A `BertTokenizer` or a `SentencePieceTokenizer`.
 
     Raises:
-        ValueError: another suffix, a broken file, or a max_len below 1.
+        ValueError: another suffix, a broken file, an address that TensorFlow does not know, or a max_len below 1.
         FileNotFoundError: there is no such file.
         ModuleNotFoundError: tensorflow-text is not installed.
     """
-    check_local(path)
     kinds = {".txt": BertTokenizer, ".model": SentencePieceTokenizer}
-    suffix = pathlib.Path(path).suffix
+    suffix = as_place(path).suffix
     if suffix not in kinds:
         raise ValueError(f"{path} must end in .txt (WordPiece of a BERT tower) or .model (SentencePiece).")
     return kinds[suffix](path, max_len)
@@ -104,10 +103,11 @@ class Tokenizer(tf.Module):
         super().__init__()
         if max_len < 1:
             raise ValueError(f"max_len is {max_len}; it must be at least 1.")
-        if not pathlib.Path(path).is_file():
-            raise FileNotFoundError(f"{path} does not exist; it must be the vocabulary file of the text tower.")
+        place = as_place(path)
+        if not place.is_file():
+            raise FileNotFoundError(f"{place} does not exist; it must be the vocabulary file of the text tower.")
         self.max_len = max_len
-        self.path = str(path)
+        self.path = str(place)
 
     def __call__(self, texts: str | Sequence[str] | tf.Tensor) -> tf.Tensor:
         """Token ids of texts.
@@ -234,7 +234,7 @@ class SentencePieceTokenizer(Tokenizer):
         super().__init__(path, max_len)
         text = _tensorflow_text()
         try:
-            self._pieces = text.SentencepieceTokenizer(pathlib.Path(path).read_bytes(), out_type=tf.int32)
+            self._pieces = text.SentencepieceTokenizer(as_place(path).read_bytes(), out_type=tf.int32)
         except tf.errors.OpError as error:
             raise ValueError(
                 f"{path} cannot be read as a SentencePiece model; give the published .model file."
@@ -272,7 +272,7 @@ def as_texts(texts: str | Sequence[str] | tf.Tensor) -> tf.Tensor:
 
 def _read_pieces(path: str | os.PathLike[str]) -> list[bytes]:
     """The lines of a WordPiece vocabulary; only line feeds end one, unlike in Python."""
-    content = pathlib.Path(path).read_bytes().replace(b"\r\n", b"\n")
+    content = as_place(path).read_bytes().replace(b"\r\n", b"\n")
     pieces = content.removesuffix(b"\n").split(b"\n")
     if _CLS not in pieces:
         raise ValueError(f"{path} has no line {_CLS.decode()}; it must be a WordPiece vocabulary with a piece a line.")

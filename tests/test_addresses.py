@@ -1,4 +1,7 @@
-"""No door takes gs://… for a directory named "gs:": each refuses it in a sentence, before any work."""
+"""No door takes an address for a directory named "s3:": what cannot be done there is refused, before any work.
+
+What can be done: tests/test_outputs.py, tests/export/test_at_addresses.py, tests/cli/test_at_addresses.py.
+"""
 
 import pathlib
 
@@ -10,19 +13,29 @@ from keras_nest.class_names import read_class_names
 from keras_nest.cli import commands as cli
 from keras_nest.cli import train as training
 from keras_nest.conversion.download import download
+from keras_nest.data.converted import Converted
 from keras_nest.data.sources.pairs import read_pairs
+from keras_nest.data.sources.table import read_table
+from keras_nest.evaluation.images import open_images
 from keras_nest.figures import picture_file
-from keras_nest.files import atomic_output, check_local, local_path, read_lines
+from keras_nest.files import atomic_output, cache_folder, check_local, local_path
+from keras_nest.finetune.found import look
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.opening import open_model
+from keras_nest.outputs import output_at
+from keras_nest.places import read_lines
 from keras_nest.predict import open_predictor
+from keras_nest.predict.images import find_images
 from keras_nest.tflite import TFLiteModel
 from keras_nest.tokenizers import get_tokenizer
 
-ADDRESSES = [
-    *("gs://bucket/x", "s3://bucket/x", "hdfs://host/x", "file:///tmp/x", "ram://x", "http://host/x", "https://host/x"),
-    *("GS://bucket/x", "gs:/bucket/x", pathlib.Path("gs://bucket/x"), pathlib.Path("s3://bucket") / "x"),
+# Those that TensorFlow has no file system for, and others.
+UNKNOWN = [
+    *("s3://bucket/x", "s3:/bucket/x", "hdfs://host/x", "http://host/x", "https://host/x", "GS://bucket/x"),
+    pathlib.Path("s3://bucket") / "x",
 ]
+ADDRESSES = [*UNKNOWN, "gs://bucket/x", "gs:/bucket/x", "file:///tmp/x", "ram://x", pathlib.Path("gs://bucket/x")]
+NO_FILE_SYSTEM = r"^\w+://\w+/x[\w./]*: TensorFlow has no file system for \w+://"
 SENTENCE = r"x[\w./]* is an address and no path of this machine; give a path here"
 # Whoever touches this in the place of a model, an image or a configuration has begun to work.
 NOTHING = None
@@ -42,7 +55,7 @@ def entered(context):
 
 
 OUTPUTS = {
-    "atomic_output": lambda path: entered(atomic_output(path)),
+    "output_at": lambda path: entered(output_at(path)),
     "picture_file": lambda path: entered(picture_file(f"{path}.png")),
     "to_saved_model": lambda path: export.to_saved_model(NOTHING, path),
     "publish": lambda path: export.publish(NOTHING, path),
@@ -54,7 +67,6 @@ OUTPUTS = {
     "write_checkpoint, Orbax": lambda path: conversion.write_checkpoint(NOTHING, path),
     "write_checkpoint, .npz": lambda path: conversion.write_checkpoint(NOTHING, f"{path}.npz"),
     "write_checkpoint, .msgpack": lambda path: conversion.write_checkpoint(NOTHING, f"{path}.msgpack"),
-    "download": lambda path: download("nowhere", path),
 }
 INPUTS = {
     "read_lines": lambda path: read_lines(path, "label"),
@@ -64,30 +76,41 @@ INPUTS = {
     "open_predictor, SavedModel": open_predictor,
     "open_model": open_model,
     "get_tokenizer": lambda path: get_tokenizer(f"{path}.txt"),
+    "find_images": lambda path: find_images([path]),
+}
+# Doors for paths of this machine.
+LOCAL = {
+    "atomic_output": lambda path: entered(atomic_output(path)),
+    "download": lambda path: download("nowhere", path),
     "captions": read_pairs,
+    "table": read_table,
+    "fine-tuning": look,
+    "converted images": Converted,
+    "list to measure with": lambda path: open_images(f"{path}.csv"),
 }
 
 
-# What lies in buckets is looked at: tests/test_buckets.py.
-LOOK = {"open_model", "open_predictor, SavedModel"}
-
-
-@pytest.mark.parametrize(
-    ("door", "address"),
-    [
-        (door, address)
-        for door in (*OUTPUTS, *INPUTS)
-        for address in ADDRESSES
-        if door not in LOOK or address != "gs://bucket/x"
-    ],
-    ids=repr,
-)
-def test_python(door, address):
-    with pytest.raises(ValueError, match=SENTENCE):
+@pytest.mark.parametrize("address", UNKNOWN, ids=repr)
+@pytest.mark.parametrize("door", [*OUTPUTS, *INPUTS])
+def test_no_file_system(door, address):
+    with pytest.raises(ValueError, match=NO_FILE_SYSTEM):
         {**OUTPUTS, **INPUTS}[door](address)
 
 
-@pytest.mark.parametrize("address", ["gs://bucket/x", "gs:/bucket/x", "s3://bucket/x", "file:///tmp/x"])
+@pytest.mark.parametrize("address", ADDRESSES, ids=repr)
+@pytest.mark.parametrize("door", LOCAL)
+def test_this_machine(door, address):
+    with pytest.raises(ValueError, match=SENTENCE):
+        LOCAL[door](address)
+
+
+def test_the_cache_is_of_this_machine(monkeypatch):
+    monkeypatch.setenv("KERAS_NEST_CACHE", "gs://bucket/x")
+    with pytest.raises(ValueError, match=SENTENCE):
+        cache_folder()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/x", "hdfs://host/x"])
 @pytest.mark.parametrize(
     "command",
     [
@@ -95,28 +118,50 @@ def test_python(door, address):
         "convert nest_tiny nowhere.npz {}.weights.h5",
         "convert --to-flax nowhere.keras {}.npz",
         "convert --to-flax nowhere.keras {}",
-        "download nowhere.npz {}",
-        "download sam/ViT-B_16 {}",
         "export nowhere.keras --format saved_model --output {}",
         "export nowhere.keras --format tflite --output {}",
         "export nowhere.keras --format onnx --output {}",
         "export nowhere.keras --format keras --output {}",
         "predict IMAGE --model nowhere.keras --save {}",
+        "predict {} --model nowhere.keras",
         "explain IMAGE --model nowhere.keras --save {}",
         "zero-shot IMAGE --model nowhere.keras --labels a b --save {}",
         "data nowhere --show {}.png",
+        "data {}",
         "predict IMAGE --model {}.tflite",
         "predict IMAGE --model {}",
-        "zero-shot --captions {}.csv --model nowhere.keras",
+        "evaluate nowhere.keras --data . --save {}.json",
+        "report {}",
         "zero-shot IMAGE --model nowhere.keras --labels-file {}",
     ],
 )
 def test_command_line(command, address, capsys):
+    told = refused(command, address, capsys)
+    assert f": TensorFlow has no file system for {address.partition('://')[0]}://" in told
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/x", "gs:/bucket/x", "s3://bucket/x", "file:///tmp/x"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "download nowhere.npz {}",
+        "download sam/ViT-B_16 {}",
+        "zero-shot --captions {}.csv --model nowhere.keras",
+        "finetune {} --model nest_tiny --workdir runs/x",
+        "finetune {}.csv --model nest_tiny --workdir ram://bucket/x",
+    ],
+)
+def test_command_line_of_this_machine(command, address, capsys):
+    assert "is an address and no path of this machine" in refused(command, address, capsys)
+
+
+def refused(command, address, capsys):
     words = command.format(address).replace("IMAGE", str(pathlib.Path(__file__).parents[1] / "docs/demo.png")).split()
     assert cli.main(words) == 2
     told = capsys.readouterr()
     assert f"error: {address}" in told.err
     assert told.out == ""
+    return told.err
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/x", "s3:/bucket/x"])

@@ -6,23 +6,16 @@ import pytest
 import tensorflow as tf
 
 from keras_nest import mirror
-from keras_nest.mirror import mirrored, push, shown
+from keras_nest.mirror import mirrored, push
+from keras_nest.outputs import whole
+from keras_nest.places import shown
+from tests.buckets_in_memory import there
 
 
 @pytest.fixture
 def bucket(request):
     """An address of this process alone."""
     return f"ram://{request.node.name.replace('[', '-').replace(']', '')}/run"
-
-
-def there(address):
-    """Files at an address, and what is in them."""
-    found = {}
-    for folder, _, names in tf.io.gfile.walk(address):
-        for name in names:
-            with tf.io.gfile.GFile(f"{folder.rstrip('/')}/{name}") as file:
-                found[f"{folder}/{name}".removeprefix(address).strip("/")] = file.read()
-    return found
 
 
 def test_changes_go_there_and_come_back(bucket):
@@ -108,6 +101,30 @@ def test_what_fails_goes_there_with_the_next_call(bucket, failing, monkeypatch):
         assert whole == content
 
 
+def test_another_run_whose_name_begins_alike(bucket):
+    """Of which ram:// lists the end of the name as if it lay in this one."""
+    put(f"{bucket}2", {"a.txt": "theirs"})
+    put(bucket, {"a.txt": "ours", "b/c.txt": "ours"})
+    with mirrored(bucket) as directory:
+        assert sorted(path.name for path in directory.rglob("*")) == ["a.txt", "b", "c.txt"]
+
+
+@pytest.mark.parametrize("failing", ["", "/b"])
+def test_what_cannot_be_listed_is_not_taken_for_empty(bucket, failing, monkeypatch):
+    """A run would begin anew."""
+    put(bucket, {"a.txt": "1", "b/c.txt": "2"})
+    listdir = tf.io.gfile.listdir
+
+    def unreliable(path):
+        if path == bucket + failing:
+            raise tf.errors.UnavailableError(None, None, "503")
+        return listdir(path)
+
+    monkeypatch.setattr(tf.io.gfile, "listdir", unreliable)
+    with pytest.raises(OSError, match=f"^{bucket} cannot be read: 503.$"), mirrored(bucket):
+        pytest.fail("the work began")
+
+
 def test_a_local_directory_is_itself(tmp_path):
     with mirrored(tmp_path) as directory:
         push(directory)
@@ -131,22 +148,9 @@ def fail(bucket):
         raise FileExistsError(f"{directory}/model is there.")
 
 
-@pytest.mark.parametrize(
-    ("given", "address"),
-    [
-        ("gs://b/run/", "gs://b/run"),
-        ("gs:/b/run", "gs://b/run"),
-        ("file:///x/y", "file:///x/y"),
-        ("file:/x", "file:///x"),
-    ],
-)
-def test_normal(given, address):
-    assert mirror.normal(given) == address
-
-
 def put(address, files):
     for name, text in files.items():
-        with mirror.whole(f"{address}/{name}") as place, tf.io.gfile.GFile(place, "w") as file:
+        with whole(f"{address}/{name}") as place, tf.io.gfile.GFile(place, "w") as file:
             file.write(text)
 
 

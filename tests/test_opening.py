@@ -229,7 +229,7 @@ REFUSED = {
     "checkpoint that tells no model": (("mine.npz",), "The file name mine.npz does not tell which model it is; give"),
     "text": (("notes.txt",), f"The file name notes.txt does not tell which model it is; {REMEDY}"),
     "model of another package": (("other.keras",), "other.keras holds a Sequential, which is no model of keras_nest."),
-    "address": (("s3://bucket/run",), "s3://bucket/run is an address and no path of this machine"),
+    "address": (("s3://bucket/run",), "s3://bucket/run: TensorFlow has no file system for s3://"),
 }  # fmt: skip
 EXPORTS = {
     "SavedModel": ("saved", f"saved is a SavedModel, {PREDICTED}; {EXPORTED}"),

@@ -12,9 +12,9 @@ import numpy as np
 from keras_nest.data.prompts import PLAIN
 from keras_nest.explain.methods import METHODS, Method, choose_method
 from keras_nest.explain.view import make_view
-from keras_nest.files import read_lines
 from keras_nest.models.lit import LiT
 from keras_nest.opening import LoadedModel, open_model
+from keras_nest.places import read_lines
 from keras_nest.predict.exports import open_saved_model, open_tflite
 from keras_nest.predict.open import build_predictor, find_export, is_tflite, name_classes
 from keras_nest.predict.predictor import Predictor

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import pathlib
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ from rich.text import Text
 from keras_nest.console import console, print_json, printable
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.figures import new_figure
-from keras_nest.files import check_local
+from keras_nest.places import Place, as_place
 from keras_nest.predict.images import find_images, read_images
 from keras_nest.predict.picture import save_picture
 from keras_nest.predict.predictor import Predictor
@@ -35,7 +34,7 @@ _LONGEST_STEM = 200
 Prediction: TypeAlias = tuple[int, str, float]
 """A class: index, name, probability; or a number: 0, what it is of, and itself."""
 
-Image: TypeAlias = tuple[pathlib.Path, np.ndarray]
+Image: TypeAlias = tuple[Place, np.ndarray]
 """A file and its pixels, uint8 (h, w, 3)."""
 
 
@@ -106,7 +105,7 @@ class Broken:
         print(f"error: {printable(message)}", file=self._errors, flush=True)
 
     @contextlib.contextmanager
-    def told(self, path: pathlib.Path) -> Iterator[None]:
+    def told(self, path: Place) -> Iterator[None]:
         """What goes wrong in the block is the fault of an image."""
         try:
             yield
@@ -122,8 +121,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _predictions(
-    predictor: Predictor, paths: Sequence[pathlib.Path], args: argparse.Namespace, broken: Broken
-) -> Iterator[tuple[pathlib.Path, np.ndarray, list[Prediction]]]:
+    predictor: Predictor, paths: Sequence[Place], args: argparse.Namespace, broken: Broken
+) -> Iterator[tuple[Place, np.ndarray, list[Prediction]]]:
     """Images with their predictions, in their order; what goes wrong with one is told, and the others go on."""
     silent = len(paths) < _BAR_FROM or not console.is_terminal or args.json
     shown = track(paths, "predicting", console=console, transient=True, disable=silent)
@@ -162,7 +161,7 @@ def _probabilities(predictor: Predictor, images: Sequence[Image], broken: Broken
     return [_numbers(row, path, broken) for row, (path, _) in zip(rows, images, strict=True)]
 
 
-def _numbers(row: np.ndarray | None, path: pathlib.Path, broken: Broken) -> np.ndarray | None:
+def _numbers(row: np.ndarray | None, path: Place, broken: Broken) -> np.ndarray | None:
     """A row that says something."""
     if row is None or np.isfinite(row).all():
         return row
@@ -170,19 +169,19 @@ def _numbers(row: np.ndarray | None, path: pathlib.Path, broken: Broken) -> np.n
     return None
 
 
-def picture_files(args: argparse.Namespace, paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, pathlib.Path]:
+def picture_files(args: argparse.Namespace, paths: Sequence[Place]) -> dict[Place, Place]:
     """Where the picture of each image goes; images of one name get numbers, on file systems that ignore case too.
 
     Raises:
-        ValueError: they would lie at an address such as gs://….
+        ValueError: they would lie at an address that TensorFlow does not know.
         FileExistsError: one is there already, or is one of the images.
         ModuleNotFoundError: matplotlib is not installed.
     """
     if not args.save:
         return {}
-    check_local(args.save)
+    folder = as_place(args.save)
     new_figure(1, 1)
-    pictures: dict[pathlib.Path, pathlib.Path] = {}
+    pictures: dict[Place, Place] = {}
     taken: set[str] = set()
     for path in paths:
         number, name = 1, _stem(path)
@@ -190,17 +189,18 @@ def picture_files(args: argparse.Namespace, paths: Sequence[pathlib.Path]) -> di
             number += 1
             name = f"{_stem(path)}-{number}"
         taken.add(_same_name(name))
-        pictures[path] = pathlib.Path(args.save, f"{name}.png")
+        pictures[path] = folder / f"{name}.png"
     images = {os.path.realpath(path) for path in paths}
     if replaced := [picture for picture in pictures.values() if os.path.realpath(picture) in images]:
         raise FileExistsError(f"{replaced[0]} is one of the images; save the pictures in another folder.")
-    there = [picture for picture in pictures.values() if picture.exists()]
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    there = [picture for picture in pictures.values() if picture.name in names]
     if there and not args.overwrite:
         raise FileExistsError(f"{there[0]} exists already; pass --overwrite to replace it.")
     return pictures
 
 
-def _stem(path: pathlib.Path) -> str:
+def _stem(path: Place) -> str:
     """Name of an image without its suffix, as text, and short enough for what is put around it."""
     return os.fsencode(path.stem)[:_LONGEST_STEM].decode(errors="ignore") or "image"
 
@@ -243,14 +243,14 @@ def longest(names: Iterable[object]) -> int:
     return max((cell_len(printable(name)) for name in names), default=0)
 
 
-def _rows(path: pathlib.Path, predictions: Sequence[Prediction], number: str) -> list[tuple[str, str, str]]:
+def _rows(path: Place, predictions: Sequence[Prediction], number: str) -> list[tuple[str, str, str]]:
     return [
         ("" if place else printable(path), printable(name), number.format(value))
         for place, (_, name, value) in enumerate(predictions)
     ]
 
 
-def _facts(path: pathlib.Path, predictions: Sequence[Prediction], numbers: bool) -> dict[str, object]:
+def _facts(path: Place, predictions: Sequence[Prediction], numbers: bool) -> dict[str, object]:
     if numbers:
         return {"image": str(path), "values": {name: value for _, name, value in predictions}}
     classes = [{"class": index, "label": name, "probability": share} for index, name, share in predictions]

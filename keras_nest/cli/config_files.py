@@ -4,6 +4,7 @@ import os
 import pathlib
 
 from keras_nest import configs
+from keras_nest.files import is_address
 from keras_nest.hints import did_you_mean
 
 _DIRECTORY = pathlib.Path(configs.__path__[0])
@@ -18,8 +19,8 @@ def find_config(given: str) -> str:
     """Path of a configuration file, with its argument.
 
     Args:
-        given: FILE or FILE:ARGUMENT. FILE is a path, or "digits_nest", "digits_nest.py" or "configs/digits_nest.py" for
-            one that comes with this package; a file that is there goes first.
+        given: FILE or FILE:ARGUMENT. FILE is a path, an address (gs://…), or "digits_nest", "digits_nest.py" or
+            "configs/digits_nest.py" for one that comes with this package; a file that is there goes first.
 
     Returns:
         PATH or PATH:ARGUMENT, as ml_collections reads it.
@@ -28,7 +29,7 @@ def find_config(given: str) -> str:
         FileNotFoundError: there is none; says which have a similar name.
     """
     file, colon, argument = given.partition(":")
-    if os.path.isfile(file):
+    if os.path.isfile(file) or is_address(given):
         return given
     folder, name = os.path.split(file)
     name, known = name.removesuffix(".py"), list_configs()

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import inspect
+import os
 import pathlib
 import sys
 import traceback
@@ -12,7 +13,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from keras_nest.copies import local_file
+from keras_nest.files import is_address
 from keras_nest.hints import did_you_mean
+from keras_nest.places import as_place
 from keras_nest.training_fields import HEADINGS, Field
 
 FIELDS: dict[str, Field] = {name: field for fields in HEADINGS.values() for name, field in fields.items()}
@@ -25,21 +29,30 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """The configuration of a file, ready for the fields that a command line changes.
 
     Args:
-        path: FILE or FILE:ARGUMENT, which `get_config` of the file is called with.
+        path: FILE or FILE:ARGUMENT, which `get_config` of the file is called with; FILE may be an address.
         overrides: fields that will be set, such as "model.image_size". Groups among them that the file leaves out are
             there afterwards, with their defaults.
 
     Raises:
         ValueError: the file cannot be read or is no configuration, or there are no such groups.
+        FileNotFoundError: nothing lies at the address.
+        OSError: it cannot be read.
     """
     file, colon, argument = path.partition(":")
+    if is_address(path) and not os.path.isfile(file):
+        rest, colon, argument = argument.partition(":")
+        with local_file(as_place(f"{file}:{rest}"), "configuration") as copy:
+            return _load(str(copy), (argument,) if colon else (), overrides)
+    return _load(file, (argument,) if colon else (), overrides)
+
+
+def _load(file: str, arguments: tuple[str, ...], overrides: Sequence[str]) -> ConfigDict:
     name = pathlib.Path(file).stem
     with _told(file):
         module = _module(file)
     get_config = getattr(module, "get_config", None)
     if not callable(get_config):
         raise ValueError(f"{file} is no configuration; it has no function get_config, which returns a ConfigDict.")
-    arguments = (argument,) if colon else ()
     _check_argument(get_config, arguments, name, module)
     with _told(file):
         config = get_config(*arguments)

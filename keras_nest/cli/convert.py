@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import os
 import time
 from typing import Any
 
@@ -17,9 +16,10 @@ from keras_nest.conversion.pytorch.write import WRITERS
 from keras_nest.conversion.save import write_checkpoint
 from keras_nest.conversion.sources import read_checkpoint
 from keras_nest.conversion.verify import difference_from_original, largest_difference
-from keras_nest.files import atomic_output, check_local
 from keras_nest.models import ImageModel
 from keras_nest.opening import ModelSource, find_model
+from keras_nest.outputs import output_at, size
+from keras_nest.places import as_place
 from keras_nest.registry import resolve
 
 # Keras, Flax and PyTorch agree to about 2e-6 of the largest logit, in hybrids to 7e-5; more is a wrong model, not
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     *sources, output = args.paths
     if not _is_back(args) and not output.endswith((".keras", ".weights.h5")):
         raise ValueError(f"The output {output} must end in .keras or .weights.h5.")
-    check_local(output)
+    as_place(output)
     found = find_model(*sources, *([args.weights] if args.weights else []))
     return (_back if _is_back(args) else _to_keras)(found, output, args)
 
@@ -54,7 +54,7 @@ def _to_keras(source: ModelSource, output: str, args: argparse.Namespace) -> int
     start = time.perf_counter()
     original, instead = _original(source, args) if args.verify else (None, "")
     # Entered first: an output that cannot be written is refused before any work.
-    with atomic_output(output, args.overwrite) as partial:
+    with output_at(output, args.overwrite) as partial:
         model, report = _read(source, args)
         model.save(partial) if output.endswith(".keras") else model.save_weights(partial)
     facts = _facts(model, report, source.checkpoint, output)
@@ -124,7 +124,7 @@ def _facts(model: ImageModel, report: LoadReport, checkpoint: str, output: str) 
         "tensors matched": report.tensors,
         "head": f"{head}, new (zeros)" if report.new_head else head,
         "image size": "{} x {}".format(*model.image_size),
-        "written": f"{output} ({os.path.getsize(output) / 2**20:.1f} MiB)",
+        "written": f"{output} ({size(output) / 2**20:.1f} MiB)",
     }
     if report.changed:
         facts["changed"] = "\n".join(report.changed)

@@ -4,7 +4,6 @@ import argparse
 import csv
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,9 +19,11 @@ from keras_nest.data.sources.table import rows_of_run
 from keras_nest.evaluation.images import LabeledImages, images_of_run, open_images
 from keras_nest.evaluation.other_tasks import AllAnswers
 from keras_nest.figures import check_picture
-from keras_nest.files import atomic_output
 from keras_nest.finetune.metadata import TABLES
 from keras_nest.finetune.split import TRAIN
+from keras_nest.mirror import run_directory
+from keras_nest.outputs import output_at
+from keras_nest.places import Place, as_place, shown
 from keras_nest.predict.open import open_both
 from keras_nest.report.write import Measured, measure, write_report
 from keras_nest.targets import MULTI_LABEL, SINGLE_LABEL
@@ -47,25 +48,26 @@ def main(args: argparse.Namespace) -> int:
     """
     if args.batch < 1:
         raise ValueError(f"--batch is {args.batch}; it must be 1 or more.")
+    outputs = [as_place(path) for path in args.save]
     images = None if _is_list(args) else _open_images(args)
     predictor, loaded = open_both(args.model, args.weights, args.labels, args.trust)
     # What a list tells may follow from what the model tells.
     images = images or _open_images(args, predictor.task)
-    _check_outputs(args, images)
+    _check_outputs(outputs, images, args.overwrite)
     broken = Broken()
     hidden = images.count < _BAR_FROM or not console.is_terminal or args.json
     bar = functools.partial(track, description="evaluating", console=console, transient=True, disable=hidden)
     options = {"batch_size": args.batch, "progress": lambda some, count: bar(some, total=count)}
     measured = measure(args.model, images, predictor, loaded, args.weights, broken.tell, **options)
     answers = measured.answers
-    facts = {"model": args.model, "data": images.name, "part": images.part, **measured.figures}
+    facts = {"model": args.model, "data": shown(images.name), "part": images.part, **measured.figures}
     facts["left_out"] = images.count - len(answers.names)
     facts["trained_with"] = _count_trained_with(args.weights or args.model, answers.names)
     if args.json:
         print_json(facts)
     else:
         _print(facts)
-    for path in args.save:
+    for path in outputs:
         _WRITERS.get(path.suffix.lower(), _write_picture)(path, measured, facts)
     return broken.code
 
@@ -80,7 +82,7 @@ def _open_images(args: argparse.Namespace, task: str = SINGLE_LABEL) -> LabeledI
         return _open_data(args, args.task or task)
     if args.task or args.label_column:
         raise ValueError("--task and --label-column are for --data; the images of a training say it themselves.")
-    run = pathlib.Path(args.weights or args.model)
+    run = run_directory(args.weights or args.model)
     if not run.is_dir():
         raise ValueError("Only the directory of a training tells which images to measure with; give some with --data.")
     return images_of_run(run, args.split)
@@ -102,9 +104,9 @@ def _count_trained_with(model: str, names: Sequence[str]) -> int:
     return sum(os.path.realpath(name) in trained for name in names)
 
 
-def _check_outputs(args: argparse.Namespace, images: LabeledImages) -> None:
+def _check_outputs(outputs: Sequence[Place], images: LabeledImages, overwrite: bool) -> None:
     """What is wrong with the outputs is said before the work."""
-    for path in args.save:
+    for path in outputs:
         if path.suffix.lower() not in _WRITERS:
             check_picture(path)
             if not images.target.is_single_label:
@@ -112,21 +114,21 @@ def _check_outputs(args: argparse.Namespace, images: LabeledImages) -> None:
                     f"{path} would be a confusion matrix, which images of {images.target.task} do not have; --save "
                     "FILE.html draws what they have."
                 )
-        if path.exists() and not args.overwrite:
+        if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists already; pass --overwrite to replace it.")
 
 
-def _write_figures(path: pathlib.Path, measured: Measured, facts: dict[str, Any]) -> None:
+def _write_figures(path: Place, measured: Measured, facts: dict[str, Any]) -> None:
     write_json(path, facts)
 
 
-def _write_rows(path: pathlib.Path, measured: Measured, facts: dict[str, Any]) -> None:
+def _write_rows(path: Place, measured: Measured, facts: dict[str, Any]) -> None:
     """A row for each image, the most wrong first."""
     answers, name_of = measured.answers, measured.predictor.name_of
     if isinstance(answers, AllAnswers):
         write_rows(path, answers)
         return
-    with atomic_output(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with output_at(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("file", "class", "predicted", "probability", "lead", "loss"))
         for i in np.lexsort((-answers.losses, answers.right)):
@@ -135,19 +137,19 @@ def _write_rows(path: pathlib.Path, measured: Measured, facts: dict[str, Any]) -
             writer.writerow((answers.names[i], *classes, *numbers))
 
 
-def _write_page(path: pathlib.Path, measured: Measured, facts: dict[str, Any]) -> None:
-    run = pathlib.Path(measured.model)
+def _write_page(path: Place, measured: Measured, facts: dict[str, Any]) -> None:
+    run = run_directory(measured.model)
     write_report(path, measured, run if run.is_dir() and measured.loaded else None)
 
 
-def _write_picture(path: pathlib.Path, measured: Measured, facts: dict[str, Any]) -> None:
+def _write_picture(path: Place, measured: Measured, facts: dict[str, Any]) -> None:
     names = [row["name"] for row in facts["classes"]]
     if len(names) > _CLASSES_DRAWN:
         raise ValueError(f"{len(names)} classes are too many for {path}; --save FILE.json has all counts.")
     write_confusion(path, np.array(facts["confusion"]), names)
 
 
-_WRITERS: dict[str, Callable[[pathlib.Path, Measured, dict[str, Any]], None]] = {
+_WRITERS: dict[str, Callable[[Place, Measured, dict[str, Any]], None]] = {
     ".json": _write_figures,
     ".csv": _write_rows,
     ".html": _write_page,

@@ -4,7 +4,6 @@ import argparse
 
 from keras_nest import choices
 from keras_nest.console import add_trust_argument
-from keras_nest.files import local_path
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +38,6 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--save",
         action="append",
         default=[],
-        type=local_path,
         metavar="FILE",
         help="FILE.json: all figures; FILE.csv: a row for each image; FILE.html: a report; FILE.png, .pdf, …: the "
         "confusion matrix; may be given several times",
@@ -50,5 +48,5 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `report`."""
-    parser.add_argument("run", type=local_path, metavar="RUN", help="directory of a finished training")
+    parser.add_argument("run", metavar="RUN", help="directory of a finished training")
     add_trust_argument(parser)

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import pathlib
 import time
 from typing import Any
 
@@ -22,12 +21,14 @@ from keras_nest.export.saved_model import read_signatures
 from keras_nest.export.stock_keras import to_keras
 from keras_nest.export.tflite import to_tflite
 from keras_nest.export.versions import publish, version_directory
-from keras_nest.files import check_local
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.generative.generator import NesTGenerator
+from keras_nest.mirror import run_directory
 from keras_nest.models import PublishedModel
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.opening import LoadedModel, open_model, read_json
+from keras_nest.outputs import size
+from keras_nest.places import Place, as_place
 from keras_nest.run_files import DECISIONS
 
 # Options that not all formats have; they are None unless they are given.
@@ -51,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     for option in dict.fromkeys(option for options in _OPTIONS.values() for option in options):
         if getattr(args, option) is not None and option not in _OPTIONS[args.format]:
             raise ValueError(f"--{option.replace('_', '-')} has no meaning for --format {args.format}; leave it out.")
-    check_local(args.output)
+    as_place(args.output)
     loaded = open_model(args.model, args.weights, args.labels, args.trust)
     _check_kind(loaded.model, args)
     if isinstance(loaded.model, NesTGenerator):
@@ -64,8 +65,8 @@ def main(args: argparse.Namespace) -> int:
 def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
     """Exports a generator, which takes noise in the place of images."""
     if args.format == "saved_model":
-        path = version_directory(pathlib.Path(args.output), args.overwrite)
-        written = [generator_to_saved_model(model, path, args.overwrite)]
+        path = version_directory(args.output, args.overwrite)
+        written: list[Place] = [generator_to_saved_model(model, path, args.overwrite)]
     else:
         options: dict[str, Any] = {"precisions": _precisions(args)} if args.precision else {}
         options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
@@ -94,7 +95,8 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
 
 def dataset_of(loaded: LoadedModel, model: str) -> str:
     """What a model was trained with; of a fine-tuning the folder, and not the list of its images."""
-    run = pathlib.Path(model) if os.path.isdir(model) else pathlib.Path(model).parent
+    path = run_directory(model)
+    run = path if path.is_dir() else path.parent
     folder = read_json(run / DECISIONS).get("request", {}).get("folder")
     return os.path.abspath(folder) if folder else loaded.config.get("dataset", "not told")
 
@@ -164,10 +166,10 @@ def _keras(loaded: LoadedModel, args: argparse.Namespace) -> int:
     return 0
 
 
-def _file(output: str, name: str) -> pathlib.Path:
+def _file(output: str, name: str) -> Place:
     """The file that is written: in the directory that was given, or where a file of its kind was."""
-    path = pathlib.Path(output)
-    return path if path.suffix == pathlib.Path(name).suffix else path / name
+    path = as_place(output)
+    return path if path.suffix == os.path.splitext(name)[1] else path / name
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -191,6 +193,5 @@ def _images(loaded: LoadedModel, examples: Examples, count: int) -> np.ndarray:
     return np.stack([np.clip(preprocess(decode(example)), 0, 1) for example in images])
 
 
-def _mebibytes(path: pathlib.Path) -> str:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return f"{sum(file.stat().st_size for file in files if file.is_file()) / 2**20:.1f} MiB"
+def _mebibytes(path: Place) -> str:
+    return f"{size(path) / 2**20:.1f} MiB"

@@ -28,7 +28,8 @@ from keras_nest.finetune.plan import Plan, find_changes, make_plan, read_plan
 from keras_nest.finetune.range_test import PICTURE, TABLE, find_learning_rate
 from keras_nest.finetune.request import Request
 from keras_nest.finetune.start import find_start
-from keras_nest.mirror import mirrored, push, shown
+from keras_nest.mirror import mirrored, push
+from keras_nest.places import shown
 from keras_nest.report.write import report_run
 from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT
 from keras_nest.targets import REGRESSION

@@ -1,14 +1,14 @@
 """What `evaluate` and `finetune` say of images that have several classes or a number."""
 
 import csv
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_nest.evaluation.other_tasks import AllAnswers
-from keras_nest.files import atomic_output
+from keras_nest.outputs import output_at
+from keras_nest.places import Place
 from keras_nest.targets import REGRESSION, SEPARATOR
 
 
@@ -36,14 +36,14 @@ def other_facts(measured: Mapping[str, Any], what: str = "images") -> dict[str, 
     }
 
 
-def write_rows(path: pathlib.Path, found: AllAnswers) -> None:
+def write_rows(path: Place, found: AllAnswers) -> None:
     """Writes a row for each image, the most wrong first: its number and the answer, or its classes and those predicted.
 
     Beside classes stand the probabilities of all.
     """
     is_number = found.task == REGRESSION
     told = ("number", "answer", "error") if is_number else ("classes", "predicted", "loss", *found.class_names)
-    with atomic_output(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with output_at(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("file", *told))
         for i in np.argsort(-found.losses, kind="stable"):

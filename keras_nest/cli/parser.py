@@ -126,7 +126,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="DIR",
-        help="SavedModels lie in DIR/1, DIR/2, …; other files in DIR, or in FILE.onnx, FILE.keras",
+        help="SavedModels lie in DIR/1, DIR/2, …; other files in DIR, or in FILE.onnx, FILE.keras; gs://… too",
     )
     parser.add_argument(
         "--activation",

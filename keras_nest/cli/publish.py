@@ -1,7 +1,6 @@
 """`keras-nest publish`: a model to the Hugging Face hub."""
 
 import argparse
-import pathlib
 
 from keras_nest.cli.export import dataset_of
 from keras_nest.console import print_facts
@@ -9,6 +8,7 @@ from keras_nest.conversion.hugging_face import check_token, parse_handle
 from keras_nest.export.hub import to_hub
 from keras_nest.models.base import published_class_names
 from keras_nest.opening import open_model
+from keras_nest.places import Place, as_place
 
 
 def main(args: argparse.Namespace) -> int:
@@ -20,7 +20,7 @@ def main(args: argparse.Namespace) -> int:
         ModuleNotFoundError: `huggingface_hub` is not installed.
     """
     check_token(parse_handle(args.handle))
-    card = _read(pathlib.Path(args.card)) if args.card else None
+    card = _read(as_place(args.card)) if args.card else None
     loaded = open_model(args.model, args.weights, args.labels, args.trust)
     names = loaded.class_names
     address = to_hub(
@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(path: pathlib.Path) -> str:
+def _read(path: Place) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"There is no model card {path}.")
     try:

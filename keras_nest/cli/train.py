@@ -13,7 +13,8 @@ import tensorflow as tf
 from keras_nest import console
 from keras_nest.cli import train_arguments
 from keras_nest.generative import experiment as gan
-from keras_nest.mirror import fetch, mirrored, shown, telling_addresses
+from keras_nest.mirror import fetch, mirrored
+from keras_nest.places import shown, telling_addresses
 from keras_nest.profiling import count_macs, count_parameters
 from keras_nest.run_files import CHECKPOINTS
 from keras_nest.training import classify, inference_time, lit

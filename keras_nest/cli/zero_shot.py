@@ -17,7 +17,7 @@ from keras_nest.console import console, print_facts
 from keras_nest.data.prompts import PHOTO, PLAIN, Progress, check_labels, read_templates, unique_labels
 from keras_nest.data.sources.folder import check_images
 from keras_nest.data.sources.pairs import read_pairs
-from keras_nest.files import read_lines
+from keras_nest.places import read_lines
 from keras_nest.predict.predictor import Predictor
 from keras_nest.zero_shot.classifier import Embedder, ZeroShotClassifier
 from keras_nest.zero_shot.evaluation import Evaluation, evaluate, open_test_images

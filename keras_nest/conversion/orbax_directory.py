@@ -1,6 +1,9 @@
 """Orbax checkpoint directories; needs the `flax` extra."""
 
+import contextlib
 import pathlib
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,9 +11,12 @@ import numpy as np
 from keras_nest.conversion.image_size import FIELD, told_size
 from keras_nest.conversion.names import Tree
 from keras_nest.conversion.tree import flatten, select_variables, unflatten
+from keras_nest.copies import copy
 from keras_nest.optional import import_optional
+from keras_nest.places import standing_for
 from keras_nest.types import Size
 
+_KNOWN = ("gs://", "s3://")
 MARKERS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
 
 
@@ -24,7 +30,8 @@ def read_orbax(directory: str) -> Tree:
         ModuleNotFoundError: the `flax` extra is not installed.
         ValueError: no tensors inside.
     """
-    restored = _checkpointer().restore(_absolute(directory))
+    with _readable(directory) as path:
+        restored = _checkpointer().restore(path)
     return select_variables({path: _as_array(value) for path, value in flatten(restored)})
 
 
@@ -40,7 +47,7 @@ def write_orbax(tree: Tree, directory: str | pathlib.Path, image_size: Size | No
         ModuleNotFoundError: the `flax` extra is not installed.
     """
     told = {FIELD: list(image_size)} if image_size else None
-    _checkpointer().save(_absolute(str(directory)), unflatten(tree), custom_metadata=told)
+    _checkpointer().save(pathlib.Path(directory).resolve(), unflatten(tree), custom_metadata=told)
 
 
 def orbax_image_size(directory: str) -> Size | None:
@@ -52,7 +59,8 @@ def orbax_image_size(directory: str) -> Size | None:
     Raises:
         ModuleNotFoundError: the `flax` extra is not installed.
     """
-    return told_size(_checkpointer().metadata(_absolute(directory)).custom_metadata)
+    with _readable(directory) as path:
+        return told_size(_checkpointer().metadata(path).custom_metadata)
 
 
 def _checkpointer() -> Any:
@@ -60,8 +68,19 @@ def _checkpointer() -> Any:
     return import_optional("orbax.checkpoint", purpose, "[flax]").PyTreeCheckpointer()
 
 
-def _absolute(directory: str) -> str:
-    return directory if "://" in directory else str(pathlib.Path(directory).resolve())
+@contextlib.contextmanager
+def _readable(directory: str) -> Iterator[str]:
+    """A path that Orbax reads; of an address that it does not know, that of a copy which goes at the end."""
+    if directory.startswith(_KNOWN):
+        yield directory
+    elif "://" not in directory:
+        yield str(pathlib.Path(directory).resolve())
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            place = pathlib.Path(folder, "checkpoint")
+            copy(directory, place)
+            with standing_for(directory, place):
+                yield str(place)
 
 
 def _as_array(value: Any) -> Any:

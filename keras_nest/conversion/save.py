@@ -9,8 +9,9 @@ from keras_nest.conversion.msgpack_file import write_msgpack
 from keras_nest.conversion.names import model_tree
 from keras_nest.conversion.npz_file import write_npz
 from keras_nest.conversion.orbax_directory import write_orbax
-from keras_nest.files import atomic_output, check_local
 from keras_nest.layers.changes import layers_by_path
+from keras_nest.outputs import output_at
+from keras_nest.places import as_place
 
 
 def write_checkpoint(
@@ -21,7 +22,7 @@ def write_checkpoint(
     Args:
         model: a model of this package.
         path: .npz (plain paths, as published ViT files), .msgpack or .flax ({"params": …, "batch_stats": …}), or a
-            name without suffix for an Orbax directory of the same tree.
+            name without suffix for an Orbax directory of the same tree. Local, or an address (gs://…).
         overwrite: replace what lies there.
         layout: "linen", or "pre_linen" for programs that expect the first published ViT files.
 
@@ -29,20 +30,19 @@ def write_checkpoint(
         Number of tensors written.
 
     Raises:
-        ValueError: unknown suffix or layout, an address such as gs://…, or a quantized model.
+        ValueError: unknown suffix or layout, an address that TensorFlow does not know, or a quantized model.
         FileExistsError: the path exists and `overwrite` is false.
         ModuleNotFoundError: Orbax without the `flax` extra.
     """
-    path = os.fspath(path)
-    check_local(path)
-    suffix = os.path.splitext(path)[1]
+    place = as_place(path)
+    suffix = os.path.splitext(place)[1]
     writers = {".npz": write_npz, ".msgpack": write_msgpack, ".flax": write_msgpack}
     if suffix and suffix not in writers:
-        raise ValueError(f"{path} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
+        raise ValueError(f"{place} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
     refuse_quantized(model)
     tree = to_layout(model_tree(model), layout)
     image_size = getattr(model, "image_size", None)  # a text tower has none
-    with atomic_output(path, overwrite) as partial:
+    with output_at(place, overwrite) as partial:
         if not suffix:
             write_orbax(tree, partial, image_size)
         else:

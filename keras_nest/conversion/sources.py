@@ -20,8 +20,10 @@ from keras_nest.conversion.pytorch.config_file import ASSUMED_GELU, Told, read_c
 from keras_nest.conversion.pytorch.translate import to_flax
 from keras_nest.copies import cached
 from keras_nest.exported import refuse_export
+from keras_nest.files import is_address
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.weights_file import SUFFIX
+from keras_nest.places import as_place
 from keras_nest.types import Progress, Size
 
 # Fields in which weights of PyTorch may differ from those that were published under a name here.
@@ -164,11 +166,13 @@ def locate(path: str) -> str:
     """The file or Orbax directory that a checkpoint's name means.
 
     Raises:
-        FileNotFoundError: nothing found; says what lies there instead.
+        FileNotFoundError: nothing found, or nothing complete; says what lies there instead.
     """
     path = on_this_machine(path)
     path = path.rstrip("/") or path
     if buckets.is_dir(path):
+        if is_address(path) and not as_place(path).exists():
+            raise FileNotFoundError(f"{path} was begun and never completed; write it again.")
         return _locate_in_directory(path)
     directory, name = os.path.split(path)
     prefix = re.match(r"(?P<stem>.*?)[.-](?P<number>\d+)(\.index|\.data-\d+-of-\d+)?$", name)

@@ -10,7 +10,7 @@ import shutil
 import threading
 
 from keras_nest.data.image_files import decodable
-from keras_nest.files import atomic_output
+from keras_nest.files import atomic_output, check_local
 
 MOST_BYTES = 2**34
 """That all copies may take; nor do they take more than half of what is free on the disk."""
@@ -25,9 +25,13 @@ class Converted:
 
     Args:
         folder: where; it is made when the first image is kept. Once it is removed, no more images are kept.
+
+    Raises:
+        ValueError: the folder is an address such as gs://….
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
+        check_local(folder)
         self._folder = folder
         self._lock = threading.Lock()
         self._room: int | None = None

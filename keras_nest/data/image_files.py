@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps, features
 
+from keras_nest import buckets
 from keras_nest.optional import install_command
 
 try:
@@ -99,7 +100,7 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
     """
     name = os.fspath(path)
     if "://" in name:
-        return decodable(tf.io.gfile.GFile(name, "rb").read())
+        return decodable(b"".join(buckets.read(name)))
     status = os.stat(name)
     # To read a pipe may take for ever, and a device may have no end.
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):

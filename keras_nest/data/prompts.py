@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from keras_nest.files import read_lines
+from keras_nest.places import read_lines
 
 Progress: TypeAlias = Callable[[range, str], Iterable[int]]
 """Steps and what they do -> the same steps, while something is shown."""

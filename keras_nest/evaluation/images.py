@@ -21,6 +21,7 @@ from keras_nest.finetune.labels import PARTS, Place
 from keras_nest.finetune.listing import LAYOUTS, list_folder, list_table
 from keras_nest.finetune.metadata import TABLES
 from keras_nest.opening import read_json
+from keras_nest.places import telling_addresses
 from keras_nest.predict.images import read_image
 from keras_nest.run_files import CONFIG, IMAGES, METRICS
 from keras_nest.targets import ONE_CLASS, SINGLE_LABEL, Target
@@ -94,6 +95,7 @@ def open_images(
     """
     path = os.path.expanduser(name)
     if path.lower().endswith(TABLES) and not os.path.isdir(path):
+        check_local(name)
         return _of_table(path, split, label_column, task)
     if os.path.isdir(path):
         return _of_folder(path, split, label_column, task)
@@ -105,6 +107,7 @@ def open_images(
     return _of_source(open_source(name, "train", split, data_dir), split)
 
 
+@telling_addresses()
 def images_of_run(workdir: str | os.PathLike[str], split: str | None = None) -> LabeledImages:
     """The images that a training was measured with, as its directory tells them.
 

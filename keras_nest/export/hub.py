@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from keras_nest.models import LiT
 from keras_nest.models.base import ImageModel
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.user_model import UserModel, as_image_model
+from keras_nest.places import Place, as_place
 from keras_nest.run_files import CLASSES, MODEL, VOCABULARIES, VOCABULARY
 
 _CARD = "README.md"
@@ -66,7 +66,7 @@ def to_hub(
     described = model if isinstance(model, ConfiguredModel) else as_image_model(model)
     if not isinstance(described, (ImageModel, UserModel, LiT)):
         raise ValueError(f"A {type(model).__name__} is not published; give a model of images, or a LiT.")
-    vocabulary = None if vocab is None else _vocabulary(model, pathlib.Path(vocab))
+    vocabulary = None if vocab is None else _vocabulary(model, as_place(vocab))
     names = known_class_names(model, class_names)
     if names and described.num_classes:
         check_class_names(names, described.num_classes)
@@ -77,12 +77,12 @@ def to_hub(
         if class_names is not None:
             (folder / CLASSES).write_text("".join(f"{name}\n" for name in class_names), "utf-8")
         if vocabulary:
-            shutil.copy(vocabulary, folder / f"{VOCABULARY}{vocabulary.suffix}")
+            (folder / f"{VOCABULARY}{vocabulary.suffix}").write_bytes(vocabulary.read_bytes())
         model.save(folder / MODEL)
         return upload(handle, folder, private, overwrite)
 
 
-def _vocabulary(model: keras.Model, path: pathlib.Path) -> pathlib.Path:
+def _vocabulary(model: keras.Model, path: Place) -> Place:
     if not isinstance(model, LiT):
         raise ValueError(f"A vocabulary is for LiT models; {model.name!r} reads no texts, so leave it out.")
     if not path.is_file():

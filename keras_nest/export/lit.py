@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -22,6 +21,7 @@ from keras_nest.export.tflite_report import SAMPLE_TEXTS
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.exported import SIMILARITY
 from keras_nest.models import LiT
+from keras_nest.places import as_place
 from keras_nest.tokenizers import Tokenizer, check_tokenizer, get_tokenizer
 
 # Added to the names of signatures, by the input through which images come.
@@ -195,7 +195,7 @@ def _tower_sources(
 
 def _text_source(model: keras.Model, tokenizer: Tokenizer, batch_size: int) -> TFLiteSource:
     spec = tf.TensorSpec((batch_size, tokenizer.max_len), tf.int32, name="tokens")
-    vocabulary = pathlib.Path(tokenizer.path)
+    vocabulary = as_place(tokenizer.path)
     return TFLiteSource(
         model.name,
         holder(model),

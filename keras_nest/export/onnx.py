@@ -1,7 +1,6 @@
 """Keras models to ONNX files."""
 
 import os
-import pathlib
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +11,9 @@ from keras_nest.backends import require_tensorflow
 from keras_nest.export.exporters import exporter_for
 from keras_nest.export.network import TO_A_FILE
 from keras_nest.export.wrapped import AUTO, Preprocessing
-from keras_nest.files import atomic_output, check_local
 from keras_nest.optional import import_optional
+from keras_nest.outputs import output_at
+from keras_nest.places import Place, as_place
 
 # The newest version of the operations that the converter writes.
 _OPSET = 18
@@ -25,7 +25,7 @@ def to_onnx(
     overwrite: bool = False,
     *,
     preprocessing: Preprocessing = AUTO,
-) -> pathlib.Path:
+) -> Place:
     """Writes an ONNX file.
 
     Its input is `images`, float32 (batch, H, W, C) in [0, 1] of the model's own size with any batch; its outputs are
@@ -33,26 +33,26 @@ def to_onnx(
 
     Args:
         model: a built model with one image input, and one output or a dictionary of outputs.
-        path: file to write; it appears complete or not at all.
+        path: file to write, local or at an address (gs://…); it appears complete or not at all.
         overwrite: replace what lies there.
         preprocessing: as `to_saved_model` takes it.
 
     Returns:
-        The path.
+        The path, as `to_saved_model` gives it.
 
     Raises:
-        ValueError: a model that cannot be exported or converted, a path that is an address such as gs://…, or Keras
+        ValueError: a model that cannot be exported or converted, an address that TensorFlow does not know, or Keras
             does not run on TensorFlow.
         FileExistsError: something lies at `path` and `overwrite` is false.
-        PermissionError: the directory cannot be written to.
+        OSError: the directory cannot be written to.
         ModuleNotFoundError: tf2onnx is not installed.
     """
     require_tensorflow("export.to_onnx", TO_A_FILE.format("onnx"))
-    check_local(path)
+    place = as_place(path)
     exporter = exporter_for(model, preprocessing)
     exporter.check_onnx()
-    converter, path = _tf2onnx(), pathlib.Path(path)
-    with atomic_output(path, overwrite) as partial:
+    converter = _tf2onnx()
+    with output_at(place, overwrite) as partial:
         compute, inputs = exporter.onnx_function()
         call = tf.function(compute, input_signature=inputs, autograph=False)
         proto, _ = converter.convert.from_function(call, inputs, opset=_OPSET)
@@ -60,7 +60,7 @@ def to_onnx(
             tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
         _check(proto, model.name)
         partial.write_bytes(proto.SerializeToString())
-    return path
+    return place
 
 
 def _check(proto: Any, name: str) -> None:

@@ -15,12 +15,13 @@ from keras_nest.export.exporter import Signatures
 from keras_nest.export.exporters import exporter_for
 from keras_nest.export.wrapped import AUTO, Preprocessing
 from keras_nest.exported import GRAPH, LABELS
-from keras_nest.files import atomic_output, check_local
+from keras_nest.outputs import output_at
+from keras_nest.places import Place, as_place
 
 
 def to_saved_model(
     model: keras.Model,
-    path: str | pathlib.Path,
+    path: str | os.PathLike[str],
     overwrite: bool = False,
     *,
     class_names: Sequence[str] | None = None,
@@ -29,7 +30,7 @@ def to_saved_model(
     vocab: str | os.PathLike[str] | None = None,
     warm_up: bool = False,
     preprocessing: Preprocessing = AUTO,
-) -> pathlib.Path:
+) -> Place:
     """Writes a SavedModel that takes images in [0, 1]; loading it needs TensorFlow only.
 
     The loaded object has `__call__(images, training=False)`, `variables`, `trainable_variables` and
@@ -50,7 +51,8 @@ def to_saved_model(
 
     Args:
         model: a built model with one image input and one output, or a dictionary of outputs; or a LiT.
-        path: directory to write; it appears complete or not at all.
+        path: directory to write, local or at an address (gs://…); it appears complete or not at all, see
+            `keras_nest.outputs`.
         overwrite: replace what lies there.
         class_names: in the order of the logits; they become the asset `labels.txt`, and outputs of `serving_bytes`.
             None takes the names of ImageNet for a head that was published, and none for others; an empty list is none.
@@ -62,20 +64,21 @@ def to_saved_model(
         preprocessing: of a user's model, where it cannot be told, see `keras_nest.export.wrapped.Preprocessing`.
 
     Returns:
-        The path.
+        The path; of an address a `keras_nest.places.Address`, a path object whose `str` is the address.
 
     Raises:
         ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
             normalization for another number of channels, or not as many classes as names; an unknown option, or one
-            that means nothing to the model; a vocabulary that is missing or does not fit.
+            that means nothing to the model; a vocabulary that is missing or does not fit; an address that TensorFlow
+            does not know.
         FileExistsError: something lies at `path` and `overwrite` is false.
-        PermissionError: the directory cannot be written to.
+        OSError: the directory cannot be written to.
         ModuleNotFoundError: tensorflow-serving-api is missing, or for LiT tensorflow-text.
     """
-    check_local(path)
+    place = as_place(path)
     exporter = exporter_for(model, preprocessing)
     names = exporter.labels(class_names, head)
-    with atomic_output(path, overwrite) as partial, _labels_asset(names) as labels:
+    with output_at(place, overwrite) as partial, _labels_asset(names) as labels:
         module, signatures = exporter.serve(head, activation, names, vocab)
         if labels is not None:
             module.labels = labels
@@ -84,16 +87,16 @@ def to_saved_model(
 
             write_requests(partial, exporter.model, signatures)
         tf.saved_model.save(module, partial, signatures=signatures)
-    return pathlib.Path(path)
+    return place
 
 
-def read_signatures(path: str | pathlib.Path) -> Signatures:
-    """The signatures of a SavedModel, without loading it.
+def read_signatures(path: str | os.PathLike[str]) -> Signatures:
+    """The signatures of a SavedModel, local or at an address, without loading it.
 
     Returns:
         Inputs and outputs by name, each as "float32 (None, 224, 224, 3)", by the name of the signature.
     """
-    content = saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / GRAPH).read_bytes())
+    content = saved_model_pb2.SavedModel.FromString((as_place(path) / GRAPH).read_bytes())
     definitions = content.meta_graphs[0].signature_def
     return {
         name: (_describe(definitions[name].inputs), _describe(definitions[name].outputs))

@@ -1,7 +1,6 @@
 """Keras models to `.keras` files that Keras reads without this package."""
 
 import os
-import pathlib
 
 import keras
 import numpy as np
@@ -11,7 +10,8 @@ from keras_nest.export.inference import in_float32
 from keras_nest.export.module import image_shape, model_config
 from keras_nest.export.stock_layers import in_stock_layers
 from keras_nest.export.wrapped import AUTO, Preprocessing
-from keras_nest.files import atomic_output, check_local
+from keras_nest.outputs import output_at
+from keras_nest.places import Place, as_place
 from keras_nest.specs import PreprocessingSpec
 
 
@@ -21,7 +21,7 @@ def to_keras(
     overwrite: bool = False,
     *,
     preprocessing: Preprocessing = AUTO,
-) -> pathlib.Path:
+) -> Place:
     """Writes the same network in layers and operations of Keras alone, which `keras.models.load_model` reads.
 
     It takes images float32 (B, H, W, C) in [0, 1] of the model's own size, normalizes them and gives what the model
@@ -31,28 +31,27 @@ def to_keras(
 
     Args:
         model: a built model with one image input.
-        path: file to write, `.keras`; it appears complete or not at all.
+        path: file to write, `.keras`, local or at an address (gs://…); it appears complete or not at all.
         overwrite: replace what lies there.
         preprocessing: as `to_saved_model` takes it.
 
     Returns:
-        The path.
+        The path, as `to_saved_model` gives it.
 
     Raises:
-        ValueError: a model that cannot be exported so, is quantized or has LoRA; another suffix, or a path that is an
-            address such as gs://….
+        ValueError: a model that cannot be exported so, is quantized or has LoRA; another suffix, or an
+            address that TensorFlow does not know.
         FileExistsError: something lies at `path` and `overwrite` is false.
-        PermissionError: the directory cannot be written to.
+        OSError: the directory cannot be written to.
     """
-    check_local(path)
-    path = pathlib.Path(path)
-    if path.suffix != ".keras":
-        raise ValueError(f"{path} must end with .keras.")
+    place = as_place(path)
+    if place.suffix != ".keras":
+        raise ValueError(f"{place} must end with .keras.")
     exporter = exporter_for(model, preprocessing)
     exporter.check_keras()
-    with atomic_output(path, overwrite) as partial:
+    with output_at(place, overwrite) as partial:
         _normalizing(exporter.model).save(partial)
-    return path
+    return place
 
 
 def _normalizing(model: keras.Model) -> keras.Model:

@@ -1,7 +1,6 @@
 """Keras models to TFLite files, each with its labels inside and a report beside it."""
 
 import os
-import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,8 +13,8 @@ from keras_nest.export.network import TO_A_FILE
 from keras_nest.export.tflite_files import PRECISIONS, check_targets, write_files
 from keras_nest.export.tflite_sources import calibration_batches
 from keras_nest.export.wrapped import AUTO, Preprocessing
-from keras_nest.files import check_local
 from keras_nest.hints import did_you_mean
+from keras_nest.places import as_place
 
 
 def to_tflite(
@@ -54,7 +53,7 @@ def to_tflite(
 
     Args:
         model: a built model with one image input, and one output or a dictionary of outputs; or a LiT.
-        directory: where the files shall lie; each appears complete or not at all.
+        directory: where the files shall lie, here or at an address (gs://…); each appears complete or not at all.
         precisions: which of `PRECISIONS`.
         batch_size: images at a time, fixed in the file.
         representative: float32 batches (any, H, W, C) in [0, 1] for "int8", which takes the range of every tensor from
@@ -80,17 +79,17 @@ def to_tflite(
             exported, or Keras does not run on TensorFlow. Nothing is written then.
         FileExistsError: a file lies there and `overwrite` is false.
         NotADirectoryError: `directory` is a file.
-        PermissionError: the directory cannot be written to.
+        OSError: the directory cannot be written to.
         ModuleNotFoundError: tensorflow-text, which the tokenizer of a LiT needs, is missing.
     """
     require_tensorflow("export.to_tflite", TO_A_FILE.format("tflite"))
-    check_local(directory)
+    place = as_place(directory)
     exporter = exporter_for(model, preprocessing)
     exporter.check_tflite(precisions, activation)
     chosen = _check_precisions(precisions, representative)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-    folders = [pathlib.Path(directory, part) for part in exporter.TFLITE_FOLDERS]
+    folders = [place / part for part in exporter.TFLITE_FOLDERS]
     for folder in folders:
         check_targets(folder, chosen, overwrite)
     sources = exporter.tflite_sources(batch_size, images, class_names, activation, vocab)

@@ -2,10 +2,8 @@
 
 import contextlib
 import dataclasses
-import filecmp
 import json
 import pathlib
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +15,8 @@ from keras_nest.export.inference import Inference
 from keras_nest.export.tflite_graph import replace_negation
 from keras_nest.export.tflite_metadata import add_metadata
 from keras_nest.export.tflite_report import Reporter
-from keras_nest.files import atomic_output, check_local
+from keras_nest.outputs import output_at
+from keras_nest.places import Place
 
 # In the order in which files are written: the report compares sizes with the first.
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
@@ -46,12 +45,12 @@ class TFLiteSource:
     samples: np.ndarray
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    beside: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+    beside: Mapping[str, Place] = dataclasses.field(default_factory=dict)
 
 
 def write_files(
     source: TFLiteSource,
-    directory: pathlib.Path,
+    directory: Place,
     precisions: Sequence[str],
     calibration: Sequence[np.ndarray] = (),
     overwrite: bool = False,
@@ -60,7 +59,7 @@ def write_files(
 
     Args:
         source: what they are made of.
-        directory: where they shall lie.
+        directory: where they shall lie, on this machine or at an address.
         precisions: some of `PRECISIONS`, in their order.
         calibration: batches of inputs for "int8".
         overwrite: replace what lies there.
@@ -70,35 +69,34 @@ def write_files(
 
     Raises:
         FileExistsError: a file lies there and `overwrite` is false.
-        PermissionError: the directory cannot be written to.
+        OSError: the directory cannot be written to.
     """
     for name, file in source.beside.items():
-        if not ((directory / name).is_file() and filecmp.cmp(file, directory / name, shallow=False)):
-            with atomic_output(directory / name, overwrite) as partial:
-                shutil.copyfile(file, partial)
+        content, place = file.read_bytes(), directory / name
+        if not (place.is_file() and place.read_bytes() == content):
+            with output_at(place, overwrite) as partial:
+                partial.write_bytes(content)
     reporter = Reporter(source.call, source.samples)
     rows: list[dict[str, Any]] = []
     with _saved(source) as folder:
         for precision in precisions:
             path = directory / f"{precision}.tflite"
             content = add_metadata(convert(folder, precision, calibration), source.name, source.files)
-            with atomic_output(path, overwrite) as partial:
+            with output_at(path, overwrite) as partial:
                 partial.write_bytes(content)
-            rows.append({**source.facts, **_report(reporter, precision, path, rows)})
-            with atomic_output(path.with_suffix(".json"), overwrite) as partial:
+                rows.append({**source.facts, **_report(reporter, precision, partial, rows), "file": path.name})
+            with output_at(path.with_suffix(".json"), overwrite) as partial:
                 partial.write_text(json.dumps(rows[-1], indent=2) + "\n", "utf-8")
     return rows
 
 
-def check_targets(directory: pathlib.Path, precisions: Sequence[str], overwrite: bool) -> None:
+def check_targets(directory: Place, precisions: Sequence[str], overwrite: bool) -> None:
     """Refuses what would fail after minutes of work.
 
     Raises:
-        ValueError: the directory is an address such as gs://….
         FileExistsError: a file lies there and `overwrite` is false.
         NotADirectoryError: the directory is a file.
     """
-    check_local(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; it must be a directory for the TFLite files.")
     targets = [directory / f"{precision}{suffix}" for precision in precisions for suffix in (".tflite", ".json")]

@@ -21,7 +21,8 @@ from keras_nest.finetune.plan import Plan, write_plan
 from keras_nest.finetune.probe import Head, embed, fit_head, get_head, put, read_head, write_head
 from keras_nest.finetune.split import TEST, TRAIN, VAL
 from keras_nest.metrics import class_scores
-from keras_nest.mirror import shown
+from keras_nest.mirror import push
+from keras_nest.places import shown
 from keras_nest.registry import preprocessing_spec
 from keras_nest.targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Target
 from keras_nest.training import classify
@@ -62,6 +63,7 @@ def begin(plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, replicas: int,
     path = workdir / run_files.CONFIG_FILE
     directories.write_text(path, config_file(plan.config, plan.request["folder"], shown(path), plan.fits_head))
     write_plan(plan, workdir)
+    push(workdir)  # a training begins with what lies at the address
 
 
 def open_run(plan: Plan, workdir: pathlib.Path, strategy: tf.distribute.Strategy) -> Experiment:

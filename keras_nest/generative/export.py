@@ -1,7 +1,6 @@
 """Generators to SavedModels and TFLite files: noise, and perhaps a class, to images."""
 
 import os
-import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -15,9 +14,10 @@ from keras_nest.export.inference import in_float32
 from keras_nest.export.network import TO_A_FILE, Carrier
 from keras_nest.export.saved_model import to_saved_model
 from keras_nest.export.tflite_files import PRECISIONS, check_targets, convert
-from keras_nest.files import atomic_output
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.hints import did_you_mean
+from keras_nest.outputs import output_at
+from keras_nest.places import Place, as_place
 
 _SIGNATURE = "serving_default"
 # Full int8 is calibrated on images, which a generator does not take.
@@ -73,9 +73,7 @@ class GeneratorExporter(Exporter):
 EXPORTERS[NesTGenerator] = GeneratorExporter
 
 
-def generator_to_saved_model(
-    model: NesTGenerator, path: str | os.PathLike[str], overwrite: bool = False
-) -> pathlib.Path:
+def generator_to_saved_model(model: NesTGenerator, path: str | os.PathLike[str], overwrite: bool = False) -> Place:
     """Writes a SavedModel that draws images; loading it needs TensorFlow only.
 
     Its signature `serving_default` takes `noise`, float32 (B, latent_dim), standard normal, and of a model with classes
@@ -84,15 +82,15 @@ def generator_to_saved_model(
 
     Args:
         model: of mixed precision it computes in float32 there.
-        path: directory to write; it appears complete or not at all.
+        path: directory to write, local or at an address (gs://…); it appears complete or not at all.
         overwrite: replace what lies there.
 
     Raises:
-        ValueError: `path` is an address such as gs://….
+        ValueError: `path` is an address that TensorFlow does not know.
         FileExistsError: something lies at `path` and `overwrite` is false.
-        PermissionError: the directory cannot be written to.
+        OSError: the directory cannot be written to.
     """
-    return to_saved_model(model, pathlib.Path(path), overwrite)
+    return to_saved_model(model, path, overwrite)
 
 
 def generator_to_tflite(
@@ -101,14 +99,14 @@ def generator_to_tflite(
     precisions: Sequence[str] = _PRECISIONS,
     batch_size: int = 1,
     overwrite: bool = False,
-) -> list[pathlib.Path]:
+) -> list[Place]:
     """Writes TFLite files, `<precision>.tflite`, of built-in operations only.
 
     Inputs and output are those of `generator_to_saved_model`, with a batch that is fixed in the files.
 
     Args:
         model: of mixed precision it computes in float32 there.
-        directory: where the files shall lie; each appears complete or not at all.
+        directory: where the files shall lie, here or at an address (gs://…); each appears complete or not at all.
         precisions: "float32", "float16" (weights of half the size), "dynamic_int8" (of a quarter).
         batch_size: images at a time.
         overwrite: replace what lies there.
@@ -120,7 +118,7 @@ def generator_to_tflite(
         ValueError: an unknown precision, or a batch below 1.
         FileExistsError: a file lies there and `overwrite` is false.
         NotADirectoryError: `directory` is a file.
-        PermissionError: the directory cannot be written to.
+        OSError: the directory cannot be written to.
     """
     require_tensorflow("generator_to_tflite", TO_A_FILE.format("tflite"))
     for precision in precisions:
@@ -128,7 +126,7 @@ def generator_to_tflite(
             raise ValueError(f"precision {precision!r} is none of a generator; {did_you_mean(precision, _PRECISIONS)}")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-    folder = pathlib.Path(directory)
+    folder = as_place(directory)
     check_targets(folder, precisions, overwrite)
     module, call = _module(model)
     files = [folder / f"{precision}.tflite" for precision in precisions]
@@ -137,7 +135,7 @@ def generator_to_tflite(
         tf.saved_model.save(module, saved, signatures=signatures)
         for precision, file in zip(precisions, files, strict=True):
             content = convert(saved, precision, ())
-            with atomic_output(file, overwrite) as partial:
+            with output_at(file, overwrite) as partial:
                 partial.write_bytes(content)
     return files
 

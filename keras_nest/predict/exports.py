@@ -1,6 +1,7 @@
 """Exported models that classify, as predictors: SavedModels and TFLite files, those of `export` and others."""
 
 import dataclasses
+import io
 import json
 import pathlib
 import zipfile
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from keras_nest.class_names import check_class_names, read_class_names
 from keras_nest.exported import ASSETS, LABELS, PREPROCESSING, VALUES
+from keras_nest.places import Place
 from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.targets import REGRESSION, SINGLE_LABEL
@@ -19,7 +21,7 @@ from keras_nest.tflite import TFLiteModel
 _ANSWERS = ("probabilities", VALUES)
 
 
-def open_saved_model(path: pathlib.Path) -> Predictor:
+def open_saved_model(path: Place) -> Predictor:
     """Opens a SavedModel; what `export` did not write needs one input of images and one output of logits.
 
     Raises:
@@ -51,7 +53,7 @@ def _of_files(serve: Any, answer: str) -> Predictor:
     return Predictor(compute, serve.structured_outputs[answer].shape[-1], task=task)
 
 
-def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
+def _of_pixels(path: Place, serve: Any) -> Predictor:
     """The default signature, if it has one input of images and one output of logits."""
     inputs = serve.structured_input_signature[1] if serve else {}
     outputs = serve.structured_outputs if serve else {}
@@ -80,7 +82,7 @@ def _of_pixels(path: pathlib.Path, serve: Any) -> Predictor:
     return Predictor(compute, outputs[output].shape[-1], channels=channels)
 
 
-def open_tflite(path: pathlib.Path) -> Predictor:
+def open_tflite(path: Place) -> Predictor:
     """Opens a TFLite file with `images` in and `logits`, `probabilities` or `values` out.
 
     Labels and preprocessing are the files that are packed into it.
@@ -115,9 +117,10 @@ def open_tflite(path: pathlib.Path) -> Predictor:
     return Predictor(probabilities, num_classes, names, channels, task)
 
 
-def _files_inside(path: pathlib.Path) -> dict[str, str]:
+def _files_inside(path: Place) -> dict[str, str]:
     """Name -> text of what is packed behind the model."""
-    if not zipfile.is_zipfile(path):
+    file = path if isinstance(path, pathlib.Path) else io.BytesIO(path.read_bytes())
+    if not zipfile.is_zipfile(file):
         return {}
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         return {name: archive.read(name).decode() for name in archive.namelist()}

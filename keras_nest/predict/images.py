@@ -21,11 +21,12 @@ from keras_nest.data.image_files import (
     read_encoded,
 )
 from keras_nest.data.orientation import read_orientation
+from keras_nest.places import Address, Place, as_place
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def find_images(names: Sequence[str]) -> list[pathlib.Path]:
+def find_images(names: Sequence[str]) -> list[Place]:
     """Image files in the order in which they were named, each once; those of a folder or a glob are sorted.
 
     In folders and globs images are what ends in one of `image_files.SUFFIXES`; other files are left out with a warning
@@ -33,30 +34,36 @@ def find_images(names: Sequence[str]) -> list[pathlib.Path]:
 
     Args:
         names: files; folders, which are searched with all below them, but not through links; globs such as
-            "photos/*.jpg".
+            "photos/*.jpg". Addresses of files and folders, too.
 
     Raises:
         FileNotFoundError: there is no such file, or no image in a folder or of a glob.
+        ValueError: an address that TensorFlow does not know.
+        OSError: an address cannot be read.
     """
-    found: dict[str, pathlib.Path] = {}
+    found: dict[str, Place] = {}
     for name in names:
         for path in _find(name):
             found.setdefault(os.path.abspath(path), path)
     return list(found.values())
 
 
-def _find(name: str) -> list[pathlib.Path]:
-    path = pathlib.Path(name)
-    if path.is_dir():
+def _find(name: str) -> list[Place]:
+    path = as_place(name)
+    if isinstance(path, Address):
+        if path.is_file():
+            return [path]
+        files = _files_at(path) if path.is_dir() else []
+    elif path.is_dir():
         files = _files_below(path)
     elif os.path.lexists(path):
         return [path]
     else:
         files = _files_of_glob(path)
-    found = sorted(pathlib.Path(file) for file in files if is_image(os.path.basename(file)))
+    found = sorted(type(path)(file) for file in files if is_image(os.path.basename(file)))
     if not found:
-        kinds = ", ".join(SUFFIXES)
-        raise FileNotFoundError(f"There is no image {name}; it must be a file, or a folder or glob with files {kinds}.")
+        kinds, folder = ", ".join(SUFFIXES), "folder" if isinstance(path, Address) else "folder or glob"
+        raise FileNotFoundError(f"There is no image {name}; it must be a file, or a {folder} with files {kinds}.")
     if others := [file for file in files if not is_image(os.path.basename(file))]:
         _LOGGER.warning("Left out of %s, where images end in %s: %s.", name, ", ".join(SUFFIXES), count_kinds(others))
     return found
@@ -69,6 +76,15 @@ def _files_below(folder: pathlib.Path) -> list[str]:
         folders[:] = [name for name in folders if not is_clutter(name)]
         links = [f"{name}/" for name in folders if os.path.islink(os.path.join(parent, name))]
         files += [os.path.join(parent, name) for name in (*names, *links) if not is_clutter(name)]
+    return files
+
+
+def _files_at(folder: Address) -> list[str]:
+    """The same at an address."""
+    files: list[str] = []
+    for place in folder.iterdir():
+        if not is_clutter(place.name):
+            files += _files_at(place) if not is_image(place.name) and place.is_dir() else [str(place)]
     return files
 
 
@@ -89,11 +105,11 @@ def _tell(error: OSError) -> None:
     _LOGGER.warning("The folder %s is left out: %s.", error.filename, error.strerror)
 
 
-def read_image(path: pathlib.Path | str) -> np.ndarray:
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Pixels of an image file, upright, as training and evaluation read them.
 
     Args:
-        path: a JPEG, PNG, GIF, BMP, TIFF, WebP or AVIF file.
+        path: a JPEG, PNG, GIF, BMP, TIFF, WebP or AVIF file, local or at an address.
 
     Returns:
         uint8 (H, W, 3).
@@ -118,7 +134,7 @@ def decode_image(content: bytes, name: str) -> np.ndarray:
     return _upright(name, lambda: decodable(content))
 
 
-def _upright(name: pathlib.Path | str, read: Callable[[], bytes]) -> np.ndarray:
+def _upright(name: str | os.PathLike[str], read: Callable[[], bytes]) -> np.ndarray:
     try:
         encoded = read()
         return decode_upright(tf.constant(encoded), read_orientation(encoded)).numpy()
@@ -128,9 +144,7 @@ def _upright(name: pathlib.Path | str, read: Callable[[], bytes]) -> np.ndarray:
         raise ValueError(f"{printable(name)} {error}") from None
 
 
-def read_images(
-    paths: Iterable[pathlib.Path], tell: Callable[[str], None]
-) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
+def read_images(paths: Iterable[Place], tell: Callable[[str], None]) -> Iterator[tuple[Place, np.ndarray]]:
     """Files and their pixels as `read_image` gives them, one after another.
 
     Args:
@@ -143,4 +157,5 @@ def read_images(
         except ValueError as error:
             tell(str(error))
         except OSError as error:
-            tell(f"{printable(path)} cannot be read: {error.strerror}.")
+            # At addresses it is a sentence already.
+            tell(f"{printable(path)} cannot be read: {error.strerror}." if error.strerror else str(error))

@@ -1,8 +1,8 @@
 """Predictors of models of any kind: those that `open_model` opens, SavedModels and TFLite files."""
 
+import contextlib
 import dataclasses
 import os
-import pathlib
 from typing import Any
 
 import keras
@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.class_names import read_class_names
+from keras_nest.conversion.hugging_face import is_handle
+from keras_nest.copies import cached
 from keras_nest.exported import find_saved_model
-from keras_nest.files import check_local
+from keras_nest.files import is_address
 from keras_nest.graphs import compiled
 from keras_nest.models.base import ImageModel
 from keras_nest.models.configured import ConfiguredModel
@@ -19,6 +21,7 @@ from keras_nest.models.losses import ANSWERS
 from keras_nest.models.outputs import is_linear
 from keras_nest.models.user_model import way_to_classes
 from keras_nest.opening import LoadedModel, open_model
+from keras_nest.places import Place, as_place
 from keras_nest.predict.exports import open_saved_model, open_tflite
 from keras_nest.predict.predictor import Images, Predictor
 from keras_nest.preprocessing import preprocessor
@@ -40,7 +43,7 @@ def open_predictor(
 
     Args:
         source: as `keras_nest.open_model` takes it; or a directory with a SavedModel or with numbered versions of one
-            (the newest is taken), or a `.tflite` file.
+            (the newest is taken), or a `.tflite` file, local or at an address.
         weights: a checkpoint for the name of a model, as `create_model` takes it.
         labels: file of class names, one a line; by default those that lie with the model.
         trust: also read a .keras file that carries code.
@@ -67,26 +70,33 @@ def open_both(
     return (predictor if labels is None else name_classes(predictor, labels)), None
 
 
-def find_export(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
+def find_export(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> Place | None:
     """What of a model lies there without Keras layers: a TFLite file, or the directory of a SavedModel; else None.
 
     Args:
         source: as `open_predictor` takes it.
         weights: likewise; with them it is a name.
 
+    Returns:
+        Its path; of what everybody may read in a bucket, that of the copy in the cache.
+
     Raises:
-        ValueError: it is at an address such as gs://….
+        ValueError: it is at an address that TensorFlow does not know.
+        OSError: the TFLite file or SavedModel cannot be fetched.
     """
-    if weights is not None:
+    if weights is not None or is_handle(source):
         return None
-    path = pathlib.Path(source)
-    found = path if is_tflite(path) else find_saved_model(path)
-    if found:
-        check_local(source)
-    return found
+    place = as_place(source)
+    if is_tflite(place):
+        found: Place | None = place
+    else:
+        # What cannot be read may be something else, and who reads it says why it cannot.
+        with contextlib.suppress(OSError) if is_address(source) else contextlib.nullcontext():
+            found = find_saved_model(place)
+    return as_place(cached(found)) if found else None
 
 
-def is_tflite(path: pathlib.Path) -> bool:
+def is_tflite(path: Place) -> bool:
     """Whether it is a TFLite file by its name."""
     return path.suffix == ".tflite"
 

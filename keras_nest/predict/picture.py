@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,11 @@ _LARGEST_SIDE = 512  # pixels that are drawn; a photograph has more than the pic
 
 
 def save_picture(
-    path: pathlib.Path, image: np.ndarray, title: str, answers: Sequence[tuple[str, float]], overwrite: bool = False
+    path: str | os.PathLike[str],
+    image: np.ndarray,
+    title: str,
+    answers: Sequence[tuple[str, float]],
+    overwrite: bool = False,
 ) -> None:
     """Writes a picture of an image and its most probable classes.
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from markupsafe import Markup
 
 from keras_nest.finetune.metadata import TABLES
 from keras_nest.finetune.request import Request
+from keras_nest.places import as_place
 from keras_nest.report.charts import Line, curves
 from keras_nest.targets import SINGLE_LABEL
 from keras_nest.training.history import Row
@@ -93,5 +93,6 @@ def _again(request: Mapping[str, Any], workdir: str) -> str:
         if name != "folder" and value != defaults.get(name) and value is not None:
             flag = f"--{name.replace('_', '-')}"
             words += [flag] if value is True else [flag, shlex.quote(str(value))]
-    again = pathlib.Path(workdir).with_name(f"{pathlib.Path(workdir).name}-again")
+    place = as_place(workdir)
+    again = place.with_name(f"{place.name}-again")
     return " ".join([*words, "--workdir", shlex.quote(str(again))])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from keras_nest.console import printable
 from keras_nest.figures import fit_text, new_figure, picture_file
-from keras_nest.files import remove
+from keras_nest.places import Place
 from keras_nest.report.cards import Card
 from keras_nest.report.pictures import pixels_of
 
@@ -26,7 +25,7 @@ _SIDE, _GAP, _TEXT, _HEADING = 2.3, 0.2, 0.85, 0.5
 _SIZE = 9  # of letters, in points
 
 
-def write_mistakes(path: pathlib.Path, wrong: Sequence[Card], unsure: Sequence[Card]) -> None:
+def write_mistakes(path: Place, wrong: Sequence[Card], unsure: Sequence[Card]) -> None:
     """Writes the picture; one that is there is replaced, or removed where there is nothing to show.
 
     Args:
@@ -39,7 +38,7 @@ def write_mistakes(path: pathlib.Path, wrong: Sequence[Card], unsure: Sequence[C
     """
     groups = [(title, cards) for title, cards in (("Most wrong", wrong), ("Most unsure", unsure)) if cards]
     if not groups:
-        remove(path)
+        path.unlink(missing_ok=True)
         return
     with picture_file(path, overwrite=True) as partial:
         draw_mistakes(groups).savefig(partial)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.resources
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +14,10 @@ from keras_nest.console import printable
 from keras_nest.evaluation.images import LabeledImages, Tell, images_of_run
 from keras_nest.evaluation.measure import Answers, ask, figures
 from keras_nest.evaluation.other_tasks import AllAnswers, ask_all
-from keras_nest.files import atomic_output
+from keras_nest.mirror import run_directory
 from keras_nest.opening import LoadedModel, read_json
+from keras_nest.outputs import output_at
+from keras_nest.places import Place, as_place, shown, telling_addresses
 from keras_nest.predict.open import open_both
 from keras_nest.predict.predictor import Predictor
 from keras_nest.report.cards import Card, make_cards, make_cards_of_all
@@ -65,13 +68,14 @@ class Measured:
         return make_cards(self.images, self.answers, self.predictor, self.loaded)
 
 
-def report_run(workdir: pathlib.Path, trust: bool = False) -> pathlib.Path:
+@telling_addresses()
+def report_run(workdir: str | os.PathLike[str], trust: bool = False) -> Place:
     """Measures the model of a finished training once more and writes its report; one that is there is replaced.
 
     The images that it is most wrong and most unsure about are a picture beside it.
 
     Args:
-        workdir: directory of the training.
+        workdir: directory of the training, on this machine or at an address.
         trust: as for `keras_nest.open_model`.
 
     Returns:
@@ -80,18 +84,19 @@ def report_run(workdir: pathlib.Path, trust: bool = False) -> pathlib.Path:
     Raises:
         FileNotFoundError: it is no directory of a finished training, or its images are not there any more.
         ValueError: its model is none that classifies images.
+        OSError: the address cannot be read or written to.
     """
+    place, workdir = as_place(workdir), run_directory(workdir)
     if not (workdir / METRICS).is_file():
-        raise FileNotFoundError(f"{workdir} is no directory of a finished training; it holds no {METRICS}.")
+        raise FileNotFoundError(f"{place} is no directory of a finished training; it holds no {METRICS}.")
     images = images_of_run(workdir)
     predictor, loaded = open_both(workdir, trust=trust)
-    path = workdir / REPORT
-    measured = measure(str(workdir), images, predictor, loaded)
+    measured = measure(shown(place), images, predictor, loaded)
     cards = measured.make_cards()
     if images.target.is_single_label:
-        write_mistakes(workdir / MISTAKES, cards["wrong"], cards["unsure"])
-    write_report(path, measured, workdir, cards)
-    return path
+        write_mistakes(place / MISTAKES, cards["wrong"], cards["unsure"])
+    write_report(place / REPORT, measured, workdir, cards)
+    return place / REPORT
 
 
 def measure(
@@ -125,7 +130,7 @@ def measure(
 
 
 def write_report(
-    path: pathlib.Path,
+    path: Place,
     measured: Measured,
     workdir: pathlib.Path | None = None,
     cards: dict[str, list[Card]] | None = None,
@@ -149,7 +154,7 @@ def write_report(
     else:
         template, special = "classes.html", _of_classes(measured.answers, measured.figures)
     text = _environment().get_template(template).render(_content(measured, workdir, cards) | special)
-    with atomic_output(path, overwrite=True) as partial:
+    with output_at(path, overwrite=True) as partial:
         partial.write_text(text, "utf-8")
 
 

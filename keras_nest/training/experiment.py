@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import logging
 import pathlib
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from keras_nest import run_files
 from keras_nest.data import DatasetInfo, Host, TrainBatches
 from keras_nest.files import atomic_output, remove
 from keras_nest.models.base import ImageModel
+from keras_nest.places import as_place
 from keras_nest.targets import REGRESSION
 from keras_nest.training import pictures
 from keras_nest.training import workdir as directories
@@ -281,10 +281,10 @@ class Experiment:
         if not self.info.has_captions:
             directories.write_text(self.workdir / run_files.CLASSES, "\n".join(self.info.class_names) + "\n")
         if self.config.vocab:
-            vocabulary = pathlib.Path(self.config.vocab)
+            vocabulary = as_place(self.config.vocab)
             copy = self.workdir / f"{run_files.VOCABULARY}{vocabulary.suffix}"
             with atomic_output(copy, overwrite=True) as partial:
-                shutil.copyfile(vocabulary, partial)
+                partial.write_bytes(vocabulary.read_bytes())
 
 
 def _with_another_evaluation(history: History) -> float:

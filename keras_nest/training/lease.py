@@ -14,7 +14,9 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from keras_nest.mirror import Mirror, mirror_of, telling, whole
+from keras_nest.mirror import Mirror, mirror_of
+from keras_nest.outputs import whole
+from keras_nest.places import telling
 
 FILE = ".lock"
 BEAT = 10.0

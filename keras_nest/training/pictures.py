@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_nest.console import printable, shorten
 from keras_nest.figures import new_figure, picture_file, plain_logarithmic
+from keras_nest.places import Place
 from keras_nest.training.history import Row
 from keras_nest.training.measures import OF_CLASSES, Measures
 
@@ -30,7 +31,7 @@ def write_curves(path: pathlib.Path, rows: list[Row], evaluated: str = "test", m
         _write(figure, path)
 
 
-def write_confusion(path: pathlib.Path, counts: np.ndarray, class_names: Sequence[str]) -> None:
+def write_confusion(path: Place, counts: np.ndarray, class_names: Sequence[str]) -> None:
     """Draws how many images of each class were taken for which.
 
     Args:
@@ -100,7 +101,7 @@ def draw_confusion(axis: Any, counts: np.ndarray, class_names: Sequence[str]) ->
             axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=8)
 
 
-def _figure(path: pathlib.Path, width: float, height: float) -> Any:
+def _figure(path: Place, width: float, height: float) -> Any:
     try:
         return new_figure(width, height)
     except ModuleNotFoundError as error:
@@ -108,6 +109,6 @@ def _figure(path: pathlib.Path, width: float, height: float) -> Any:
         return None
 
 
-def _write(figure: Any, path: pathlib.Path) -> None:
+def _write(figure: Any, path: Place) -> None:
     with picture_file(path, overwrite=True) as partial:
         figure.savefig(partial)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from keras_nest.files import atomic_output, check_local, remove, remove_partial
+from keras_nest.files import check_local, is_address, remove, remove_partial
+from keras_nest.outputs import output_at
+from keras_nest.places import Address, Place, shown
 from keras_nest.run_files import CHECKPOINTS, CONFIG, FILES, FOLDERS, HISTORY, METRICS, MODEL
 from keras_nest.training import checkpoints
 from keras_nest.training.checkpoints import UNFINISHED
@@ -165,14 +168,14 @@ def results(workdir: pathlib.Path, product: str = MODEL) -> dict[str, Any] | Non
     return metrics if is_whole else None
 
 
-def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+def write_json(path: Place, content: dict[str, Any]) -> None:
     """Writes a dictionary as indented JSON, completely or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_text(path: pathlib.Path, content: str) -> None:
+def write_text(path: Place, content: str) -> None:
     """Writes a text in UTF-8, completely or not at all."""
-    with atomic_output(path, overwrite=True) as partial:
+    with output_at(path, overwrite=True) as partial:
         partial.write_text(content, "utf-8")
 
 
@@ -210,14 +213,20 @@ def _empty(folder: pathlib.Path) -> None:
 
 def _check_not_needed(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     """Refuses to remove what a run starts from."""
-    removed = [(workdir / name).resolve() for name in (*FILES, *FOLDERS)]
+    run = _resolved(shown(workdir))
+    removed = [_resolved(run / name) for name in (*FILES, *FOLDERS)]
     for field in ("init_checkpoint", "image_tower", "vocab"):
         if given := config.get(field):
-            path = pathlib.Path(given).resolve()
-            if path == workdir.resolve() or any(path.is_relative_to(name) for name in removed):
+            path = _resolved(given)
+            if path == run or any(path.is_relative_to(name) for name in removed):
                 raise ValueError(
                     f"{field} is {given}, which --overwrite would remove from {workdir}; choose another --workdir."
                 )
+
+
+def _resolved(path: str | os.PathLike[str]) -> Place:
+    """Where links lead, of an address itself."""
+    return Address(path) if is_address(path) else pathlib.Path(path).resolve()
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> str:

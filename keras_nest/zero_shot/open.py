@@ -1,12 +1,12 @@
 """Opens a LiT with the vocabulary that belongs to it."""
 
 import os
-import pathlib
 
 from keras_nest.data.prompts import unique_labels
-from keras_nest.files import read_lines
+from keras_nest.mirror import run_directory
 from keras_nest.models.lit import LiT
 from keras_nest.opening import find_model, find_vocabulary, open_model, read_json
+from keras_nest.places import Place, as_place, read_lines
 from keras_nest.run_files import CLASSES, CONFIG
 from keras_nest.tokenizers import Tokenizer, get_tokenizer
 
@@ -50,8 +50,8 @@ def open_tokenizer(model: LiT, source: str, vocabulary: str | os.PathLike[str] |
     return _tokenizer(model, _vocabulary(source, vocabulary))
 
 
-def _vocabulary(source: str, given: str | os.PathLike[str] | None) -> pathlib.Path:
-    path = find_vocabulary(source) if given is None else pathlib.Path(given)
+def _vocabulary(source: str, given: str | os.PathLike[str] | None) -> Place:
+    path = find_vocabulary(source) if given is None else as_place(given)
     if path is None:
         raise FileNotFoundError(
             f"There is no vocabulary beside {source}; name it with --vocab FILE: .txt of a BERT tower, "
@@ -62,7 +62,7 @@ def _vocabulary(source: str, given: str | os.PathLike[str] | None) -> pathlib.Pa
     return path
 
 
-def _tokenizer(model: LiT, vocabulary: pathlib.Path) -> Tokenizer:
+def _tokenizer(model: LiT, vocabulary: Place) -> Tokenizer:
     return get_tokenizer(vocabulary, max_len=model.text_model.input_shape[1])
 
 
@@ -76,7 +76,7 @@ def trained_texts(source: str, dataset: str | None = None) -> tuple[tuple[str, .
     Returns:
         Both, or None if there is no such training.
     """
-    folder = pathlib.Path(source)
+    folder = run_directory(source)
     config = read_json(folder / CONFIG)
     if not (folder / CLASSES).is_file() or "templates" not in config or dataset not in (None, config["dataset"]):
         return None

@@ -151,6 +151,34 @@ class TestNoTraceback:
         assert config.to_dict() == {"grad_clip_max_norm": 0.5, "optim_wd_ignore": ("b", "c")}
 
 
+class TestAtAddresses:
+    @pytest.fixture
+    def place(self, tmp_path):
+        """Of the file mine.py in the folder."""
+        return f"file://{tmp_path}/mine.py"
+
+    @pytest.mark.parametrize("argument", ["", ":7"])
+    def test_what_it_says(self, folder, place, argument):
+        parameter = "size" if argument else ""
+        (folder / "mine.py").write_text(f"def get_config({parameter}):\n    return {{'seed': int({parameter or 1})}}")
+        config = parse(["train_keras.py", f"--config={place}{argument}", "--workdir=run"]).config
+        assert config.seed == (7 if argument else 1)
+
+    def test_what_is_wrong_names_the_address(self, folder, place):
+        with pytest.raises(FileNotFoundError, match=f"^There is no configuration {place}.$"):
+            load_config(place)
+        (folder / "mine.py").write_text("def get_config():\n    return 1 / 0")
+        with pytest.raises(ValueError, match=f"^Line 2 of the configuration {place} fails with ZeroDivisionError"):
+            load_config(place)
+        with pytest.raises(ValueError, match=r"^nope://b/mine.py: TensorFlow has no file system for nope://"):
+            load_config("nope://b/mine.py")
+
+    def test_a_file_here_goes_first(self, folder):
+        """Even if it looks like an address with its argument."""
+        (folder / "mine.py").write_text("def get_config(folder):\n    return {'dataset': folder}")
+        assert load_config(find_config("mine.py:/data")).dataset == "/data"
+
+
 class TestClassFolders:
     def test_batch_and_steps_follow_their_size(self, tmp_path):
         photographs.write_folder(tmp_path / "photos", num_train=40, num_test=2)

@@ -6,15 +6,23 @@ import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nest import console
+from keras_nest.buckets import files_below
+from keras_nest.cli import commands as cli
 from keras_nest.cli.train import main, run
+from keras_nest.copies import local_file
 from keras_nest.mirror import mirrored
 from keras_nest.opening import open_model
+from keras_nest.places import as_place
 from keras_nest.training import lease
+from tests.data import photographs
 from tests.training import runs
 from tests.training.test_resume import MOMENTS, BrokenOffError, broken_off
 
@@ -46,9 +54,33 @@ def failing_at(number):
         yield
 
 
+def used(run, output, images, capsys):
+    """What the commands make of a run: what they print, and the files that they write, by name.
+
+    Where the run and the files lie is taken out; a .keras file is its weights, as it holds the time, too.
+    """
+    for words in (
+        ("evaluate", run, "--json", *(f"--save={output}/{name}" for name in ("a.json", "a.csv", "a.png"))),
+        ("predict", images, "--model", run, "--json", "--save", f"{output}/predict"),
+        ("explain", images, "--model", run, "--json", "--save", f"{output}/explain"),
+        ("export", run, "--format", "keras", "--output", f"{output}/stock.keras"),
+        ("export", run, "--format", "tflite", "--precision", "float32", "--output", f"{output}/lite"),
+        ("convert", run, f"{output}/a.weights.h5"),
+        ("convert", "--to-flax", run, f"{output}/a.npz"),
+    ):
+        with console.console.capture() if words[0] in ("export", "convert") else contextlib.nullcontext():
+            assert cli.main(list(map(str, words))) == 0
+    files: dict[str, Any] = {name: as_place(f"{output}/{name}").read_bytes() for name in files_below(str(output))}
+    del files["lite/float32.json"]  # it tells times
+    with local_file(f"{output}/stock.keras", "model") as file:
+        files["stock.keras"] = [weight.tobytes() for weight in keras.saving.load_model(file).get_weights()]
+    files["a.json"] = files["a.json"].replace(str(run).encode(), b"RUN")
+    return capsys.readouterr().out.replace(str(run), "RUN"), files
+
+
 @pytest.mark.slow
-def test_a_whole_life(finished, tmp_path, monkeypatch):
-    """Broken off at all moments that a local one is, stopped by a signal, and refused files by the bucket."""
+def test_a_whole_life(finished, tmp_path, monkeypatch, capsys):
+    """Broken off at all moments that a local one is, gone on with, and used by all commands: bit for bit as here."""
     bucket = "ram://whole-life/run"
     for owner, name, when, before, _ in MOMENTS.values():
         with broken_off(owner, name, when, before), pytest.raises(BrokenOffError):
@@ -61,6 +93,21 @@ def test_a_whole_life(finished, tmp_path, monkeypatch):
     there, here = open_model(bucket), open_model(finished[0])
     assert (there.class_names, there.config) == (here.class_names, here.config)
     assert all(map(np.array_equal, there.model.get_weights(), here.model.get_weights()))
+    (tmp_path / "images").mkdir()
+    photographs.small("rocket", (20, 16)).save(tmp_path / "images/rocket.png")
+    capsys.readouterr()
+    outputs = ((finished[0], tmp_path / "here"), (bucket, "ram://whole-life/there"))
+    (told, files), (told_there, files_there) = (used(*each, tmp_path / "images", capsys) for each in outputs)
+    assert told_there == told
+    assert files_there == files
+    assert files.keys() >= {
+        "a.csv",
+        "a.png",
+        "predict/rocket.png",
+        "explain/rocket.png",
+        "lite/float32.tflite",
+        "a.npz",
+    }
 
 
 @pytest.mark.slow

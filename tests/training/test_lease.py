@@ -6,7 +6,8 @@ import time
 import pytest
 import tensorflow as tf
 
-from keras_nest.mirror import mirrored, whole
+from keras_nest.mirror import mirrored
+from keras_nest.outputs import whole
 from keras_nest.training import lease
 from keras_nest.training.lease import FILE, InUseError, leased
 

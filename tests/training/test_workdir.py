@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 from keras_nest import run_files
+from keras_nest.places import standing_for
 from keras_nest.training import workdir as directories
 from keras_nest.training.config import resolve
 from keras_nest.training.history import write_history
@@ -136,6 +137,18 @@ def test_a_damaged_configuration_is_told(content, tmp_path):
     ):
         directories.check(tmp_path, CONFIG, overwrite=False)
     directories.check(tmp_path, CONFIG, overwrite=True)
+
+
+def test_nor_is_it_at_an_address(tmp_path):
+    with (
+        pytest.raises(
+            ValueError, match=r"^vocab is gs:/.*, which --overwrite would remove from gs://bucket/run; choose"
+        ),
+        standing_for("gs://bucket/run", tmp_path),
+    ):
+        directories.check(tmp_path, {**CONFIG, "vocab": "gs:/bucket/run/vocab.txt"}, overwrite=True)
+    with standing_for("gs://bucket/run", tmp_path):
+        directories.check(tmp_path, {**CONFIG, "vocab": "gs://bucket/run2/vocab.txt"}, overwrite=True)
 
 
 @pytest.mark.parametrize("field", ["init_checkpoint", "image_tower"])

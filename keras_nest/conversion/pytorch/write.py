@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,8 +14,8 @@ from keras_nest.conversion.pytorch.config_file import timm_architectures
 from keras_nest.conversion.pytorch.files import CONFIG, IN_DIRECTORIES, PREPROCESSOR
 from keras_nest.conversion.pytorch.safetensors_file import write_safetensors
 from keras_nest.conversion.save import refuse_quantized
-from keras_nest.files import atomic_output
 from keras_nest.models import PublishedModel
+from keras_nest.outputs import output_at
 from keras_nest.specs import PreprocessingSpec
 
 Config = Mapping[str, Any]
@@ -27,7 +26,7 @@ def write_timm(model: PublishedModel, directory: str | os.PathLike[str], overwri
 
     Args:
         model: a ViT; or a NesT, hybrid or MLP-Mixer of a published size, with any head and images.
-        directory: where; it appears complete or not at all.
+        directory: where, on this machine or at an address (gs://…); it appears complete or not at all.
         overwrite: replace what lies there.
 
     Returns:
@@ -69,7 +68,7 @@ def write_transformers(model: PublishedModel, directory: str | os.PathLike[str],
 
     Args:
         model: a ViT with a class token and square images.
-        directory: where; it appears complete or not at all.
+        directory: where, on this machine or at an address (gs://…); it appears complete or not at all.
         overwrite: replace what lies there.
 
     Returns:
@@ -121,7 +120,7 @@ def write_transformers(model: PublishedModel, directory: str | os.PathLike[str],
 def _write(
     tensors: Mapping[str, np.ndarray], texts: Mapping[str, Config], directory: str | os.PathLike[str], overwrite: bool
 ) -> int:
-    with atomic_output(pathlib.Path(directory), overwrite) as partial:
+    with output_at(directory, overwrite) as partial:
         partial.mkdir()
         with open(partial / IN_DIRECTORIES[0], "wb") as file:
             write_safetensors(tensors, file)

@@ -13,6 +13,7 @@ from keras_nest.data.image_files import SUFFIXES, Convert, count_kinds, decodabl
 from keras_nest.data.inspection import DAMAGED, EMPTY, LOST, NO_IMAGE, inspect
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, IndexedExamples, Source
+from keras_nest.places import as_place
 
 TEST_SPLITS = ("test", "val", "validation")
 _LAYOUT = "SPLIT/CLASS/image.jpg"
@@ -60,10 +61,11 @@ def open_folder(
     Raises:
         FileNotFoundError: there is no such directory or split.
         ValueError: there are broken files, a class without images, a class only in the test split, a name that is not
-            UTF-8, or an unknown value of `broken`.
+            UTF-8, an unknown value of `broken`, or an address that TensorFlow does not know.
     """
     check_broken(broken)
     root = os.fspath(path)
+    as_place(root)  # refuses addresses that nothing here reads
     train_directory = _find_split(root, (train_split,))
     test_directory = _find_split(root, TEST_SPLITS if test_split is None else (test_split,))
     class_names = _class_names(train_directory)

@@ -13,6 +13,7 @@ from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, Source
 from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, index_examples, without_broken
 from keras_nest.files import atomic_output, check_local
+from keras_nest.mirror import run_directory
 from keras_nest.run_files import IMAGES, MODEL
 from keras_nest.targets import ONE_CLASS, REGRESSION, Target, read_number, target_of_column
 
@@ -99,9 +100,9 @@ def rows_of_run(source: str | os.PathLike[str]) -> list[Row]:
     Args:
         source: what a model is opened from: tells them if it is the directory of a fine-tuning, or the model in it.
     """
-    path = pathlib.Path(source)
-    table = (path.parent if path.name == MODEL else path) / IMAGES
     try:
+        path = run_directory(source)
+        table = (path.parent if path.name == MODEL else path) / IMAGES
         return [row._replace(file=os.path.abspath(table.parent / row.file)) for row in read_table(table).rows]
     except (ValueError, OSError):
         return []
