@@ -11,6 +11,10 @@ from keras_nest.training.schedules import FineTuningDecay, WarmupDecay
 from keras_nest.types import Size, as_size
 
 
+# Steps of an epoch from which on those that are left over are less than 4 %.
+_STEPS_TO_COUNT_ALL = 25
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """The one form that configurations of both papers take: steps, whole batches, learning rates.
@@ -130,11 +134,11 @@ def keep_batch(config: ConfigDict, batch: int, replicas: int) -> ConfigDict:
 def _plan_epochs(config: ConfigDict, images: int, replicas: int) -> Plan:
     batch = config.batch or config.per_device_batch_size * replicas
     _check_batch(batch, images, replicas, config.accum_steps)
-    # An epoch has whole steps, as in the reference; the images that are left begin the next one.
+    # An epoch has whole steps; the images that are left begin the next one.
     per_epoch, total = images // batch, config.total_steps
     if config.num_train_steps != -1 and not total:
         per_epoch, total = config.num_train_steps // config.num_epochs, config.num_train_steps
-    total = total or per_epoch * config.num_epochs
+    total = total or _steps_of_epochs(images, batch, config.num_epochs)
     by_epochs = config.eval_every_steps == -1
     eval_every = per_epoch * config.eval_per_epochs if by_epochs else config.eval_every_steps
     # Rates are those of a batch of 256, but for that of ViT.
@@ -163,6 +167,15 @@ def _plan_epochs(config: ConfigDict, images: int, replicas: int) -> Plan:
         new_head=bool(config.reinit_head),
         image_size=_image_size(config.model.get("image_size") or config.input_size or config.pp.get("crop")),
     )
+
+
+def _steps_of_epochs(images: int, batch: int, epochs: int) -> int:
+    """Steps of so many epochs, as the reference counts them: of all of them together, what is left of each included.
+
+    Its learning rates end with the whole steps of each epoch, and rise again a little in those that are left. Where an
+    epoch has few steps that would be long, so that its whole steps alone are taken.
+    """
+    return images * epochs // batch if images // batch >= _STEPS_TO_COUNT_ALL else images // batch * epochs
 
 
 def _plan_steps(config: ConfigDict, images: int, replicas: int) -> Plan:

@@ -53,6 +53,21 @@ def test_how_often_something_happens(change, every):
     assert (planned.log_every, planned.eval_every, planned.checkpoint_every) == every
 
 
+@pytest.mark.parametrize(
+    ("images", "replicas", "batch", "total", "per_epoch"),
+    [(50_000, 1, 128, 117_187, 390), (50_000, 8, 128, 14_648, 48), (1600, 1, 64, 7500, 25), (1599, 1, 64, 7200, 24)],
+)
+def test_steps_are_counted_as_in_the_reference(images, replicas, batch, total, per_epoch):
+    """Of the epochs together, as `clu.deterministic_data` repeats the images before it makes batches of them."""
+    planned = plan(OF_NEST, replicas, images=images, num_epochs=300, per_device_batch_size=batch)
+    assert (planned.total_steps, planned.steps_per_epoch) == (total, per_epoch)
+    assert planned.schedule.get_config()["num_epochs"] == 300
+    # The rate ends with the whole steps of the epochs, and is nearly as low at the very end.
+    peak = planned.rates[0]
+    assert float(planned.schedule.at(per_epoch * 300)) < 1e-6 * peak
+    assert float(planned.schedule.at(total)) < 4e-3 * peak
+
+
 def test_number_of_steps_instead_of_epochs():
     planned = plan(OF_NEST, num_train_steps=10)
     assert (planned.total_steps, planned.steps_per_epoch, planned.eval_every) == (10, 2, 2)
