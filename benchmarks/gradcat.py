@@ -148,7 +148,7 @@ def draw(path: pathlib.Path, found: dict[str, tuple[Canvas, NesT, Composites]]) 
             for label, color in zip(np.flatnonzero(cells != composites.NOWHERE), COLORS, strict=False):
                 draw_path(axis, model, image, int(label), color, divmod(int(cells[label]), canvas.side))
             axis.set_xlabel("black cells are empty" if canvas.side**2 > len(COLORS) else "", fontsize=9)
-    figure.legend(handles=_key(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(handles=_key(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -156,10 +156,10 @@ def draw(path: pathlib.Path, found: dict[str, tuple[Canvas, NesT, Composites]]) 
 def _key() -> list[Line2D]:
     """What the frames and words mean."""
     shown: list[tuple[str, dict[str, Any]]] = [
-        ("the cell where the path ends, digit asked for, smallest margin of its steps", {"linestyle": "-"}),
+        ("where the path ends: digit asked for, smallest margin of a step", {"linestyle": "-"}),
         ("the block above it", {"linestyle": "--"}),
         (f"no path: a step with a margin below {MARGIN:.0%}", {"linestyle": "--", "alpha": 0.5}),
-        ("ends at another cell than that of the digit", {"linestyle": "", "marker": "x", "color": "tab:red"}),
+        ("ends in another cell than the digit's", {"linestyle": "", "marker": "x", "color": "tab:red"}),
     ]
     return [Line2D([], [], label=label, **{"color": "gray", **style}) for label, style in shown]
 
@@ -182,7 +182,10 @@ def draw_path(axis: Axes, model: NesT, image: np.ndarray, label: int, color: str
         draw_box(axis, box + np.array([inset, inset, -inset, -inset]) - 0.5, color, dashed=dashed)
     margin = min(float(node.margin) for node in found.levels[:-1][: int(found.depth)])
     words = f"{label} {margin:.0%}" if arrived else f"{label} no path, {margin:.0%}"
-    name = axis.text(leaf[1] + inset, leaf[0] + inset, words, color=color, fontsize=8, weight="bold", va="top")
+    # Words of a block would lie on those of a leaf in its corner.
+    below = sum(text.get_verticalalignment() == "bottom" for text in axis.texts)
+    y, side = (leaf[0] + inset, "top") if arrived else (leaf[2] - (2 + 6 * below) * inset, "bottom")
+    name = axis.text(leaf[1] + inset, y, words, color=color, fontsize=8, weight="bold", va=side)
     name.set_bbox({"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1})
     if arrived and tuple(np.asarray(found.levels[-1].block)) != place:
         y, x = (leaf[:2] + leaf[2:]) / 2 - 0.5

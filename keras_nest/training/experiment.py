@@ -98,26 +98,11 @@ class Experiment:
         """The content of metrics.json in words."""
         trained = f"{metrics['train_seconds']:.0f} s for {metrics['steps']:,} steps"
         return {
-            **self._quality(metrics),
+            **_quality(metrics),
             "test loss": f"{metrics['loss']:.4f}",
             "evaluation": f"{metrics['eval_images_per_second']:,.0f} images/s",
             "parameters": metrics["parameters"],
             **({"training time": trained} if metrics["steps"] else {}),
-        }
-
-    def _quality(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        images = f"{metrics['examples']:,} images"
-        if "top1" in metrics:
-            return {
-                "top-1 accuracy": f"{metrics['top1']:.2%} of {images}",
-                "top-5 accuracy": f"{metrics['top5']:.2%}",
-            }
-        if "mae" in metrics:
-            name = self.info.class_names[0]
-            return {f"mean error of {name}": f"{metrics['mae']:.4g}, {images}", "R²": f"{metrics['r2']:.4f}"}
-        return {
-            "classes right": f"{metrics['accuracy']:.2%}, {images}",
-            "mean average precision": f"{metrics['map']:.2%}",
         }
 
     @property
@@ -291,3 +276,13 @@ def _with_another_evaluation(history: History) -> float:
     """Seconds that a training will have taken at its next evaluation, by those between the last two."""
     ends = [row["seconds"] for row in history.rows if "eval_loss" in row]
     return history.seconds + (ends[-1] - ends[-2] if len(ends) > 1 else 0.0)
+
+
+def _quality(metrics: dict[str, Any]) -> dict[str, str]:
+    """What of the metrics says how good a model is, in words."""
+    images = f"{metrics['examples']:,} images"
+    if "top1" in metrics:
+        return {"top-1 accuracy": f"{metrics['top1']:.2%} of {images}", "top-5 accuracy": f"{metrics['top5']:.2%}"}
+    if "mae" in metrics:
+        return {"mean error": f"{metrics['mae']:.4g}, {images}", "R²": f"{metrics['r2']:.4f}"}
+    return {"classes right": f"{metrics['accuracy']:.2%}, {images}", "mean average precision": f"{metrics['map']:.2%}"}

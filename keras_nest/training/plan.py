@@ -10,7 +10,6 @@ from keras_nest.training.config import counts_steps
 from keras_nest.training.schedules import FineTuningDecay, WarmupDecay
 from keras_nest.types import Size, as_size
 
-
 # Steps of an epoch from which on those that are left over are less than 4 %.
 _STEPS_TO_COUNT_ALL = 25
 
