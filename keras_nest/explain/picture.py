@@ -83,15 +83,16 @@ def draw_attention(view: View, levels: Sequence[np.ndarray], title: str, answers
         answers: beside the image.
     """
     columns = max(min(len(heads), _MOST_HEADS) + (len(heads) > 1) for heads in levels)
-    rows = _panels(view, len(levels), columns + 1)
+    # Below the image is room for the answers where there are several rows.
+    rows = _panels(view, len(levels), columns + 1, beside=len(levels) == 1)
     draw_image(rows[0][0], view, title)
     rows[0][0].set_xlabel("red: attended to more than\non average, blue: less", fontsize=9)
-    draw_answers(rows[0][-1], answers)
+    draw_answers(rows[0][-1] if len(levels) == 1 else rows[1][0], answers)
     for number, (axes, heads) in enumerate(zip(rows, levels, strict=True), 1):
         where = f"level {number}" if len(levels) > 1 else "attention"
         maps = [(f"{where}: mean of {len(heads)} heads" if len(heads) > 1 else where, heads.mean(0))]
         maps += [(f"head {i}", head) for i, head in enumerate(heads[:_MOST_HEADS], 1) if len(heads) > 1]
-        for axis, (caption, heat) in zip(axes[1:-1], maps, strict=False):
+        for axis, (caption, heat) in zip(axes[1 : columns + 1], maps, strict=False):
             above = heat / heat.mean() - 1
             draw_heat(axis, view, above, f"{caption}, ±{percent(float(np.abs(above).max()))}", least=_FAINT)
     for axis in (axis for axes in rows for axis in axes if not axis.has_data()):
@@ -168,9 +169,10 @@ def _color(number: int, count: int) -> str:
     return _COLORS[-1] if number == count - 1 else _COLORS[min(number, len(_COLORS) - 2)]
 
 
-def _panels(view: View, rows: int, columns: int) -> list[Any]:
-    """Axes of square panels for the image, and at the end of each row one for the classes."""
+def _panels(view: View, rows: int, columns: int, beside: bool = True) -> list[Any]:
+    """Axes of square panels for the image, and with `beside` at the end of each row one for the classes."""
     ratio = view.size[0] / view.size[1]
-    figure = new_figure(_PANEL * (columns + 1.3), (_PANEL * ratio + 0.65) * rows)
+    figure = new_figure(_PANEL * (columns + (1.3 if beside else 0.4)), (_PANEL * ratio + 0.65) * rows)
     figure.set_layout_engine("constrained", h_pad=0.12)  # titles above square panels are cut off otherwise
-    return list(figure.subplots(rows, columns + 1, width_ratios=[1] * columns + [1.1], squeeze=False))
+    ratios = [1] * columns + [1.1] * beside
+    return list(figure.subplots(rows, len(ratios), width_ratios=ratios, squeeze=False))
