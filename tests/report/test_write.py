@@ -11,6 +11,7 @@ from PIL import Image
 from keras_nest.data.sources.table import Row, write_table
 from keras_nest.evaluation.images import images_of_run
 from keras_nest.evaluation.measure import ask
+from keras_nest.evaluation.other_tasks import AllAnswers
 from keras_nest.predict.predictor import Predictor
 from keras_nest.report.write import Measured, write_report
 from keras_nest.training.history import write_history
@@ -117,6 +118,52 @@ def test_what_is_not_known_is_left_out(run, tmp_path):
     ids = {found["id"] for _, found in read.tags if "id" in found}
     assert ids.isdisjoint({"training", "wrong", "decided", "confusion"})
     assert "of 1 test images" in " ".join(read.text.split())
+
+
+@pytest.fixture(scope="module", params=["multi-label", "regression"])
+def other_page(request, run, tmp_path_factory):
+    """The page of the same images with several nasty labels, or a number with a nasty name."""
+    _, measured = run
+    generator, names = np.random.default_rng(1), measured.answers.names
+    if request.param == "regression":
+        found = AllAnswers(
+            names, 1e6 * generator.normal(size=(40, 1)), np.zeros((40, 1)), NASTY[:1], (0.5,), request.param
+        )
+    else:
+        truth = (generator.random((40, len(NASTY))) < 0.3).astype(float)
+        shares = np.clip(0.3 * truth + 0.7 * generator.random(truth.shape), 0, 1)
+        found = AllAnswers(names, truth, shares, NASTY, (0.5,) * len(NASTY), request.param)
+    path = tmp_path_factory.mktemp("other") / "report.html"
+    write_report(path, dataclasses.replace(measured, answers=found))
+    return path, found
+
+
+def test_pages_of_other_tasks(other_page):
+    path, found = other_page
+    read = Reader(path.read_text("utf-8"))
+    text = " ".join(read.text.split())
+    assert {tag for tag, _ in read.tags}.isdisjoint({"script", "i1", "u", "iframe"})
+    targets = {given.get("id") for _, given in read.tags}
+    assert {given["href"][1:] for tag, given in read.tags if tag == "a"} <= targets
+    figures = found.figures()
+    if found.task == "regression":
+        assert f"{figures['mae']:.3g}" in text
+        assert "<script>alert(1)</script>" in text
+        assert len([tag for tag, given in read.tags if given.get("class") == "dot"]) == 40
+    else:
+        assert f"{100 * figures['map']:.1f} %" in text
+        assert all(f"{100 * row['average_precision']:.1f} %" in text for row in figures["classes"])
+        worst = found.names[int(found.losses.argmax())]
+        assert [given for _, given in read.tags if given.get("title", "").endswith(worst.rpartition("/")[2][-8:])]
+
+
+@pytest.mark.slow
+@browser.needs_chromium()
+def test_pages_of_other_tasks_in_a_browser(other_page):
+    for width in (400, 1400):
+        with browser.page(other_page[0].as_uri(), width) as seen:
+            assert browser.overflow(seen) == []
+            assert seen.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.slow
