@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items):
         "test_readme",
         "test_published_checkpoints",
         "test_digits_from_training_to_export",
-        "test_data_and_explaining",
+        "test_data_explaining_and_how_to",
         "test_six_kills",
         "test_two_machines",
     }
