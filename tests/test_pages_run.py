@@ -52,6 +52,7 @@ STAND_INS = {
     "epochs=5, validation_data": "epochs=1, validation_data",
     "keras-nest finetune photos": "keras-nest finetune photos --image-size 64 --blocks 0",
     "--config.num_epochs=2 --config.warmup_epochs=1": "--config.num_epochs=1 --config.warmup_epochs=0",
+    "--recipe nest --speed": "--recipe nest --speed --duration 0.1",
     "configs/digits_lit.py": "configs/digits_lit.py --config.num_epochs=4",
     'create_model("LiT-B16B_2", weights="published/vit_models/lit/LiT-B16B_2.npz")': (
         'create_model(weights="runs/digits_lit/model.keras")'
