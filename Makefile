@@ -6,8 +6,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighboring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow test-oldest test-torch tpu-check tpu-check-full lint format dist-check bench \
-  data-efficiency table docs clean
+.PHONY: env demo test test-slow test-all env-oldest test-oldest test-torch tpu-check tpu-check-full lint format \
+  dist-check bench data-efficiency table docs clean
 
 env: .venv/.complete
 
@@ -27,13 +27,19 @@ test: env
 test-slow: env
 	$(BIN)/python -m pytest $(PARALLEL) -m slow --durations=30
 
+# Both at once: what the tests of a file share is then computed once.
+test-all: env
+	$(BIN)/python -m pytest $(PARALLEL) -m "not tpu" --durations=30
+
 # The last TensorFlow with TPU kernels, and the oldest Keras of pyproject.toml (constraints.txt has the newest of both):
 # what a TPU runs, what is private of Keras, and what trains. OLDEST_TESTS=tests is all of them.
 OLDEST_TESTS ?= tests/layers tests/test_hub.py tests/test_keras_private.py \
   $(addprefix tests/training/test_,trainer.py optimizers.py reference_trainings.py strategies.py \
   distributed_optimizer.py model_around.py)
 OLDEST = .venv-oldest
-test-oldest: $(OLDEST)/.complete
+env-oldest: $(OLDEST)/.complete
+
+test-oldest: env-oldest
 	$(OLDEST)/bin/python -m pytest $(PARALLEL) -m "not tpu" $(OLDEST_TESTS)
 
 $(OLDEST)/.complete: pyproject.toml constraints-oldest.txt

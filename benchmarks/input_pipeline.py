@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.image_size, options.rounds, options.duration = 32, 2, 0.05
+        options.image_size, options.rounds, options.duration = 32, 1, 0.05
     _use_one_core()
     source = photographs(options.quality)
     rows = measure(source, options.recipe, options.image_size, options.rounds, options.duration)

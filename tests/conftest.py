@@ -3,10 +3,13 @@
 import gc
 import os
 
+import psutil
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Imports and graphs make millions of objects that stay: a twentieth of the time went into looking for garbage in them.
+gc.set_threshold(100_000, 20, 100)
 
 
 def pytest_configure(config):
@@ -26,7 +29,7 @@ def pytest_collection_modifyitems(items):
         "test_readme",
         "test_published_checkpoints",
         "test_digits_from_training_to_export",
-        "test_data_and_explaining",
+        "test_data_explaining_and_how_to",
         "test_six_kills",
         "test_two_machines",
     }
@@ -39,12 +42,18 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+_GROWTH = 2**30  # bytes
+_resident = 0
+
+
 @pytest.fixture(autouse=True)
 def memory_of_large_models_is_freed(request):
     """Keras' models are circles of references, and Python does not see how large they are."""
+    global _resident
     yield
-    if request.node.get_closest_marker("slow"):
+    if request.node.get_closest_marker("slow") and psutil.Process().memory_info().rss > _resident + _GROWTH:
         gc.collect()
+        _resident = psutil.Process().memory_info().rss
 
 
 @pytest.fixture(scope="session")

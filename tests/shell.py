@@ -1,6 +1,8 @@
 """Runs command lines one after the other in one process, so that TensorFlow is imported once for all of them.
 
 python tests/shell.py < LIST_OF_LINES.json > LIST_OF_OUTPUTS.json
+
+Published models are as narrow as those of tests/narrow.py.
 """
 
 import contextlib
@@ -11,6 +13,8 @@ import shlex
 import sys
 
 import keras_nest_start
+from keras_nest.models.families import MODELS
+from tests.narrow import narrowed
 
 
 def output_of(line: str) -> str:
@@ -30,5 +34,6 @@ def output_of(line: str) -> str:
 
 
 if __name__ == "__main__":
+    MODELS.update(narrowed())
     outputs = [output_of(line) for line in json.load(sys.stdin)]
     json.dump(outputs, sys.stdout)
