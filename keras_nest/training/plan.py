@@ -138,6 +138,7 @@ def _plan_epochs(config: ConfigDict, images: int, replicas: int) -> Plan:
     if config.num_train_steps != -1 and not total:
         per_epoch, total = config.num_train_steps // config.num_epochs, config.num_train_steps
     total = total or _steps_of_epochs(images, batch, config.num_epochs)
+    seen_once = images / batch if per_epoch >= _STEPS_TO_COUNT_ALL else per_epoch
     by_epochs = config.eval_every_steps == -1
     eval_every = per_epoch * config.eval_per_epochs if by_epochs else config.eval_every_steps
     # Rates are those of a batch of 256, but for that of ViT.
@@ -148,7 +149,7 @@ def _plan_epochs(config: ConfigDict, images: int, replicas: int) -> Plan:
         batch_size=batch,
         eval_batch_size=batch,
         total_steps=total,
-        steps_per_epoch=per_epoch,
+        steps_per_epoch=seen_once,
         schedule=WarmupDecay(
             learning_rate=highest,
             steps_per_epoch=per_epoch,

@@ -60,7 +60,9 @@ def test_how_often_something_happens(change, every):
 def test_steps_are_counted_as_in_the_reference(images, replicas, batch, total, per_epoch):
     """Of the epochs together, as `clu.deterministic_data` repeats the images before it makes batches of them."""
     planned = plan(OF_NEST, replicas, images=images, num_epochs=300, per_device_batch_size=batch)
-    assert (planned.total_steps, planned.steps_per_epoch) == (total, per_epoch)
+    assert (planned.total_steps, planned.eval_every) == (total, per_epoch)
+    # The epochs that are told are those of the images.
+    assert total / planned.steps_per_epoch == pytest.approx(300, abs=0.03)
     assert planned.schedule.get_config()["num_epochs"] == 300
     # The rate ends with the whole steps of the epochs, and is nearly as low at the very end.
     peak = planned.rates[0]
