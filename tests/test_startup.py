@@ -17,13 +17,13 @@ def without_keras(monkeypatch):
 
 def test_nothing_is_said_without_a_choice(without_keras, monkeypatch, capsys):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    startup.choose_tensorflow()
+    startup.choose_backend()
     assert (os.environ["KERAS_BACKEND"], capsys.readouterr().err) == ("tensorflow", "")
 
 
 def test_a_choice_is_answered(without_keras, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    startup.choose_tensorflow()
+    startup.choose_backend()
     said = capsys.readouterr().err
     assert (os.environ["KERAS_BACKEND"], said) == (
         "tensorflow",
@@ -33,7 +33,7 @@ def test_a_choice_is_answered(without_keras, monkeypatch, capsys):
 
 def test_keras_stays_as_it_was_imported(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    startup.choose_tensorflow()
+    startup.choose_backend()
     assert (os.environ["KERAS_BACKEND"], capsys.readouterr().err) == ("jax", "")
 
 
