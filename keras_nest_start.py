@@ -53,8 +53,8 @@ def asked_backend(words: Sequence[str]) -> str | None:
 
 
 def _backend(args: argparse.Namespace) -> str | None:
-    """What a command asks for; of `train`, whose flags are not read yet, too."""
-    return asked_backend(args.flags) if args.command == "train" else getattr(args, "backend", None)
+    """What a command asks for; none but `train` does."""
+    return asked_backend(args.flags) if args.command == "train" else None
 
 
 def _add_package() -> None:

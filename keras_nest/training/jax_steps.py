@@ -118,7 +118,7 @@ class JaxSteps(ModelAround):
             return ([a + b / steps for a, b in zip(total, gradients, strict=True)], others, measured), None
 
         start = [ops.zeros_like(value) for value in trained]
-        carried, _ = jax.lax.scan(add_part, (start, others, measured), divide(batch, steps, devices()))
+        carried, _ = jax.lax.scan(add_part, (start, others, measured), divide(batch, steps))
         return carried
 
     def _gradients(
@@ -178,21 +178,27 @@ def clip_by_norm(gradients: Values, limit: float, norm: Any) -> Values:
     return [gradient * scale for gradient in gradients]
 
 
-def devices() -> int:
-    """Number of devices that a batch is divided among."""
+def divide(batch: Any, steps: int) -> Any:
+    """Parts of a batch, of each of which every device has its share: (B, …) -> (steps, B / steps, …), perhaps nested.
+
+    The parts are the same whatever the number of devices, and so are the draws of what is random in a model.
+
+    Raises:
+        ValueError: the devices cannot divide the parts evenly.
+    """
     distribution = keras.distribution.distribution()
-    return 1 if distribution is None else int(distribution.device_mesh.shape[0])
-
-
-def divide(batch: Any, steps: int, devices: int) -> Any:
-    """Parts of a batch, each of which has a share of every device: (B, …) -> (steps, B / steps, …), perhaps nested."""
+    devices = 1 if distribution is None else distribution.device_mesh.shape[0]
 
     def parts(values: Any) -> Any:
         if values.shape[0] % (steps * devices):
             raise ValueError(
                 f"A device's batch of {values.shape[0] // devices} images cannot be divided by accum_steps, {steps}."
             )
-        by_device = ops.reshape(values, (devices, steps, -1, *values.shape[1:]))
-        return ops.reshape(ops.swapaxes(by_device, 0, 1), (steps, -1, *values.shape[1:]))
+        values = ops.reshape(values, (steps, -1, *values.shape[1:]))
+        if distribution is None:
+            return values
+        axes = [None, distribution.batch_dim_name, *[None] * (len(values.shape) - 2)]
+        layout = keras.distribution.TensorLayout(axes, distribution.device_mesh)
+        return keras.distribution.distribute_tensor(values, layout)
 
     return keras.tree.map_structure(lambda values: None if values is None else parts(values), batch)
