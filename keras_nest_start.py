@@ -5,10 +5,11 @@ package is made known to Python before its `__init__` runs, so that its modules 
 of the commands, can be imported at once. That must be done from outside the package, hence this module beside it.
 """
 
+import argparse
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 def main() -> int:
@@ -17,18 +18,22 @@ def main() -> int:
     from keras_nest.cli.commands import execute, parse
 
     args = parse()
-    with quiet_start():
+    with quiet_start(_backend(args)):
         pass
     return execute(args)
 
 
 @contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Imports keras_nest on TensorFlow; what this and the block write to the standard error meanwhile is hidden."""
-    _add_package()
-    from keras_nest.startup import choose_tensorflow, hide_import_notes
+def quiet_start(backend: str | None = None) -> Iterator[None]:
+    """Imports keras_nest on TensorFlow; what this and the block write to the standard error meanwhile is hidden.
 
-    choose_tensorflow()
+    Args:
+        backend: of Keras, as for `keras_nest.startup.choose_backend`.
+    """
+    _add_package()
+    from keras_nest.startup import choose_backend, hide_import_notes
+
+    choose_backend(backend)
     with hide_import_notes():
         _run_init()
         yield
@@ -37,6 +42,19 @@ def quiet_start() -> Iterator[None]:
 def quiet_when_run() -> contextlib.AbstractContextManager[None]:
     """`quiet_start` for a package that is being run with `python -m`; nothing where it is imported."""
     return quiet_start() if sys.argv[:1] == ["-m"] else contextlib.nullcontext()
+
+
+def asked_backend(words: Sequence[str]) -> str | None:
+    """As `keras_nest.startup.asked_backend`."""
+    _add_package()
+    from keras_nest import startup
+
+    return startup.asked_backend(words)
+
+
+def _backend(args: argparse.Namespace) -> str | None:
+    """What a command asks for; none but `train` does."""
+    return asked_backend(args.flags) if args.command == "train" else None
 
 
 def _add_package() -> None:

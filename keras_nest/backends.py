@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_nest.keras_private import keep_short
+from keras_nest.optional import import_optional
 
 
 class BackendError(ValueError):
@@ -14,6 +15,11 @@ class BackendError(ValueError):
 def on_tensorflow() -> bool:
     """Whether Keras runs on TensorFlow in this process."""
     return keras.backend.backend() == "tensorflow"
+
+
+def on_jax() -> bool:
+    """Whether Keras runs on JAX in this process."""
+    return keras.backend.backend() == "jax"
 
 
 def require_tensorflow(what: str, instead: str) -> None:
@@ -34,9 +40,25 @@ def require_tensorflow(what: str, instead: str) -> None:
         raise keep_short(BackendError(sentence))
 
 
+def check_backend(name: str | None) -> None:
+    """Refuses a backend that a command line asks for and this process does not have.
+
+    Args:
+        name: of the backend; None is whichever it has.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+        BackendError: Keras was imported on another one.
+    """
+    if name in (None, keras.backend.backend()):
+        return
+    import_optional(str(name), f"--backend={name} trains with {name}", str(name))
+    raise BackendError(f"Keras runs on {keras.backend.backend()} in this process; --backend={name} is for a new one.")
+
+
 def is_traced(value: Any) -> bool:
     """Whether a value stands for what comes when a compiled function of JAX runs, which TensorFlow cannot compute."""
-    if keras.backend.backend() != "jax":
+    if not on_jax():
         return False
     import jax
 

@@ -9,6 +9,9 @@ NO_ACTIVATION = "none"
 AUGMENTS = ("crop", "shift", "none")
 """What fine-tuning does to training images."""
 
+BACKENDS = ("tensorflow", "jax")
+"""What Keras trains with."""
+
 BROKEN = ("refuse", "skip", "unchecked")
 """What to do about files in class folders that are no images."""
 

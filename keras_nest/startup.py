@@ -5,7 +5,7 @@ import importlib.util
 import os
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 @contextlib.contextmanager
@@ -40,12 +40,28 @@ def is_google_cloud() -> bool:
         return False
 
 
-def choose_tensorflow() -> None:
+def asked_backend(words: Sequence[str]) -> str | None:
+    """The backend of Keras that a command line asks for with `--backend`, if it does."""
+    asked = None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name in ("--backend", "-backend"):
+            asked = value if equals else following
+    return asked
+
+
+def choose_backend(backend: str | None = None) -> None:
     """Makes Keras run on TensorFlow, as the commands need, whatever was chosen for other programs.
 
     A line on the standard error answers a choice in the environment. Where Keras is imported already, it stays.
+
+    Args:
+        backend: "jax" instead, if that is installed; what else stands here is refused where arguments are checked.
     """
     if "keras" in sys.modules:
+        return
+    if backend == "jax" and importlib.util.find_spec("jax") is not None:
+        os.environ["KERAS_BACKEND"] = "jax"
         return
     chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
     if chosen != "tensorflow":

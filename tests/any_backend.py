@@ -133,8 +133,8 @@ def refusals(folder):
     model = vit(folder)
     preprocess = keras_nest.preprocessor(model)
     calls = {
-        "Trainer": lambda: training.Trainer(model),
-        "strategy": training.create_strategy,
+        "sharpness": lambda: training.Trainer(model, sharpness=training.SharpnessAware(0.05)),
+        "prepare": lambda: training.Trainer(model, prepare=preprocess),
         "tflite": lambda: export.to_tflite(model, folder / "tflite"),
         "onnx": lambda: export.to_onnx(model, folder / "model.onnx"),
         "inside": lambda: preprocess(keras.Input((20, 20, 3))),

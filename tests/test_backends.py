@@ -20,11 +20,8 @@ from tests.models.test_backends import QUICK_COMPILATION
 INSIDE = ("keras_nest.preprocessor inside a model", "map it over the data: data.map(preprocess)")
 WRITE = "save the model and run keras-nest export FILE.keras --format {} --output DIR"
 REFUSED = {
-    "Trainer": ("training.Trainer", "compile the model itself with training.AdamW(clip_norm=…, accum_steps=…)"),
-    "strategy": (
-        "training.create_strategy",
-        "divide batches with keras.distribution.set_distribution(DataParallel())",
-    ),
+    "sharpness": ("A Trainer with sharpness", "leave it out"),
+    "prepare": ("A Trainer with prepare", "do it in the data, data.map(prepare)"),
     "tflite": ("export.to_tflite", WRITE.format("tflite")),
     "onnx": ("export.to_onnx", WRITE.format("onnx")),
     "inside": INSIDE,

@@ -17,13 +17,13 @@ def without_keras(monkeypatch):
 
 def test_nothing_is_said_without_a_choice(without_keras, monkeypatch, capsys):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    startup.choose_tensorflow()
+    startup.choose_backend()
     assert (os.environ["KERAS_BACKEND"], capsys.readouterr().err) == ("tensorflow", "")
 
 
 def test_a_choice_is_answered(without_keras, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    startup.choose_tensorflow()
+    startup.choose_backend()
     said = capsys.readouterr().err
     assert (os.environ["KERAS_BACKEND"], said) == (
         "tensorflow",
@@ -33,7 +33,7 @@ def test_a_choice_is_answered(without_keras, monkeypatch, capsys):
 
 def test_keras_stays_as_it_was_imported(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    startup.choose_tensorflow()
+    startup.choose_backend()
     assert (os.environ["KERAS_BACKEND"], capsys.readouterr().err) == ("jax", "")
 
 
@@ -45,3 +45,24 @@ def test_a_command_where_keras_is_set_to_another_backend(tmp_path):
     said = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
     assert "nest_tiny_s196_224" in said.stdout
     assert said.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "backend"),
+    [
+        ("--backend=jax --workdir=x", "jax"),
+        ("-backend jax", "jax"),
+        ("--backend=jax --backend tensorflow", "tensorflow"),
+        ("--workdir=x --backend", ""),
+        ("--config.backend=jax", None),
+    ],
+)
+def test_the_backend_that_a_command_line_asks_for(words, backend):
+    assert startup.asked_backend(words.split()) == backend
+
+
+@pytest.mark.parametrize(("asked", "chosen"), [("jax", "jax"), ("torch", "tensorflow"), (None, "tensorflow")])
+def test_jax_can_be_asked_for(without_keras, monkeypatch, capsys, asked, chosen):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    startup.choose_backend(asked)
+    assert (os.environ["KERAS_BACKEND"], capsys.readouterr().err) == (chosen, "")

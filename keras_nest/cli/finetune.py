@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.markup import escape
 from rich.table import Table
 
@@ -35,7 +34,7 @@ from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT
 from keras_nest.targets import REGRESSION
 from keras_nest.training import workdir as directories
 from keras_nest.training.range_test import write_range_test
-from keras_nest.training.strategies import create_strategy
+from keras_nest.training.strategies import Strategy, create_strategy
 from keras_nest.training.trackers import check_tracker
 
 _REMEDY = "choose another --workdir, or pass --overwrite to replace it."
@@ -59,9 +58,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find_learning_rate(
-    request: Request, workdir: pathlib.Path, strategy: tf.distribute.Strategy, began: float
-) -> None:
+def _find_learning_rate(request: Request, workdir: pathlib.Path, strategy: Strategy, began: float) -> None:
     """Tries rising rates in a directory of its own, so that a training can begin in this one afterwards."""
     if request.blocks == 0:
         raise ValueError("--find-lr is of training steps, and with --blocks 0 there are none; leave one of them out.")

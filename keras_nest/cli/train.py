@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_nest import console
+from keras_nest.backends import check_backend, require_tensorflow
 from keras_nest.cli import train_arguments
 from keras_nest.generative import experiment as gan
 from keras_nest.mirror import fetch, mirrored
@@ -24,7 +25,7 @@ from keras_nest.training.checkpoints import OtherModelError, UnreadableError, sa
 from keras_nest.training.config import Config
 from keras_nest.training.lock import InUseError
 from keras_nest.training.stopping import Stopped
-from keras_nest.training.strategies import is_chief, wait_for_all
+from keras_nest.training.strategies import Strategy, is_chief, wait_for_all
 from keras_nest.training.tasks import Run, Task, task_name
 
 TASKS: dict[str, Task] = {
@@ -42,7 +43,7 @@ def main(
     config: Config,
     workdir: str | pathlib.Path,
     overwrite: bool = False,
-    strategy: str | tf.distribute.Strategy = "auto",
+    strategy: str | Strategy = "auto",
     tpu: str | None = None,
 ) -> dict[str, Any]:
     """Trains a model and writes DIR/model.keras, history.csv, curves.png, confusion.png, metrics.json and config.json.
@@ -84,7 +85,7 @@ def prepare(
     config: Config,
     workdir: str | pathlib.Path,
     overwrite: bool = False,
-    strategy: str | tf.distribute.Strategy = "auto",
+    strategy: str | Strategy = "auto",
     tpu: str | None = None,
 ) -> Run:
     """Everything before the first step, whatever the task; from then on the directory belongs to this run.
@@ -95,6 +96,8 @@ def prepare(
     if name not in TASKS:
         known = " or ".join(map(repr, ("train", *TASKS)))
         raise ValueError(f"trainer is {name!r}; it must be {known}.")
+    if name != "classify":
+        require_tensorflow(f"trainer={name}", "train without --backend=jax")
     task = TASKS[name]
     ready = task.prepare(task.resolve(config), workdir, overwrite, strategy, tpu)
     if is_chief(ready.strategy):
@@ -118,6 +121,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
     def get_ready() -> None:
         asked = train_arguments.parse(sys.argv if argv is None else argv)
+        check_backend(asked.backend)
         if asked.trust:
             keras.config.enable_unsafe_deserialization()
         workdir = places.enter_context(mirrored(asked.workdir))
@@ -146,9 +150,7 @@ def _run(ready: Run) -> None:
         console.print_facts(f"Results in {shown(ready.workdir)}", ready.report(metrics))
 
 
-def execute(
-    training: Callable[[], dict[str, Any]], strategy: tf.distribute.Strategy, workdir: pathlib.Path
-) -> dict[str, Any]:
+def execute(training: Callable[[], dict[str, Any]], strategy: Strategy, workdir: pathlib.Path) -> dict[str, Any]:
     """The results of a training; ends the process if it is interrupted, or if one sentence can say what went wrong.
 
     Args:

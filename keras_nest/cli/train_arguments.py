@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from keras_nest.choices import BACKENDS
 from keras_nest.cli.config_files import find_config
 from keras_nest.cli.config_loading import FIELDS, load_config
 from keras_nest.cli.train_help import help_text
@@ -32,6 +33,7 @@ class Arguments(NamedTuple):
         strategy: name of the strategy.
         tpu: name of the TPU.
         trust: read .keras files that carry code.
+        backend: that Keras shall run on; None is whichever it does.
     """
 
     config: ConfigDict
@@ -40,6 +42,7 @@ class Arguments(NamedTuple):
     strategy: str
     tpu: str | None
     trust: bool = False
+    backend: str | None = None
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -70,7 +73,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         raise ValueError(_message(str(error))) from error
     if left:
         raise ValueError(f"The argument {left[0]!r} has no meaning; --help lists those that have.")
-    return Arguments(parsed.config, parsed.workdir, parsed.overwrite, parsed.strategy, parsed.tpu, parsed.trust)
+    given = parsed.workdir, parsed.overwrite, parsed.strategy, parsed.tpu, parsed.trust, parsed.backend
+    return Arguments(parsed.config, *given)
 
 
 def _overrides(argv: Sequence[str]) -> list[str]:
@@ -100,6 +104,7 @@ def _flags(argv: list[str] | None = None, config: ConfigDict | None = None) -> f
     flags.DEFINE_string("workdir", None, "directory of the run", **options)
     flags.DEFINE_string("strategy", "auto", "where to train", **options)
     flags.DEFINE_string("tpu", None, "name of a TPU", **options)
+    flags.DEFINE_enum("backend", None, BACKENDS, "what Keras trains with", **options)
     flags.DEFINE_boolean("overwrite", False, "replace the results of an earlier run", **options)
     flags.DEFINE_boolean("trust", False, "read .keras files that carry code", **options)
     flags.DEFINE_boolean("help", False, "this text", **options)

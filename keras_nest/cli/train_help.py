@@ -4,7 +4,7 @@ import os
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from keras_nest.choices import STRATEGIES
+from keras_nest.choices import BACKENDS, STRATEGIES
 from keras_nest.cli.config_files import list_configs
 from keras_nest.training_fields import HEADINGS, Field
 
@@ -15,13 +15,14 @@ classes.txt, metrics.json, config.json, checkpoints/ and tensorboard/. The same 
 broken off.
 
 usage: {program} --config=NAME|FILE[:ARGUMENT] --workdir=DIR [--config.FIELD=VALUE …]
-       [--strategy={{{strategies}}}] [--tpu=NAME] [--overwrite] [--trust]
-       [--help|--helpfull]
+       [--strategy={{{strategies}}}] [--tpu=NAME]
+       [--backend={{{backends}}}] [--overwrite] [--trust] [--help|--helpfull]
 
   --config     configuration: {configs}; or a file of yours
   --workdir    directory of the run
   --strategy   where to train; auto: a TPU if one is named, else all GPUs, else the CPU
   --tpu        name or address of a Cloud TPU, or local
+  --backend    what Keras runs on; jax trains classifiers, on TPUs too, and a run of one goes on with the other
   --overwrite  start anew and replace the results of an earlier run in that directory
   --trust      read .keras files that carry code, which runs then
 
@@ -40,7 +41,11 @@ def help_text(program: str) -> str:
     configs = textwrap.fill(", ".join(list_configs()), 97, subsequent_indent=" " * 15)
     fields = "\n\n".join(f"{heading}:\n" + "\n".join(_lines(fields)) for heading, fields in HEADINGS.items())
     return _HELP.format(
-        program=os.path.basename(program), configs=configs, strategies=",".join(STRATEGIES), fields=fields
+        program=os.path.basename(program),
+        configs=configs,
+        strategies=",".join(STRATEGIES),
+        backends=",".join(BACKENDS),
+        fields=fields,
     )
 
 

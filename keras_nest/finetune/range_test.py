@@ -4,20 +4,16 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-import tensorflow as tf
-
 from keras_nest.data.sources.table import Row
 from keras_nest.finetune.plan import Plan
 from keras_nest.finetune.run import begin, give_head, open_run
 from keras_nest.training.range_test import HIGHEST, LOWEST, STEPS, RangeTest, run_range_test
-from keras_nest.training.strategies import distribute
+from keras_nest.training.strategies import Strategy, distribute
 
 TABLE, PICTURE = "learning-rate.csv", "learning-rate.png"
 
 
-def find_learning_rate(
-    plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, strategy: tf.distribute.Strategy
-) -> RangeTest:
+def find_learning_rate(plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, strategy: Strategy) -> RangeTest:
     """Starts the training of a plan, its head first, with rates that rise until it diverges.
 
     Args:

@@ -31,7 +31,7 @@ from keras_nest.training.config import resolve
 from keras_nest.training.evaluation import final_metrics
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.history import read_history
-from keras_nest.training.strategies import distribute
+from keras_nest.training.strategies import Strategy, distribute
 
 HEAD_ALONE = {
     SINGLE_LABEL: "The head alone is right about {:.1%} of the validation images.",
@@ -66,7 +66,7 @@ def begin(plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, replicas: int,
     push(workdir)  # a training begins with what lies at the address
 
 
-def open_run(plan: Plan, workdir: pathlib.Path, strategy: tf.distribute.Strategy) -> Experiment:
+def open_run(plan: Plan, workdir: pathlib.Path, strategy: Strategy) -> Experiment:
     """The training of a fine-tuning that has begun; errors are those of `keras_nest.training.classify.prepare`."""
     return classify.prepare(resolve(plan.config), workdir, strategy=strategy)
 

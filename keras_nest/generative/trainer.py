@@ -93,16 +93,13 @@ class GanTrainer(keras.Model):
         return self.means
 
     @property
-    def state(self) -> dict[str, list[tf.Variable]]:
+    def state(self) -> dict[str, list[keras.Variable]]:
         """All that a training which goes on needs, by kind."""
         networks = (self.generator, self.discriminator, self.average)
         variables = [variable for network in networks for variable in network.variables]
         variables += [self.seeds.state, self.steps_done]
         optimizers = [*self.optimizer.variables, *self.discriminator_optimizer.variables]
-        return {
-            "model": [variable.value for variable in variables],
-            "optimizer": [variable.value for variable in optimizers],
-        }
+        return {"model": variables, "optimizer": optimizers}
 
     def call(self, inputs: Any) -> Any:
         return self.average(inputs, training=False)

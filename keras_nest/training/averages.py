@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 
 def get_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
@@ -28,7 +28,8 @@ def copy_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer, ave
     trained = map(id, model.trainable_variables)
     averages = dict(zip(trained, get_averages(optimizer), strict=True))
     for source, target in zip(model.weights, averaged.weights, strict=True):
-        target.assign(averages.get(id(source), source).value)
+        # JAX gives away what a step got, and with it whatever else is the same array.
+        target.assign(ops.copy(averages.get(id(source), source).value))
 
 
 class Averages:
@@ -54,13 +55,13 @@ class Averages:
     def begin_anew(self) -> None:
         """Makes the weights as they are the averages."""
         for weight, average in self._pairs:
-            average.assign(weight.value)
+            average.assign(ops.copy(weight.value))
 
     def swap(self) -> None:
         """Lets weights and averages change places."""
         for weight, average in self._pairs:
-            kept = tf.identity(weight.value)
-            weight.assign(average.value)
+            kept = ops.copy(weight.value)
+            weight.assign(ops.copy(average.value))
             average.assign(kept)
 
     @contextlib.contextmanager
@@ -71,8 +72,11 @@ class Averages:
             yield
         except BaseException:
             for weight, average in self._pairs:
-                weight.assign(average.value)
+                weight.assign(ops.copy(average.value))
             raise
+        else:
+            # Equal already; on JAX they are even the same arrays, which no step may be given twice.
+            self.begin_anew()
         finally:
             self._is_training = False
 

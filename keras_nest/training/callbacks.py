@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from keras_nest.training.best import Best
 from keras_nest.training.checkpoints import Checkpoints
@@ -147,7 +148,7 @@ class StepCallback(keras.callbacks.Callback):
             NotFiniteError: one is infinite or not a number.
         """
         weights = self.model.trainable_variables
-        if not tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight.value)) for weight in weights]):
+        if not all(ops.all(ops.isfinite(weight.value)) for weight in weights):
             raise NotFiniteError(self._not_finite(self._step))
 
     def _speed(self) -> float:

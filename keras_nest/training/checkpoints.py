@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+import keras
 import tensorflow as tf
 
 from keras_nest import files, mirror
+from keras_nest.backends import on_tensorflow
 
 KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
@@ -66,7 +68,7 @@ class Stateful(Protocol):
     """What can be saved and restored."""
 
     @property
-    def state(self) -> dict[str, list[tf.Variable]]:
+    def state(self) -> dict[str, list[keras.Variable]]:
         """Variables by kind."""
 
 
@@ -75,7 +77,7 @@ class Checkpoints:
 
     Keras' own files leave out the random states, and its callback repeats data. What lies in the directory counts, and
     no list of it; a checkpoint is written beside, and is on the disk before its index is renamed into place and an
-    older one goes.
+    older one goes. They are TensorFlow's on every backend of Keras, so that a training of one goes on on another.
 
     Args:
         directory: where they lie, the same for all machines.
@@ -85,7 +87,10 @@ class Checkpoints:
 
     def __init__(self, directory: pathlib.Path, trainer: Stateful, chief: bool = True) -> None:
         self._directory = directory
-        self._checkpoint = tf.train.Checkpoint(**trainer.state)
+        self._variables = [variable for group in trainer.state.values() for variable in group]
+        tensors = {kind: list(map(_tensor, group)) for kind, group in trainer.state.items()}
+        self._tensors = [tensor for group in tensors.values() for tensor in group]
+        self._checkpoint = tf.train.Checkpoint(**tensors)
         # `restore` expects it in the file.
         self._counter = self._checkpoint.save_counter
         self._is_chief = chief
@@ -100,6 +105,9 @@ class Checkpoints:
         Raises:
             OSError: the disk does not take it; those before it are left as they were.
         """
+        if not on_tensorflow():
+            for variable, tensor in zip(self._variables, self._tensors, strict=True):
+                tensor.assign(keras.ops.convert_to_numpy(variable.value))
         if not self._is_chief:
             with tempfile.TemporaryDirectory() as unused:
                 self._checkpoint.write(f"{unused}/ckpt")
@@ -146,10 +154,17 @@ class Checkpoints:
                     "--overwrite starts anew."
                 ) from error
             else:
+                self._take_up()
                 return step
         if saved_steps(self._directory):
             raise UnreadableError(f"No checkpoint in {self._directory} can be read; --overwrite starts anew.")
         return 0
+
+    def _take_up(self) -> None:
+        """Gives the variables what was restored, where TensorFlow's are not theirs."""
+        if not on_tensorflow():
+            for variable, tensor in zip(self._variables, self._tensors, strict=True):
+                variable.assign(tensor.numpy())
 
     def row(self, step: int) -> dict[str, Any] | None:
         """What `save` was given of a row that had not ended; None without one, or where it is damaged."""
@@ -193,6 +208,15 @@ class Checkpoints:
         for path in sorted(self._directory.glob(f"ckpt-{step}.*"), key=lambda path: path.suffix != ".index"):
             path.unlink()
         self._row(step).unlink(missing_ok=True)
+
+
+def _tensor(variable: keras.Variable) -> tf.Variable:
+    """The variable of TensorFlow behind one of Keras; where there is none, one in its place, as it would be there."""
+    if on_tensorflow():
+        return variable.value
+    # Counters and random states have 64 bits there.
+    dtype = "int64" if variable.dtype in ("int32", "uint32") else variable.dtype
+    return tf.Variable(tf.zeros(variable.shape, dtype), trainable=False)
 
 
 def _steps(directory: pathlib.Path, kind: str) -> list[int]:

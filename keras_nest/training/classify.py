@@ -10,6 +10,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest import data
+from keras_nest.backends import require_tensorflow
 from keras_nest.factory import create_model
 from keras_nest.models.base import ImageModel
 from keras_nest.models.losses import ACTIVATIONS, ANSWERS, LOSSES, LOSSES_OF_TASK, weigh_classes
@@ -20,11 +21,14 @@ from keras_nest.training.experiment import Experiment
 from keras_nest.training.measures import step_metric
 from keras_nest.training.plan import Plan
 from keras_nest.training.setup import Setup, freeze, get_start, get_weights, set_up
+from keras_nest.training.strategies import Strategy
 from keras_nest.training.tasks import Task
 from keras_nest.training.trainer import Prepare, Trainer
 from keras_nest.training.units import standardize
 from keras_nest.types import Size
 
+# What fields have to be where Keras does not run on TensorFlow.
+_ELSEWHERE = {"transfer": "float32", "sam_rho": 0.0, "profile_steps": (), "log_model_profile": False}
 _OF_LIT = ("vocab", "image_tower", "class_texts")
 
 
@@ -32,7 +36,7 @@ def prepare(
     config: ConfigDict,
     workdir: str | pathlib.Path,
     overwrite: bool = False,
-    strategy: str | tf.distribute.Strategy = "auto",
+    strategy: str | Strategy = "auto",
     tpu: str | None = None,
 ) -> Experiment:
     """Everything before the first step of a classifier; whatever is wrong with the request is found here.
@@ -51,6 +55,7 @@ def prepare(
         ModuleNotFoundError: the package with the data is not installed.
         ConnectionError: no TPU answers.
     """
+    _check_backend(config)
     setup = set_up(config, workdir, overwrite, strategy, tpu)
     info = setup.source.info
     _check_labels(config, info)
@@ -89,6 +94,13 @@ def build_classifier(
     if info.target.task == REGRESSION and weights is not None and not plan.new_head:
         standardize(model, info.scale)
     return model
+
+
+def _check_backend(config: ConfigDict) -> None:
+    """Refuses what is written for TensorFlow where Keras runs on something else."""
+    for field, usual in _ELSEWHERE.items():
+        if config[field] != usual:
+            require_tensorflow(f"{field}={config[field]}", "leave it out")
 
 
 def _compile(model: ImageModel, setup: Setup, recipe: data.Recipe) -> Trainer:

@@ -71,7 +71,9 @@ class Evaluator:
     @property
     def confusion(self) -> np.ndarray | None:
         """Counts of the last evaluation, int64 (K, K): a row for each true class, a column for each predicted one."""
-        return None if self._confusion is None else np.rint(self._confusion.counts.numpy()).astype(np.int64)
+        return (
+            None if self._confusion is None else np.rint(ops.convert_to_numpy(self._confusion.counts)).astype(np.int64)
+        )
 
 
 class ZeroShotEvaluator(Evaluator):

@@ -31,7 +31,7 @@ from keras_nest.training.measures import Measures, measures_of
 from keras_nest.training.plan import Plan
 from keras_nest.training.progress import ProgressBar
 from keras_nest.training.stopping import Stopping
-from keras_nest.training.strategies import describe, distribute, is_chief
+from keras_nest.training.strategies import Strategy, describe, distribute, is_chief
 from keras_nest.training.trackers import Tracker, open_tracker
 from keras_nest.training.trainer import Trainer
 from keras_nest.training.units import in_units
@@ -62,7 +62,7 @@ class Experiment:
     config: ConfigDict
     config_json: dict[str, Any]
     workdir: pathlib.Path
-    strategy: tf.distribute.Strategy
+    strategy: Strategy
     plan: Plan
     info: DatasetInfo
     trainer: Trainer

@@ -3,7 +3,7 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from keras_nest.training.distributed_optimizer import replicas
 
@@ -17,12 +17,17 @@ class GradientWatch:
     def update(self, loss: Any, norm: Any) -> None:
         """Counts a step: its loss, or the sum of losses so far, and the norm of its gradient; scalars."""
         self._norm.update_state(norm)
-        self._finite.update_state(tf.cast(tf.math.is_finite(loss + norm), tf.float32) / replicas())
+        self._finite.update_state(ops.cast(ops.isfinite(loss + norm), "float32") / replicas())
 
     def reset(self) -> None:
         """Starts anew."""
         self._norm.reset_state()
         self._finite.reset_state()
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """What it remembers."""
+        return [*self._norm.variables, *self._finite.variables]
 
     @property
     def norm(self) -> float:

@@ -5,7 +5,6 @@ import functools
 import pathlib
 from typing import Any
 
-import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest import data
@@ -25,6 +24,7 @@ from keras_nest.training.contrastive import ContrastiveTrainer
 from keras_nest.training.evaluation import ZeroShotEvaluator
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.setup import Setup, freeze, get_start, get_weights, set_up
+from keras_nest.training.strategies import Strategy
 from keras_nest.training.tasks import Task
 from keras_nest.types import Size
 
@@ -44,7 +44,7 @@ def prepare(
     config: ConfigDict,
     workdir: str | pathlib.Path,
     overwrite: bool = False,
-    strategy: str | tf.distribute.Strategy = "auto",
+    strategy: str | Strategy = "auto",
     tpu: str | None = None,
 ) -> Experiment:
     """Everything before the first step of a LiT; arguments and errors are those of a classifier.

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from keras_nest.training.sharpness import SharpnessAware
 
@@ -79,9 +80,9 @@ def sharp_gradients(
     return sharpness.gradients(clean, list(variables), again, rate)
 
 
-def count_images(outputs: Any) -> tf.Tensor:
-    """Number of images that a model's output, perhaps nested, is of: scalar int32."""
-    return tf.shape(keras.tree.flatten(outputs)[0])[0]
+def count_images(outputs: Any) -> Any:
+    """Number of images that a model's output, perhaps nested, is of: scalar int32, or an int where it is fixed."""
+    return ops.shape(keras.tree.flatten(outputs)[0])[0]
 
 
 def _divide(values: tf.Tensor, steps: int) -> tf.Tensor:

@@ -1,10 +1,10 @@
 """A Keras model around another one, whose files and weights are those of the other."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_nest.data.mixing import check_labels
 from keras_nest.keras_private import BuiltInFirstStep
@@ -28,6 +28,8 @@ class ModelAround(BuiltInFirstStep):
     """
 
     prepare: Any = None
+    train_function: Callable[..., Any] | None
+    test_function: Callable[..., Any] | None
 
     def __init__(self, model: keras.Model, name: str) -> None:
         super().__init__(name=name)
@@ -45,12 +47,9 @@ class ModelAround(BuiltInFirstStep):
         """Nothing: the inner model is built."""
 
     @property
-    def state(self) -> dict[str, list[tf.Variable]]:
+    def state(self) -> dict[str, list[keras.Variable]]:
         """Weights, statistics and random states, and all that the optimizer remembers."""
-        return {
-            "model": [variable.value for variable in self.model.variables],
-            "optimizer": [variable.value for variable in self.optimizer.variables],
-        }
+        return {"model": self.model.variables, "optimizer": self.optimizer.variables}
 
     def fit(
         self,

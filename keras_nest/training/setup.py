@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest import data
@@ -30,7 +29,7 @@ from keras_nest.training.layer_rates import layer_rates
 from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.plan import Plan, build_plan, keep_batch, source_options
 from keras_nest.training.sharpness import SharpnessAware
-from keras_nest.training.strategies import create_strategy, is_chief
+from keras_nest.training.strategies import Strategy, create_strategy, is_chief
 from keras_nest.training.trackers import check_tracker
 from keras_nest.training.trainer import Trainer
 from keras_nest.types import Size
@@ -52,7 +51,7 @@ class Setup:
     config: ConfigDict
     config_json: dict[str, Any]
     workdir: pathlib.Path
-    strategy: tf.distribute.Strategy
+    strategy: Strategy
     plan: Plan
     source: data.Source
 
@@ -148,7 +147,7 @@ def set_up(
     config: ConfigDict,
     workdir: str | pathlib.Path,
     overwrite: bool,
-    strategy: str | tf.distribute.Strategy,
+    strategy: str | Strategy,
     tpu: str | None,
 ) -> Setup:
     """Opens the data, counts the steps, and looks whether the directory can be written to.
@@ -192,7 +191,7 @@ def _begun_with(directory: pathlib.Path, config: dict[str, Any]) -> int | None:
     return None if directories.differences(there, config) else batch
 
 
-def _keep_batch(config: ConfigDict, batch: int, strategy: tf.distribute.Strategy) -> ConfigDict:
+def _keep_batch(config: ConfigDict, batch: int, strategy: Strategy) -> ConfigDict:
     """The configuration of a run that goes on, perhaps on another number of devices, which is told."""
     replicas = strategy.num_replicas_in_sync
     kept = keep_batch(config, batch, replicas)

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-import tensorflow as tf
-
-from keras_nest.training.strategies import any_machine, has_processes
+from keras_nest.backends import on_tensorflow
+from keras_nest.training.strategies import Strategy, any_machine, has_processes
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Published configurations have hours from one checkpoint to the next.
@@ -47,7 +46,7 @@ class Stopping:
         minutes: from one checkpoint to the next at most; 0 for those of the plan alone.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, minutes: float | None = None) -> None:
+    def __init__(self, strategy: Strategy, minutes: float | None = None) -> None:
         self._strategy, self._seconds = strategy, 60 * (_MINUTES if minutes is None else minutes)
         self._number: int | None = None
         self._can_cut = False
@@ -87,12 +86,14 @@ class Stopping:
 
     @contextlib.contextmanager
     def cutting(self) -> Iterator[None]:
-        """A block that can be given up at any point, such as an evaluation; one machine of several finishes it.
+        """A block that can be given up at any point, such as an evaluation.
+
+        One machine of several finishes it, and so does JAX, whose model is empty meanwhile.
 
         Raises:
             Cut: a signal came.
         """
-        self._can_cut = not has_processes(self._strategy)
+        self._can_cut = on_tensorflow() and not has_processes(self._strategy)
         try:
             if self._can_cut and self._number is not None:
                 raise Cut

@@ -4,15 +4,20 @@ import functools
 import os
 import socket
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import tensorflow as tf
 
-from keras_nest.backends import require_tensorflow
+from keras_nest.backends import on_jax, require_tensorflow
 from keras_nest.choices import STRATEGIES
 from keras_nest.data import Host
 from keras_nest.hints import did_you_mean
 from keras_nest.keras_private import set_cardinality
 from keras_nest.startup import is_google_cloud
+from keras_nest.training.jax_devices import JaxDevices
+
+Strategy: TypeAlias = tf.distribute.Strategy | JaxDevices
+"""Where a training runs."""
 
 _LOCAL_TPU = "local"
 _TPU_PORT = 8470
@@ -22,7 +27,7 @@ _TPU_REMEDY = (
 )
 
 
-def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy:
+def create_strategy(name: str = "auto", tpu: str | None = None) -> Strategy:
     """The strategy under whose `scope()` a model is made and trained.
 
     Args:
@@ -33,16 +38,19 @@ def create_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute
         tpu: name or address ("grpc://…") of a Cloud TPU, or "local" for that of this machine; None is what TPU_NAME
             says, or "local".
 
+    Returns:
+        A strategy, or what stands for one where Keras runs on JAX: all devices of JAX, or one, see `JaxDevices`.
+
     Raises:
-        ValueError: unknown name, TF_CONFIG is missing, the address of the TPU is none, or Keras does not run on
-            TensorFlow.
+        ValueError: unknown name, TF_CONFIG is missing, the address of the TPU is none, or Keras runs neither on
+            TensorFlow nor on JAX.
         ConnectionError: no TPU answers.
     """
-    require_tensorflow(
-        "training.create_strategy", "divide batches with keras.distribution.set_distribution(DataParallel())"
-    )
     if name not in STRATEGIES:
         raise ValueError(f"There is no strategy {name!r}; {_hint(name)}")
+    if on_jax():
+        return JaxDevices(name, tpu)
+    require_tensorflow("training.create_strategy", "train on one device, without a strategy")
     tpu = tpu or os.environ.get("TPU_NAME")
     if name == "tpu" or (name == "auto" and tpu):
         return _tpu(tpu or _LOCAL_TPU)
@@ -64,7 +72,7 @@ def _hint(name: str) -> str:
 
 
 def distribute(
-    strategy: tf.distribute.Strategy, batches_of: Callable[[Host], tf.data.Dataset]
+    strategy: Strategy, batches_of: Callable[[Host], tf.data.Dataset]
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """Batches for `fit` and `evaluate`: each host's own images, divided among its replicas.
 
@@ -75,7 +83,7 @@ def distribute(
     Raises:
         ValueError: the size is not static, or cannot be divided.
     """
-    if strategy.num_replicas_in_sync == 1 and not is_tpu(strategy):
+    if isinstance(strategy, JaxDevices) or (strategy.num_replicas_in_sync == 1 and not is_tpu(strategy)):
         return batches_of(Host(0, 1))
 
     steps = tf.data.UNKNOWN_CARDINALITY
@@ -96,33 +104,35 @@ def distribute(
     return distributed
 
 
-def is_tpu(strategy: tf.distribute.Strategy) -> bool:
+def is_tpu(strategy: Strategy) -> bool:
     """Whether the strategy runs on TPUs."""
     return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
+def is_chief(strategy: Strategy) -> bool:
     """Whether this process writes what a run leaves behind."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return True
     resolver = strategy.cluster_resolver
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+    if resolver is None:
         return True
     jobs = resolver.cluster_spec().as_dict()
     return resolver.task_id in (0, None) and (resolver.task_type == "chief" or "chief" not in jobs)
 
 
-def machines(strategy: tf.distribute.Strategy) -> int:
+def machines(strategy: Strategy) -> int:
     """Number of machines that read data, each for its own replicas."""
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.cluster_resolver is not None:
         return sum(map(len, strategy.cluster_resolver.cluster_spec().as_dict().values()))
-    return strategy.extended.num_hosts if is_tpu(strategy) else 1
+    return strategy.extended.num_hosts if isinstance(strategy, tf.distribute.TPUStrategy) else 1
 
 
-def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+def wait_for_all(strategy: Strategy) -> None:
     """Returns when all machines have come here."""
     any_machine(strategy, (True,))
 
 
-def any_machine(strategy: tf.distribute.Strategy, asked: Sequence[bool]) -> tuple[bool, ...]:
+def any_machine(strategy: Strategy, asked: Sequence[bool]) -> tuple[bool, ...]:
     """What one of the machines asks, or several; all of them have to come here.
 
     Args:
@@ -147,13 +157,15 @@ def _sum(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(over_replicas, autograph=False)
 
 
-def has_processes(strategy: tf.distribute.Strategy) -> bool:
+def has_processes(strategy: Strategy) -> bool:
     """Whether each machine has a process of its own, as it has not on a TPU."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def describe(strategy: tf.distribute.Strategy) -> str:
+def describe(strategy: Strategy) -> str:
     """Where a training runs, in words."""
+    if isinstance(strategy, JaxDevices):
+        return str(strategy)
     if is_tpu(strategy):
         return f"{strategy.num_replicas_in_sync} TPU cores"
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
-import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest import registry
 from keras_nest.models.lit import LiT
 from keras_nest.training.config import Config, model_name
+from keras_nest.training.strategies import Strategy
 
 
 class Run(Protocol):
@@ -33,7 +33,7 @@ class Run(Protocol):
         ...
 
     @property
-    def strategy(self) -> tf.distribute.Strategy:
+    def strategy(self) -> Strategy:
         """Where it runs."""
         ...
 

@@ -1,44 +1,28 @@
-"""A Keras model whose train step does what only a train step can do, right on any number of replicas."""
+"""A Keras model whose train step does what only a train step can do, right on any number of devices."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-from keras_nest.backends import require_tensorflow
+from keras_nest.backends import on_tensorflow
 from keras_nest.layers.changes import layers_inside
 from keras_nest.models.outputs import ClassifierCompile
 from keras_nest.training.averages import Averages
-from keras_nest.training.distributed_optimizer import (
-    DistributedUpdates,
-    check_numbers,
-    check_optimizer,
-    divide_among_replicas,
-    replicas,
-    sum_over_replicas,
-)
+from keras_nest.training.distributed_optimizer import DistributedUpdates, check_numbers, check_optimizer, replicas
 from keras_nest.training.gradient_watch import GradientWatch
-from keras_nest.training.micro_batches import Batch, accumulated_gradients, count_images, sharp_gradients
-from keras_nest.training.model_around import ModelAround
+from keras_nest.training.jax_steps import JaxSteps
+from keras_nest.training.micro_batches import Batch, count_images
 from keras_nest.training.sharpness import SharpnessAware
-from keras_nest.training.step_functions import (
-    StepFunction,
-    Symbolic,
-    first_spec,
-    share_statistics,
-    symbolic_output,
-    symbols,
-)
-from keras_nest.training.strategies import is_tpu
+from keras_nest.training.tensorflow_steps import Prepare, TensorFlowSteps
 
-Prepare: TypeAlias = Callable[[Any, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-"""What the train step does first: images and labels as they traveled -> as the model and the loss take them."""
+# What a step is differs from one backend of Keras to another: it changes variables, or returns their new values.
+Steps: Any = TensorFlowSteps if on_tensorflow() else JaxSteps
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class Trainer(ClassifierCompile, ModelAround):
-    """Trains a model with `compile`, `fit` and `evaluate`, on one device or under any `tf.distribute` strategy.
+class Trainer(ClassifierCompile, Steps):
+    """Trains a model with `compile`, `fit` and `evaluate`, on any number of devices.
 
     >>> with strategy.scope():
     ...     trainer = Trainer(create_model("nest_tiny"), clip_norm=1.0, accum_steps=4)
@@ -70,7 +54,8 @@ class Trainer(ClassifierCompile, ModelAround):
         name: of the trainer; by default that of the model with `_trainer` behind it.
 
     Raises:
-        ValueError: `accum_steps` or `clip_norm` is out of range, or Keras does not run on TensorFlow.
+        ValueError: `accum_steps` or `clip_norm` is out of range, or Keras runs neither on TensorFlow nor on JAX, which
+            has no `sharpness` and no `prepare`.
     """
 
     def __init__(
@@ -82,8 +67,7 @@ class Trainer(ClassifierCompile, ModelAround):
         prepare: Prepare | None = None,
         name: str | None = None,
     ) -> None:
-        recipe = "compile the model itself with training.AdamW(clip_norm=…, accum_steps=…)"
-        require_tensorflow("training.Trainer", recipe)
+        self.check_backend(sharpness, prepare)
         super().__init__(model, name or f"{model.name}_trainer")
         check_numbers(clip_norm, accum_steps)
         self.clip_norm, self.accum_steps = clip_norm, accum_steps
@@ -92,9 +76,7 @@ class Trainer(ClassifierCompile, ModelAround):
         self.log_every_step = True
         self._parts: tuple[Any, ...] = ()
         self._has_metric_variables = False
-        self._train_steps: StepFunction | None = None
-        self.train_function: Callable[[Any], Any] | None = None
-        self.test_function: Callable[[Any], Any] | None = None
+        self.train_function = self.test_function = None
 
     def get_classifier(self) -> keras.Model:
         """The inner model."""
@@ -117,23 +99,13 @@ class Trainer(ClassifierCompile, ModelAround):
         optimizer = keras.optimizers.get(optimizer)
         if optimizer is not None:
             self._check_optimizer(optimizer)
-        options |= {"jit_compile": self._resolve_jit(**options), "auto_scale_loss": False}
+        options |= {"jit_compile": self.resolve_jit(**options), "auto_scale_loss": False}
         super().compile(optimizer, *arguments, **options)
         if optimizer is not None:
             optimizer.build(self.trainable_variables)
         self.averages = Averages(self.optimizer, self.trainable_variables)
         self.watch = GradientWatch()
         self._has_metric_variables = False
-
-    def _resolve_jit(self, jit_compile: Any = "auto", run_eagerly: bool = False, **_: Any) -> bool:
-        if self.distribute_strategy.num_replicas_in_sync > 1 or is_tpu(self.distribute_strategy):
-            if jit_compile is True:
-                raise ValueError("jit_compile=True fails under a strategy; leave it out, a TPU compiles by itself.")
-            return False
-        if jit_compile == "auto":
-            # Keras takes the machine of a TPU for a GPU.
-            return bool(tf.config.list_physical_devices("GPU")) and not run_eagerly
-        return jit_compile
 
     def _check_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
         check_optimizer(optimizer)
@@ -174,151 +146,43 @@ class Trainer(ClassifierCompile, ModelAround):
         """Mean of the loss since `reset_metrics`."""
         return self.metrics[0]
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One update; returns the metrics so far and the norm of the gradient before clipping."""
-        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
-        if self.prepare is not None:
-            batch = Batch(*self.prepare(batch.images, batch.labels))
-        gradients = sum_over_replicas(self._gradients(batch))
-        norm = tf.linalg.global_norm(gradients)
-        if self.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
-        if isinstance(self.optimizer, DistributedUpdates):
-            self.optimizer.apply_summed(gradients, self.trainable_variables)
-        else:
-            # It sums over the replicas once more.
-            self.optimizer.apply(divide_among_replicas(gradients), self.trainable_variables)
-        share_statistics(self.model)
-        self.watch.update(self.loss_tracker.total, norm)
-        return {**self.get_metrics_result(), "grad_norm": norm} if self.log_every_step else {}
+    def count(self, batch: Batch, outputs: Any, loss: Any) -> None:
+        """Adds a batch that was trained on to loss and metrics.
 
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Measures one batch; returns the metrics so far."""
-        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
+        Args:
+            batch: see above.
+            outputs: of the model.
+            loss: as `loss_of` gives it.
+        """
+        self.loss_tracker.update_state(loss * replicas(), sample_weight=count_images(outputs))
+        self.compute_metrics(batch.images, batch.labels, outputs, batch.weights)
+
+    def measure(self, batch: Batch) -> dict[str, Any]:
+        """Evaluates a batch; returns the metrics so far."""
         outputs = self(batch.images, training=False)
-        size = count = tf.cast(count_images(outputs), tf.float32)
+        size = count = ops.cast(count_images(outputs), "float32")
         weighed = batch
-        if tf.is_tensor(batch.weights) and len(batch.weights.shape) == 1:
-            weights = tf.cast(batch.weights, tf.float32)
-            count = tf.reduce_sum(weights)
+        if len(getattr(batch.weights, "shape", ())) == 1:
+            weights = ops.cast(batch.weights, "float32")
+            count = ops.sum(weights)
             # Keras divides by the number of images, not by the sum of their weights.
-            weighed = batch._replace(weights=weights * tf.math.divide_no_nan(size, count))
-        loss = self._loss(weighed, outputs, training=False) * replicas()
+            weighed = batch._replace(weights=weights * ops.divide_no_nan(size, count))
+        loss = self.loss_of(weighed, outputs, training=False) * replicas()
         self.loss_tracker.update_state(loss, sample_weight=count)
         return self.compute_metrics(batch.images, batch.labels, outputs, batch.weights)
 
-    def _gradients(self, batch: Batch) -> list[tf.Tensor]:
-        """This replica's share of the gradient of the mean loss."""
-        variables = [variable.value for variable in self.trainable_variables]
-        if not variables:
-            raise ValueError(f"The model {self.model.name!r} has nothing to train: all its layers are frozen.")
-
-        def gradients(measured: bool) -> list[tf.Tensor]:
-            return accumulated_gradients(self._gradients_at_once, variables, batch, self.accum_steps, measured)
-
-        if self.sharpness is None:
-            return gradients(True)
-        state = [variable.value for variable in self.non_trainable_variables]
-        return sharp_gradients(self.sharpness, gradients, variables, state, self.optimizer.learning_rate)
-
-    def _gradients_at_once(self, batch: Batch, measured: bool) -> list[tf.Tensor]:
-        variables = [variable.value for variable in self.trainable_variables]
-        with tf.GradientTape() as tape:
-            outputs = self(batch.images, training=True)
-            loss = self._loss(batch, outputs, training=True)
-        if measured:
-            self.loss_tracker.update_state(loss * replicas(), sample_weight=count_images(outputs))
-            self.compute_metrics(batch.images, batch.labels, outputs, batch.weights)
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        # Those of embeddings are lists of rows, of which norms and optimizers take repeated ones for different rows.
-        return [tf.convert_to_tensor(gradient) for gradient in gradients]
-
-    def _loss(self, batch: Batch, outputs: Any, training: bool) -> Any:
-        """The mean loss of this replica, divided by the number of replicas."""
+    def loss_of(self, batch: Batch, outputs: Any, training: bool) -> Any:
+        """The mean loss of this replica's batch, divided by the number of replicas."""
         return self.compute_loss(batch.images, batch.labels, outputs, batch.weights, training)
 
-    def make_train_function(self, force: bool = False) -> None:
-        """Prepares what `fit` calls for every `steps_per_execution` batches, anew if what is in it was changed."""
+    def has_changed(self) -> bool:
+        """Whether what is in a train step was changed since the last call."""
         trained = tuple(map(id, self.trainable_variables))
-        parts = (trained, self.clip_norm, self.accum_steps, self.sharpness, self.prepare, self.log_every_step)
-        if self.train_function is None or force or parts != self._parts:
-            self._train_steps, self._parts = self._steps(self.train_step), parts
-            self.train_function = self._function(self._train_steps, self.prepare)
-
-    def make_test_function(self, force: bool = False) -> None:
-        """Prepares what `evaluate` calls for every `steps_per_execution` batches."""
-        if self.test_function is None or force:
-            self.test_function = self._function(self._steps(self.test_step), None)
-
-    @property
-    def waited(self) -> float | None:
-        """Seconds that the train steps waited for data so far; None where that is not measured, as on several devices.
-
-        What `fit` prepared anew counts from 0.
-        """
-        measured = None if self._train_steps is None else self._train_steps.waited
-        return None if measured is None else float(measured)
-
-    def _steps(self, step: Callable[[Any], Any]) -> StepFunction:
-        steps = int(self.steps_per_execution)
-        return StepFunction(step, self.distribute_strategy, steps, self.jit_compile, self.run_eagerly)
-
-    def _function(self, run: StepFunction, prepare: Prepare | None) -> Callable[[Iterable[Any]], Any]:
-        strategy = self.distribute_strategy
-
-        def function(batches: Iterable[Any]) -> Any:
-            if not self._has_metric_variables:
-                batches, spec = first_spec(strategy, batches)
-                self.build_metrics(spec, prepare)
-            return run(batches)
-
-        return function
-
-    def build_metrics(self, batch: Any, prepare: Prepare | None = None) -> None:
-        """Makes the variables of loss and metrics, which cannot be made inside a loop; the first step does so itself.
-
-        Args:
-            batch: specifications of a replica's batch: images, labels and perhaps weights.
-            prepare: what the step does first.
-        """
-        labels, outputs, weights = self.measured(batch, prepare)
-        several = len(keras.tree.flatten(outputs)) > 1
-
-        def measure(labels: Any, outputs: Any, weights: Any) -> Any:
-            if several:
-                self.compute_loss(None, labels, outputs, weights, training=False)
-            return self.compute_metrics(None, labels, outputs, weights)
-
-        if several or len(self.metrics) > 1:
-            with self.distribute_strategy.scope():
-                Symbolic(measure).compute_output_spec(labels, outputs, weights)
-        self._has_metric_variables = True
-
-    def measured(self, batch: Any, prepare: Prepare | None = None) -> tuple[Any, Any, Any]:
-        """What metrics are given for a batch.
-
-        Args:
-            batch: see `build_metrics`.
-            prepare: likewise.
-
-        Returns:
-            Labels, outputs and weights as symbolic tensors of Keras.
-        """
-        images, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
-        if prepare is not None:
-            images, labels = tf.function(prepare).get_concrete_function(images, labels).structured_outputs
-        return symbols(labels), symbolic_output(self.model, images), symbols(weights)
-
-    def check_steps(self, steps_per_epoch: int | None, num_batches: int | None) -> None:
-        """Refuses what would leave batches over.
-
-        Raises:
-            ValueError: `steps_per_execution` does not divide the batches of several replicas, or those asked for.
-        """
-        several = self.distribute_strategy.num_replicas_in_sync > 1
-        steps, count = steps_per_epoch or (num_batches if several else None), int(self.steps_per_execution)
-        if steps and steps % count:
-            raise ValueError(f"{steps} batches are no multiple of steps_per_execution, {count}.")
+        before, self._parts = (
+            self._parts,
+            (trained, self.clip_norm, self.accum_steps, self.sharpness, self.prepare, self.log_every_step),
+        )
+        return self._parts != before
 
     def reset_metrics(self) -> None:
         """Forgets what was measured."""

@@ -92,7 +92,11 @@ def test_checkpoints_of_earlier_versions(tmp_path):
     """They were TensorFlow's manager's."""
     first = trainer()
     train(first, 2)
-    tf.train.CheckpointManager(tf.train.Checkpoint(**first.state), str(tmp_path), 2).save(checkpoint_number=2)
+    tf.train.CheckpointManager(
+        tf.train.Checkpoint(**{kind: [one.value for one in group] for kind, group in first.state.items()}),
+        str(tmp_path),
+        2,
+    ).save(checkpoint_number=2)
     second = trainer()
     assert Checkpoints(tmp_path, second).restore() == 2
     assert_same(state(second), state(first))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_nest import NesT, VisionTransformer, conversion
+from keras_nest import NesT, VisionTransformer, backends, conversion
 from keras_nest.models.losses import cross_entropy
 from keras_nest.training import FineTuningDecay, Momentum, Trainer, WarmupDecay, create_optimizer
 from tests import keras_models
@@ -80,8 +80,9 @@ def nest(name):
         chosen["weight_decay"],
         chosen["optim_wd_ignore"] or (),
     )
-    # Eager steps are the same and need no compilation, which would take most of the time.
-    return case, model, *fit(case, model, optimizer, chosen["clip"], eager=name != "adamw_clip")
+    # Eager steps are the same and need no compilation, which would take most of the time with TensorFlow.
+    eager = name != "adamw_clip" and backends.on_tensorflow()
+    return case, model, *fit(case, model, optimizer, chosen["clip"], eager=eager)
 
 
 def fine_tuning(run, schedule=FineTuningDecay):

@@ -1,0 +1,67 @@
+"""Short trainings on JAX, on one device and on two: `python -m tests.training.on_jax DIR`."""
+
+import json
+import pathlib
+import sys
+
+import keras
+import pytest
+
+from keras_nest.cli.train import main
+from keras_nest.training.stopping import Stopped
+from tests.training import runs
+
+# With a term of the loss, and not with Adam, which makes a whole step of a gradient that is mere rounding.
+CONFIG = runs.CONFIG | {"num_epochs": 1, "optim": "sgd", "learning_rate": 0.2}
+# What is drawn in a step differs from one backend to the other, what is drawn in the data does not.
+DRAWING_NOTHING = CONFIG | {"model": runs.CONFIG["model"] | {"stochastic_depth_drop": 0.0}}
+FIELDS_OF_TENSORFLOW = {"transfer": "uint8", "sam_rho": 0.1, "profile_steps": (1, 2), "log_model_profile": True}
+
+
+def config(folder, fields):
+    """Batches that one device takes, or both together."""
+    return fields | {"init_checkpoint": str(folder / "start.keras"), "batch": 64, "per_device_batch_size": 64}
+
+
+def stop(fields, workdir, strategy, step):
+    """A training that gets a signal in a step."""
+    with runs.signaled(*runs.in_step(step)), pytest.raises(Stopped):
+        main(fields, workdir, strategy=strategy)
+
+
+def refusals(fields):
+    """What is refused before anything is done."""
+    asked = {name: fields | {name: value} for name, value in FIELDS_OF_TENSORFLOW.items()}
+    asked["gan"] = {"trainer": "gan", "dataset": "digits", "total_steps": 1}
+    said = {}
+    for name, one in asked.items():
+        try:
+            main(one, "refused")
+        except ValueError as error:
+            said[name] = str(error)
+    for strategy in ("multi_worker", "tpu"):
+        try:
+            main(fields, "refused", strategy=strategy)
+        except (ValueError, ConnectionError) as error:
+            said[strategy] = str(error)
+    return said
+
+
+def run(folder):
+    """All of them; the folder holds a training that TensorFlow began."""
+    fields = config(folder, CONFIG)
+    main(fields, folder / "whole", strategy="one_device")
+    stop(fields, folder / "parts", "one_device", 13)
+    main(fields, folder / "parts", strategy="one_device")
+    main(fields, folder / "two", strategy="mirrored")
+    stop(config(folder, DRAWING_NOTHING), folder / "crossing", "auto", 17)
+    said = refusals(fields)
+    assert not pathlib.Path("refused").exists()
+    (folder / "refusals.json").write_text(json.dumps(said))
+
+
+if __name__ == "__main__":
+    # Compiling random initial values for every shape takes longer than all the rest, and a file gives all weights.
+    for initializer in (keras.initializers.TruncatedNormal, keras.initializers.VarianceScaling):
+        initializer.__call__ = lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype)
+    run(pathlib.Path(sys.argv[1]))
