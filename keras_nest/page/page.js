@@ -114,7 +114,8 @@ async function predict(mine) {
   showPhoto(image);
   $("file-name").textContent = image.name;
   listClasses(answer.predictions);
-  say("note", answer.note ?? "");
+  const invitation = model.methods.length ? "Press a class to see what speaks for it." : "";
+  say("note", [invitation, answer.note].filter(Boolean).join(" "));
   show("answer");
   const [best] = answer.predictions;
   $("said").textContent = `${image.name}: most probable is ${best.label}, ${percent(best.probability)}.`;
