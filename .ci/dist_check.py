@@ -108,6 +108,8 @@ def use(python: pathlib.Path, folder: pathlib.Path) -> None:
     assert "china.png" in run(command, "predict", "china.png", "--model", "run", "--save", "answers", cwd=folder)
     run(command, "export", "run", "--format", "saved_model", "--output", "exported", cwd=folder)
     run(command, "export", "run", "--format", "tflite", "--output", "lite", cwd=folder)
+    run(command, "export", "run", "--format", "web", "--litert", "cdn", "--output", "site", cwd=folder)
+    assert {"index.html", "page.js", "prepare.js", "worker.js"} <= {path.name for path in (folder / "site").iterdir()}
     run(python, "-c", USE_SAVED_MODEL, cwd=folder)
     run(python, "-c", LOOK_AROUND.format(prefix=str(python.parents[1])), cwd=folder)
 

@@ -27,7 +27,7 @@ SAMPLINGS = ("shuffled", "balanced")
 EXPLAIN_METHODS = ("gradcat", "attention", "cam")
 """Explanations of `keras-nest explain`."""
 
-EXPORT_FORMATS = ("saved_model", "tflite", "onnx", "keras")
+EXPORT_FORMATS = ("saved_model", "tflite", "onnx", "keras", "web")
 """Formats of `keras-nest export`."""
 
 HEADS = ("classifier", "none")
@@ -53,3 +53,7 @@ TRACKERS = ("wandb", "mlflow")
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 """Where a training runs."""
+
+
+WEB_PRECISIONS = ("float16", "float32", "dynamic_int8")
+"""Weights of a network in a page; the first is the default."""

@@ -62,7 +62,7 @@ class TestStart:
         (tmp_path / "keras-nest.bash").write_text(script)
         asked = {
             "keras-nest ex": "export explain",
-            "keras-nest export --format ": "saved_model tflite onnx keras",
+            "keras-nest export --format ": "saved_model tflite onnx keras web",
             "keras-nest train --config digits_": "digits_gan digits_lit digits_nest",
             "keras-nest predict --model keras": "keras-nest.bash",
         }

@@ -4,11 +4,12 @@ import dataclasses
 import os
 import pathlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from keras_nest import page
 from keras_nest.data.prompts import PLAIN
 from keras_nest.explain.methods import METHODS, Method, choose_method
 from keras_nest.explain.view import make_view
@@ -121,7 +122,7 @@ def open_app_model(
         _check_classes(predictor, source)
         kind = "TFLite file" if is_tflite(exported) else "SavedModel"
         predictor = name_classes(predictor, labels) if labels else predictor
-        facts = (kind, _classes(predictor))
+        facts = (kind, page.classes(predictor.num_classes))
         return AppModel(_file_name(source), facts, lambda _: predictor, why_not=_NO_LAYERS)
     loaded = open_model(source, weights, trust=trust)
     if isinstance(loaded.model, LiT):
@@ -143,7 +144,7 @@ def _of_classes(loaded: LoadedModel, labels: str | os.PathLike[str] | None) -> A
             reasons.append(str(error))
     # The last method is the one for every model.
     why_not = "" if methods else f"{_NOT_SHOWN}: {reasons[-1]}"
-    facts = (_classes(predictor), _pixels(prepare), *_measured(loaded.metrics))
+    facts = page.facts(predictor.num_classes, prepare.image_size, loaded.metrics)
     return AppModel(loaded.model.name, facts, lambda _: predictor, None, methods, why_not, prepare)
 
 
@@ -172,25 +173,8 @@ def _of_texts(loaded: LoadedModel, source: str, vocabulary: str | None, given: L
         return Predictor(classifiers[labels].probabilities, len(labels), labels)
 
     start = given or (trained[0] if trained else ())
-    facts = ("classes are texts", _pixels(preprocessor(loaded.model)))
+    facts = ("classes are texts", page.pixels(preprocessor(loaded.model).image_size))
     return AppModel(loaded.model.name, facts, choose, start, why_not=_TEXTS)
-
-
-def _classes(predictor: Predictor) -> str:
-    return f"{predictor.num_classes:,} classes" if predictor.num_classes > 1 else "1 class"
-
-
-def _pixels(prepare: EvalPreprocessing) -> str:
-    height, width = prepare.image_size
-    return f"sees {height} x {width} pixels"
-
-
-def _measured(metrics: Mapping[str, Any]) -> Sequence[str]:
-    """What its training measured, where it says of how many images."""
-    if not {"top1", "examples"} <= metrics.keys():
-        return ()
-    what = "validation" if metrics.get("part") == "val" else "test"
-    return (f"{100 * metrics['top1']:.1f} % of {metrics['examples']:,} {what} images right",)
 
 
 def _file_name(source: str) -> str:

@@ -1,4 +1,4 @@
-"""The page over HTTP, for this machine alone: three static files, and questions that are answered in JSON.
+"""The page over HTTP, for this machine alone: static files, and questions that are answered in JSON.
 
 Each question carries its image, so nothing is kept, and several people at once are nothing special.
 """
@@ -19,15 +19,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_nest import page
 from keras_nest.app.model import AppModel
 from keras_nest.predict.images import decode_image, read_image
 
 HOST = "127.0.0.1"
-_STATIC = {
-    "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-}
+_KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _LARGEST = 200 * 2**20  # bytes of an image file
 _SHOWN, _SMALL = 1024, 160  # pixels of the longer side: in the page, and of an example
 _FEW, _CLASSES = 10, 5  # so many classes are all shown; of more, the first
@@ -96,9 +93,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = urllib.parse.urlsplit(self.path).path
         if not self._is_from_here():
             return
-        if path in _STATIC:
-            name, kind = _STATIC[path]
-            self._send(importlib.resources.files("keras_nest.app").joinpath(name).read_bytes(), kind)
+        if path == "/":
+            self._send(page.read(page.HTML).encode(), "text/html; charset=utf-8")
+        elif (name := path.removeprefix("/")) in page.FILES:
+            self._send(page.read(name).encode(), _KINDS[os.path.splitext(name)[1]])
+        elif path == "/backend.js":
+            content = importlib.resources.files("keras_nest.app").joinpath("backend.js").read_bytes()
+            self._send(content, _KINDS[".js"])
         elif path == "/model":
             self._answer(lambda: _facts(self.server))
         elif (number := path.removeprefix("/examples/")).isdecimal() and int(number) < len(self.server.examples):

@@ -1,7 +1,10 @@
 """The command line of the exporters: `python -m export`, and `keras-nest export`."""
 
 import argparse
+import json
 import os
+import pathlib
+import shlex
 import time
 from typing import Any
 
@@ -9,6 +12,7 @@ import keras
 import numpy as np
 from rich.table import Table
 
+from keras_nest.choices import WEB_PRECISIONS
 from keras_nest.console import console, print_facts
 from keras_nest.data.sources import ONLY_HOST, Examples, open_source
 from keras_nest.data.sources.base import decode
@@ -21,6 +25,8 @@ from keras_nest.export.saved_model import read_signatures
 from keras_nest.export.stock_keras import to_keras
 from keras_nest.export.tflite import to_tflite
 from keras_nest.export.versions import publish, version_directory
+from keras_nest.export.web import to_web
+from keras_nest.export.web.site import FACTS
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.mirror import run_directory
@@ -37,6 +43,7 @@ _OPTIONS = {
     "tflite": ("precision", "batch_size", "representative", "activation"),
     "onnx": (),
     "keras": (),
+    "web": ("precision", "activation", "title", "examples", "litert"),
 }
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
 
@@ -59,7 +66,8 @@ def main(args: argparse.Namespace) -> int:
         return _generator(loaded.model, args)
     if args.vocab is None:
         args.vocab = loaded.vocabulary
-    return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx, "keras": _keras}[args.format](loaded, args)
+    write = {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx, "keras": _keras, "web": _web}
+    return write[args.format](loaded, args)
 
 
 def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
@@ -91,6 +99,8 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
         exporter.check_onnx()
     if args.format == "keras":
         exporter.check_keras()
+    if args.format == "web":
+        exporter.check_web(args.activation)
 
 
 def dataset_of(loaded: LoadedModel, model: str) -> str:
@@ -163,6 +173,42 @@ def _keras(loaded: LoadedModel, args: argparse.Namespace) -> int:
     # Not model.keras, so that no training is replaced by what is read without this package.
     path = to_keras(loaded.model, _file(args.output, "stock.keras"), args.overwrite)
     print_facts(f"Exported {loaded.model.name}", {"written": path, "size": _mebibytes(path)})
+    return 0
+
+
+def _web(loaded: LoadedModel, args: argparse.Namespace) -> int:
+    start, precisions = time.perf_counter(), _precisions(args) if args.precision else [WEB_PRECISIONS[0]]
+    if len(precisions) > 1:
+        raise ValueError(f"--precision names {len(precisions)}; a page has one network, so name one.")
+    loss = loaded.config.get("loss")
+    own = getattr(loaded.model, "classifier_activation", None)
+    path = to_web(
+        loaded.model,
+        args.output,
+        args.overwrite,
+        precision=precisions[0],
+        class_names=loaded.class_names,
+        activation=args.activation or own or (loss if loss in ACTIVATIONS else None),
+        title=args.title,
+        examples=args.examples,
+        metrics=loaded.metrics,
+        litert_from=args.litert,
+    )
+    facts = json.loads((path / FACTS).read_text("utf-8"))
+    address = "cdn.jsdelivr.net, fetched by the page" if facts["litert"]["fetched"] else "in the folder"
+    look = f"python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(path))}"
+    print_facts(
+        f"Exported {loaded.model.name}",
+        {
+            "written": path,
+            "size": _mebibytes(path),
+            "network": f"{facts['network']['bytes'] / 2**20:.1f} MiB, {precisions[0]}",
+            "heat maps": "of every class" if facts["explanation"] else facts["why_not"],
+            f"LiteRT.js {facts['litert']['version']}": address,
+            "time": f"{time.perf_counter() - start:.1f} s",
+            **({"look at it": look} if isinstance(path, pathlib.Path) else {}),
+        },
+    )
     return 0
 
 

@@ -133,21 +133,33 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(*choices.ACTIVATIONS, choices.NO_ACTIVATION),
         help="of the probabilities (default: that of the training, else softmax); none for a TFLite file with logits",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, or the files")
+    parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, files, or page")
+    parser.add_argument(
+        "--precision",
+        action="append",
+        metavar="P[,P…]",
+        help="of TFLite files: float32, float16, dynamic_int8, int8 (default: all but the last); of a page one of the "
+        "first three (default: float16)",
+    )
     saved = parser.add_argument_group("SavedModel")
     saved.add_argument("--head", choices=choices.HEADS, help="none for TF-Hub's feature vector (default: classifier)")
     saved.add_argument("--archive", action="store_true", default=None, help="write DIR/N.tar.gz too, for TF-Hub")
     saved.add_argument("--no-warm-up", action="store_true", default=None, help="no requests that warm TF-Serving up")
     lite = parser.add_argument_group("TFLite")
-    lite.add_argument(
-        "--precision",
-        action="append",
-        metavar="P[,P…]",
-        help="float32, float16, dynamic_int8, int8 (default: all but the last)",
-    )
     lite.add_argument("--batch-size", type=int, metavar="N", help="images at a time, fixed in the file (default: 1)")
     lite.add_argument(
         "--representative", metavar="DATA", help="for int8: digits, DIR with DIR/{train,test}/CLASS/, or a name of TFDS"
+    )
+    web = parser.add_argument_group("page (web)")
+    web.add_argument("--title", metavar="TEXT", help="what the page is called (default: the name of the model)")
+    web.add_argument(
+        "--examples", nargs="*", metavar="IMAGE", help="to begin with (default: two photographs); without any, none"
+    )
+    web.add_argument(
+        "--litert",
+        metavar="DIR|npm|cdn",
+        help="where LiteRT.js comes from: a folder that npm pack or npm install filled, npm, or the page fetches it "
+        "(default: npm if it is there, else cdn)",
     )
 
 
@@ -333,8 +345,9 @@ COMMANDS = {
     "export": Command(
         "keras_nest.cli.export",
         add_export_arguments,
-        "to SavedModel, TFLite or ONNX",
-        "Exports a trained model as a SavedModel, for TF-Serving and TF-Hub, or as TFLite or ONNX files.",
+        "to SavedModel, TFLite, ONNX or a page",
+        "Exports a trained model as a SavedModel, for TF-Serving and TF-Hub, as TFLite or ONNX files, or as a page "
+        "that runs it in the browser.",
     ),
     "publish": Command(
         "keras_nest.cli.publish",

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_nest.explain.evidence import check_linear_head, evidence, prepare
+from keras_nest.explain.evidence import check_linear_head, evidence, prepare, share
+from keras_nest.explain.pullback import pull_back
 
 
 def class_activation_map(model: keras.Model, images: Any, class_index: Any = None) -> tf.Tensor:
@@ -34,8 +35,29 @@ def class_activation_map(model: keras.Model, images: Any, class_index: Any = Non
     network, images, single = prepare(model, images)
     check_linear_head(network)
     name = network.evidence_endpoint
-    found = evidence(network, images, class_index, [name]).maps[name]
-    if found.shape.rank == 2:  # tokens, the class token in front
-        height, width = network.endpoints["features"].shape[1:3]
-        found = tf.reshape(found[:, -height * width :], (-1, height, width))
+    found = _as_map(network, evidence(network, images, class_index, [name]).maps[name])
     return found[0] if single else found
+
+
+def activation_graph(model: Any, images: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same without a check of what comes in, for a graph that is written to a file: the logits and the map.
+
+    Args:
+        model: one that `class_activation_map` takes.
+        images: (B, H, W, C) as the model takes them.
+        weights: float32 (B, K), 1 for the class in question and 0 for all others.
+
+    Returns:
+        float32 (B, K) and (B, h, w).
+    """
+    name = model.evidence_endpoint
+    logits, values, pull = pull_back(model, images, [name])
+    return logits, _as_map(model, share(values[0], pull(weights)[0]))
+
+
+def _as_map(model: Any, found: tf.Tensor) -> tf.Tensor:
+    """(B, h, w) from (B, h, w) or from tokens (B, N), the class token in front."""
+    if found.shape.rank == 3:
+        return found
+    height, width = model.endpoints["features"].shape[1:3]
+    return tf.reshape(found[:, -height * width :], (-1, height, width))

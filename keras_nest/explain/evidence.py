@@ -56,9 +56,13 @@ def evidence(model: Any, images: tf.Tensor, class_index: Any, names: Sequence[st
             f"The logits of {model.name!r} are not made of {', '.join(names)} in a way that can be followed; put the "
             "head directly behind the model of keras_nest."
         )
-    products = [tf.cast(x, tf.float32) * tf.cast(dx, tf.float32) for x, dx in zip(values, gradients, strict=True)]
-    maps = {name: tf.reduce_sum(product, axis=-1) for name, product in zip(names, products, strict=True)}
+    maps = {name: share(x, dx) for name, x, dx in zip(names, values, gradients, strict=True)}
     return Evidence(classes, logits, maps)
+
+
+def share(values: tf.Tensor, gradient: Any) -> tf.Tensor:
+    """What each place adds to a number: (…, C) times the gradient, summed over the channels; float32."""
+    return tf.reduce_sum(tf.cast(values, tf.float32) * tf.cast(gradient, tf.float32), axis=-1)
 
 
 def endpoints(model: Any, images: tf.Tensor, names: dict[str, list[str]]) -> dict[str, list[tf.Tensor]]:

@@ -12,5 +12,6 @@ from keras_nest.export.saved_model import read_signatures, to_saved_model
 from keras_nest.export.stock_keras import to_keras
 from keras_nest.export.tflite import to_tflite
 from keras_nest.export.versions import publish
+from keras_nest.export.web import to_web
 
-__all__ = ["publish", "read_signatures", "to_hub", "to_keras", "to_onnx", "to_saved_model", "to_tflite"]
+__all__ = ["publish", "read_signatures", "to_hub", "to_keras", "to_onnx", "to_saved_model", "to_tflite", "to_web"]

@@ -21,6 +21,7 @@ from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.changes import layers_inside
 from keras_nest.models.base import published_class_names
+from keras_nest.models.user_model import way_to_classes
 
 Served: TypeAlias = tuple[tf.train.Checkpoint, dict[str, Callable[..., Outputs]]]
 """The object of a SavedModel, and its signatures."""
@@ -153,6 +154,30 @@ class Exporter:
             ValueError: says what to do instead.
         """
         self.refuse_quantized(("float8",), "an ONNX file", "as it was before, or quantized to int8")
+
+    def check_web(self, activation: str | None) -> None:
+        """Refuses what no page of a classifier can be.
+
+        Args:
+            activation: from logits to probabilities; None as in `to_tflite`.
+
+        Raises:
+            ValueError: says what, and what to do instead.
+        """
+        check_option("activation", resolve_activation(self.model, activation), ACTIVATIONS)
+        shape, output = image_shape(self.model), self.model.output
+        if not isinstance(output, keras.KerasTensor) or len(output.shape) != 2 or not is_classifier(self.model):
+            raise ValueError(
+                f"The model {self.model.name!r} gives no classes of an image, so that a page has nothing to show; "
+                f"{way_to_classes(self.model)}."
+            )
+        if shape[-1] not in (1, 3):
+            raise ValueError(
+                f"The model {self.model.name!r} takes {shape[-1]} channels; a page has gray or color images."
+            )
+        self.refuse_quantized(
+            ("int8", "float8"), "the TFLite file of a page", 'as it was before, with precision="dynamic_int8"'
+        )
 
     def check_keras(self) -> None:
         """Refuses models that cannot be written in layers of Keras alone.

@@ -93,6 +93,10 @@ class LiTExporter(Exporter):
         """Refuses: such a file has no strings and no tokenizer."""
         raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
 
+    def check_web(self, activation: str | None) -> None:
+        """Refuses: the page has no tokenizer."""
+        raise ValueError("A LiT model reads texts, which a page does not yet; export it as saved_model or tflite.")
+
     def check_keras(self) -> None:
         """Refuses: such a model has two inputs, and a tokenizer beside it."""
         raise ValueError(

@@ -5,14 +5,14 @@ import dataclasses
 import json
 import pathlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_nest.export.inference import Inference
-from keras_nest.export.tflite_graph import replace_negation
+from keras_nest.export.tflite_graph import rewrite
 from keras_nest.export.tflite_metadata import add_metadata
 from keras_nest.export.tflite_report import Reporter
 from keras_nest.outputs import output_at
@@ -78,7 +78,7 @@ def write_files(
                 partial.write_bytes(content)
     reporter = Reporter(source.call, source.samples)
     rows: list[dict[str, Any]] = []
-    with _saved(source) as folder:
+    with saved(source.call, [source.spec], source.module) as folder:
         for precision in precisions:
             path = directory / f"{precision}.tflite"
             content = add_metadata(convert(folder, precision, calibration), source.name, source.files)
@@ -113,16 +113,25 @@ def _report(reporter: Reporter, precision: str, path: pathlib.Path, before: list
 
 
 @contextlib.contextmanager
-def _saved(source: TFLiteSource) -> Iterator[str]:
-    """A SavedModel with a fixed batch: with an open one, no file is one partition."""
-    serve = tf.function(source.call, input_signature=[source.spec], autograph=False)
+def saved(call: Callable[..., Any], inputs: Sequence[tf.TensorSpec], module: tf.train.Checkpoint) -> Iterator[str]:
+    """A function as a SavedModel that `convert` takes.
+
+    Args:
+        call: what is computed; gives outputs by name.
+        inputs: under their names, with a fixed batch: with an open one, no file is one partition.
+        module: holds the variables.
+
+    Yields:
+        The folder, which is gone afterwards.
+    """
+    serve = tf.function(call, input_signature=inputs, autograph=False)
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(source.module, folder, signatures={_SIGNATURE: serve})
-        replace_negation(folder)
+        tf.saved_model.save(module, folder, signatures={_SIGNATURE: serve})
+        rewrite(folder)
         yield folder
 
 
-def convert(folder: str, precision: str, calibration: Sequence[np.ndarray]) -> bytes:
+def convert(folder: str, precision: str, calibration: Sequence[np.ndarray] = ()) -> bytes:
     """A SavedModel as the content of a TFLite file.
 
     Args:

@@ -65,6 +65,10 @@ class GeneratorExporter(Exporter):
         """Refuses: there are no such files of generators."""
         raise ValueError("A generator cannot be written as onnx; take saved_model or tflite.")
 
+    def check_web(self, activation: str | None) -> None:
+        """Refuses: a page asks about images."""
+        raise ValueError("A generator cannot be written as web; take saved_model or tflite.")
+
     def check_keras(self) -> None:
         """Refuses: there are no such files of generators."""
         raise ValueError("A generator cannot be written as keras; take saved_model or tflite.")
