@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_nest import create_model, outputs
+from keras_nest import console, create_model, outputs
 from keras_nest.cli import commands as cli
 from keras_nest.predict import find_images
 from tests.predict.conftest import NAMES, SMALL
@@ -30,8 +30,9 @@ def bucket(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, monkeypatch):
     """Runs a command in this process: exit code, output, errors."""
+    monkeypatch.setattr(console.console, "width", 400)  # paths of tests are long
 
     def run_here(*arguments):
         code = cli.main(list(map(str, arguments)))
