@@ -23,7 +23,7 @@ from keras_nest.conversion.own import check_name, read_own, read_weights, rebuil
 from keras_nest.conversion.pytorch.files import is_pytorch
 from keras_nest.conversion.sources import locate, read_checkpoint, read_image_size, told, told_of_model
 from keras_nest.exported import refuse_export
-from keras_nest.models.base import PublishedModel
+from keras_nest.models.base import ImageModel, PublishedModel
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.weights_file import SUFFIX
 from keras_nest.types import Progress, Size
@@ -138,6 +138,8 @@ def load_model(
         model.mark_head(dataset)
     elif theirs and theirs.class_names and not report.new_head and len(theirs.class_names) == model.num_classes:
         model.mark_head(theirs.class_names)
+    if theirs and isinstance(model, ImageModel) and not report.new_head:
+        model.task = theirs.task
     if theirs and "activation" not in given:
         report = dataclasses.replace(report, assumed=(*report.assumed, *theirs.assumed))
     report.log()
@@ -167,9 +169,10 @@ def _adapted(
         report = load_weights(model, tree, reinit_head, resize_method, source.image_size, given, source.config)
     except ValueError as error:
         raise ValueError(f"{path} does not fit {source.name} with other fields: {error}") from None
-    classes = getattr(source, "head_classes", None)
-    if classes and model.num_classes == source.num_classes and not report.new_head:
-        model.mark_head(classes)
+    if isinstance(source, ImageModel) and model.num_classes == source.num_classes and not report.new_head:
+        model.task = source.task
+        if source.head_classes:
+            model.mark_head(source.head_classes)
     report.log()
     return model, report
 

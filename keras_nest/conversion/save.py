@@ -1,5 +1,6 @@
 """Keras weights -> checkpoint files."""
 
+import logging
 import os
 
 import keras
@@ -12,6 +13,9 @@ from keras_nest.conversion.orbax_directory import write_orbax
 from keras_nest.layers.changes import layers_by_path
 from keras_nest.outputs import output_at
 from keras_nest.places import as_place
+from keras_nest.targets import SINGLE_LABEL
+
+_LOGGER = logging.getLogger("keras_nest")
 
 
 def write_checkpoint(
@@ -40,6 +44,7 @@ def write_checkpoint(
     if suffix and suffix not in writers:
         raise ValueError(f"{place} cannot be written: the name must end in .npz, .msgpack or .flax, or have no suffix.")
     refuse_quantized(model)
+    warn_of_task(model, str(place))
     tree = to_layout(model_tree(model), layout)
     image_size = getattr(model, "image_size", None)  # a text tower has none
     with output_at(place, overwrite) as partial:
@@ -49,6 +54,15 @@ def write_checkpoint(
             with open(partial, "wb") as file:
                 writers[suffix](tree, file, image_size)
     return len(tree)
+
+
+def warn_of_task(model: keras.Model, path: str) -> None:
+    """Says what a file of other programs does not keep: that a head tells several classes, or a number."""
+    task = getattr(model, "task", SINGLE_LABEL)
+    if task != SINGLE_LABEL:
+        _LOGGER.warning(
+            "%s does not keep that the model tells %s; set model.task = %r after reading it.", path, task, task
+        )
 
 
 def refuse_quantized(model: keras.Model) -> None:

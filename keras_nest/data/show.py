@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from keras_nest.data.pipeline import train_batches
 from keras_nest.data.recipes import Recipe
-from keras_nest.data.sources.base import ONLY_HOST, Examples, Host, Source
+from keras_nest.data.sources.base import ONLY_HOST, DatasetInfo, Examples, Host, Source
 from keras_nest.figures import new_figure
+from keras_nest.targets import MULTI_LABEL, REGRESSION
 from keras_nest.types import Size
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def draw_recipe(source: Source, recipe: Recipe, image_size: Size, seed: int = 0,
         for axis, image, label in zip(row, as_pixels(images, recipe), labels, strict=True):
             axis.imshow(image)
             axis.set(xticks=[], yticks=[])
-            axis.set_title(label_text(label, source.info.class_names, smoothing), **_FONT)
+            axis.set_title(target_text(label, source.info, smoothing), **_FONT)
     return figure
 
 
@@ -110,6 +111,22 @@ def find_smoothing(recipe: Recipe, classes: int) -> float:
     # Mixed with its own class, an image keeps its label.
     _, labels = recipe.mix(tf.zeros([2, 8, 8, 3]), tf.zeros([2], tf.int32), tf.constant([0, 0]), classes)
     return float(np.min(labels))
+
+
+def target_text(label: np.ndarray, info: DatasetInfo, smoothing: float) -> str:
+    """What is told of an image in words: `label_text`, the names of several classes, or a number in its own unit.
+
+    Args:
+        label: as a batch has it.
+        info: of the data set.
+        smoothing: as for `label_text`.
+    """
+    if info.target.task == REGRESSION:
+        mean, deviation = info.scale
+        return f"{_shorten(info.class_names[0])} {mean + deviation * float(label[0]):.4g}"
+    if info.target.task == MULTI_LABEL:
+        return "\n+ ".join(_shorten(info.class_names[k]) for k in np.flatnonzero(label)) or "none of the classes"
+    return label_text(label, info.class_names, smoothing)
 
 
 def label_text(label: np.ndarray, class_names: Sequence[str], smoothing: float) -> str:

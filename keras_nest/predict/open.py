@@ -126,7 +126,9 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
         raise ValueError(f"The model {model.name!r} takes {len(model.inputs)} inputs; it must take images alone.")
     # Of files that do not say it themselves, what lies beside them does.
     task = ANSWERS[loaded.config["loss"]] if "loss" in loaded.config else getattr(model, "task", SINGLE_LABEL)
-    prepare, activation = preprocessor(model), _ACTIVATIONS[task]
+    # The softmax of a single logit is always 1.
+    is_single_logit = task == SINGLE_LABEL and model.num_classes == 1
+    prepare, activation = preprocessor(model), _ACTIVATIONS[MULTI_LABEL if is_single_logit else task]
     is_ours = isinstance(model, ImageModel)
     puts_out_logits = is_linear(model.output) if is_ours else "probabilities" not in model.endpoints
     inputs = tf.TensorSpec((None, *prepare.image_size, len(prepare.mean)), tf.float32)

@@ -18,9 +18,12 @@ from keras_nest.data.show import (
     find_smoothing,
     label_text,
     shown_batches,
+    target_text,
 )
 from keras_nest.data.sources import ONLY_HOST, IndexedExamples, Source, digits
+from keras_nest.data.sources.base import DatasetInfo
 from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.targets import Target
 from tests.data.photographs import write_folder
 
 SIZE = (32, 32)
@@ -176,3 +179,11 @@ class TestPicture:
         boxes = [axis.title.get_window_extent() for axis in figure.axes] + [axis.bbox for axis in figure.axes]
         assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
         assert all(figure.bbox.containsx(x) for box in boxes for x in (box.x0, box.x1))
+
+
+def test_several_labels_and_numbers_in_words():
+    several = DatasetInfo("list.csv", ("cat", "dog", "sofa"), (8, 8, 3), 1, 1, Target("multi-label"))
+    assert target_text(np.array([1.0, 0, 1]), several, 0) == "cat\n+ sofa"
+    assert target_text(np.zeros(3), several, 0) == "none of the classes"
+    number = DatasetInfo("list.csv", ("age",), (8, 8, 3), 1, 1, Target("regression", "age"), (40.0, 10.0))
+    assert target_text(np.array([-1.5]), number, 0) == "age 25"

@@ -56,6 +56,14 @@ def test_every_loss(loss, files, images, model, tmp_path):
     np.testing.assert_allclose(open_predictor(tmp_path).answers(images), activation(logits), atol=1e-5)
 
 
+def test_a_single_logit_is_no_certainty(images):
+    """Its softmax is always 1."""
+    model = keras_nest.create_model("nest_tiny", **{**SMALL, "num_classes": 1})
+    logits = model(keras_nest.preprocessor(model)(images))
+    shares = build_predictor(LoadedModel(model)).probabilities(images)
+    np.testing.assert_allclose(shares, keras.ops.sigmoid(logits), atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("activation", "of_head"), [("softmax", True), ("sigmoid", False)])
 def test_a_model_that_puts_out_probabilities(activation, of_head, images, model, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 from keras_nest import registry
 from keras_nest.models import PublishedModel, VisionTransformer
 from keras_nest.models.timm import architecture_of, timm_models
+from keras_nest.targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from keras_nest.types import Size
 
 _GELUS = {
@@ -31,6 +32,12 @@ _REASONS = {
     "fc_norm": "a norm behind the mean of the tokens",
     "no_embed_class": "a class token without position embedding",
 }
+PROBLEM_TYPES = {
+    SINGLE_LABEL: "single_label_classification",
+    MULTI_LABEL: "multi_label_classification",
+    REGRESSION: "regression",
+}
+"""What transformers call the tasks."""
 ASSUMED_GELU = (
     'The GELU is the exact one, as PyTorch models have it; activation="gelu_tanh" is the approximation that weights '
     "from JAX were trained with."
@@ -49,6 +56,7 @@ class Told:
         assumed: a sentence for what is taken for granted.
         resize_method: how the program that wrote it resizes position embeddings.
         class_names: of its head, where the file has real ones.
+        task: one of `keras_nest.choices.TASKS`, what the head tells.
     """
 
     name: str
@@ -58,6 +66,7 @@ class Told:
     assumed: tuple[str, ...] = ()
     resize_method: str = "block"
     class_names: tuple[str, ...] | None = None
+    task: str = SINGLE_LABEL
 
     @property
     def num_heads(self) -> int | None:
@@ -212,7 +221,8 @@ def _transformers(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
     labels = config.get("id2label") or {}
     is_imagenet = len(labels) == 1000 and str(labels.get("0", "")).startswith("tench")
     size, names = _size(config.get("image_size", 224)), None if is_imagenet else _class_names(labels)
-    return Told(_nearest(told), told, size, is_imagenet, (), "transformers", names)
+    task = {theirs: ours for ours, theirs in PROBLEM_TYPES.items()}.get(str(config.get("problem_type")), SINGLE_LABEL)
+    return Told(_nearest(told), told, size, is_imagenet, (), "transformers", names, task)
 
 
 def _class_names(labels: Any) -> tuple[str, ...] | None:

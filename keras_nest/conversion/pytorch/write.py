@@ -10,13 +10,14 @@ import numpy as np
 from keras_nest import registry
 from keras_nest.conversion.names import model_tree
 from keras_nest.conversion.pytorch import rules
-from keras_nest.conversion.pytorch.config_file import timm_architectures
+from keras_nest.conversion.pytorch.config_file import PROBLEM_TYPES, timm_architectures
 from keras_nest.conversion.pytorch.files import CONFIG, IN_DIRECTORIES, PREPROCESSOR
 from keras_nest.conversion.pytorch.safetensors_file import write_safetensors
-from keras_nest.conversion.save import refuse_quantized
+from keras_nest.conversion.save import refuse_quantized, warn_of_task
 from keras_nest.models import PublishedModel
 from keras_nest.outputs import output_at
 from keras_nest.specs import PreprocessingSpec
+from keras_nest.targets import SINGLE_LABEL
 
 Config = Mapping[str, Any]
 
@@ -43,6 +44,7 @@ def write_timm(model: PublishedModel, directory: str | os.PathLike[str], overwri
             f"timm has no model that computes what a {kind} does; a NesT, ViT, hybrid or Mixer is written."
         )
     _refuse_features(model, "timm")
+    warn_of_task(model, os.fspath(directory))
     architecture, args = describe[kind](model.config, model)
     config = {
         "architecture": architecture,
@@ -113,6 +115,7 @@ def write_transformers(model: PublishedModel, directory: str | os.PathLike[str],
         "pooler_act": "tanh",
         "id2label": {str(i): f"LABEL_{i}" for i in range(model.num_classes)},
         "label2id": {f"LABEL_{i}": i for i in range(model.num_classes)},
+        **({"problem_type": PROBLEM_TYPES[model.task]} if model.task != SINGLE_LABEL else {}),
     }
     return _write(tensors, {CONFIG: described, PREPROCESSOR: _preprocessor(model)}, directory, overwrite)
 

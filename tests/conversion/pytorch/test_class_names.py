@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 import keras_nest
+from keras_nest import conversion
 from tests.golden import timm_loading
 
 
@@ -50,3 +51,22 @@ def test_made_up_ones_are_none(tmp_path):
 def test_what_does_not_fit_is_left_alone(labels, tmp_path):
     folder = directory("transformers_classifier", tmp_path, id2label=labels)
     assert keras_nest.open_model(folder).class_names is None
+
+
+@pytest.mark.parametrize("task", ["multi-label", "regression"])
+def test_what_a_head_tells_goes_with_it(task, tmp_path, caplog):
+    """In .keras files and those of transformers; other formats have no place for it, which is said."""
+    model = keras_nest.open_model(directory("transformers_classifier", tmp_path)).model
+    assert model.task == "single-label"
+    model.task = task
+    model.save(tmp_path / "model.keras")
+    conversion.write_transformers(model, tmp_path / "theirs")
+    assert caplog.text == ""
+    kind = json.loads((tmp_path / "theirs/config.json").read_text())["problem_type"]
+    assert kind == {"multi-label": "multi_label_classification", "regression": "regression"}[task]
+    for source in (str(tmp_path / "model.keras"), str(tmp_path / "theirs")):
+        assert keras_nest.open_model(source).model.task == task
+        assert keras_nest.create_model(weights=source, dropout_rate=0.5).task == task
+        assert keras_nest.create_model(weights=source, num_classes=2, reinit_head=True).task == "single-label"
+    conversion.write_checkpoint(model, tmp_path / "model.npz")
+    assert f"does not keep that the model tells {task}; set model.task = '{task}' after reading it" in caplog.text
