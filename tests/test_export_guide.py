@@ -5,7 +5,7 @@ import base64
 import json
 import subprocess
 
-from keras_nest.cli.parser import add_export_arguments
+from keras_nest.cli.export_arguments import add_export_arguments
 from keras_nest.data.image_files import MAX_PIXELS
 from tests import pages
 

@@ -24,7 +24,11 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="start anew and replace an earlier run's results")
     add_trust_argument(parser)
-    images = parser.add_argument_group("images")
+    _add_images(parser.add_argument_group("images"))
+    _add_training(parser.add_argument_group("training"))
+
+
+def _add_images(images: argparse._ArgumentGroup) -> None:
     images.add_argument(
         "--val", type=float, default=0.15, metavar="SHARE", help="to choose the weights by (%(default)s)"
     )
@@ -47,7 +51,9 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "--class-weights", choices=choices.CLASS_WEIGHTS, default="none", help="balanced: rare classes count as much"
     )
     images.add_argument("--sampling", choices=choices.SAMPLINGS, help="balanced: all classes come up equally often")
-    training = parser.add_argument_group("training")
+
+
+def _add_training(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--loss", choices=choices.LOSSES, help="focal: sure answers count less (cross_entropy)")
     training.add_argument("--label-smoothing", type=float, metavar="SHARE", help="that all classes divide (0)")
     training.add_argument(

@@ -13,12 +13,11 @@ from keras_nest import choices
 from keras_nest.cli.completion import PrintCompletion
 from keras_nest.cli.config_files import list_configs
 from keras_nest.cli.evaluate_arguments import add_evaluate_arguments, add_report_arguments
+from keras_nest.cli.export_arguments import add_export_arguments, add_publish_arguments
 from keras_nest.cli.finetune_arguments import add_finetune_arguments
+from keras_nest.cli.model_arguments import KINDS, add_answer_arguments, add_images_argument, add_model_arguments
 from keras_nest.console import add_trust_argument
 from keras_nest.version import __version__
-
-# Of models, as `keras_nest.open_model` reads them.
-_KINDS = ".keras file, directory of a training, checkpoint whose file name tells the model"
 
 
 class Command(NamedTuple):
@@ -62,7 +61,7 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_info_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `info`."""
-    _add_model_arguments(parser, positional=True, kinds=f"name of a model, {_KINDS}")
+    add_model_arguments(parser, positional=True, kinds=f"name of a model, {KINDS}")
 
 
 def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,66 +117,6 @@ def parse_literal(text: str) -> Any:
         return text
 
 
-def add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `export`."""
-    _add_model_arguments(parser, positional=True, labels=True, vocab=True)
-    parser.add_argument("--format", required=True, choices=choices.EXPORT_FORMATS, help="what to write")
-    parser.add_argument(
-        "--output",
-        required=True,
-        metavar="DIR",
-        help="SavedModels lie in DIR/1, DIR/2, …; other files in DIR, or in FILE.onnx, FILE.keras; gs://… too",
-    )
-    parser.add_argument(
-        "--activation",
-        choices=(*choices.ACTIVATIONS, choices.NO_ACTIVATION),
-        help="of the probabilities (default: that of the training, else softmax); none for a TFLite file with logits",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, files, or page")
-    parser.add_argument(
-        "--precision",
-        action="append",
-        metavar="P[,P…]",
-        help="of TFLite files: float32, float16, dynamic_int8, int8 (default: all but the last); of a page one of the "
-        "first three (default: float16)",
-    )
-    saved = parser.add_argument_group("SavedModel")
-    saved.add_argument("--head", choices=choices.HEADS, help="none for TF-Hub's feature vector (default: classifier)")
-    saved.add_argument("--archive", action="store_true", default=None, help="write DIR/N.tar.gz too, for TF-Hub")
-    saved.add_argument("--no-warm-up", action="store_true", default=None, help="no requests that warm TF-Serving up")
-    lite = parser.add_argument_group("TFLite")
-    lite.add_argument("--batch-size", type=int, metavar="N", help="images at a time, fixed in the file (default: 1)")
-    lite.add_argument(
-        "--representative", metavar="DATA", help="for int8: digits, DIR with DIR/{train,test}/CLASS/, or a name of TFDS"
-    )
-    web = parser.add_argument_group("page (web)")
-    web.add_argument("--title", metavar="TEXT", help="what the page is called (default: the name of the model)")
-    web.add_argument(
-        "--examples", nargs="*", metavar="IMAGE", help="to begin with (default: two photographs); without any, none"
-    )
-    web.add_argument(
-        "--litert",
-        metavar="DIR|npm|cdn",
-        help="where LiteRT.js comes from: a folder that npm pack or npm install filled, npm, or the page fetches it "
-        "(default: npm if it is there, else cdn)",
-    )
-
-
-def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `publish`."""
-    _add_model_arguments(parser, positional=True, labels=True, vocab=True)
-    parser.add_argument("handle", metavar="HANDLE", help="hf://OWNER/NAME, where it shall lie")
-    parser.add_argument("--private", action="store_true", help="others shall not see it")
-    parser.add_argument("--card", metavar="FILE", help="model card in Markdown (default: one is written)")
-    parser.add_argument(
-        "--license",
-        default="other",
-        metavar="ID",
-        help="of the weights, as the hub calls it, such as apache-2.0 (default: %(default)s)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace what the repository has under these names")
-
-
 def add_download_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `download`."""
     parser.add_argument("name", metavar="NAME", help="model, SOURCE/MODEL, AugReg file name, or address")
@@ -194,17 +133,17 @@ def add_augreg_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `predict`."""
-    _add_images_argument(parser)
-    _add_model_arguments(parser, kinds=f"{_KINDS}, SavedModel, .tflite file", labels=True)
-    _add_answer_arguments(parser)
+    add_images_argument(parser)
+    add_model_arguments(parser, kinds=f"{KINDS}, SavedModel, .tflite file", labels=True)
+    add_answer_arguments(parser)
 
 
 def add_zero_shot_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `zero-shot`."""
-    _add_images_argument(parser, nargs="*")
+    add_images_argument(parser, nargs="*")
     parser.add_argument("--dataset", metavar="D", help="accuracy on test images: digits, a folder, or a name of TFDS")
     parser.add_argument("--captions", metavar="C", help="recall of captions: a CSV file, or a folder with captions.csv")
-    _add_model_arguments(parser, vocab=True)
+    add_model_arguments(parser, vocab=True)
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument(
         "--labels",
@@ -218,13 +157,13 @@ def add_zero_shot_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", help="part of the data set (default: test or validation)")
     parser.add_argument("--data-dir", metavar="DIR", help="where TFDS finds its data")
-    _add_answer_arguments(parser)
+    add_answer_arguments(parser)
 
 
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `explain`."""
-    _add_images_argument(parser)
-    _add_model_arguments(parser, labels=True)
+    add_images_argument(parser)
+    add_model_arguments(parser, labels=True)
     parser.add_argument("--method", choices=choices.EXPLAIN_METHODS, default="gradcat", help="default: %(default)s")
     parser.add_argument("--class", dest="target", metavar="C", help="name or index (default: the most probable one)")
     parser.add_argument("--save", metavar="DIR", help="write a picture of each image, DIR/NAME.png")
@@ -234,7 +173,7 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_app_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `app`."""
-    _add_model_arguments(parser, positional=True, kinds=f"{_KINDS}, SavedModel, .tflite file", labels=True, vocab=True)
+    add_model_arguments(parser, positional=True, kinds=f"{KINDS}, SavedModel, .tflite file", labels=True, vocab=True)
     parser.add_argument("--port", type=int, default=7860, metavar="N", help="0 for any (default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page")
 
@@ -279,48 +218,6 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="start anew and replace the results of an earlier run")
     add_trust_argument(parser)
     parser.add_argument("--helpfull", action="store_true", help="show the fields of configurations, too")
-
-
-def _add_model_arguments(
-    parser: argparse.ArgumentParser,
-    kinds: str = _KINDS,
-    positional: bool = False,
-    labels: bool = False,
-    vocab: bool = False,
-) -> None:
-    """Declares `model`, `weights` and `trust`, as `keras_nest.open_model` takes them.
-
-    Args:
-        parser: takes the arguments.
-        kinds: what a model may be, beside a name with weights.
-        positional: the model stands by itself, without `--model`.
-        labels: declare a file of class names, too.
-        vocab: declare the vocabulary of a LiT, too.
-    """
-    model = f"{kinds}, or with --weights the name of a model"
-    if positional:
-        parser.add_argument("model", metavar="MODEL", help=model)
-    else:
-        parser.add_argument("--model", required=True, metavar="M", help=model)
-    parser.add_argument("--weights", metavar="CHECKPOINT", help="for the name of a model; whatever `convert` reads")
-    if labels:
-        parser.add_argument("--labels", metavar="FILE", help="class names, one a line (default: those of the model)")
-    if vocab:
-        parser.add_argument("--vocab", metavar="FILE", help="vocabulary of LiT's text tower (default: that beside it)")
-    add_trust_argument(parser)
-
-
-def _add_images_argument(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
-    parser.add_argument("images", nargs=nargs, metavar="IMAGE", help="files, folders, or globs such as 'photos/*.jpg'")
-
-
-def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares what `keras_nest.cli.answers.print_predictions` reads, but for the images."""
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown an image (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)")
-    parser.add_argument("--save", metavar="DIR", help="write a picture of each image beside its classes, DIR/NAME.png")
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 COMMANDS = {

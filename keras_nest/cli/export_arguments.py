@@ -1,0 +1,66 @@
+"""The arguments of `keras-nest export` and `publish`; they need neither Keras nor TensorFlow."""
+
+import argparse
+
+from keras_nest import choices
+from keras_nest.cli.model_arguments import add_model_arguments
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `export`."""
+    add_model_arguments(parser, positional=True, labels=True, vocab=True)
+    parser.add_argument("--format", required=True, choices=choices.EXPORT_FORMATS, help="what to write")
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="SavedModels lie in DIR/1, DIR/2, …; other files in DIR, or in FILE.onnx, FILE.keras; gs://… too",
+    )
+    parser.add_argument(
+        "--activation",
+        choices=(*choices.ACTIVATIONS, choices.NO_ACTIVATION),
+        help="of the probabilities (default: that of the training, else softmax); none for a TFLite file with logits",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, files, or page")
+    parser.add_argument(
+        "--precision",
+        action="append",
+        metavar="P[,P…]",
+        help="of TFLite files: float32, float16, dynamic_int8, int8 (default: all but the last); of a page one of the "
+        "first three (default: float16)",
+    )
+    saved = parser.add_argument_group("SavedModel")
+    saved.add_argument("--head", choices=choices.HEADS, help="none for TF-Hub's feature vector (default: classifier)")
+    saved.add_argument("--archive", action="store_true", default=None, help="write DIR/N.tar.gz too, for TF-Hub")
+    saved.add_argument("--no-warm-up", action="store_true", default=None, help="no requests that warm TF-Serving up")
+    lite = parser.add_argument_group("TFLite")
+    lite.add_argument("--batch-size", type=int, metavar="N", help="images at a time, fixed in the file (default: 1)")
+    lite.add_argument(
+        "--representative", metavar="DATA", help="for int8: digits, DIR with DIR/{train,test}/CLASS/, or a name of TFDS"
+    )
+    web = parser.add_argument_group("page (web)")
+    web.add_argument("--title", metavar="TEXT", help="what the page is called (default: the name of the model)")
+    web.add_argument(
+        "--examples", nargs="*", metavar="IMAGE", help="to begin with (default: two photographs); without any, none"
+    )
+    web.add_argument(
+        "--litert",
+        metavar="DIR|npm|cdn",
+        help="where LiteRT.js comes from: a folder that npm pack or npm install filled, npm, or the page fetches it "
+        "(default: npm if it is there, else cdn)",
+    )
+
+
+def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `publish`."""
+    add_model_arguments(parser, positional=True, labels=True, vocab=True)
+    parser.add_argument("handle", metavar="HANDLE", help="hf://OWNER/NAME, where it shall lie")
+    parser.add_argument("--private", action="store_true", help="others shall not see it")
+    parser.add_argument("--card", metavar="FILE", help="model card in Markdown (default: one is written)")
+    parser.add_argument(
+        "--license",
+        default="other",
+        metavar="ID",
+        help="of the weights, as the hub calls it, such as apache-2.0 (default: %(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what the repository has under these names")
