@@ -176,12 +176,15 @@ def write_plan(plan: Plan, workdir: pathlib.Path) -> None:
 
 
 def read_plan(workdir: pathlib.Path) -> Plan | None:
-    """Inverse of `write_plan`; None where there is none."""
+    """Inverse of `write_plan`; None where there is none. What an older version did not ask for has its default."""
     content = directories.read_json(workdir / DECISIONS)
     if content is None:
         return None
+    defaults = {field.name: field.default for field in dataclasses.fields(Request)}
+    known = {name: value for name, value in defaults.items() if value is not dataclasses.MISSING}
     decisions = tuple(Decision(*each) for each in content["decisions"])
-    return Plan(**{**content, "decisions": decisions, "remarks": tuple(content["remarks"])})
+    request = {**known, **content["request"]}
+    return Plan(**{**content, "request": request, "decisions": decisions, "remarks": tuple(content["remarks"])})
 
 
 def find_changes(found: Mapping[str, int], rows: Sequence[Row]) -> str:
