@@ -84,7 +84,7 @@ COMMON: dict[str, Field] = {
     "freeze": Field(
         (), 'layers that stay as they are, by patterns of their paths such as "EncoderNDBlock_*"', "patterns"
     ),
-    "layer_decay": Field(1.0, "factor of the rate from each block to the one before it, such as 0.75", "number"),
+    "layer_decay": Field(None, "factor of the rate from each block to the one before it, such as 0.75", "number"),
     "ema_decay": Field(0.0, "of the moving average of the weights, which is what is kept", "share"),
     "vocab": Field("", "of LiT, as the next four: file with the vocabulary of the text tower", "text"),
     "image_tower": Field("", "a trained model whose image tower takes the place of LiT's own", "text"),

@@ -95,7 +95,7 @@ class Setup:
             config.optim_dtype,
             config.ema_decay,
         )
-        if config.layer_decay != 1:
+        if config.layer_decay is not None:
             optimizer.set_layer_rates(model.trainable_variables, layer_rates(model, config.layer_decay))
         if not config.sam_rho:
             return optimizer, None
