@@ -30,7 +30,7 @@ for file in sys.argv[1:]:
     gap = np.abs(model(inputs["images"]) - inputs["outputs"]).max()
     before = [np.array(w) for w in model.trainable_variables]
     model.compile(keras.optimizers.Adam(), "mse", run_eagerly=True)
-    model.fit(inputs["images"], inputs["outputs"] + 1, verbose=0)
+    model.fit(inputs["images"], inputs["outputs"] + 1, epochs=8, verbose=0)  # a block may be dropped from a step
     moved = sum(not np.array_equal(a, b) for a, b in zip(before, model.trainable_variables))
     print(json.dumps([file, float(gap), moved, len(before)]))
 """
@@ -75,8 +75,6 @@ def test_numbers_and_gradients_of_every_family(name):
 
 @pytest.mark.slow
 def test_files_are_read_and_trained_without_this_package(tmp_path):
-    # What is dropped from all images of the one step does not move.
-    keras.utils.set_random_seed(0)
     models = {family: toys.build(family) for family in toys.FAMILIES}
     models["functional"] = test_wrapped.WRAPPED["functional"][0]()
     for name, model in models.items():
