@@ -269,7 +269,7 @@ def demonstration() -> str:
     wrong = f"{found['test_errors']} of {found['test_images']} misread"
     rows = [
         ["parameters", f"{found['parameters']:,}"],
-        [f"training time, {found['epochs']:g} epochs on 2 shared cores", f"{found['train_seconds']:.0f} s"],
+        [f"training time, {found['epochs']:.3g} epochs on 2 shared cores", f"{found['train_seconds']:.0f} s"],
         ["test accuracy", f"{found['test_accuracy']:.2%} ({wrong})".replace("%", " %", 1)],
         ["size of the SavedModel", f"{found['export_bytes'] / 1e6:.1f} MB"],
         ["largest difference between model and SavedModel", f"{found['max_abs_diff']:.1e}"],

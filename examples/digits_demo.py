@@ -118,7 +118,7 @@ def show(summary: dict[str, Any], workdir: pathlib.Path) -> None:
     """Prints the summary as a table."""
     facts = {
         "parameters": summary["parameters"],
-        "training time": f"{summary['train_seconds']:.0f} s for {summary['epochs']:.4g} epochs",
+        "training time": f"{summary['train_seconds']:.0f} s for {summary['epochs']:.3g} epochs",
         "test accuracy of the export": f"{summary['test_accuracy']:.2%}",
         "misread images": f"{summary['test_errors']} of {summary['test_images']}",
         "size of the export": f"{summary['export_bytes'] / 1e6:.1f} MB",
