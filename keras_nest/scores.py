@@ -78,6 +78,19 @@ def best_threshold(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float((values[best] + below) / 2)
 
 
+def label_losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Cross-entropy of each class of each image, in nats, from logits of any size.
+
+    Args:
+        labels: (N, K), above 0 where an image has a class.
+        logits: float (N, K).
+
+    Returns:
+        float (N, K).
+    """
+    return np.logaddexp(0, np.where(labels > 0, -logits, logits))
+
+
 def label_scores(labels: np.ndarray, probabilities: np.ndarray, thresholds: Sequence[float]) -> list[LabelScore]:
     """How well each of several classes is found.
 

@@ -22,11 +22,13 @@ from keras_nest.figures import check_picture
 from keras_nest.finetune.metadata import TABLES
 from keras_nest.finetune.split import TRAIN
 from keras_nest.mirror import run_directory
+from keras_nest.opening import LoadedModel
 from keras_nest.outputs import output_at
 from keras_nest.places import Place, as_place, shown
 from keras_nest.predict.open import open_both
+from keras_nest.predict.predictor import Predictor
 from keras_nest.report.write import Measured, measure, write_report
-from keras_nest.targets import MULTI_LABEL, SINGLE_LABEL
+from keras_nest.targets import SINGLE_LABEL
 from keras_nest.training.pictures import write_confusion
 from keras_nest.training.workdir import write_json
 
@@ -51,8 +53,7 @@ def main(args: argparse.Namespace) -> int:
     outputs = [as_place(path) for path in args.save]
     images = None if _is_list(args) else _open_images(args)
     predictor, loaded = open_both(args.model, args.weights, args.labels, args.trust)
-    # What a list tells may follow from what the model tells.
-    images = images or _open_images(args, predictor.task)
+    images = images or _open_images(args, _usual_task(predictor, loaded))
     _check_outputs(outputs, images, args.overwrite)
     broken = Broken()
     hidden = images.count < _BAR_FROM or not console.is_terminal or args.json
@@ -77,25 +78,20 @@ def _is_list(args: argparse.Namespace) -> bool:
     return bool(args.data) and (args.data.lower().endswith(TABLES) or os.path.isdir(os.path.expanduser(args.data)))
 
 
+def _usual_task(predictor: Predictor, loaded: LoadedModel | None) -> str:
+    """What a list tells if nothing else is said: what the model's training was measured by, or what it answers."""
+    return SINGLE_LABEL if loaded and "top1" in loaded.metrics else predictor.task
+
+
 def _open_images(args: argparse.Namespace, task: str = SINGLE_LABEL) -> LabeledImages:
     if args.data:
-        return _open_data(args, args.task or task)
+        return open_images(args.data, args.split, args.data_dir, args.label_column, args.task or task)
     if args.task or args.label_column:
         raise ValueError("--task and --label-column are for --data; the images of a training say it themselves.")
     run = run_directory(args.weights or args.model)
     if not run.is_dir():
         raise ValueError("Only the directory of a training tells which images to measure with; give some with --data.")
     return images_of_run(run, args.split)
-
-
-def _open_data(args: argparse.Namespace, task: str) -> LabeledImages:
-    try:
-        return open_images(args.data, args.split, args.data_dir, args.label_column, task)
-    except ValueError:
-        if args.task or task != MULTI_LABEL:
-            raise
-        # A model that tells each class for itself may have been trained with images of one class each.
-        return open_images(args.data, args.split, args.data_dir, args.label_column)
 
 
 def _count_trained_with(model: str, names: Sequence[str]) -> int:

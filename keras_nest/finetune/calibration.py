@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_nest.finetune.probe import Features, Head
 from keras_nest.optional import import_optional
+from keras_nest.scores import label_losses
 
 _LARGEST = 20.0  # temperature, and its inverse the smallest
 
@@ -45,7 +46,7 @@ def at_temperature(head: Head, val: Features) -> tuple[Head, float]:
 def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean cross-entropy."""
     if labels.ndim == 2:
-        return float(np.logaddexp(0, np.where(labels > 0, -logits, logits)).mean())
+        return float(label_losses(labels, logits).mean())
     shifted = logits - logits.max(axis=1, keepdims=True)
     right = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
     return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - right))

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_nest.data import DatasetInfo
 from keras_nest.finetune.probe import Features, Head
-from keras_nest.scores import best_threshold, figures_of_labels, figures_of_numbers
+from keras_nest.scores import best_threshold, figures_of_labels, figures_of_numbers, label_losses
 from keras_nest.targets import MULTI_LABEL
 
 
@@ -30,7 +30,7 @@ def measure_head(head: Head, val: Features, measured: Features, info: DatasetInf
 def _measure_classes(head: Head, val: Features, measured: Features, info: DatasetInfo) -> dict[str, Any]:
     thresholds = [best_threshold(has > 0, given) for has, given in zip(val.labels.T, _shares(head, val).T, strict=True)]
     logits, labels = head.answers(measured), measured.labels > 0
-    loss = float(np.logaddexp(0, np.where(labels, -logits, logits)).sum(axis=1).mean())
+    loss = float(label_losses(labels, logits).sum(axis=1).mean())
     return figures_of_labels(labels, _shares(head, measured), thresholds, info.class_names) | {"loss": loss}
 
 

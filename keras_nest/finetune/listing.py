@@ -61,8 +61,8 @@ def list_folder(folder: str, label_column: str | None = None, task: str = SINGLE
         return _list_tables(folder, tables, label_column, task, [name for name in parts if name not in tables])
     if task != SINGLE_LABEL:
         raise ValueError(
-            f"Folders give an image one class, and --task is {task}; give a list such as FILE.csv, or put a "
-            f"{METADATA[0]} into {folder}."
+            f"Folders give an image one class, and --task is {task}; give a list such as FILE.csv, put a "
+            f"{METADATA[0]} into {folder}, or take --task {SINGLE_LABEL}."
         )
     train = next((name for name in parts if PARTS[name.lower()] == "train"), None)
     if train is None or not _divide(f"{folder}/{train}")[1]:

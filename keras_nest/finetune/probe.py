@@ -21,7 +21,7 @@ from keras_nest.console import console
 from keras_nest.files import atomic_output
 from keras_nest.models.base import ImageModel
 from keras_nest.optional import import_optional
-from keras_nest.scores import label_scores, mean_average_precision, number_score
+from keras_nest.scores import label_losses, label_scores, mean_average_precision, number_score
 from keras_nest.targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 # Inverse strengths of the regularization, of which the validation part chooses.
@@ -184,8 +184,7 @@ def _measure_classes(logits: np.ndarray, labels: np.ndarray) -> tuple[float, flo
 def _measure_several(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Mean average precision, and the mean logarithm of the probability of what is right about each class."""
     scores = label_scores(labels > 0, logits, [0.0] * logits.shape[1])
-    likelihood = -np.logaddexp(0, np.where(labels > 0, -logits, logits))
-    return np.nan_to_num(mean_average_precision(scores)), float(likelihood.mean())
+    return np.nan_to_num(mean_average_precision(scores)), -float(label_losses(labels, logits).mean())
 
 
 def _measure_numbers(answers: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

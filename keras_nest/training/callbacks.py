@@ -229,8 +229,7 @@ class Loop(StepCallback):
         if not (math.isfinite(measured["loss"]) and math.isfinite(grad_norm)):
             raise NotFiniteError(self._not_finite(self._row_start + self.model.watch.finite_steps + 1))
         speed = self._speed()
-        quantity = next(value for name, value in measured.items() if name != "loss")
-        self._bar.update(measured["loss"], quantity, speed, self._waiting())
+        self._bar.update(measured["loss"], measured[self._bar.quantity], speed, self._waiting())
         return {**measured, "grad_norm": grad_norm, "images_per_second": speed}
 
     def _waiting(self) -> float | None:

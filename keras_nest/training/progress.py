@@ -59,6 +59,11 @@ class ProgressBar:
         self._bar = _Bar(*columns, console=console, expand=True, disable=not (shown and console.is_terminal))
         self._task = self._bar.add_task("", total=total_steps, completed=first_step)
 
+    @property
+    def quantity(self) -> str:
+        """Name of what is shown beside the loss."""
+        return self._measures.quantity
+
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
         return self

@@ -189,3 +189,22 @@ def _head(path):
 
     opened = keras_nest.open_model(path).model
     return opened.get_layer(opened.HEAD[-1]).get_weights()
+
+
+@pytest.mark.parametrize("measured", ["top1", "map"])
+def test_a_list_tells_what_the_training_was_measured_by(measured, run, files, classes, tmp_path):  # noqa: F811
+    """A comma is part of a name where each image has one class, though each class is told for itself."""
+    workdir = shutil.copytree(files["run"], tmp_path / "run")
+    (workdir / "config.json").write_text('{"loss": "sigmoid"}')
+    (workdir / "metrics.json").write_text(json.dumps({measured: 0.5}))
+    rows = [f'"{path}","{path.parent.name}"' for path in sorted(classes.glob("*/*.png"))]
+    (tmp_path / "list.csv").write_text("\n".join(["file,label", *rows]), "utf-8")
+    words = ("evaluate", workdir, "--data", tmp_path / "list.csv", "--json")
+    code, output, errors = run(*words, *(["--task", "single-label"] if measured == "map" else []))
+    assert errors == ""
+    assert (code, "top1" in json.loads(output)) == (0, True)
+    if measured == "map":
+        code, _, errors = run(*words)
+        assert (code, "has images of 'cat'" in errors) == (2, True)
+        code, _, errors = run("evaluate", workdir, "--data", classes)
+        assert (code, "or take --task single-label." in errors) == (2, True)

@@ -28,7 +28,7 @@ class Training:
         self.weight = tf.Variable([1.0, 2.0])
         monkeypatch.setattr(callbacks.time, "perf_counter", lambda: self.now)
         checkpoints = types.SimpleNamespace(save=self.save, newest=newest, row=lambda step: None)
-        bar = types.SimpleNamespace(advance=lambda step: None, update=self.tell, log_row=self.note)
+        bar = types.SimpleNamespace(advance=lambda step: None, update=self.tell, log_row=self.note, quantity="accuracy")
         self.loop = Loop(plan, self.history, bar, checkpoints, self.evaluate, first_step)
         self.loop.set_model(self)
         self.trainable_variables = [types.SimpleNamespace(value=self.weight)]
