@@ -12,7 +12,8 @@ from keras_nest.scores import figures_of_labels, figures_of_numbers
 from keras_nest.targets import REGRESSION
 
 _SMALLEST = 1e-12  # probability, of which a logarithm is still a number
-_HALF = 0.5
+HALF = 0.5
+"""Threshold of a class for which the training found none."""
 
 
 class AllAnswers(NamedTuple):
@@ -110,4 +111,4 @@ def _thresholds(class_names: Sequence[str], metrics: Mapping[str, Any]) -> tuple
     """Thresholds of a model's classes: those that its training found, else a half."""
     known = {row["name"]: row.get("threshold") for row in metrics.get("classes", ())}
     found = [known.get(name) for name in class_names]
-    return tuple(_HALF if threshold is None else threshold for threshold in found)
+    return tuple(HALF if threshold is None else threshold for threshold in found)

@@ -157,8 +157,10 @@ def _cell(row: int, column: int, count: int, share: float, names: Sequence[str],
     return rect + Markup('<text class="{}" x="{}" y="{}" dy=".35em">{}</text>').format(*at)
 
 
-def percent(share: float) -> str:
-    """A share as it is read: "85.7 %", and "100 %" only for all."""
+def percent(share: float | None) -> str:
+    """A share as it is read: "85.7 %", "100 %" only for all, and "unknown" for what is not known."""
+    if share is None:
+        return "unknown"
     return "100 %" if share == 1 else f"{100 * min(share, 0.999):.1f} %"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras_nest.console import printable
 from keras_nest.evaluation.images import LabeledImages, Tell, images_of_run
 from keras_nest.evaluation.measure import Answers, ask, figures
-from keras_nest.evaluation.other_tasks import AllAnswers, ask_all
+from keras_nest.evaluation.other_tasks import HALF, AllAnswers, ask_all
 from keras_nest.mirror import run_directory
 from keras_nest.opening import LoadedModel, read_json
 from keras_nest.outputs import output_at
@@ -220,7 +220,12 @@ def _of_other_tasks(answers: AllAnswers) -> dict[str, Any]:
         picture = scatter(answers.truth[:, 0].tolist(), answers.answers[:, 0].tolist(), name)
         return {"headline": f"mean error {found['mae']:.3g}", "classes": [], "name": name, "scatter": picture}
     rows = sorted(found["classes"], key=lambda row: (not row["images"], row["f1"]))[:_CLASSES_LISTED]
-    return {"headline": f"mean average precision {percent(found['map'])}", "classes": rows, "scatter": None}
+    return {
+        "headline": f"mean average precision {percent(found['map'])}",
+        "classes": rows,
+        "scatter": None,
+        "has_thresholds": any(each != HALF for each in answers.thresholds),
+    }
 
 
 def _matrix(found: Mapping[str, Any]) -> Any:

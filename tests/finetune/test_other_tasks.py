@@ -68,6 +68,7 @@ def test_several_labels(run, trained, folder, tmp_path):  # noqa: F811
     told = {f"{folder}/new/{file}": "|".join(found) for file, found, _ in squares.write(tmp_path / "same", 30, seed=1)}
     assert {row["file"]: row["classes"] for row in rows} == told
     page = (tmp_path / "page.html").read_text()
+    assert "best F1 on the validation images" in page
     assert "mean average precision" in page
     assert "none of the classes" in (workdir / "report.html").read_text() + page
 

@@ -153,8 +153,20 @@ def test_pages_of_other_tasks(other_page):
     else:
         assert f"{100 * figures['map']:.1f} %" in text
         assert all(f"{100 * row['average_precision']:.1f} %" in text for row in figures["classes"])
+        assert "best F1 on the validation images" not in text  # the thresholds are those of no training
         worst = found.names[int(found.losses.argmax())]
         assert [given for _, given in read.tags if given.get("title", "").endswith(worst.rpartition("/")[2][-8:])]
+
+
+def test_images_of_none_of_the_classes(run, tmp_path):
+    """Nothing is known of a class then, which is said."""
+    _, measured = run
+    names = measured.answers.names
+    found = AllAnswers(names, np.zeros((40, 2)), np.full((40, 2), 0.2), ("a", "b"), (0.5, 0.5), "multi-label")
+    write_report(tmp_path / "report.html", dataclasses.replace(measured, answers=found))
+    text = " ".join(Reader((tmp_path / "report.html").read_text("utf-8")).text.split())
+    assert "mean average precision unknown" in text
+    assert "every class right100 %of the images" in text
 
 
 @pytest.mark.slow
