@@ -6,7 +6,6 @@
 
 import dataclasses
 import functools
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from keras_nest.models.user_model import as_image_model
 from keras_nest.places import Place, as_place
 from keras_nest.registry import is_name, resolve
 from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL, VOCABULARIES
+from keras_nest.untrusted.json_text import read_object
 
 _LOGGER = logging.getLogger("keras_nest")
 _REMEDY = (
@@ -259,5 +259,9 @@ def _fetched(place: Place) -> Place | None:
 
 
 def read_json(path: Place) -> dict[str, Any]:
-    """A file that a training left, as CONFIG or METRICS; empty if there is none."""
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    """A file that a training left, as CONFIG or METRICS; empty if there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    return read_object(path) if path.is_file() else {}

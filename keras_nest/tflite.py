@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import math
 import os
 import pathlib
 import sys
@@ -18,6 +19,8 @@ from keras_nest.pixels import as_images
 from keras_nest.places import as_place
 from keras_nest.value_range import infer_scales
 
+# Bytes, which all of a batch of photographs take.
+_MAX_TENSOR = 2**30
 # Of the one signature that a file has.
 _INPUTS = ([["images"]], [["tokens"]])
 # Interpreters from before a fork: to delete one would wait for threads that this process does not have.
@@ -76,20 +79,22 @@ class TFLiteModel:
         with warnings.catch_warnings():
             # TensorFlow's own interpreter says that it will go.
             warnings.simplefilter("ignore")
-            try:
+            with _naming(self._path):
                 self.interpreter = _runtime().Interpreter(
                     **self._content(), num_threads=self._threads or os.cpu_count()
                 )
-            except ValueError as error:
-                raise ValueError(f"{self._path} cannot be read as a TFLite file: {error}.") from None
-        with _without_notes():
-            self.interpreter.allocate_tensors()
-        if [signature["inputs"] for signature in self.interpreter.get_signature_list().values()] not in _INPUTS:
+        with _naming(self._path):
+            _check_tensors(self.interpreter)
+            with _without_notes():
+                self.interpreter.allocate_tensors()
+            inputs = [signature["inputs"] for signature in self.interpreter.get_signature_list().values()]
+        if inputs not in _INPUTS:
             raise ValueError(
                 f"{self._path} must have one signature with the input 'images' or 'tokens', as export.to_tflite "
                 "writes it."
             )
-        self._signature = self.interpreter.get_signature_runner()
+        with _naming(self._path):
+            self._signature = self.interpreter.get_signature_runner()
         self._process = os.getpid()
 
     def _content(self) -> dict[str, Any]:
@@ -133,7 +138,8 @@ class TFLiteModel:
             if self._process != os.getpid():
                 _LEFT_BEHIND.append(self.interpreter)
                 self._open()
-            outputs = self._signature(**{self.input_name: _quantize(batch, self._input)})
+            with _naming(self._path):
+                outputs = self._signature(**{self.input_name: _quantize(batch, self._input)})
             details = self._signature.get_output_details()
         return {name: _dequantize(value, details[name])[: len(inputs)] for name, value in outputs.items()}
 
@@ -158,6 +164,28 @@ def _without_notes() -> Iterator[None]:
             os.close(standard_error)
             written.seek(0)
             os.write(2, b"".join(line for line in written if not line.startswith(b"INFO: ")))
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """What the interpreter says about a damaged file, in a sentence.
+
+    Raises:
+        ValueError: see above.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise ValueError(f"{path} cannot be read as a TFLite file: {reason}.") from None
+
+
+def _check_tensors(interpreter: Any) -> None:
+    """Refuses tensors that no memory holds, before any is taken for them."""
+    for detail in interpreter.get_tensor_details():
+        size = math.prod(int(side) for side in detail["shape"]) * np.dtype(detail["dtype"]).itemsize
+        if not 0 <= size <= _MAX_TENSOR:
+            raise ValueError(f"the tensor {str(detail['name'])[:80]!r} takes {size:,} bytes; {_MAX_TENSOR:,} are read")
 
 
 def _as_tokens(tokens: Any) -> np.ndarray:

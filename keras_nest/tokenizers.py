@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_nest.models.text import Bert, TextModel, TextTransformer
 from keras_nest.optional import import_optional
 from keras_nest.places import as_place
+from keras_nest.untrusted.sentencepiece_file import check_sentencepiece
 
 _LOGGER = logging.getLogger(__name__)
 _CLS, _UNK, _EOS = b"[CLS]", b"[UNK]", b"</s>"
@@ -233,8 +234,13 @@ class SentencePieceTokenizer(Tokenizer):
     def __init__(self, path: str | os.PathLike[str], max_len: int = 16) -> None:
         super().__init__(path, max_len)
         text = _tensorflow_text()
+        content = as_place(path).read_bytes()
         try:
-            self._pieces = text.SentencepieceTokenizer(as_place(path).read_bytes(), out_type=tf.int32)
+            check_sentencepiece(content)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read as a SentencePiece model: {error}.") from None
+        try:
+            self._pieces = text.SentencepieceTokenizer(content, out_type=tf.int32)
         except tf.errors.OpError as error:
             raise ValueError(
                 f"{path} cannot be read as a SentencePiece model; give the published .model file."

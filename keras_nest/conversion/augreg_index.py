@@ -26,7 +26,11 @@ NEST_DIRECTORIES = {
     "nest-t_imagenet": "nest_tiny_s196_224",
 }
 
-_COLUMNS = {"ds", "final_val", "filename", "adapt_ds", "adapt_resolution", "adapt_final_val", "adapt_filename"}
+_TYPES = {
+    **dict.fromkeys(("ds", "filename", "adapt_ds", "adapt_filename"), "object"),
+    **dict.fromkeys(("final_val", "adapt_final_val"), "float64"),
+}
+_COLUMNS = {*_TYPES, "adapt_resolution"}
 _SUFFIX = re.compile(r"\.(npz|keras|flax|msgpack|safetensors|pth|pt|bin)$")
 # What follows the model in a published file name: nothing, a resolution, or how an AugReg model was trained.
 _REST = re.compile(r"(-\d+|-i\d+k.*)?")
@@ -52,8 +56,8 @@ def augreg(index: str | os.PathLike[str] = INDEX) -> pandas.DataFrame:
     path = os.fspath(index)
     try:
         with local_file(path, "index") as file:
-            table = pd.read_csv(file)
-    except ValueError as error:
+            table = pd.read_csv(file, dtype=_TYPES)
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"The index {path} is no CSV file: {' '.join(str(error).split()).rstrip('.')}.") from None
     if missing := _COLUMNS - set(table.columns):
         raise ValueError(f"The index {path} lacks {', '.join(sorted(missing))}; it must have AugReg's columns.")
@@ -91,7 +95,7 @@ def augreg_ranking(index: pandas.DataFrame | str | os.PathLike[str], model: str)
     """
     table = augreg(index) if isinstance(index, (str, os.PathLike)) else index
     table = table[(table["ds"] == "i21k") & table["final_val"].notna()]
-    models = table["filename"].str.split("-").str[0]
+    models = table["filename"].astype(str).str.split("-").str[0]
     name = _augreg_name(model)
     if name not in set(models):
         known = ", ".join(sorted(set(models))) or "none at all"

@@ -8,6 +8,7 @@ import re
 
 from keras_nest.choices import LAYOUTS
 from keras_nest.conversion.names import Tree
+from keras_nest.untrusted.tensors import check_names
 
 # Module in an encoder layer: today's name, name before Linen.
 _RENAMES = (
@@ -23,10 +24,14 @@ def to_linen(tree: Tree) -> Tree:
 
     Args:
         tree: "params/PATH" -> array.
+
+    Raises:
+        ValueError: a tensor is there under both names.
     """
     # Looked for in the whole tree: LayerNorm_1 is today's name, and an older tree has none.
     is_old = any(f"/{old}/" in path for path in tree for _, old in _RENAMES)
     names = {old: new for new, old in _RENAMES} if is_old else {}
+    check_names(_rename(path, names) for path in tree)
     return {
         _rename(path, names): value.reshape(-1) if _GROUP_NORM.search(path) else value for path, value in tree.items()
     }

@@ -1,11 +1,12 @@
 """Checkpoint tensors -> variables of a Keras model, or a sentence that says why not."""
 
+import contextlib
 import dataclasses
 import logging
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -24,9 +25,11 @@ from keras_nest.conversion.pytorch.files import is_pytorch
 from keras_nest.conversion.sources import locate, read_checkpoint, read_image_size, told, told_of_model
 from keras_nest.exported import refuse_export
 from keras_nest.models.base import ImageModel, PublishedModel
+from keras_nest.models.budget import weights_within
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.weights_file import SUFFIX
 from keras_nest.types import Progress, Size
+from keras_nest.untrusted.limits import ClaimError
 
 _log = logging.getLogger("keras_nest")
 _SHOWN = 3
@@ -128,7 +131,8 @@ def load_model(
     inferred = known | architecture.infer_fields(registry.merge_fields(full_name, known, given), shapes, reinit_head)
     if source_size and "image_size" in registry.model_fields(architecture):
         inferred["image_size"] = source_size
-    model = architecture(**registry.merge_fields(full_name, inferred, given))
+    with _no_larger_than(tree, os.fspath(weights)) if theirs and not given else contextlib.nullcontext():
+        model = architecture(**registry.merge_fields(full_name, inferred, given))
     try:
         report = load_weights(model, tree, reinit_head, resize_method, source_size, given, published)
     except ValueError as error:
@@ -144,6 +148,16 @@ def load_model(
         report = dataclasses.replace(report, assumed=(*report.assumed, *theirs.assumed))
     report.log()
     return model, report
+
+
+@contextlib.contextmanager
+def _no_larger_than(tree: Tree, path: str) -> Iterator[None]:
+    """Refuses a model that a config.json makes far larger than the tensors beside it."""
+    try:
+        with weights_within(sum(4 * value.size for value in tree.values())):
+            yield
+    except ClaimError:
+        raise ValueError(f"{path} does not fit its config.json, which says that the model is far larger.") from None
 
 
 def _load_own(

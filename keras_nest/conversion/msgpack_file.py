@@ -4,22 +4,25 @@ A map of maps whose leaves are extension type 1: a msgpack triple (shape, dtype 
 Source: `flax/serialization.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-import ml_dtypes  # noqa: F401  (teaches NumPy the name "bfloat16")
 import msgpack
 import numpy as np
 
 from keras_nest.conversion.image_size import COLLECTION, FIELD, told_size
 from keras_nest.conversion.names import Tree
-from keras_nest.conversion.tree import flatten, select_variables, unflatten
+from keras_nest.conversion.tree import flattened, select_variables, unflatten
 from keras_nest.types import Size
+from keras_nest.untrusted.limits import length_of
+from keras_nest.untrusted.tensors import check_length, check_names, check_shape, numeric_dtype
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 # Optimizer moments are two thirds of a published file; they are skipped, not decoded.
 _SKIPPED = {("optimizer", "state"), ("opt", "state"), ("opt_state",)}
 _OPENED = {("optimizer",), ("opt",)}
+# Far more than files have: lists stand for shapes alone, states of Flax are maps.
+_LONGEST_NAME, _MOST_NAMES, _LONGEST_LIST = 1 << 16, 1 << 20, 1 << 10
 
 
 def read_msgpack(file: BinaryIO) -> Tree:
@@ -34,11 +37,15 @@ def read_msgpack(file: BinaryIO) -> Tree:
     unpacker = _unpacker(file, read_size=1 << 24)
     try:
         nested = _read_map(unpacker, ())
+        if unpacker.tell() != length_of(file):
+            raise ValueError("it goes on behind its end")
     except msgpack.OutOfData:
         raise ValueError("it is truncated") from None
+    except msgpack.StackError:
+        raise ValueError("it is no Flax msgpack file (it is nested too deeply)") from None
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise ValueError(f"it is no Flax msgpack file ({error})") from None
-    return select_variables(dict(flatten(nested)))
+    return select_variables(flattened(nested))
 
 
 def write_msgpack(tree: Tree, file: BinaryIO, image_size: Size | None = None) -> None:
@@ -70,21 +77,43 @@ def msgpack_image_size(file: BinaryIO) -> Size | None:
 
 
 def _unpacker(file: BinaryIO, read_size: int) -> msgpack.Unpacker:
-    return msgpack.Unpacker(file, ext_hook=_decode, read_size=read_size, max_buffer_size=0, strict_map_key=False)
+    length = length_of(file)
+    return msgpack.Unpacker(
+        file,
+        ext_hook=_decode,
+        object_pairs_hook=_once,
+        read_size=read_size,
+        # What a length claims is taken from the memory before it is read.
+        max_buffer_size=0,
+        max_bin_len=length,
+        max_ext_len=length,
+        max_str_len=min(length, _LONGEST_NAME),
+        max_map_len=min(length, _MOST_NAMES),
+        max_array_len=min(length, _LONGEST_LIST),
+    )
 
 
 def _read_map(unpacker: msgpack.Unpacker, path: tuple[str, ...]) -> Mapping[str, Any]:
-    node = {}
+    pairs = []
     for _ in range(unpacker.read_map_header()):
         key = unpacker.unpack()
         inner = (*path, key)
         if inner in _SKIPPED:
             unpacker.skip()
         elif inner in _OPENED:
-            node[key] = _read_map(unpacker, inner)
+            pairs.append((key, _read_map(unpacker, inner)))
         else:
-            node[key] = unpacker.unpack()
-    return node
+            pairs.append((key, unpacker.unpack()))
+    return _once(pairs)
+
+
+def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    """A map whose names are text, each of them there once."""
+    for name, _ in pairs:
+        if not isinstance(name, str):
+            raise ValueError(f"the name {str(name)[:40]!r} is no text")
+    check_names(name for name, _ in pairs)
+    return dict(pairs)
 
 
 def _decode(code: int, data: bytes) -> Any:
@@ -92,8 +121,10 @@ def _decode(code: int, data: bytes) -> Any:
         return complex(*msgpack.unpackb(data))
     if code not in (_ARRAY, _SCALAR):
         raise ValueError(f"unknown extension type {code}")
-    shape, dtype, buffer = msgpack.unpackb(data, max_bin_len=len(data))
-    array = np.frombuffer(buffer, np.dtype(dtype)).reshape(shape)
+    shape, name, buffer = msgpack.unpackb(data)
+    dtype, shape = numeric_dtype(name), check_shape("a tensor", shape)
+    check_length("a tensor", shape, dtype, len(buffer))
+    array = np.frombuffer(buffer, dtype).reshape(shape)
     return array if code == _ARRAY else array[()]
 
 

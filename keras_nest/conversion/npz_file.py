@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-import zlib
 from typing import BinaryIO
 
 import numpy as np
@@ -11,6 +10,12 @@ from keras_nest.conversion.image_size import FIELD, told_size
 from keras_nest.conversion.names import Tree, plain
 from keras_nest.conversion.tree import select_variables
 from keras_nest.types import Size
+from keras_nest.untrusted.archive import open_archive
+from keras_nest.untrusted.json_text import parse_json
+from keras_nest.untrusted.tensors import check_dtype, check_length, check_names, check_shape
+
+# Of the versions of NumPy's format; the third is for records with names in other letters.
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_npz(file: BinaryIO) -> Tree:
@@ -20,13 +25,34 @@ def read_npz(file: BinaryIO) -> Tree:
         file: binary file that can seek.
 
     Raises:
-        ValueError: damaged, or no tensors inside.
+        ValueError: damaged, no tensors inside, or one that is none of numbers.
     """
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            return select_variables({key: archive[key] for key in archive.files if not _is_moment(key)})
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"it is truncated or damaged ({error})") from None
+    with open_archive(file) as archive:
+        members = [(member.filename.removesuffix(".npy"), member) for member in archive.infolist()]
+        check_names(key for key, _ in members)
+        arrays = {key: _read_array(archive, member, key) for key, member in members if not _is_moment(key)}
+    return select_variables({key: array for key, array in arrays.items() if array is not None})
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, key: str) -> np.ndarray | None:
+    """A member; None of one that is no array."""
+    with archive.open(member) as file:
+        try:
+            version = np.lib.format.read_magic(file)
+        except ValueError:
+            return None
+        if version not in _HEADERS:
+            raise ValueError(f"{key!r} is of the version {version} of NumPy's format, which holds no numbers alone")
+        try:
+            shape, is_fortran, dtype = _HEADERS[version](file)
+        except Exception:  # what NumPy's parser raises about odd headers is listed nowhere
+            raise ValueError(f"{key!r} has a header that does not say what it holds") from None
+        check_dtype(key, dtype)
+        shape = check_shape(key, shape)
+        # Before anything is read: what a header claims costs nothing to write.
+        check_length(key, shape, dtype, member.file_size - file.tell())
+        array = np.frombuffer(file.read(), dtype)
+    return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
 
 
 def write_npz(tree: Tree, file: BinaryIO, image_size: Size | None = None) -> None:
@@ -53,9 +79,9 @@ def npz_image_size(file: BinaryIO) -> Size | None:
         file: binary file that can seek; only its end is read.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
-            return told_size(json.loads(archive.comment))
-    except (ValueError, TypeError):  # a comment of somebody else's
+        with open_archive(file) as archive:
+            return told_size(parse_json(archive.comment))
+    except ValueError:  # a comment of somebody else's
         return None
 
 

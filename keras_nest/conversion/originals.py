@@ -1,6 +1,5 @@
 """Weights of timm and transformers in these programs themselves, which need not be installed."""
 
-import json
 import os
 import pathlib
 from typing import Any, BinaryIO, NamedTuple
@@ -16,6 +15,7 @@ from keras_nest.copies import cached
 from keras_nest.models import PublishedModel
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.optional import import_optional
+from keras_nest.untrusted.json_text import read_object
 
 
 class Original(NamedTuple):
@@ -117,7 +117,7 @@ def find_original(checkpoint: str | os.PathLike[str]) -> Original | None:
     if not is_pytorch(located):
         return None
     weights, beside = pathlib.Path(cached(located)), os.path.join(os.path.dirname(located), CONFIG)
-    config = json.loads(pathlib.Path(cached(beside)).read_bytes()) if buckets.exists(beside) else {}
+    config = read_object(cached(beside)) if buckets.exists(beside) else {}
     if "architecture" in config:
         return Original("timm", weights, config)
     if config.get("model_type") == "vit":

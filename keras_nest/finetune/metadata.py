@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from keras_nest.files import is_address
 from keras_nest.finetune.label_columns import LabelColumns, label_columns, switch_columns
 from keras_nest.finetune.labels import PARTS, Place, check_labels
 from keras_nest.targets import MULTI_LABEL, REGRESSION, SEPARATOR, SINGLE_LABEL, Target
+from keras_nest.untrusted.json_text import parse_json
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 """Names of the list in a folder of images, as `datasets` of Hugging Face has them."""
@@ -173,7 +173,7 @@ def _read_lines(path: str, text: str) -> Records:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             record = None
         if not isinstance(record, dict):

@@ -11,6 +11,9 @@ from keras_nest.choices import ACTIVATIONS
 from keras_nest.types import Size
 
 
+_MOST_LAYERS = 1000
+
+
 def constructor_arguments(architecture: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a model's constructor, as its configuration holds them.
 
@@ -20,9 +23,21 @@ def constructor_arguments(architecture: type, values: Mapping[str, Any]) -> dict
 
     Returns:
         Values by field, in the order of the signature.
+
+    Raises:
+        ValueError: there are more layers than any model has, which would be built for hours.
     """
     fields = inspect.signature(vars(architecture)["__init__"]).parameters
+    for field in fields:
+        if "num_layers" in field or field == "num_blocks":
+            _check_depth(field, values[field])
     return {field: values[field] for field in fields if field not in ("self", "name")}
+
+
+def _check_depth(field: str, depth: Any) -> None:
+    depths = depth if isinstance(depth, (list, tuple)) else [depth]
+    if sum(each for each in depths if isinstance(each, int)) > _MOST_LAYERS:
+        raise ValueError(f"{field} is {str(depth)[:80]}; a model has {_MOST_LAYERS:,} layers at most.")
 
 
 def check_num_classes(num_classes: int) -> None:

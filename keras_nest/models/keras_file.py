@@ -5,7 +5,7 @@ model, or one that carries code, is refused while it is still text.
 """
 
 import contextlib
-import json
+import io
 import os
 import pathlib
 import zipfile
@@ -13,17 +13,21 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import h5py
 import keras
 
 from keras_nest.backends import BackendError
 from keras_nest.copies import local_file
 from keras_nest.keras_private import in_safe_mode
+from keras_nest.models.budget import weights_within
 from keras_nest.mirror import cached_run
 from keras_nest.run_files import GENERATOR, MODEL
+from keras_nest.untrusted.archive import open_archive
+from keras_nest.untrusted.hdf5_file import check_weights
+from keras_nest.untrusted.json_text import parse_object
+from keras_nest.untrusted.limits import ClaimError
 
-_CONFIGURATION = "config.json"
-# The graphs of `HubLayer` are the largest that is in it, some megabytes each.
-_MAX_BYTES = 2**28
+_CONFIGURATION, _WEIGHTS = "config.json", "model.weights.h5"
 # Layers, and what stands for functions, that run what the file holds, or open what it names.
 _CODE = {"Lambda", "__lambda__", "TFSMLayer", "HubLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 # Layers of this package that are no part of its models.
@@ -83,7 +87,11 @@ def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = F
                 raise ValueError
             _check_kind(name, config, kind, around)
             _check_parts(name, config, trust)
-            return keras.saving.load_model(file, compile=False, safe_mode=not trust)
+            _check_weights(name, file)
+            with weights_within(file.stat().st_size):
+                return keras.saving.load_model(file, compile=False, safe_mode=not trust)
+        except ClaimError as error:
+            raise ValueError(f"{name} cannot be read: {error}.") from None
         except (_RefusedError, BackendError) as error:
             raise ValueError(str(error)) from None
         except _DAMAGED:
@@ -98,16 +106,32 @@ def read_configuration(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """
     if not (pathlib.Path(path).is_file() and zipfile.is_zipfile(path)):
         return None
-    with zipfile.ZipFile(path) as archive:
-        if _CONFIGURATION not in archive.namelist():
-            return None
-        if archive.getinfo(_CONFIGURATION).file_size > _MAX_BYTES:
-            raise ValueError(f"{os.fspath(path)} has a {_CONFIGURATION} of more than {_MAX_BYTES:,} bytes.")
+    try:
+        with open(path, "rb") as file, open_archive(file) as archive:
+            if _CONFIGURATION not in archive.namelist():
+                return None
+            text = archive.read(_CONFIGURATION)
+    except ValueError as error:
+        raise _RefusedError(f"{os.fspath(path)} cannot be read: {error}.") from None
+    try:
+        return parse_object(text)
+    except ValueError as error:
+        raise _RefusedError(f"{os.fspath(path)} has a {_CONFIGURATION} that {error}.") from None
+
+
+def _check_weights(name: str, path: pathlib.Path) -> None:
+    """Refuses arrays that are none of numbers, or not in the file."""
+    with open(path, "rb") as file, open_archive(file) as archive:
+        if _WEIGHTS not in archive.namelist():
+            return
+        member = archive.getinfo(_WEIGHTS)
+        is_compressed = member.compress_type != zipfile.ZIP_STORED  # to go back and forth in which takes for ever
+        content = io.BytesIO(archive.read(member)) if is_compressed else archive.open(member)
         try:
-            config = json.loads(archive.read(_CONFIGURATION))
-        except RecursionError:
-            raise ValueError(f"{os.fspath(path)} has a {_CONFIGURATION} that is nested too deeply.") from None
-    return config if isinstance(config, dict) else None
+            with content, h5py.File(content) as weights:
+                check_weights(weights, path.stat().st_size)
+        except ValueError as error:
+            raise _RefusedError(f"{name} cannot be read: {error}.") from None
 
 
 class _RefusedError(ValueError):

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_nest.copies import local_file
 from keras_nest.layers.changes import layers_by_path
+from keras_nest.untrusted.hdf5_file import DAMAGED, check_weights
 
 SUFFIX = ".weights.h5"
 _SHOWN = 3
@@ -27,8 +28,11 @@ def read_weights_file(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray
     with local_file(path, "file") as local:
         try:
             with h5py.File(local) as file:
+                check_weights(file, local.stat().st_size)
                 return {_layer_path(group): _arrays(group) for group in _groups(file)}
-        except OSError:
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)} cannot be read: {error}.") from None
+        except DAMAGED:
             raise ValueError(f"{os.fspath(path)} cannot be read; is it complete?") from None
 
 

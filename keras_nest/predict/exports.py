@@ -1,8 +1,9 @@
 """Exported models that classify, as predictors: SavedModels and TFLite files, those of `export` and others."""
 
+import contextlib
 import dataclasses
 import io
-import json
+import logging
 import pathlib
 import zipfile
 from typing import Any
@@ -17,7 +18,10 @@ from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.targets import REGRESSION, SINGLE_LABEL
 from keras_nest.tflite import TFLiteModel
+from keras_nest.untrusted.archive import open_archive
+from keras_nest.untrusted.json_text import parse_object
 
+_LOGGER = logging.getLogger(__name__)
 _ANSWERS = ("probabilities", VALUES)
 
 
@@ -27,7 +31,12 @@ def open_saved_model(path: Place) -> Predictor:
     Raises:
         ValueError: it is no classifier of images.
     """
-    signatures = tf.saved_model.load(str(path)).signatures
+    _tell_of_programs(path)
+    try:
+        signatures = tf.saved_model.load(str(path)).signatures
+    except Exception as error:  # what TensorFlow raises about damaged ones is listed nowhere
+        reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as a SavedModel: {reason}") from None
     files = signatures.get("serving_bytes")
     outputs = files.structured_outputs if files is not None else {}
     answer = next((name for name in _ANSWERS if name in outputs), None)
@@ -36,6 +45,15 @@ def open_saved_model(path: Place) -> Predictor:
     if not labels.is_file():
         return predictor
     return dataclasses.replace(predictor, class_names=read_class_names(labels, predictor.num_classes))
+
+
+def _tell_of_programs(path: Place) -> None:
+    """Says once what a SavedModel can do; those that lie in the directory of a training here are no exception."""
+    _LOGGER.warning(
+        "%s is a SavedModel, a program: what it does when it is opened or run, such as reading and writing files, is "
+        "up to whoever made it. Open none that you would not run.",
+        path,
+    )
 
 
 def _of_files(serve: Any, answer: str) -> Predictor:
@@ -92,6 +110,7 @@ def open_tflite(path: Place) -> Predictor:
         ValueError: it is no model that classifies.
     """
     model = TFLiteModel(path)
+    inside = _files_inside(path)
     outputs = model(np.zeros((1, *model.input_shape), np.float32))
     scores = next((name for name in (*_ANSWERS, "logits") if name in outputs), None)
     if scores is None:
@@ -103,10 +122,10 @@ def open_tflite(path: Place) -> Predictor:
             ".keras file."
         )
     height, width, channels = model.input_shape
-    inside, num_classes = _files_inside(path), outputs[scores].shape[-1]
+    num_classes = outputs[scores].shape[-1]
     prepare, names = stretched((height, width), channels), None
     if PREPROCESSING in inside:
-        prepare = EvalPreprocessing(**json.loads(inside[PREPROCESSING]))
+        prepare = _preprocessing(path, inside[PREPROCESSING])
     if LABELS in inside:
         names = check_class_names(inside[LABELS].rstrip("\n").split("\n"), num_classes, f"{path} has")
 
@@ -122,5 +141,16 @@ def _files_inside(path: Place) -> dict[str, str]:
     file = path if isinstance(path, pathlib.Path) else io.BytesIO(path.read_bytes())
     if not zipfile.is_zipfile(file):
         return {}
-    with zipfile.ZipFile(file) as archive:
-        return {name: archive.read(name).decode() for name in archive.namelist()}
+    try:
+        with contextlib.closing(file if isinstance(file, io.BytesIO) else open(file, "rb")) as opened:
+            with open_archive(opened) as archive:
+                return {name: archive.read(name).decode() for name in archive.namelist()}
+    except ValueError as error:
+        raise ValueError(f"{path} holds files that cannot be read: {error}.") from None
+
+
+def _preprocessing(path: Place, text: str) -> EvalPreprocessing:
+    try:
+        return EvalPreprocessing(**parse_object(text))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds a {PREPROCESSING} that cannot be read: {error}.") from None

@@ -118,7 +118,7 @@ def read_history(path: pathlib.Path) -> list[Row]:
         if "step" not in (reader.fieldnames or ["step"]):
             raise KeyError("step")
         return [{**row, "step": int(row["step"])} for row in rows]
-    except (ValueError, TypeError, KeyError, AttributeError, csv.Error):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, csv.Error):
         raise ValueError(
             f"{path} cannot be read as a history; put it right, or remove it to go on without its rows."
         ) from None

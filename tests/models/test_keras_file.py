@@ -96,9 +96,9 @@ class TestReadModel:
         ("config", "message"),
         [
             ("[" * 100_000, "nested too deeply|cannot be read"),
-            ("[]", "cannot be read"),
+            ("[]", "a config.json that holds no names and values"),
             ("{}", "cannot be read"),
-            ("\ufeff{", "cannot be read"),
+            ("\ufeff{", "a config.json that is no JSON"),
             ('{"class_name": "NesT", "config": {}}', "holds a NesT, which is no model of keras_nest"),
             ('{"class_name": ["NesT"], "config": {}, "registered_name": ["x"]}', "no model of keras_nest"),
         ],
@@ -109,10 +109,12 @@ class TestReadModel:
         with pytest.raises(ValueError, match=message):
             read_model(tmp_path / "bad.keras")
 
-    def test_a_configuration_that_would_fill_the_memory_is_not_unpacked(self, nest_file, tmp_path, monkeypatch):
-        monkeypatch.setattr("keras_nest.models.keras_file._MAX_BYTES", 100)
-        with pytest.raises(ValueError, match="cannot be read as a Keras model"):
-            read_model(nest_file)
+    def test_a_configuration_that_would_fill_the_memory_is_not_unpacked(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("keras_nest.untrusted.limits.SPARE", 10_000)
+        with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("config.json", " " * 100_000)
+        with pytest.raises(ValueError, match="bytes claim to hold 100,000"):
+            read_model(tmp_path / "bomb.keras")
 
     def test_other_kinds_of_files_are_refused(self, nest_file, tmp_path):
         (tmp_path / "text.keras").write_text("no archive")

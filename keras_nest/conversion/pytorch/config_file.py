@@ -1,7 +1,6 @@
 """What config.json says of a model beside the weights: all that tensors do not tell."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from keras_nest.models import PublishedModel, VisionTransformer
 from keras_nest.models.timm import architecture_of, timm_models
 from keras_nest.targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from keras_nest.types import Size
+from keras_nest.untrusted.json_text import parse_object
 
 _GELUS = {
     **{"gelu": "gelu", "gelu_erf": "gelu"},
@@ -88,13 +88,16 @@ def read_config(text: bytes, preprocessor: bytes | None = None) -> Told | None:
         preprocessor: that of the preprocessor_config.json beside it, if there is one.
 
     Raises:
-        ValueError: it says of a model that ours do not compute; the message goes on after "config.json".
+        ValueError: it is damaged, or says of a model that ours do not compute; the message goes on after "config.json".
     """
-    config = _json(text)
-    if "architecture" in config:
-        return _timm(config)
-    if config.get("model_type") == "vit" and "hidden_size" in config:
-        return _transformers(config, _json(preprocessor or b"{}"))
+    config = parse_object(text)
+    try:
+        if "architecture" in config:
+            return _timm(config)
+        if config.get("model_type") == "vit" and "hidden_size" in config:
+            return _transformers(config, parse_object(preprocessor or b"{}"))
+    except (TypeError, KeyError, IndexError, AttributeError, ArithmeticError):
+        raise ValueError("holds values of another kind than models have") from None
     return None
 
 
@@ -106,14 +109,6 @@ def timm_resizing(architecture: type[PublishedModel]) -> str:
 def timm_architectures() -> dict[str, str]:
     """Architectures of timm -> full published names; of sizes of one model each."""
     return {architecture_of(name): theirs.model for name, theirs in timm_models().items()} | _ARCHITECTURES
-
-
-def _json(text: bytes) -> dict[str, Any]:
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def _timm(config: Mapping[str, Any]) -> Told:

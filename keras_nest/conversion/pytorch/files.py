@@ -1,6 +1,5 @@
 """Which files hold a PyTorch model's weights, and their tensors."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Collection
@@ -10,6 +9,8 @@ import numpy as np
 
 from keras_nest.conversion.pytorch.pickle_file import read_torch
 from keras_nest.conversion.pytorch.safetensors_file import read_safetensors
+from keras_nest.untrusted.json_text import parse_object
+from keras_nest.untrusted.tensors import check_names
 
 # In directories as the hub has them; the first that is there is read.
 IN_DIRECTORIES = (
@@ -52,18 +53,20 @@ def read_tensors(path: str, open_file: Open) -> dict[str, np.ndarray]:
 def _read_shards(path: str, open_file: Open) -> dict[str, np.ndarray]:
     with open_file(path) as file:
         try:
-            places = json.loads(file.read())["weight_map"]
+            places = parse_object(file.read())["weight_map"]
             shards = sorted(set(places.values()))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError("it is no index of files of weights") from None
     tensors: dict[str, np.ndarray] = {}
     for shard in shards:
-        if os.path.basename(shard) != shard or not is_pytorch(shard):
+        if os.path.basename(shard) != shard or not is_pytorch(shard) or shard.endswith(_INDEX):
             raise ValueError(f"it names the file {shard!r}, which is none of weights beside it")
         try:
-            tensors |= read_tensors(os.path.join(os.path.dirname(path), shard), open_file)
+            found = read_tensors(os.path.join(os.path.dirname(path), shard), open_file)
         except OSError:
             raise ValueError(f"the file {shard} that it names is missing") from None
+        check_names([*tensors, *found])
+        tensors |= found
     if missing := sorted(set(places) - set(tensors)):
         raise ValueError(f"{missing[0]} is not in the file {places[missing[0]]} that should hold it")
     return {name: tensors[name] for name in places}

@@ -11,12 +11,13 @@ import io
 import math
 import pickletools
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from keras_nest.untrusted.archive import open_archive
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES: dict[str, Any] = {
@@ -43,6 +44,7 @@ _DICTIONARY = "collections.OrderedDict"
 _INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _MARK = object()
+_MAX_AXES = 32
 
 
 class _Name(NamedTuple):
@@ -86,12 +88,13 @@ def read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
     """
     data = file.read()
     try:
-        root, storage = _open_zip(data) if data[:2] == b"PK" else _open_legacy(data)
-        views = _weights(root)
-        return {name: _array(name, view, storage) for name, view in views.items()}
+        if data[:2] != b"PK":
+            return _tensors(*_open_legacy(data))
+        with open_archive(io.BytesIO(data)) as archive:
+            return _tensors(*_open_zip(archive, len(data)))
     except _RefusedError:
         raise
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RecursionError, NotImplementedError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         raise ValueError(f"it is truncated or damaged ({error})") from None
     except (IndexError, KeyError, TypeError, AttributeError):
         raise ValueError("it is damaged, or no file of torch.save") from None
@@ -100,12 +103,15 @@ def read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
 Storage = Callable[[_Reference], np.ndarray]
 
 
-def _open_zip(data: bytes) -> tuple[Any, Storage]:
-    archive = zipfile.ZipFile(io.BytesIO(data))
+def _tensors(root: Any, storage: Storage) -> dict[str, np.ndarray]:
+    return {name: _array(name, view, storage) for name, view in _weights(root).items()}
+
+
+def _open_zip(archive: zipfile.ZipFile, length: int) -> tuple[Any, Storage]:
     # Archives of torch are not compressed, so no record is larger than the file.
     claimed = sum(record.file_size for record in archive.infolist())
-    if claimed > len(data):
-        raise _RefusedError(f"it is damaged: its records claim {claimed:,} of {len(data):,} bytes")
+    if claimed > length:
+        raise _RefusedError(f"it is damaged: its records claim {claimed:,} of {length:,} bytes")
     names = archive.namelist()
     if any(name.endswith("/constants.pkl") for name in names):
         raise _RefusedError("it is TorchScript, a program; save the weights alone, model.state_dict()")
@@ -194,7 +200,7 @@ class _Machine:
                 stack.append(items if name == "LIST" else tuple(items))
             case "DICT":
                 items = self._popped()
-                stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+                stack.append(_dictionary(items[::2], items[1::2]))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 count = int(name[-1])
                 stack[-count:] = [tuple(stack[-count:])]
@@ -205,7 +211,7 @@ class _Machine:
             case "SETITEM" | "SETITEMS":
                 items = [stack.pop(-2), stack.pop()] if name == "SETITEM" else self._popped()
                 if isinstance(stack[-1], dict):
-                    stack[-1].update(zip(items[::2], items[1::2], strict=True))
+                    stack[-1].update(_dictionary(items[::2], items[1::2]))
             case "BINPUT" | "LONG_BINPUT" | "PUT":
                 self._memo[int(argument)] = stack[-1]
             case "MEMOIZE":
@@ -218,6 +224,8 @@ class _Machine:
                 stack.append(_known(argument.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
                 attribute, module = stack.pop(), stack.pop()
+                if not (isinstance(module, str) and isinstance(attribute, str)):
+                    raise TypeError
                 stack.append(_known(f"{module}.{attribute}"))
             case "REDUCE" | "NEWOBJ":
                 arguments, function = stack.pop(), stack.pop()
@@ -244,6 +252,8 @@ class _Machine:
 
     def _reference(self, key: Any) -> _Reference:
         kind, storage, name, *_ = key
+        if not (isinstance(kind, str) and isinstance(storage, _Name) and isinstance(name, (str, int))):
+            raise TypeError
         dtype = _DTYPES.get(storage.name.removeprefix("torch."))
         if kind != "storage" or dtype is None:
             raise _RefusedError(f"it holds a {storage.name}, which is not read; read are {', '.join(_DTYPES)}")
@@ -262,9 +272,20 @@ def _known(name: str) -> _Name:
     )
 
 
+def _dictionary(keys: Iterable[Any], values: Iterable[Any]) -> dict[Any, Any]:
+    """A dictionary of plain keys: the hash of a tuple that holds another twice, and so on, takes for ever."""
+    pairs = list(zip(keys, values, strict=True))
+    for key, _ in pairs:
+        if not isinstance(key, (str, bytes, int, float, type(None), _Name)):
+            raise _RefusedError(f"it has a {type(key).__name__} for a key, which no file of weights needs")
+    return dict(pairs)
+
+
 def _call(function: Any, arguments: Any) -> Any:
+    if not isinstance(function, (_Name, _Unknown)):
+        raise TypeError
     if function == _Name(_DICTIONARY):
-        return dict(arguments[0]) if arguments else {}
+        return _dictionary(*zip(*arguments[0], strict=True)) if arguments and arguments[0] else {}
     if function == _Name(_PARAMETER):
         return arguments[0]
     if function == _Name(_TENSOR):
@@ -281,7 +302,9 @@ def _weights(root: Any) -> dict[str, _View]:
     found = {}
     for name, value in root.items() if isinstance(root, dict) else ():
         if isinstance(value, _View) and isinstance(name, str):
-            found[_without_prefixes(name)] = value
+            if (short := _without_prefixes(name)) in found:
+                raise _RefusedError(f"it holds {short!r} twice")
+            found[short] = value
     if not found:
         raise _RefusedError("it holds no weights: there is no dictionary of tensors")
     return found
@@ -300,7 +323,7 @@ def _array(name: str, view: _View, storage: Storage) -> np.ndarray:
     sides = zip(view.shape, view.strides, strict=True)
     last = view.offset + sum((side - 1) * stride for side, stride in sides)
     outside = view.offset < 0 or min((*view.shape, *view.strides), default=0) < 0 or (size and last >= flat.size)
-    if outside or size > flat.size:
+    if outside or size > flat.size or len(view.shape) > _MAX_AXES:
         raise _RefusedError(f"it is damaged: {name!r} reaches outside of its storage")
     strides = [stride * flat.itemsize for stride in view.strides]
     return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False)

@@ -4,12 +4,14 @@ Format: https://huggingface.co/docs/safetensors — eight bytes with the length 
 """
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
+
+from keras_nest.untrusted.json_text import parse_object
+from keras_nest.untrusted.tensors import check_length, check_shape
 
 _DTYPES: dict[str, Any] = {
     "F64": np.float64,
@@ -39,7 +41,10 @@ def read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
     """
     data = memoryview(file.read())
     header, start = _header(data)
-    return {name: _tensor(name, entry, data[start:]) for name, entry in header.items() if name != "__metadata__"}
+    header.pop("__metadata__", None)
+    tensors = {name: _tensor(name, entry, data[start:]) for name, entry in header.items()}
+    _check_places([entry["data_offsets"] for entry in header.values()], len(data) - start)
+    return tensors
 
 
 def write_safetensors(tensors: Mapping[str, np.ndarray], file: BinaryIO) -> None:
@@ -70,23 +75,33 @@ def _header(data: memoryview) -> tuple[dict[str, Any], int]:
     if start > min(len(data), _MAX_HEADER):
         raise ValueError(f"it is damaged: its header claims {start - 8:,} of {len(data):,} bytes")
     try:
-        header = json.loads(bytes(data[8:start]))
-    except (ValueError, RecursionError):
-        raise ValueError("it is damaged: its header is no JSON") from None
-    return header, start
+        return parse_object(bytes(data[8:start])), start
+    except ValueError as error:
+        raise ValueError(f"it is damaged: its header {error}") from None
+
+
+def _check_places(places: Iterable[tuple[int, int]], length: int) -> None:
+    """Refuses tensors that lie in each other, or bytes that are of none, as the format does."""
+    last = 0
+    for begin, end in sorted(map(tuple, places)):
+        if begin != last:
+            raise ValueError(f"it is damaged: its tensors do not lie one behind the other at {last:,}")
+        last = end
+    if last != length:
+        raise ValueError(f"it is damaged: its tensors end at {last:,} of {length:,} bytes")
 
 
 def _tensor(name: str, entry: Any, data: memoryview) -> np.ndarray:
     try:
-        kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        sizes = [int(size) for size in (*shape, begin, end)]
+        kind, (begin, end) = entry["dtype"], entry["data_offsets"]
+        shape = check_shape(name, entry["shape"])
+        check_shape(name, (begin, end))
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"it is damaged: its header does not say where {name!r} lies") from None
-    if kind not in _DTYPES:
-        raise ValueError(f"{name!r} is of the type {kind!r}; read are {', '.join(_DTYPES)}")
-    if min(sizes) < 0 or end > len(data) or begin > end:
+    if not isinstance(kind, str) or kind not in _DTYPES:
+        raise ValueError(f"{name!r} is of the type {str(kind)[:40]!r}; read are {', '.join(_DTYPES)}")
+    if end > len(data) or begin > end:
         raise ValueError(f"it is truncated or damaged: {name!r} should end at {end:,} of {len(data):,} bytes")
     dtype = np.dtype(_DTYPES[kind])
-    if math.prod(shape) * dtype.itemsize != end - begin:
-        raise ValueError(f"it is damaged: {name!r} of shape {tuple(shape)} does not fill its {end - begin:,} bytes")
+    check_length(name, shape, dtype, end - begin)
     return np.frombuffer(data[begin:end], dtype).reshape(shape)
