@@ -12,12 +12,11 @@ import numpy as np
 import tensorflow as tf
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from keras_nest.console import console, print_json, printable
+from keras_nest.console import SafeConsole, console, print_json, printable
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.figures import new_figure
 from keras_nest.places import Place, as_place
@@ -234,7 +233,7 @@ class StreamedTable:
             table.add_row(*map(Text, row))
         self._begun = True
         # A file is as wide as it must be.
-        wide = Console(width=max(console.width, sum(widths) + 3 * len(widths)))
+        wide = SafeConsole(width=max(console.width, sum(widths) + 3 * len(widths)))
         (console if console.is_terminal else wide).print(table)
 
 

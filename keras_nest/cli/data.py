@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
 from keras_nest.console import console, print_facts
@@ -57,7 +56,7 @@ def _print_facts(args: argparse.Namespace, source: Source, recipe: Recipe, size:
     height, width, _ = info.image_shape
     names = ", ".join(info.class_names[:_NAMES]) + (", …" if info.num_classes > _NAMES else "")
     facts = {
-        "classes": escape(f"{info.num_classes:,}: {names}"),
+        "classes": f"{info.num_classes:,}: {names}",
         "training images": info.num_train,
         "test images": info.num_test,
         "image size": "various" if height is None else f"{height} x {width}",
@@ -65,7 +64,7 @@ def _print_facts(args: argparse.Namespace, source: Source, recipe: Recipe, size:
         "stages": _stages(recipe),
         f"steps an epoch, of {args.batch_size:,} images": steps,
     }
-    print_facts(escape(info.name), facts)
+    print_facts(info.name, facts)
 
 
 def _print_speed(args: argparse.Namespace, source: Source, recipe: Recipe, size: Size) -> None:

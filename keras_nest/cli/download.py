@@ -7,10 +7,9 @@ import os
 from typing import Any
 
 from rich import box, progress
-from rich.console import Console
 from rich.table import Table
 
-from keras_nest.console import console, print_facts
+from keras_nest.console import SafeConsole, console, print_facts
 from keras_nest.conversion.download import download
 from keras_nest.conversion.published import PUBLISHED, PublishedCheckpoint, companions, find, names, others
 from keras_nest.files import check_local
@@ -58,7 +57,7 @@ def print_table(pattern: str | None) -> int:
             table.add_row(*_cells(row))
         table.add_section()
     # In a pipe every address has a line of its own, to be searched and copied.
-    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
+    (console if console.is_terminal else SafeConsole(width=_PIPE_WIDTH)).print(table)
     console.print(_CAPTION)
     return 0
 

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 from rich.progress import track
 
 from keras_nest.cli.answers import Broken
 from keras_nest.cli.class_table import print_classes
 from keras_nest.cli.other_tasks import other_facts, write_rows
-from keras_nest.console import console, print_facts, print_json, printable
+from keras_nest.console import cell, console, print_facts, print_json
 from keras_nest.data.sources.table import rows_of_run
 from keras_nest.evaluation.images import LabeledImages, images_of_run, open_images
 from keras_nest.evaluation.other_tasks import AllAnswers
@@ -128,9 +127,9 @@ def _write_rows(path: Place, measured: Measured, facts: dict[str, Any]) -> None:
         writer = csv.writer(file)
         writer.writerow(("file", "class", "predicted", "probability", "lead", "loss"))
         for i in np.lexsort((-answers.losses, answers.right)):
-            classes = name_of(answers.labels[i]), name_of(answers.predicted[i])
+            classes = cell(name_of(answers.labels[i])), cell(name_of(answers.predicted[i]))
             numbers = (f"{column[i]:.6g}" for column in (answers.confidence, answers.lead, answers.losses))
-            writer.writerow((answers.names[i], *classes, *numbers))
+            writer.writerow((cell(answers.names[i]), *classes, *numbers))
 
 
 def _write_page(path: Place, measured: Measured, facts: dict[str, Any]) -> None:
@@ -169,5 +168,5 @@ def _print(measured: dict[str, Any]) -> None:
         facts["left out"] = f"{measured['left_out']:,}, which cannot be read"
     if measured["trained_with"]:
         facts["trained with"] = f"{measured['trained_with']:,} of these; it does worse on new images"
-    print_facts(escape(printable(f"{measured['model']} on {measured['data']}{part}")), facts)
+    print_facts(f"{measured['model']} on {measured['data']}{part}", facts)
     print_classes(measured.get("classes", ()))

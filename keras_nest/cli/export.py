@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from keras_nest.choices import WEB_PRECISIONS
 from keras_nest.console import console, print_facts
@@ -153,7 +154,7 @@ def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
         options["representative"] = [_images(loaded, source.train, _CALIBRATION_IMAGES)]
         options["images"] = _images(loaded, source.test, _REPORT_IMAGES)
     rows = to_tflite(loaded.model, args.output, class_names=loaded.class_names, overwrite=args.overwrite, **options)
-    console.print(f"Exported {loaded.model.name} to {args.output}", style="bold")
+    console.print(Text(f"Exported {loaded.model.name} to {args.output}"), style="bold")
     table = Table("precision", "MiB", "largest difference", "top-1 agreement", "ms, 1 thread", "2 threads", "XNNPACK")
     for row in rows:
         table.add_row(*_cells(row))

@@ -134,7 +134,7 @@ def _plan_there(request: Request, workdir: pathlib.Path) -> Plan | None:
     if is_lost and not run.results(workdir):
         raise FileExistsError(f"{request.folder} is not as it was when this run began ({changes}); {_REMEDY}")
     if changes:
-        print(f"{request.folder} is not as it was when this run began ({changes}), which changes nothing here.")
+        _print(f"{request.folder} is not as it was when this run began ({changes}), which changes nothing here.")
     return plan
 
 
@@ -143,13 +143,13 @@ def _print_found(found: Found) -> None:
     counts = count_classes(found.photos, found.target)
     sides = sorted((photo.width * photo.height, f"{photo.width} x {photo.height}") for photo in found.photos)
     sizes = sides[0][1] if sides[0] == sides[-1] else f"{sides[0][1]} to {sides[-1][1]}"
-    facts: dict[str, Any] = {_shown(name): count for name, count in sorted(counts.items())[:CLASSES_SHOWN]}
+    facts: dict[str, Any] = dict(sorted(counts.items())[:CLASSES_SHOWN])
     if len(counts) > CLASSES_SHOWN:
         facts["…"] = f"{len(counts) - CLASSES_SHOWN} more classes"
     if found.target.task == REGRESSION:
         facts = _of_numbers([float(photo.place.label) for photo in found.photos])
     kinds = f"with {found.target.quantity}" if found.target.task == REGRESSION else f"of {len(counts)} classes"
-    print_facts(f"{_shown(found.root)}: {len(found.photos):,} images {_shown(kinds)}, {sizes} pixels", facts)
+    print_facts(f"{found.root}: {len(found.photos):,} images {kinds}, {sizes} pixels", facts)
     left = [f"{place.path} {reason}" for place, reason in found.broken]
     if left:
         _print(f"Left out: {some_of(left)}.")

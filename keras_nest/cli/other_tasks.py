@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_nest.console import cell
 from keras_nest.evaluation.other_tasks import AllAnswers
 from keras_nest.outputs import output_at
 from keras_nest.places import Place
@@ -42,12 +43,14 @@ def write_rows(path: Place, found: AllAnswers) -> None:
     Beside classes stand the probabilities of all.
     """
     is_number = found.task == REGRESSION
-    told = ("number", "answer", "error") if is_number else ("classes", "predicted", "loss", *found.class_names)
+    told = (
+        ("number", "answer", "error") if is_number else ("classes", "predicted", "loss", *map(cell, found.class_names))
+    )
     with output_at(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("file", *told))
         for i in np.argsort(-found.losses, kind="stable"):
-            writer.writerow((found.names[i], *(_number_cells(found, i) if is_number else _class_cells(found, i))))
+            writer.writerow((cell(found.names[i]), *(_number_cells(found, i) if is_number else _class_cells(found, i))))
 
 
 def _number_cells(found: AllAnswers, i: int) -> list[str]:
@@ -58,4 +61,4 @@ def _number_cells(found: AllAnswers, i: int) -> list[str]:
 def _class_cells(found: AllAnswers, i: int) -> list[str]:
     names = np.array(found.class_names)
     sets = [SEPARATOR.join(names[has]) for has in (found.truth[i] > 0, found.predicted[i])]
-    return [*sets, f"{found.losses[i]:.6g}", *(f"{share:.6g}" for share in found.answers[i])]
+    return [*map(cell, sets), f"{found.losses[i]:.6g}", *(f"{share:.6g}" for share in found.answers[i])]

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from keras_nest.class_names import check_class_names
 from keras_nest.cli.answers import check_counts, print_predictions
-from keras_nest.console import console, print_facts
+from keras_nest.console import console, print_facts, print_json
 from keras_nest.data.prompts import PHOTO, PLAIN, Progress, check_labels, read_templates, unique_labels
 from keras_nest.data.sources.folder import check_images
 from keras_nest.data.sources.pairs import read_pairs
@@ -127,11 +126,11 @@ def _print_accuracy(args: argparse.Namespace) -> None:
     facts: dict[str, Any] = {"images": int(result.images.sum()), "classes": len(labels), "templates": len(templates)}
     if args.json:
         per_class = {label: _number(share) for label, share in zip(labels, result.per_class, strict=True)}
-        print(json.dumps({**facts, "top1": result.top1, "top5": result.top5, "per_class": per_class}))
+        print_json({**facts, "top1": result.top1, "top5": result.top5, "per_class": per_class})
         return
-    facts["templates"] = escape("; ".join(templates[:3]) + ("; …" if len(templates) > 3 else ""))
+    facts["templates"] = "; ".join(templates[:3]) + ("; …" if len(templates) > 3 else "")
     facts |= {"top-1 accuracy": f"{result.top1:.2%}", "top-5 accuracy": f"{result.top5:.2%}"}
-    print_facts(escape(f"{args.model} on {args.dataset}, zero-shot"), facts)
+    print_facts(f"{args.model} on {args.dataset}, zero-shot", facts)
     console.print(_class_table(labels, result))
 
 
@@ -164,9 +163,9 @@ def _print_recalls(args: argparse.Namespace) -> None:
     recalls = retrieval_recalls(zimg, ztxt, image_of_text)
     facts: dict[str, Any] = {"images": len(zimg), "captions": len(ztxt)}
     if args.json:
-        print(json.dumps({**facts, **recalls._asdict()}))
+        print_json({**facts, **recalls._asdict()})
         return
-    print_facts(escape(f"{args.model} on {args.captions}"), facts)
+    print_facts(f"{args.model} on {args.captions}", facts)
     table = Table("retrieval", *(f"recall@{k}" for k in recalls.image_to_text))
     for column in table.columns[1:]:
         column.justify = "right"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from keras_nest import buckets
+from keras_nest.console import shorten
 from keras_nest.conversion.image_size import FIELD, told_size
 from keras_nest.conversion.names import Tree
 from keras_nest.conversion.tree import flattened, select_variables, unflatten
-from keras_nest.console import shorten
 from keras_nest.copies import copy
 from keras_nest.optional import import_optional
 from keras_nest.places import standing_for

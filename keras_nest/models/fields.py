@@ -10,7 +10,6 @@ import keras
 from keras_nest.choices import ACTIVATIONS
 from keras_nest.types import Size
 
-
 _MOST_LAYERS = 1000
 
 

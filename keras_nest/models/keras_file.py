@@ -19,8 +19,8 @@ import keras
 from keras_nest.backends import BackendError
 from keras_nest.copies import local_file
 from keras_nest.keras_private import in_safe_mode
-from keras_nest.models.budget import weights_within
 from keras_nest.mirror import cached_run
+from keras_nest.models.budget import weights_within
 from keras_nest.run_files import GENERATOR, MODEL
 from keras_nest.untrusted.archive import open_archive
 from keras_nest.untrusted.hdf5_file import check_weights

@@ -1,6 +1,5 @@
 """Exported models that classify, as predictors: SavedModels and TFLite files, those of `export` and others."""
 
-import contextlib
 import dataclasses
 import io
 import logging
@@ -142,9 +141,8 @@ def _files_inside(path: Place) -> dict[str, str]:
     if not zipfile.is_zipfile(file):
         return {}
     try:
-        with contextlib.closing(file if isinstance(file, io.BytesIO) else open(file, "rb")) as opened:
-            with open_archive(opened) as archive:
-                return {name: archive.read(name).decode() for name in archive.namelist()}
+        with file if isinstance(file, io.BytesIO) else file.open("rb") as opened, open_archive(opened) as archive:
+            return {name: archive.read(name).decode() for name in archive.namelist()}
     except ValueError as error:
         raise ValueError(f"{path} holds files that cannot be read: {error}.") from None
 

@@ -51,4 +51,3 @@ def _arrays(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             elif isinstance(inside, h5py.Group) and (place.fileno, place.addr) not in seen:
                 seen.add((place.fileno, place.addr))
                 left.append(inside)
-

@@ -2,8 +2,8 @@
 
     python -m tests.hostile.fuzz [READER …] --seconds 300
 
-Each file is read in a process that may be killed, crash or hang. What is found is kept in --keep. Prints a line for each
-reader, and returns 1 where there was a fault.
+Each file is read in a process that may be killed, crash or hang. What is found is kept in --keep. Prints a line for
+each reader, and returns 1 where there was a fault.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 
 from tests.hostile.mutate import mutated
@@ -93,7 +94,7 @@ def _work(reader: Reader, seeds: pathlib.Path, first: int, end: float, tell: int
         for name in (*reader.beside, *reader.seeds):
             _copy(seeds / name, pathlib.Path(folder, name))
         for name in reader.seeds:  # which also imports what takes memory
-            if (outcome := _read_one(reader, pathlib.Path(folder, name)))[0] != "read":
+            if _read_one(reader, pathlib.Path(folder, name))[0] != "read":
                 _tell(tell, case=first, kind="fault", faults=[f"does not read the whole {name}"])
                 return
         for case in range(first, first + _CASES):
@@ -130,10 +131,8 @@ def _read_one(reader: Reader, path: pathlib.Path) -> tuple[str, list[str]]:
     except CLEAN as error:
         return f"refused: {error}"[:300], [] if str(error) else [f"says nothing ({type(error).__name__})"]
     except BaseException as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None and "keras_nest" in trace.tb_next.tb_frame.f_code.co_filename:
-            trace = trace.tb_next
-        where = f"{pathlib.Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
+        ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "/keras_nest/" in frame.filename]
+        where = f"{pathlib.Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
         return "fault", [f"{type(error).__name__} in {where}: {str(error)[:100]}"]
     if reader.agree is not None:
         try:

@@ -1,11 +1,14 @@
-"""Damage done to files: bytes and blocks anywhere, numbers of JSON, and members of archives, whose sums then fit again."""
+"""Damage to files: bytes and blocks anywhere, numbers in texts, and members of archives, whose sums then fit again."""
 
 import io
 import random
 import zipfile
 
 # What numbers and lengths are replaced by.
-_WORDS = (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0", b"\xff\xff\xff\x7f", b"\xff" * 8, b"\0" * 8)
+_WORDS = (
+    *(b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0", b"\xff\xff\xff\x7f"),
+    *(b"\xff" * 8, b"\0" * 8),
+)
 _TOKENS = (
     *(b"-1", b"0", b"1e999", b"99999999999999999999", b"NaN", b"null", b"true", b'""', b'"\\u0000"', b"[]", b"{}"),
     *(b"[[[[", b"}", b",", b'"', b"\0", b"../", b"\xff\xfe", b"\r\n", b"<f8", b"|O8", b"<U9", b"\x1b[31m", b"=1+1"),

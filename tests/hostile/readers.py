@@ -102,7 +102,7 @@ def _make_images(folder: pathlib.Path) -> None:
         image.save(folder / name)
     palette = image.quantize(16)
     palette.save(folder / "a.gif", save_all=True, append_images=[palette] * 2)
-    Image.fromarray((pixels[..., 0].astype(np.uint16) << 8)).save(folder / "16.png")
+    Image.fromarray(pixels[..., 0].astype(np.uint16) << 8).save(folder / "16.png")
     exif = Image.Exif()
     exif[0x0112] = 6
     image.convert("CMYK").save(folder / "cmyk.jpg", exif=exif)
