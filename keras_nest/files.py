@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import fcntl
 import os
 import pathlib
 import re
@@ -70,6 +71,8 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         path: where the output shall lie; missing parent directories are created.
         overwrite: replace what lies there.
 
+    What processes that were killed left of the same output is removed; what they had put aside to replace is put back.
+
     Yields:
         A path in the same directory, with the same suffixes, where nothing lies yet. If the block raises, it is
         removed and `path` is left as it was.
@@ -82,14 +85,14 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
     """
     check_local(path)
     path = pathlib.Path(path)
+    _take_up(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; pass overwrite=True (--overwrite) to replace it.")
     missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:8]}-{path.name}")
-        partial.touch()
-        partial.unlink()
+        lock = _hold(_lock_of(partial))
     except OSError as error:
         raise PermissionError(f"{path.parent} cannot be written to: {error.strerror}.") from error
     try:
@@ -99,6 +102,8 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         flush(path.parent, *(folder.parent for folder in missing))
     finally:
         remove(partial)
+        remove(_lock_of(partial))
+        os.close(lock)
 
 
 def flush(*paths: pathlib.Path) -> None:
@@ -117,6 +122,49 @@ def flush(*paths: pathlib.Path) -> None:
                 raise
         finally:
             os.close(descriptor)
+
+
+def _take_up(path: pathlib.Path) -> None:
+    """Removes what killed processes left half-written of an output, and puts back what one had put aside."""
+    left = re.compile(rf"({re.escape(PARTIAL)}[0-9a-f]{{8}}-{re.escape(path.name)})(\.old|\.lock)?")
+    try:
+        names = [name for name in os.listdir(path.parent) if name.startswith(PARTIAL)]
+    except OSError:
+        return
+    for name in {match[1] for name in names if (match := left.fullmatch(name))}:
+        partial = path.with_name(name)
+        # One that is held is being written, and in a directory that cannot be written to nothing is.
+        with contextlib.suppress(OSError), open(_lock_of(partial), "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _aside(partial).exists() and not path.exists():
+                _aside(partial).rename(path)
+            for rest in (partial, _aside(partial), _lock_of(partial)):
+                remove(rest)
+
+
+def _lock_of(partial: pathlib.Path) -> pathlib.Path:
+    """The file that whoever writes an output holds, so that others see that it is alive."""
+    return partial.with_name(f"{partial.name}.lock")
+
+
+def _aside(partial: pathlib.Path) -> pathlib.Path:
+    """Where an output lies while the new one takes its place."""
+    return partial.with_name(f"{partial.name}.old")
+
+
+def _hold(lock: pathlib.Path) -> int:
+    """Makes a file that is locked from the moment that it is there; its descriptor.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    fresh = lock.with_name(f"{lock.name}.new")
+    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT, 0o666)
+    # Not every file system has locks, and there nothing is taken up.
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.rename(fresh, lock)
+    return descriptor
 
 
 def remove_partial(directory: str | pathlib.Path, pattern: str = f"{PARTIAL}*") -> None:
@@ -146,7 +194,7 @@ def _move_into_place(partial: pathlib.Path, path: pathlib.Path) -> None:
         partial.replace(path)
         return
     # Directories cannot be replaced in one step.
-    old = path.rename(partial.with_name(f"{partial.name}.old"))
+    old = path.rename(_aside(partial))
     try:
         partial.rename(path)
     except OSError:

@@ -1,10 +1,15 @@
 """Outputs are complete or absent."""
 
 import os
+import pathlib
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from keras_nest.files import atomic_output, remove_partial
+from keras_nest import files
+from keras_nest.files import atomic_output, remove, remove_partial
 
 
 def write(path, text, directory=False):
@@ -118,6 +123,57 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     remove_partial(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
     remove_partial(tmp_path / "nowhere")
+
+
+def killed_half_way(path, moment):
+    """Writes an output in another process, which is killed in the midst of it, or before it takes its place."""
+    script = f"""
+import os, pathlib, signal, sys
+sys.path.append({str(pathlib.Path(files.__file__).parent)!r})
+import files  # alone: the package takes seconds
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+if {moment!r} == "replacing":
+    pathlib.Path.rename = lambda self, target, rename=pathlib.Path.rename: (rename(self, target), die())
+with files.atomic_output({str(path)!r}, overwrite=True) as partial:
+    (partial / "sub").mkdir(parents=True)
+    (partial / "sub" / "file").write_text("half")
+    if {moment!r} == "writing":
+        die()
+"""
+    assert subprocess.run([sys.executable, "-S", "-c", script]).returncode == -signal.SIGKILL
+
+
+def test_the_next_output_removes_what_a_killed_one_left(tmp_path):
+    killed_half_way(tmp_path / "out", "writing")
+    (tmp_path / ".partial-01234567-out").mkdir()  # as older versions left it, without a lock
+    (tmp_path / ".partial-01234567-other").mkdir()
+    assert len(names(tmp_path)) == 4
+    with atomic_output(tmp_path / "out") as partial:
+        partial.write_text("new")
+    assert names(tmp_path) == [".partial-01234567-other", "out"]
+    assert read(tmp_path / "out") == "new"
+
+
+def test_what_was_put_aside_comes_back_after_a_kill(tmp_path):
+    write(tmp_path / "out", "old", directory=True)
+    killed_half_way(tmp_path / "out", "replacing")
+    assert "out" not in names(tmp_path)
+    with pytest.raises(FileExistsError, match="exists already"), atomic_output(tmp_path / "out"):
+        pytest.fail("the work began")
+    assert names(tmp_path) == ["out"]
+    assert read(tmp_path / "out") == "old"
+
+
+def test_an_output_that_is_being_written_is_left_alone(tmp_path):
+    with atomic_output(tmp_path / "out") as slow:
+        slow.mkdir()
+        with atomic_output(tmp_path / "out") as partial:
+            partial.write_text("quick")
+        assert slow.is_dir()
+        remove(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
+    assert (tmp_path / "out").is_dir()
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
