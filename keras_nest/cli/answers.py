@@ -182,12 +182,13 @@ def picture_files(args: argparse.Namespace, paths: Sequence[Place]) -> dict[Plac
     new_figure(1, 1)
     pictures: dict[Place, Place] = {}
     taken: set[str] = set()
+    last: dict[str, int] = {}  # the number of the last picture of a name, from which on one is free
     for path in paths:
-        number, name = 1, _stem(path)
-        while _same_name(name) in taken:
-            number += 1
-            name = f"{_stem(path)}-{number}"
-        taken.add(_same_name(name))
+        name = stem = _stem(path)
+        while (same := _same_name(name)) in taken:
+            last[_same_name(stem)] = number = last.get(_same_name(stem), 1) + 1
+            name = f"{stem}-{number}"
+        taken.add(same)
         pictures[path] = folder / f"{name}.png"
     images = {os.path.realpath(path) for path in paths}
     if replaced := [picture for picture in pictures.values() if os.path.realpath(picture) in images]:
