@@ -141,5 +141,5 @@ def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(Text(name), Text(f"{value:,}" if type(value) is int else str(value)))
+        table.add_row(*(Text(printable(text)) for text in (name, f"{value:,}" if type(value) is int else value)))
     console.print(table)

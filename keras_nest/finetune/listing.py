@@ -168,12 +168,19 @@ def _divide(folder: str) -> tuple[list[str], list[str]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if not is_clutter(entry.name):
-                # Knows it without asking the disk once more, but for links.
-                (folders if entry.is_dir() else files).append(entry.name)
+                (folders if _is_folder(entry) else files).append(entry.name)
     for name in (*files, *folders):
         if not name.isascii():
             _check_utf8(folder, name)
     return sorted(files), sorted(folders)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Knows it without asking the disk once more, but for links; one that leads to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _check_utf8(folder: str, name: str) -> None:
