@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 PARTIAL = ".partial-"
 """Begins the name of what is being written."""
+_FULL = ("the disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), os.strerror(errno.EFBIG))
 # As "gs://bucket/x", or "gs:/bucket/x" where a path object has taken one of the two slashes. One letter is a drive of
 # Windows.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -82,6 +84,7 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         FileExistsError: something lies at `path` and `overwrite` is false.
         IsADirectoryError: a file would replace a directory.
         PermissionError: the directory cannot be written to.
+        OSError: the disk is full.
     """
     check_local(path)
     path = pathlib.Path(path)
@@ -100,10 +103,18 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         flush(partial, *partial.rglob("*"))
         _move_into_place(partial, path)
         flush(path.parent, *(folder.parent for folder in missing))
+    except Exception as error:
+        # TensorFlow, HDF5 and Python say it in errors of their own, of which some name no file.
+        if any(words in str(error) for words in _FULL):
+            raise OSError(f"{path} cannot be written: {_FULL[0]}.") from error
+        raise
     finally:
         remove(partial)
         remove(_lock_of(partial))
         os.close(lock)
+        for folder in missing:  # that are there for nothing
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def flush(*paths: pathlib.Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -174,6 +175,17 @@ def test_an_output_that_is_being_written_is_left_alone(tmp_path):
         remove(tmp_path / "out")
     assert names(tmp_path) == ["out"]
     assert (tmp_path / "out").is_dir()
+
+
+def test_a_full_disk_ends_in_a_sentence_and_leaves_nothing(tmp_path):
+    path = tmp_path / "new" / "folder" / "out"
+    sentence = re.escape(f"{path} cannot be written: the disk is full.")
+    with pytest.raises(OSError, match=f"^{sentence}$"), atomic_output(path) as outer:
+        outer.mkdir()
+        with atomic_output(outer / "inner") as partial:
+            partial.write_text("half")
+            raise RuntimeError("Unable to flush (errno = 28, error message = 'No space left on device')")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
