@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighboring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow test-all env-oldest test-oldest test-torch tpu-check tpu-check-full lint format \
+.PHONY: env demo test test-slow test-all fuzz env-oldest test-oldest test-torch tpu-check tpu-check-full lint format \
   dist-check bench data-efficiency table docs clean
 
 env: .venv/.complete
@@ -30,6 +30,11 @@ test-slow: env
 # Both at once: what the tests of a file share is then computed once.
 test-all: env
 	$(BIN)/python -m pytest $(PARALLEL) -m "not tpu" --durations=30
+
+# Damaged files for every reader, so many seconds each; FUZZ_READERS="npz msgpack" are some of them.
+FUZZ_SECONDS ?= 300
+fuzz: env
+	$(BIN)/python -m tests.hostile.fuzz $(FUZZ_READERS) --seconds $(FUZZ_SECONDS) --keep runs/fuzz
 
 # The last TensorFlow with TPU kernels, and the oldest Keras of pyproject.toml (constraints.txt has the newest of both):
 # what a TPU runs, what is private of Keras, and what trains. OLDEST_TESTS=tests is all of them.

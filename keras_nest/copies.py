@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 
 from keras_nest import buckets
+from keras_nest.files import unchanged
 from keras_nest.places import standing_for
 from keras_nest.types import Progress
 
@@ -100,6 +101,7 @@ def local_file(path: str | os.PathLike[str], what: str) -> Iterator[pathlib.Path
     Raises:
         FileNotFoundError: there is no such file.
         OSError: it cannot be read.
+        ValueError: it was changed while it was read.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -111,7 +113,7 @@ def local_file(path: str | os.PathLike[str], what: str) -> Iterator[pathlib.Path
             place = pathlib.Path(folder)
         if not place.is_file():
             raise FileNotFoundError(f"There is no {what} {os.fspath(path)}.")
-        with standing_for(source, place) if "://" in source else contextlib.nullcontext():
+        with standing_for(source, place) if "://" in source else unchanged(place):
             yield place
 
 

@@ -117,6 +117,40 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
                 folder.rmdir()
 
 
+class ChangedError(ValueError):
+    """A file was changed while it was read."""
+
+
+@contextlib.contextmanager
+def unchanged(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Refuses what the block read of a file that was replaced, or written to, meanwhile: it may be half of each.
+
+    Raises:
+        ChangedError: see above; whatever the block raised then, too.
+    """
+    before = _state(path)
+    try:
+        yield
+    except Exception:
+        _check_state(path, before)
+        raise
+    _check_state(path, before)
+
+
+def _state(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """What is another for another content; of what is not there, nothing."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _check_state(path: str | os.PathLike[str], before: tuple[int, ...]) -> None:
+    if _state(path) != before:
+        raise ChangedError(f"{os.fspath(path)} was changed while it was read; try again.") from None
+
+
 def flush(*paths: pathlib.Path) -> None:
     """Returns when files, or the entries of directories, are on the disk, where a loss of power leaves them.
 

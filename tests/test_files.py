@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from keras_nest import files
-from keras_nest.files import atomic_output, remove, remove_partial
+from keras_nest.files import ChangedError, atomic_output, remove, remove_partial, unchanged
 
 
 def write(path, text, directory=False):
@@ -219,3 +219,28 @@ def test_a_disk_that_takes_nothing_leaves_what_was_there(tmp_path, monkeypatch):
     ):
         partial.write_text("new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("how", ["replaced", "written to", "removed"])
+@pytest.mark.parametrize("is_noticed", [False, True])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, how, is_noticed):
+    path = tmp_path / "model"
+    path.write_text("old")
+    with pytest.raises(ChangedError, match="model was changed while it was read; try again"), unchanged(path):
+        if how == "replaced":
+            (tmp_path / "other").write_text("new")
+            (tmp_path / "other").replace(path)
+        elif how == "written to":
+            path.write_text("longer")
+        else:
+            path.unlink()
+        if is_noticed:
+            raise EOFError
+
+
+def test_a_file_that_stays_as_it_is(tmp_path):
+    (tmp_path / "model").write_text("old")
+    with unchanged(tmp_path / "model"):
+        assert (tmp_path / "model").read_text() == "old"
+    with pytest.raises(EOFError), unchanged(tmp_path / "model"):
+        raise EOFError

@@ -7,10 +7,13 @@ archive's comment, msgpack in a variable collection of its own, Orbax in its cus
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from keras_nest.types import Size
 
 COLLECTION = "keras_nest"
 FIELD = "image_size"
+_LONGEST = 2**16
 
 
 def told_size(metadata: Any) -> Size | None:
@@ -19,7 +22,9 @@ def told_size(metadata: Any) -> Size | None:
     Args:
         metadata: anything; ours is {"image_size": [height, width]}.
     """
-    if not isinstance(metadata, Mapping) or FIELD not in metadata:
+    sides = metadata.get(FIELD) if isinstance(metadata, Mapping) else None
+    # Of msgpack they are an array.
+    sides = sides.tolist() if isinstance(sides, np.ndarray) else sides
+    if not isinstance(sides, (list, tuple)) or not all(type(side) is int and 0 < side < _LONGEST for side in sides):
         return None
-    sides = [int(side) for side in metadata[FIELD]]
-    return (sides[0], sides[1]) if len(sides) == 2 and min(sides) > 0 else None
+    return (sides[0], sides[1]) if len(sides) == 2 else None

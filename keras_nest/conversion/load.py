@@ -131,7 +131,8 @@ def load_model(
     inferred = known | architecture.infer_fields(registry.merge_fields(full_name, known, given), shapes, reinit_head)
     if source_size and "image_size" in registry.model_fields(architecture):
         inferred["image_size"] = source_size
-    with _no_larger_than(tree, os.fspath(weights)) if theirs and not given else contextlib.nullcontext():
+    is_told = (theirs or source_size) and not given
+    with _no_larger_than(tree, os.fspath(weights)) if is_told else contextlib.nullcontext():
         model = architecture(**registry.merge_fields(full_name, inferred, given))
     try:
         report = load_weights(model, tree, reinit_head, resize_method, source_size, given, published)
@@ -152,12 +153,12 @@ def load_model(
 
 @contextlib.contextmanager
 def _no_larger_than(tree: Tree, path: str) -> Iterator[None]:
-    """Refuses a model that a config.json makes far larger than the tensors beside it."""
+    """Refuses a model that a checkpoint's config.json or image size makes far larger than its tensors."""
     try:
         with weights_within(sum(4 * value.size for value in tree.values())):
             yield
     except ClaimError:
-        raise ValueError(f"{path} does not fit its config.json, which says that the model is far larger.") from None
+        raise ValueError(f"{path} holds fewer tensors than the model that it tells of; is it complete?") from None
 
 
 def _load_own(

@@ -1,5 +1,6 @@
 """From what a user types to the tensors of a checkpoint."""
 
+import contextlib
 import io
 import os
 import re
@@ -20,7 +21,7 @@ from keras_nest.conversion.pytorch.config_file import ASSUMED_GELU, Told, read_c
 from keras_nest.conversion.pytorch.translate import to_flax
 from keras_nest.copies import cached
 from keras_nest.exported import refuse_export
-from keras_nest.files import is_address
+from keras_nest.files import ChangedError, is_address, unchanged
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.weights_file import SUFFIX
 from keras_nest.places import as_place
@@ -67,10 +68,13 @@ def read_checkpoint(
         located = locate(path)
         if buckets.is_dir(located):
             return read_orbax(cached(located, progress))
-        if pytorch_files.is_pytorch(located):
-            return _read_pytorch(located, progress, num_heads)
-        with buckets.reading(path), _open(located, progress) as binary:
-            return read_npz(binary) if _is_zip(binary) else read_msgpack(binary)
+        with contextlib.nullcontext() if is_address(located) else unchanged(located):
+            if pytorch_files.is_pytorch(located):
+                return _read_pytorch(located, progress, num_heads)
+            with buckets.reading(path), _open(located, progress) as binary:
+                return read_npz(binary) if _is_zip(binary) else read_msgpack(binary)
+    except ChangedError:
+        raise
     except ValueError as error:
         raise ValueError(f"The checkpoint {path} cannot be read: {error}.") from None
 
