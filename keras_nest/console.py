@@ -136,7 +136,7 @@ def print_facts(title: str, facts: Mapping[str, Any]) -> None:
         title: above the table.
         facts: one row each; whole numbers get thousands separators.
     """
-    console.print(Text(title), style="bold")
+    console.print(Text(printable(title)), style="bold")
     table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")

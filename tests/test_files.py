@@ -177,14 +177,20 @@ def test_an_output_that_is_being_written_is_left_alone(tmp_path):
     assert (tmp_path / "out").is_dir()
 
 
-def test_a_full_disk_ends_in_a_sentence_and_leaves_nothing(tmp_path):
-    path = tmp_path / "new" / "folder" / "out"
-    sentence = re.escape(f"{path} cannot be written: the disk is full.")
-    with pytest.raises(OSError, match=f"^{sentence}$"), atomic_output(path) as outer:
+def fill_the_disk(path):
+    """As HDF5 says it, of an output in another."""
+    with atomic_output(path) as outer:
         outer.mkdir()
         with atomic_output(outer / "inner") as partial:
             partial.write_text("half")
             raise RuntimeError("Unable to flush (errno = 28, error message = 'No space left on device')")
+
+
+def test_a_full_disk_ends_in_a_sentence_and_leaves_nothing(tmp_path):
+    path = tmp_path / "new" / "folder" / "out"
+    sentence = re.escape(f"{path} cannot be written: the disk is full.")
+    with pytest.raises(OSError, match=f"^{sentence}$"):
+        fill_the_disk(path)
     assert names(tmp_path) == []
 
 
@@ -221,21 +227,25 @@ def test_a_disk_that_takes_nothing_leaves_what_was_there(tmp_path, monkeypatch):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
-@pytest.mark.parametrize("how", ["replaced", "written to", "removed"])
-@pytest.mark.parametrize("is_noticed", [False, True])
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, how, is_noticed):
-    path = tmp_path / "model"
-    path.write_text("old")
-    with pytest.raises(ChangedError, match="model was changed while it was read; try again"), unchanged(path):
+def change(path, how, is_noticed):
+    with unchanged(path):
         if how == "replaced":
-            (tmp_path / "other").write_text("new")
-            (tmp_path / "other").replace(path)
+            path.with_name("other").write_text("new")
+            path.with_name("other").replace(path)
         elif how == "written to":
             path.write_text("longer")
         else:
             path.unlink()
         if is_noticed:
             raise EOFError
+
+
+@pytest.mark.parametrize("how", ["replaced", "written to", "removed"])
+@pytest.mark.parametrize("is_noticed", [False, True])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, how, is_noticed):
+    (tmp_path / "model").write_text("old")
+    with pytest.raises(ChangedError, match="model was changed while it was read; try again"):
+        change(tmp_path / "model", how, is_noticed)
 
 
 def test_a_file_that_stays_as_it_is(tmp_path):

@@ -117,6 +117,12 @@ def a_link_to_itself(root):
     (root / "cat/again").symlink_to(root / "cat")
 
 
+def links_that_are_their_own_targets(root):
+    two(root, count=10)
+    for name in ("loop", "cat/loop", "dog/loop.jpg"):
+        (root / name).symlink_to((root / name).name)
+
+
 def wrong_endings(root):
     kinds = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
     for label, suffix in (("cat", "jpg"), ("dog", "dat")):
@@ -323,6 +329,10 @@ RIGHT = {
     a_link_to_nothing: ({"cat": 10, "dog": 10}, r"1 without suffix in dog; .*cat/lost\.jpg is not there"),
     linked_files_and_folders: TWO,
     a_link_to_itself: TWO,
+    links_that_are_their_own_targets: (
+        {"cat": 10, "dog": 10},
+        r"1 without suffix beside the classes, 1 without suffix in cat; .*dog/loop\.jpg cannot be read: Too many",
+    ),
     wrong_endings: {"cat": 8, "dog": 8},
     mixed_endings: {"cat": 7, "dog": 7},
     kinds_of_pixels: {"cat": 11, "dog": 11},

@@ -223,5 +223,5 @@ def orbax(tmp_path_factory):
 def test_metadata_of_orbax(orbax, tmp_path, harm):
     shutil.copytree(orbax, tmp_path / "orbax")
     (tmp_path / "orbax" / "_METADATA").write_text(harm)
-    with pytest.raises(ValueError, match="The checkpoint .*orbax cannot be read: .*"):
+    with pytest.raises(ValueError, match=r"The checkpoint .*orbax cannot be read: .*"):
         read_checkpoint(tmp_path / "orbax")
