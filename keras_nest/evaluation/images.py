@@ -26,6 +26,7 @@ from keras_nest.predict.images import read_image
 from keras_nest.run_files import CONFIG, IMAGES, METRICS
 from keras_nest.targets import ONE_CLASS, SINGLE_LABEL, Target
 from keras_nest.training.plan import source_options
+from keras_nest.untrusted.json_text import fields_of
 
 Tell: TypeAlias = Callable[[str], None]
 """Is given a sentence on each image that cannot be read."""
@@ -124,9 +125,11 @@ def images_of_run(workdir: str | os.PathLike[str], split: str | None = None) -> 
         return _of_table(str(folder / IMAGES), split or read_json(folder / METRICS).get("part"))
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{folder} does not tell which images it was measured with; give some with --data.")
-    config = ConfigDict(read_json(folder / CONFIG))
-    options = source_options(config)
-    split = split or options["test_split"]
+    with fields_of(folder / CONFIG):
+        config = ConfigDict(read_json(folder / CONFIG))
+        options = source_options(config)
+        split = split or options["test_split"]
+        config.dataset = os.fspath(config.dataset)
     if os.path.exists(os.path.expanduser(config.dataset)):
         # With the names of their files.
         return open_images(config.dataset, split)

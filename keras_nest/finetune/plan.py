@@ -21,6 +21,7 @@ from keras_nest.models.losses import LOSSES_OF_TASK
 from keras_nest.run_files import DECISIONS, IMAGES
 from keras_nest.training import workdir as directories
 from keras_nest.training.setup import freeze
+from keras_nest.untrusted.json_text import fields_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,10 +177,19 @@ def write_plan(plan: Plan, workdir: pathlib.Path) -> None:
 
 
 def read_plan(workdir: pathlib.Path) -> Plan | None:
-    """Inverse of `write_plan`; None where there is none. What an older version did not ask for has its default."""
+    """Inverse of `write_plan`; None where there is none. What an older version did not ask for has its default.
+
+    Raises:
+        ValueError: it lacks something.
+    """
     content = directories.read_json(workdir / DECISIONS)
     if content is None:
         return None
+    with fields_of(workdir / DECISIONS):
+        return _plan(content)
+
+
+def _plan(content: dict[str, Any]) -> Plan:
     defaults = {field.name: field.default for field in dataclasses.fields(Request)}
     known = {name: value for name, value in defaults.items() if value is not dataclasses.MISSING}
     decisions = tuple(Decision(*each) for each in content["decisions"])

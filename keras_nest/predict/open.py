@@ -125,7 +125,7 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     if len(model.inputs) != 1:
         raise ValueError(f"The model {model.name!r} takes {len(model.inputs)} inputs; it must take images alone.")
     # Of files that do not say it themselves, what lies beside them does.
-    task = ANSWERS[loaded.config["loss"]] if "loss" in loaded.config else getattr(model, "task", SINGLE_LABEL)
+    task = ANSWERS.get(str(loaded.config.get("loss")), getattr(model, "task", SINGLE_LABEL))
     # The softmax of a single logit is always 1.
     is_single_logit = task == SINGLE_LABEL and model.num_classes == 1
     prepare, activation = preprocessor(model), _ACTIVATIONS[MULTI_LABEL if is_single_logit else task]

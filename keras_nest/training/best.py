@@ -9,6 +9,7 @@ import keras
 
 from keras_nest.files import atomic_output
 from keras_nest.training.checkpoints import writing
+from keras_nest.untrusted.json_text import read_object
 
 _RECORD = "best.json"
 
@@ -88,7 +89,7 @@ class Best:
         """What an earlier start of this training left; nothing where its weights are lost."""
         path = self._directory / _RECORD
         try:
-            record = json.loads(path.read_text("utf-8"))
+            record = read_object(path)
             return record if (self._directory / f"best-{record['step']}.weights.h5").is_file() else {}
         except (OSError, ValueError, KeyError, TypeError):
             return {}

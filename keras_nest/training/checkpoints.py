@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_nest import files, mirror
 from keras_nest.backends import on_tensorflow
+from keras_nest.untrusted.json_text import read_object
 
 KEPT = 2
 """The last checkpoints that are kept: the newest, and the one before it."""
@@ -169,7 +170,7 @@ class Checkpoints:
     def row(self, step: int) -> dict[str, Any] | None:
         """What `save` was given of a row that had not ended; None without one, or where it is damaged."""
         try:
-            return json.loads(self._row(step).read_text("utf-8"))
+            return read_object(self._row(step))
         except (OSError, ValueError):
             return None
 

@@ -18,6 +18,7 @@ from keras_nest.training import checkpoints
 from keras_nest.training.checkpoints import UNFINISHED
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import locked
+from keras_nest.untrusted.json_text import read_object
 
 # What only a training leaves; other files of these names may be a user's own, and are replaced.
 _OF_A_RUN = (MODEL, CHECKPOINTS, HISTORY, METRICS)
@@ -187,10 +188,9 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 def read_json(path: pathlib.Path) -> dict[str, Any] | None:
     """What a file holds; None if it is not there or damaged."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        return read_object(path)
     except (FileNotFoundError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
 
 
 def _is_whole(path: pathlib.Path) -> bool:

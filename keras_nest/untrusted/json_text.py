@@ -1,8 +1,10 @@
 """JSON that somebody else may have written."""
 
+import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from keras_nest.places import Place, as_place
@@ -63,6 +65,20 @@ def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
         return parse_object(content)
     except ValueError as error:
         raise ValueError(f"{place} {error}; is it complete?") from None
+
+
+@contextlib.contextmanager
+def fields_of(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Says of fields that the block takes from a file that they are missing, or of another kind.
+
+    Raises:
+        ValueError: see above.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else "holds values of another kind than it should"
+        raise ValueError(f"{os.fspath(path)} {what}; is it complete, and of this program?") from None
 
 
 class _TwiceError(ValueError):

@@ -9,6 +9,7 @@ from keras_nest.opening import find_model, find_vocabulary, open_model, read_jso
 from keras_nest.places import Place, as_place, read_lines
 from keras_nest.run_files import CLASSES, CONFIG
 from keras_nest.tokenizers import Tokenizer, get_tokenizer
+from keras_nest.untrusted.json_text import fields_of
 
 
 def open_lit(
@@ -78,8 +79,10 @@ def trained_texts(source: str, dataset: str | None = None) -> tuple[tuple[str, .
     """
     folder = run_directory(source)
     config = read_json(folder / CONFIG)
-    if not (folder / CLASSES).is_file() or "templates" not in config or dataset not in (None, config["dataset"]):
+    if not (folder / CLASSES).is_file() or "templates" not in config:
         return None
-    return tuple(config["class_texts"]) or unique_labels(read_lines(folder / CLASSES, "label")), tuple(
-        config["templates"]
-    )
+    with fields_of(folder / CONFIG):
+        if dataset not in (None, config["dataset"]):
+            return None
+        texts = tuple(config["class_texts"]) or unique_labels(read_lines(folder / CLASSES, "label"))
+        return texts, tuple(config["templates"])

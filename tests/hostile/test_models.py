@@ -9,12 +9,15 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_nest
 from keras_nest.conversion.save import write_checkpoint
 from keras_nest.conversion.sources import read_checkpoint
+from keras_nest.finetune.plan import read_plan
 from keras_nest.models import read_model
 from keras_nest.models.weights_file import read_weights_file
+from keras_nest.predict import open_predictor
 from keras_nest.tokenizers import get_tokenizer
 from keras_nest.training.history import read_history
 from keras_nest.untrusted import limits
@@ -225,3 +228,42 @@ def test_metadata_of_orbax(orbax, tmp_path, harm):
     (tmp_path / "orbax" / "_METADATA").write_text(harm)
     with pytest.raises(ValueError, match=r"The checkpoint .*orbax cannot be read: .*"):
         read_checkpoint(tmp_path / "orbax")
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    """A stranger's: images to logits."""
+    path = tmp_path_factory.mktemp("saved_model") / "model"
+    module = tf.Module()
+    signature = [tf.TensorSpec((None, 4, 4, 3), tf.float32, "images")]
+    module.serve = tf.function(lambda images: {"logits": images[:, 0, 0, :]}, signature, autograph=False)
+    tf.saved_model.save(module, str(path), {"serving_default": module.serve})
+    return path
+
+
+def test_what_a_saved_model_can_do_is_said_once(saved_model, caplog):
+    predictor = open_predictor(saved_model)
+    assert predictor.probabilities([np.zeros((4, 4, 3), np.uint8)] * 2).shape == (2, 3)
+    (message,) = [record.getMessage() for record in caplog.records if "is a program" in record.getMessage()]
+    assert str(saved_model) in message
+
+
+@pytest.mark.parametrize("harm", [b"", b"\xff" * 100, b"\x08\x01\x12"])
+def test_a_saved_model_that_is_damaged(saved_model, tmp_path, harm):
+    shutil.copytree(saved_model, tmp_path / "model")
+    (tmp_path / "model" / "saved_model.pb").write_bytes(harm)
+    with pytest.raises(ValueError, match=f"{tmp_path / 'model'} cannot be read as a SavedModel"):
+        open_predictor(tmp_path / "model")
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3" * 10, b"\x1c\0\0\0TFL3" + bytes(200)])
+def test_a_tflite_file_that_is_damaged(tmp_path, content):
+    (tmp_path / "bad.tflite").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.tflite cannot be read as a TFLite file"):
+        open_predictor(tmp_path / "bad.tflite")
+
+
+def test_the_decisions_of_a_run_that_lack_something(tmp_path):
+    (tmp_path / "finetune.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"finetune\.json lacks 'decisions'"):
+        read_plan(tmp_path)
