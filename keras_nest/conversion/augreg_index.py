@@ -26,11 +26,8 @@ NEST_DIRECTORIES = {
     "nest-t_imagenet": "nest_tiny_s196_224",
 }
 
-_TYPES = {
-    **dict.fromkeys(("ds", "filename", "adapt_ds", "adapt_filename"), "object"),
-    **dict.fromkeys(("final_val", "adapt_final_val"), "float64"),
-}
-_COLUMNS = {*_TYPES, "adapt_resolution"}
+_NUMBERS = dict.fromkeys(("final_val", "adapt_final_val"), "float64")
+_COLUMNS = {*_NUMBERS, "ds", "filename", "adapt_ds", "adapt_filename", "adapt_resolution"}
 _SUFFIX = re.compile(r"\.(npz|keras|flax|msgpack|safetensors|pth|pt|bin)$")
 # What follows the model in a published file name: nothing, a resolution, or how an AugReg model was trained.
 _REST = re.compile(r"(-\d+|-i\d+k.*)?")
@@ -56,7 +53,7 @@ def augreg(index: str | os.PathLike[str] = INDEX) -> pandas.DataFrame:
     path = os.fspath(index)
     try:
         with local_file(path, "index") as file:
-            table = pd.read_csv(file, dtype=_TYPES)
+            table = pd.read_csv(file, dtype=_NUMBERS)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"The index {path} is no CSV file: {' '.join(str(error).split()).rstrip('.')}.") from None
     if missing := _COLUMNS - set(table.columns):
