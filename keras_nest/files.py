@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 
@@ -115,6 +116,18 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         for folder in missing:  # that are there for nothing
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuses what may take for ever to be read, or has no end.
+
+    Raises:
+        ValueError: it is a pipe, a device or a socket.
+        OSError: there is no such file, or the way there is closed.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError(f"{os.path.basename(path)} is a pipe or a device, and must be a file")
 
 
 class ChangedError(ValueError):

@@ -21,8 +21,8 @@ _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 # Optimizer moments are two thirds of a published file; they are skipped, not decoded.
 _SKIPPED = {("optimizer", "state"), ("opt", "state"), ("opt_state",)}
 _OPENED = {("optimizer",), ("opt",)}
-# Far more than files have: lists stand for shapes alone, states of Flax are maps.
-_LONGEST_NAME, _MOST_NAMES, _LONGEST_LIST = 1 << 16, 1 << 20, 1 << 10
+# Far more than files have. States of Flax are maps; a list holds no tensors, and is dropped.
+_LONGEST_NAME, _MOST_NAMES, _LONGEST_LIST = 1 << 12, 1 << 18, 1 << 10
 
 
 def read_msgpack(file: BinaryIO) -> Tree:
@@ -81,7 +81,8 @@ def _unpacker(file: BinaryIO, read_size: int) -> msgpack.Unpacker:
     return msgpack.Unpacker(
         file,
         ext_hook=_decode,
-        object_pairs_hook=_once,
+        object_pairs_hook=_Names(),
+        list_hook=lambda _: None,
         read_size=read_size,
         # What a length claims is taken from the memory before it is read.
         max_buffer_size=0,
@@ -105,6 +106,19 @@ def _read_map(unpacker: msgpack.Unpacker, path: tuple[str, ...]) -> Mapping[str,
         else:
             pairs.append((key, unpacker.unpack()))
     return _once(pairs)
+
+
+class _Names:
+    """Makes the maps of a file, whose names are counted: each takes some hundred bytes, and three in the file."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+        self._count += 1 + len(pairs)
+        if self._count > _MOST_NAMES:
+            raise ValueError(f"it holds more than {_MOST_NAMES:,} names")
+        return _once(pairs)
 
 
 def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from keras_nest.conversion.image_size import FIELD, told_size
 from keras_nest.conversion.names import Tree
 from keras_nest.conversion.tree import flattened, select_variables, unflatten
 from keras_nest.copies import copy
+from keras_nest.files import check_regular
 from keras_nest.optional import import_optional
 from keras_nest.places import standing_for
 from keras_nest.types import Size
@@ -37,6 +38,9 @@ def read_orbax(directory: str) -> Tree:
         ValueError: no tensors inside.
     """
     with _readable(directory) as path, _telling():
+        if "://" not in path:
+            for name in buckets.files_below(path):
+                check_regular(f"{path}/{name}")
         checkpointer = _checkpointer()
         _check_claims(path, checkpointer.metadata(path).item_metadata)
         restored = checkpointer.restore(path)

@@ -21,7 +21,7 @@ from keras_nest.conversion.pytorch.config_file import ASSUMED_GELU, Told, read_c
 from keras_nest.conversion.pytorch.translate import to_flax
 from keras_nest.copies import cached
 from keras_nest.exported import refuse_export
-from keras_nest.files import ChangedError, is_address, unchanged
+from keras_nest.files import ChangedError, check_regular, is_address, unchanged
 from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.weights_file import SUFFIX
 from keras_nest.places import as_place
@@ -269,6 +269,8 @@ def _is_zip(file: io.BufferedReader) -> bool:
 
 def _open(path: str, progress: Progress | None) -> io.BufferedReader:
     path = cached(path, progress)
+    if "://" not in path:
+        check_regular(path)
     # TensorFlow's file layer copies more than Python's; it is used where it is needed.
     file = tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb")  # noqa: SIM115
     return io.BufferedReader(_Reader(file, buckets.size(path), progress), 1 << 24)

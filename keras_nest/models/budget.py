@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import keras
 
@@ -30,11 +29,13 @@ def weights_within(length: int) -> Iterator[None]:
     Raises:
         ClaimError: in the block.
     """
-    with _LOCK, mock.patch.object(keras.layers.Layer, "add_weight", _counted):
-        token = _LEFT.set(2 * length + SPARE)
+    with _LOCK:
+        token, before = _LEFT.set(2 * length + SPARE), keras.layers.Layer.add_weight
+        keras.layers.Layer.add_weight = _counted
         try:
             yield
         finally:
+            keras.layers.Layer.add_weight = before
             _LEFT.reset(token)
 
 

@@ -11,7 +11,7 @@ from keras_nest.places import Place, as_place
 
 _MAX_BYTES = 2**28
 # A value takes some sixty bytes, however short it is.
-_MAX_VALUES = 2_000_000
+_MAX_VALUES = 1_000_000
 _MAX_DEPTH = 100
 
 

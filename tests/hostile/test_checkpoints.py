@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import resource
 import struct
 import zipfile
@@ -122,6 +123,7 @@ MSGPACK = {
         packed({CHUNKED: True, "shape": {"0": 4 * 10**9}, "chunks": {"0": FLOATS}}),
         "does not fill its 4 bytes",
     ),
+    "maps of maps": (packed({str(k): {"a": {}} for k in range(100_000)}), "holds more than 262,144 names"),
     "something behind it": (packed(FLOATS) + b"\xc0", "goes on behind its end"),
 }
 
@@ -207,3 +209,20 @@ def test_what_numpy_writes_is_read_as_it_stands(dtype, order):
     found = read_npz(file)
     np.testing.assert_array_equal(found["params/k"], value)
     assert found["params/scalar"] == 3
+
+
+@pytest.mark.parametrize("name", ["bad.npz", "bad.msgpack", "bad.safetensors", "bad.pth"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match="is a pipe or a device"):
+        read_checkpoint(tmp_path / name)
+
+
+def test_a_pickle_of_millions_of_instructions(tmp_path):
+    refused(tmp_path / "bad.pth", b"\x80\x02" + b"]" * 1_100_000 + b".", "more than 1,000,000 instructions")
+
+
+def test_a_pickle_whose_keys_take_for_ever(tmp_path):
+    """A pair of a pair of a pair …: the hash of the last looks at 2^60 things."""
+    pairs = b"K\x01" + b"".join(b"q" + bytes([k]) + b"h" + bytes([k]) + b"\x86" for k in range(60))
+    refused(tmp_path / "bad.pth", b"\x80\x02}" + pairs + b"K\x01s.", "a tuple for a key")

@@ -45,6 +45,8 @@ _INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _MARK = object()
 _MAX_AXES = 32
+# A tensor takes some thirty.
+_MOST_INSTRUCTIONS = 1_000_000
 
 
 class _Name(NamedTuple):
@@ -176,7 +178,11 @@ class _Machine:
         Raises:
             ValueError: an instruction or a name that weights do not need.
         """
-        for opcode, argument, _ in pickletools.genops(self._stream):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(self._stream)):
+            if count > _MOST_INSTRUCTIONS:
+                raise _RefusedError(
+                    f"it has more than {_MOST_INSTRUCTIONS:,} instructions, which no file of weights needs"
+                )
             if opcode.name == "STOP":
                 return self._stack.pop()
             self._step(opcode.name, argument)
