@@ -1,11 +1,13 @@
 """The model card: what users of an exported model need to know, written from facts."""
 
+import html
 import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_nest.backends import on_tensorflow
+from keras_nest.console import printable
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.export.exporter import Exporter, Signatures
 from keras_nest.export.exporters import exporter_for
@@ -210,7 +212,7 @@ def _signatures(signatures: Signatures, activation: str) -> str:
 def _classes(num_classes: int, class_names: Sequence[str] | None, file: str) -> str:
     if class_names is None:
         return f"{num_classes}, without names."
-    shown = ", ".join(class_names[:_CLASSES_SHOWN])
+    shown = ", ".join(map(_foreign, class_names[:_CLASSES_SHOWN]))
     more = ", …" if num_classes > _CLASSES_SHOWN else ""
     return f"{num_classes}, in the order of `{file}`: {shown}{more}"
 
@@ -218,8 +220,14 @@ def _classes(num_classes: int, class_names: Sequence[str] | None, file: str) -> 
 def _metrics(metrics: Mapping[str, Any]) -> str:
     told = {**metrics, "dataset": _name_of(metrics["dataset"])} if "dataset" in metrics else metrics
     rows = [(name, told[name]) for name in _METRICS if name in told]
-    rows = [(name, f"{value:.4g}" if isinstance(value, float) else value) for name, value in rows]
+    rows = [(name, f"{value:.4g}" if isinstance(value, float) else _foreign(value)) for name, value in rows]
     return _table(("metric", "value"), rows) if rows else "None are known."
+
+
+def _foreign(text: object) -> str:
+    """A name from outside, in which Markdown and HTML see nothing but text."""
+    escaped = html.escape(printable(text), quote=False)
+    return re.sub(r"([\\`*\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", escaped)
 
 
 def _name_of(dataset: str) -> str:

@@ -47,7 +47,7 @@ def open_saved_model(path: Place) -> Predictor:
 
 
 def _tell_of_programs(path: Place) -> None:
-    """Says once what a SavedModel can do; those that lie in the directory of a training here are no exception."""
+    """Says what a SavedModel can do; of one's own, too, since nothing tells them apart."""
     _LOGGER.warning(
         "%s is a SavedModel, which is a program: what it does when it is opened or run, such as reading and writing "
         "files, is up to whoever made it. Open none that you would not run.",

@@ -14,6 +14,8 @@ from rich.table import Table
 from keras_nest import console
 from keras_nest.cli.answers import picture_files
 from keras_nest.cli.parser import build_parser
+from keras_nest.export.card import hub_card
+from tests import families
 
 # Escape sequences, one of them of a single byte, a bell, a text that runs backwards, a null, the end of a line.
 NAME = "a\x1b[31m\x9b2J\x07\u202eb\0\r\n.png"
@@ -115,3 +117,12 @@ def test_pictures_of_thousands_of_images_of_one_name(tmp_path, monkeypatch):
     assert pictures[images[0]].name == "A.png"
     assert pictures[images[-1]].name == "a-3000.png"
     assert len(tried) < 8 * 3000
+
+
+def test_a_model_card_holds_names_as_text():
+    card = hub_card(
+        families.nest(), "hf://a/b", class_names=("<script>", "a_b [x](y)", NAME), metrics={"dataset": "a|b"}
+    )
+    for shown in ("&lt;script&gt;", r"a_b \[x\](y)", "a|b".replace("|", r"\|"), r"a\\x1b\[31m"):
+        assert shown in card
+    assert is_harmless(card)
