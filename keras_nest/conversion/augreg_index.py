@@ -92,7 +92,8 @@ def augreg_ranking(index: pandas.DataFrame | str | os.PathLike[str], model: str)
     """
     table = augreg(index) if isinstance(index, (str, os.PathLike)) else index
     table = table[(table["ds"] == "i21k") & table["final_val"].notna()]
-    models = table["filename"].astype(str).str.split("-").str[0]
+    # A column without a name in it is one of numbers.
+    models = table["filename"].map(lambda filename: str(filename).partition("-")[0])
     name = _augreg_name(model)
     if name not in set(models):
         known = ", ".join(sorted(set(models))) or "none at all"
