@@ -1,14 +1,18 @@
 """Every reader of what strangers write, with whole files to begin with, and what says what stands in one."""
 
+import collections
 import dataclasses
 import io
 import json
 import pathlib
 import shutil
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import flax.serialization
+import h5py
+import keras
 import numpy as np
 import safetensors.numpy
 from PIL import Image
@@ -144,6 +148,21 @@ def _as_safetensors(path: pathlib.Path, found: dict[str, np.ndarray]) -> None:
     _same(found, safetensors.numpy.load(path.read_bytes()))
 
 
+def _as_h5py(path: pathlib.Path, model: keras.Model) -> None:
+    """Each variable of a model is an array of its file, byte for byte."""
+    arrays = collections.Counter()
+
+    def count(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[item.shape, item[()].tobytes()] += 1
+
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        file.visititems(count)
+    ours = (np.asarray(variable) for variable in model.weights)
+    wanted = collections.Counter((value.shape, value.tobytes()) for value in ours)
+    assert not wanted - arrays
+
+
 def _directory(name: str) -> Callable[[pathlib.Path], Any]:
     """Reads a directory of timm or transformers whose config.json is damaged."""
 
@@ -177,7 +196,7 @@ READERS = {
         ("transformers_classifier.json",), _directory("transformers_classifier"), ("transformers_classifier",)
     ),
     "orbax": Reader(("orbax",), read_checkpoint),
-    "keras": Reader(("model.keras",), keras_nest.models.read_model),
+    "keras": Reader(("model.keras",), keras_nest.models.read_model, agree=_as_h5py),
     "h5": Reader(("model.weights.h5",), read_weights_file),
     "tflite": Reader(("float32.tflite",), _tflite),
     "index": Reader(("index.csv",), lambda path: augreg_ranking(path, "R_Ti_16")),
