@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_nest.pixels import as_images
 from keras_nest.places import as_place
+from keras_nest.untrusted.tflite_file import check_tflite
 from keras_nest.value_range import infer_scales
 
 # Bytes, which all of a batch of photographs take.
@@ -80,6 +81,7 @@ class TFLiteModel:
             # TensorFlow's own interpreter says that it will go.
             warnings.simplefilter("ignore")
             with _naming(self._path):
+                check_tflite(as_place(self._path).read_bytes())
                 self.interpreter = _runtime().Interpreter(
                     **self._content(), num_threads=self._threads or os.cpu_count()
                 )

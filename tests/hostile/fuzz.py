@@ -30,7 +30,6 @@ from tests.hostile.readers import READERS, Reader
 # What a command ends in with one sentence, as `keras_nest.console.run` has it.
 CLEAN = (ValueError, OSError, ModuleNotFoundError)
 _SLOW = 10  # seconds
-_SPARE = 200  # megabytes beside twice the file
 _CASES = 200  # a process
 
 
@@ -109,7 +108,7 @@ def _work(reader: Reader, seeds: pathlib.Path, first: int, end: float, tell: int
             signal.alarm(0)
             if (taken := time.process_time() - begin) > _SLOW:
                 faults.append(f"takes more than {_SLOW} s ({taken:.0f})")
-            if (grown := _megabytes() - before) > 2 * _size(path) / 2**20 + _SPARE:
+            if (grown := _megabytes() - before) > 2 * _size(path) / 2**20 + reader.spare:
                 faults.append(f"takes {grown:.0f} MB for {_size(path):,} bytes")
             _tell(tell, case=case, kind=kind, faults=faults)
 

@@ -53,6 +53,7 @@ class Reader:
         seeds: names of whole files in the folder that `make_seeds` fills, or of folders, of which one file is damaged.
         read: reads a file, or fails with a sentence.
         beside: names of files, or folders, that lie beside the one that is damaged.
+        spare: megabytes that it may take beside twice the file.
         agree: given the file, and what `read` made of it; fails where that is not what stands there.
     """
 
@@ -60,6 +61,7 @@ class Reader:
     read: Callable[[pathlib.Path], Any]
     beside: tuple[str, ...] = ()
     agree: Callable[[pathlib.Path, Any], None] | None = None
+    spare: int = 200
 
 
 def make_seeds(folder: pathlib.Path) -> None:
@@ -198,7 +200,8 @@ READERS = {
     "orbax": Reader(("orbax",), read_checkpoint),
     "keras": Reader(("model.keras",), keras_nest.models.read_model, agree=_as_h5py),
     "h5": Reader(("model.weights.h5",), read_weights_file),
-    "tflite": Reader(("float32.tflite",), _tflite),
+    # A network takes what its maps take, of which each may have a gigabyte.
+    "tflite": Reader(("float32.tflite",), _tflite, spare=2200),
     "index": Reader(("index.csv",), lambda path: augreg_ranking(path, "R_Ti_16")),
     "wordpiece": Reader(("vocab.txt",), _tokens),
     "sentencepiece": Reader(("sp.model",), _tokens),

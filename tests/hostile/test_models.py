@@ -256,7 +256,12 @@ def test_a_saved_model_that_is_damaged(saved_model, tmp_path, harm):
         open_predictor(tmp_path / "model")
 
 
-@pytest.mark.parametrize("content", [b"", b"TFL3" * 10, b"\x1c\0\0\0TFL3" + bytes(200)])
+# A flatbuffer of a table without fields, and one with the version alone, with which the interpreter crashes.
+TABLE = b"\x0c\0\0\0TFL3\x04\0\x04\0\x04\0\0\0"
+VERSION = b"\x10\0\0\0TFL3\0\0\x06\0\x08\0\x04\0\x06\0\0\0\x03\0\0\0"
+
+
+@pytest.mark.parametrize("content", [b"", TABLE, VERSION, b"TFL3" * 10, b"\x1c\0\0\0TFL3" + bytes(200)])
 def test_a_tflite_file_that_is_damaged(tmp_path, content):
     (tmp_path / "bad.tflite").write_bytes(content)
     with pytest.raises(ValueError, match=r"bad\.tflite cannot be read as a TFLite file"):
