@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _is_list(args: argparse.Namespace) -> bool:
     """Whether the images are those of a list, or of a folder with one, as far as that shows in its name."""
-    return bool(args.data) and (args.data.lower().endswith(TABLES) or is_dir(os.path.expanduser(args.data)))
+    return bool(args.data) and (is_dir(os.path.expanduser(args.data)) or args.data.lower().endswith(TABLES))
 
 
 def _usual_task(predictor: Predictor, loaded: LoadedModel | None) -> str:

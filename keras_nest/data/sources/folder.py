@@ -228,8 +228,9 @@ def index_examples(files: Sequence[File], convert: Convert | None = None) -> Ind
 def _read_anywhere(path: tf.Tensor) -> tf.Tensor:
     """Content of a file, a string scalar; what everybody may read in buckets of Google comes over https."""
 
-    def read(path: bytes) -> bytes:
-        return b"".join(buckets.read(path.decode()))
+    def read(path: bytes | np.ndarray) -> bytes:
+        # Outside of a graph it is an array.
+        return b"".join(buckets.read(np.asarray(path).item().decode()))
 
     return tf.ensure_shape(tf.numpy_function(read, [path], tf.string), ())
 
