@@ -4,11 +4,14 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from keras_nest.files import telling_of_disk
 
 # Wide enough for a table in a log file, where rich assumes 80 columns.
 console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 110)
@@ -27,7 +30,9 @@ def run(command: Callable[[], int | None]) -> int:
         # A name that the locale cannot write costs nobody the other lines.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return command() or 0
+        # What libraries make meanwhile; outputs tell their own names.
+        with telling_of_disk(f"What is made in {tempfile.gettempdir()} (TMPDIR names another place), or in the cache,"):
+            return command() or 0
     except BrokenPipeError:
         # As `head` leaves it; what is still to be written goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
