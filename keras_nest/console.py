@@ -31,7 +31,7 @@ def run(command: Callable[[], int | None]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         # What libraries make meanwhile; outputs tell their own names.
-        with telling_of_disk(f"What is made in {tempfile.gettempdir()} (TMPDIR names another place), or in the cache,"):
+        with telling_of_disk(f"A file, in {tempfile.gettempdir()} (TMPDIR names another place) or in the cache,"):
             return command() or 0
     except BrokenPipeError:
         # As `head` leaves it; what is still to be written goes nowhere.

@@ -87,6 +87,7 @@ def _finetune(request: Request, workdir: pathlib.Path, args: argparse.Namespace,
     if metrics:
         print(f"{shown(workdir)} holds this run, finished; --overwrite starts it anew.", flush=True)
     else:
+        plan = run.settle(plan, workdir)
         experiment = run.open_run(plan, workdir, strategy)
         metrics = execute(lambda: run.execute(plan, experiment, planned), strategy, workdir)
     _print_results(metrics, shown(workdir), request)

@@ -62,7 +62,7 @@ def test_a_full_disk(name, run, tmp_path):
     with files_of_at_most(100):
         code, errors = run(name, tmp_path / "out")
     assert code in (1, 2)
-    where = f"What is made in {tempfile.gettempdir()}" if name == "TFLite" else f"{tmp_path}/out"
+    where = f"A file, in {tempfile.gettempdir()}" if name == "TFLite" else f"{tmp_path}/out"
     assert re.fullmatch(rf"error: (\S*: )?{where}.* cannot be written: File too large\.", errors)
     assert ".partial-" not in errors
     assert list(tmp_path.iterdir()) == []
