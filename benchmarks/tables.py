@@ -291,6 +291,24 @@ def finetune() -> str:
     )
 
 
+def interruptions() -> str:
+    """Table of the guide to trainings: what signals cost, and what other devices and machines change."""
+    rows, costs = [], ("median ms of an agreement", "median ms of a checkpoint")
+    for row in _rows("interruptions"):
+        same = {"yes": "bit for bit", "no": "no"}.get(row["same bits at the end"])
+        rows.append(
+            [
+                row["training"],
+                row["signals"],
+                row["most steps lost"],
+                same or f"losses to {_difference(row['largest difference of a loss'])}",
+                *(f"{float(row[column]):.3g} ms" if row[column] else "" for column in costs),
+            ]
+        )
+    header = ["", "signals", "most steps lost", "ends as an undisturbed one", "agreement, a step", "a checkpoint"]
+    return _markdown(header, rows, "lrrlrr")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -310,6 +328,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tpu_check,
         demonstration,
         finetune,
+        interruptions,
     )
 }
 

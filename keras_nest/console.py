@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from keras_nest.files import telling_of_disk
 
 
 class SafeConsole(Console):
@@ -49,7 +52,9 @@ def run(command: Callable[[], int | None]) -> int:
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Formatter())
     try:
-        return command() or 0
+        # What libraries make meanwhile; outputs tell their own names.
+        with telling_of_disk(f"A file, in {tempfile.gettempdir()} (TMPDIR names another place) or in the cache,"):
+            return command() or 0
     except BrokenPipeError:
         # As `head` leaves it; what is still to be written goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,17 +4,21 @@ import argparse
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 import pathlib
 import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 PARTIAL = ".partial-"
 """Begins the name of what is being written."""
-_FULL = ("the disk is full", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), os.strerror(errno.EFBIG))
+_PARTIAL_NAME = rf"{re.escape(PARTIAL)}[0-9a-f]{{8}}-"
+# Ends the name of what Orbax writes beside and then renames.
+_OF_ORBAX = "-checkpoint-tmp"
 # As "gs://bucket/x", or "gs:/bucket/x" where a path object has taken one of the two slashes. One letter is a drive of
 # Windows.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -85,7 +89,7 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
         FileExistsError: something lies at `path` and `overwrite` is false.
         IsADirectoryError: a file would replace a directory.
         PermissionError: the directory cannot be written to.
-        OSError: the disk is full.
+        OSError: the disk takes no more; directories that were made for it are removed, too.
     """
     check_local(path)
     path = pathlib.Path(path)
@@ -100,22 +104,49 @@ def atomic_output(path: str | pathlib.Path, overwrite: bool = False) -> Iterator
     except OSError as error:
         raise PermissionError(f"{path.parent} cannot be written to: {error.strerror}.") from error
     try:
-        yield partial
-        flush(partial, *partial.rglob("*"))
-        _move_into_place(partial, path)
-        flush(path.parent, *(folder.parent for folder in missing))
-    except Exception as error:
-        # TensorFlow, HDF5 and Python say it in errors of their own, of which some name no file.
-        if any(words in str(error) for words in _FULL):
-            raise OSError(f"{path} cannot be written: {_FULL[0]}.") from error
-        raise
+        with telling_of_disk(path):
+            yield partial
+            flush(partial, *partial.rglob("*"))
+            _move_into_place(partial, path)
+            flush(path.parent, *(folder.parent for folder in missing))
     finally:
         remove(partial)
+        for beside in path.parent.glob(f"{glob.escape(partial.name)}*{_OF_ORBAX}"):
+            remove(beside)
         remove(_lock_of(partial))
         os.close(lock)
-        for folder in missing:  # that are there for nothing
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        if not path.exists():
+            _remove_empty(missing)
+
+
+@contextlib.contextmanager
+def telling_of_disk(path: object) -> Iterator[None]:
+    """Tells in a sentence that a disk takes no more, whoever says so of what the block writes.
+
+    Args:
+        path: what is written, for the message.
+
+    Raises:
+        OSError: see above.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Libraries in C have the number or the words of the system somewhere in theirs.
+        known = {os.strerror(number): number for number in _OF_DISKS}
+        found = (text for text, number in known.items() if getattr(error, "errno", 0) == number or text in str(error))
+        reason = next(found, None)
+        if reason is None or (isinstance(error, OSError) and error.errno is None):
+            raise
+        # Of an output inside of another, what will be its name.
+        raise OSError(f"{re.sub(_PARTIAL_NAME, '', str(path))} cannot be written: {reason}.") from error
+
+
+def _remove_empty(folders: Iterable[pathlib.Path]) -> None:
+    """Removes directories, the innermost first, in which nothing lies."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

@@ -7,13 +7,15 @@ oldest and the newest Keras that pyproject.toml allows.
 
 import contextlib
 import functools
+import io
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras.src.backend.common.remat import get_current_remat_mode
-from keras.src.saving import serialization_lib
+from keras.src.saving import saving_lib, serialization_lib
 
 
 def in_safe_mode() -> bool | None:
@@ -26,6 +28,26 @@ def in_safe_mode() -> bool | None:
         True while an object is deserialized in safe mode, False where unsafe deserialization is enabled, else None.
     """
     return serialization_lib.in_safe_mode()
+
+
+def save_weights(model: keras.Model, path: pathlib.Path) -> None:
+    """Writes what `model.save_weights` writes, made in memory.
+
+    Why: HDF5 ends the process with a segmentation fault where a disk becomes full, and nothing public writes elsewhere
+    than into a file. If it changes: AttributeError or TypeError, or files that `load_weights` does not read.
+
+    Args:
+        model: built.
+        path: ends in ".weights.h5".
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    content = io.BytesIO()
+    store = saving_lib.H5IOStore(content, mode="w")
+    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    store.close()
+    path.write_bytes(content.getbuffer())
 
 
 def in_remat_scope() -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from keras_nest import buckets
-from keras_nest.files import PARTIAL, atomic_output
+from keras_nest.files import PARTIAL, atomic_output, telling_of_disk
 from keras_nest.places import Address, as_place, standing_for, telling
 
 # Those that show an object once it is whole; elsewhere a file grows under its name.
@@ -57,7 +57,8 @@ def output_at(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
     with tempfile.TemporaryDirectory(prefix="keras-nest-") as folder:
         local = pathlib.Path(folder).resolve() / place.name
         with standing_for(str(place), local):
-            yield local
+            with telling_of_disk(f"{place}, which is made in {tempfile.gettempdir()} first,"):
+                yield local
             _send(local, place, overwrite)
 
 

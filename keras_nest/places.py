@@ -5,6 +5,7 @@ buckets of Google comes over https, see `keras_nest.buckets`. Writing is in `ker
 """
 
 import contextlib
+import functools
 import io
 import os
 import pathlib
@@ -120,6 +121,49 @@ def as_place(path: str | os.PathLike[str]) -> Place:
     return place
 
 
+def is_dir(path: str | os.PathLike[str]) -> bool:
+    """Whether a directory is there, of this machine or at an address.
+
+    Raises:
+        ValueError: TensorFlow has no file system for such addresses.
+    """
+    return as_place(path).is_dir() if is_address(path) else os.path.isdir(path)
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is there; errors are those of `is_dir`, and an OSError where an address does not tell."""
+    return as_place(path).is_file() if is_address(path) else os.path.isfile(path)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """A path that does not depend on the current directory, such as an address."""
+    return normal(os.fspath(path)) if is_address(path) else os.path.abspath(path)
+
+
+def beside(file: str | os.PathLike[str], name: str) -> str:
+    """Where lies what a file names: an address, an absolute path, or one relative to the file.
+
+    >>> beside("gs://bucket/lists/all.csv", "../photos/1.jpg")
+    'gs://bucket/photos/1.jpg'
+    """
+    if is_address(name):
+        return normal(name)
+    path = os.path.join(os.path.dirname(file), name)
+    return normal(os.path.normpath(path)) if is_address(path) else path
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Content of a text file in UTF-8, its ends of lines as they are; without a mark of the order of bytes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnicodeDecodeError: it is no such text.
+        ValueError: TensorFlow has no file system for such addresses.
+        OSError: it cannot be read.
+    """
+    return as_place(path).read_bytes().decode("utf-8-sig")
+
+
 def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
     """Lines of a text file that a user writes, without empty ones at the end.
 
@@ -156,16 +200,28 @@ def check_scheme(address: str) -> None:
     Raises:
         ValueError: it has no file system for them.
     """
-    scheme = f"{address.partition('://')[0]}://"
+    if not has_file_system(address):
+        scheme = f"{address.partition('://')[0]}://"
+        plugin = f" ({scheme} comes with the package tensorflow-io)" if scheme in _PLUGIN else ""
+        raise ValueError(f"{address}: TensorFlow has no file system for {scheme}{plugin}; gs:// it has.")
+
+
+def has_file_system(address: str) -> bool:
+    """Whether TensorFlow knows such addresses."""
+    return _knows(f"{normal(address).partition('://')[0]}://")
+
+
+@functools.cache
+def _knows(scheme: str) -> bool:
     if scheme == buckets.PREFIX:
-        return  # TensorFlow has it, and starts to look for credentials when it is asked
+        return True  # and starts to look for credentials when it is asked
     try:
         tf.io.gfile.exists(f"{scheme}/keras-nest")
     except tf.errors.UnimplementedError:
-        plugin = f" ({scheme} comes with the package tensorflow-io)" if scheme in _PLUGIN else ""
-        raise ValueError(f"{address}: TensorFlow has no file system for {scheme}{plugin}; gs:// it has.") from None
+        return False
     except tf.errors.OpError:
         pass
+    return True
 
 
 @contextlib.contextmanager

@@ -77,16 +77,18 @@ INPUTS = {
     "open_model": open_model,
     "get_tokenizer": lambda path: get_tokenizer(f"{path}.txt"),
     "find_images": lambda path: find_images([path]),
+    "captions": read_pairs,
+    "table": read_table,
+    "fine-tuning": look,
+    "fine-tuning, a list": lambda path: look(f"{path}.csv"),
+    "folder to measure with": open_images,
+    "list to measure with": lambda path: open_images(f"{path}.csv"),
 }
 # Doors for paths of this machine.
 LOCAL = {
     "atomic_output": lambda path: entered(atomic_output(path)),
     "download": lambda path: download("nowhere", path),
-    "captions": read_pairs,
-    "table": read_table,
-    "fine-tuning": look,
     "converted images": Converted,
-    "list to measure with": lambda path: open_images(f"{path}.csv"),
 }
 
 
@@ -133,6 +135,11 @@ def test_the_cache_is_of_this_machine(monkeypatch):
         "evaluate nowhere.keras --data . --save {}.json",
         "report {}",
         "zero-shot IMAGE --model nowhere.keras --labels-file {}",
+        "zero-shot --captions {}.csv --model nowhere.keras",
+        "zero-shot --dataset {} --model nowhere.keras",
+        "evaluate nowhere.keras --data {}.csv",
+        "finetune {} --model nest_tiny --workdir runs/x",
+        "finetune {}.csv --model nest_tiny --workdir runs/x",
     ],
 )
 def test_command_line(command, address, capsys):
@@ -146,9 +153,6 @@ def test_command_line(command, address, capsys):
     [
         "download nowhere.npz {}",
         "download sam/ViT-B_16 {}",
-        "zero-shot --captions {}.csv --model nowhere.keras",
-        "finetune {} --model nest_tiny --workdir runs/x",
-        "finetune {}.csv --model nest_tiny --workdir ram://bucket/x",
     ],
 )
 def test_command_line_of_this_machine(command, address, capsys):

@@ -5,6 +5,7 @@ import functools
 import pathlib
 import re
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -82,6 +83,22 @@ class TestInSafeMode:
     def test_it_is_on_unless_it_is_asked_off(self):
         keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(Witness()))
         assert Witness.seen is True
+
+
+def test_save_weights(tmp_path):
+    """The file of `model.save_weights`, from which `load_weights` reads the same bits."""
+    model, other = (
+        keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.1)]) for _ in "ab"
+    )
+    keras_private.save_weights(model, tmp_path / "x.weights.h5")
+    model.save_weights(tmp_path / "y.weights.h5")
+    with h5py.File(tmp_path / "x.weights.h5") as ours, h5py.File(tmp_path / "y.weights.h5") as theirs:
+        names = []
+        for file in (ours, theirs):
+            file.visit(names.append)
+        assert names[: len(names) // 2] == names[len(names) // 2 :]
+    other.load_weights(tmp_path / "x.weights.h5")
+    assert all(map(np.array_equal, other.get_weights(), model.get_weights()))
 
 
 def asking():

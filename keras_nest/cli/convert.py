@@ -16,6 +16,7 @@ from keras_nest.conversion.pytorch.write import WRITERS
 from keras_nest.conversion.save import write_checkpoint
 from keras_nest.conversion.sources import read_checkpoint
 from keras_nest.conversion.verify import difference_from_original, largest_difference
+from keras_nest.keras_private import save_weights
 from keras_nest.models import ImageModel
 from keras_nest.opening import ModelSource, find_model
 from keras_nest.outputs import output_at, size
@@ -56,7 +57,7 @@ def _to_keras(source: ModelSource, output: str, args: argparse.Namespace) -> int
     # Entered first: an output that cannot be written is refused before any work.
     with output_at(output, args.overwrite) as partial:
         model, report = _read(source, args)
-        model.save(partial) if output.endswith(".keras") else model.save_weights(partial)
+        model.save(partial) if output.endswith(".keras") else save_weights(model, partial)
     facts = _facts(model, report, source.checkpoint, output)
     facts["time"] = f"{time.perf_counter() - start:.1f} s"
     difference = 0.0

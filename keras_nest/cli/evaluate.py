@@ -23,7 +23,7 @@ from keras_nest.finetune.split import TRAIN
 from keras_nest.mirror import run_directory
 from keras_nest.opening import LoadedModel
 from keras_nest.outputs import output_at
-from keras_nest.places import Place, as_place, shown
+from keras_nest.places import Place, as_place, is_dir, shown
 from keras_nest.predict.open import open_both
 from keras_nest.predict.predictor import Predictor
 from keras_nest.report.write import Measured, measure, write_report
@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _is_list(args: argparse.Namespace) -> bool:
     """Whether the images are those of a list, or of a folder with one, as far as that shows in its name."""
-    return bool(args.data) and (args.data.lower().endswith(TABLES) or os.path.isdir(os.path.expanduser(args.data)))
+    return bool(args.data) and (is_dir(os.path.expanduser(args.data)) or args.data.lower().endswith(TABLES))
 
 
 def _usual_task(predictor: Predictor, loaded: LoadedModel | None) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import pathlib
 import shlex
 import tempfile
@@ -28,7 +27,7 @@ from keras_nest.finetune.range_test import PICTURE, TABLE, find_learning_rate
 from keras_nest.finetune.request import Request
 from keras_nest.finetune.start import find_start
 from keras_nest.mirror import mirrored, push
-from keras_nest.places import shown
+from keras_nest.places import is_dir, shown
 from keras_nest.report.write import report_run
 from keras_nest.run_files import CONFIG, CONFIG_FILE, IMAGES, REPORT
 from keras_nest.targets import REGRESSION
@@ -88,6 +87,7 @@ def _finetune(request: Request, workdir: pathlib.Path, args: argparse.Namespace,
     if metrics:
         print(f"{shown(workdir)} holds this run, finished; --overwrite starts it anew.", flush=True)
     else:
+        plan = run.settle(plan, workdir)
         experiment = run.open_run(plan, workdir, strategy)
         metrics = execute(lambda: run.execute(plan, experiment, planned), strategy, workdir)
     _print_results(metrics, shown(workdir), request)
@@ -186,7 +186,7 @@ def _print_results(metrics: dict[str, Any], workdir: str, request: Request) -> N
     print_classes(metrics.get("classes", ()))
     run = shlex.quote(workdir)
     for command in (
-        f"predict {shlex.quote(request.folder) if os.path.isdir(request.folder) else 'IMAGE'} --model {run}",
+        f"predict {shlex.quote(request.folder) if is_dir(request.folder) else 'IMAGE'} --model {run}",
         f"explain IMAGE --model {run} --method cam --save answers",
         f"export {run} --format saved_model --output models",
     ):

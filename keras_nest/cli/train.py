@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_nest import console
 from keras_nest.backends import check_backend, require_tensorflow
 from keras_nest.cli import train_arguments
+from keras_nest.files import telling_of_disk
 from keras_nest.generative import experiment as gan
 from keras_nest.mirror import fetch, mirrored
 from keras_nest.places import shown, telling_addresses
@@ -162,7 +163,7 @@ def execute(training: Callable[[], dict[str, Any]], strategy: Strategy, workdir:
         SystemExit: see above.
     """
     try:
-        with telling_addresses():
+        with telling_addresses(), telling_of_disk(f"A file of the run in {shown(workdir)}"):
             return training()
     except Stopped as stopped:
         if is_chief(strategy):

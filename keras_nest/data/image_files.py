@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps, features
 
 from keras_nest import buckets
+from keras_nest.files import is_address
 from keras_nest.optional import install_command
 
 try:
@@ -46,6 +47,7 @@ _BY_PILLOW = ("GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF")
 _HEIF_HEAD = re.compile(rb".{4}ftyp(?:he[iv][cmsx]|m[is]f1)", re.DOTALL)
 # How the other formats begin: GIF, BMP, TIFF in both orders of bytes, WebP, AVIF.
 _OTHER_HEADS = re.compile(rb"GIF8|BM|II\*\0|MM\0\*|RIFF.{4}WEBP|.{4}ftypavi[fs]|" + _HEIF_HEAD.pattern, re.DOTALL)
+_HEAD = 16  # bytes in which that stands
 # Written by systems beside the photographs of people; the first two hold small copies of them.
 _CLUTTER = ("@eadir", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found")
 
@@ -56,15 +58,23 @@ def is_image(name: str) -> bool:
 
 
 def begins_as_image(path: str | os.PathLike[str]) -> bool:
-    """Whether a local file begins as those of a format that is read, whatever its name says.
+    """Whether a file begins as those of a format that is read, whatever its name says.
+
+    Args:
+        path: local, or an address.
 
     Raises:
         OSError: it cannot be read.
     """
+    if is_address(path):
+        return _is_head(b"".join(buckets.read(os.fspath(path), 0, _HEAD)))
     if not stat.S_ISREG(os.stat(path).st_mode):
         return False
     with open(path, "rb") as file:
-        head = file.read(16)
+        return _is_head(file.read(_HEAD))
+
+
+def _is_head(head: bytes) -> bool:
     return head.startswith(_BY_TENSORFLOW) or bool(_OTHER_HEADS.match(head))
 
 
@@ -99,7 +109,7 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
         OSError: it cannot be read.
     """
     name = os.fspath(path)
-    if "://" in name:
+    if is_address(name):
         return decodable(b"".join(buckets.read(name)))
     status = os.stat(name)
     # To read a pipe may take for ever, and a device may have no end.

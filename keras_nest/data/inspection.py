@@ -18,11 +18,13 @@ import numpy as np
 import tensorflow as tf
 from rich.progress import track
 
+from keras_nest import buckets
 from keras_nest.console import console
 from keras_nest.data.decoding import decode_upright
 from keras_nest.data.image_files import BROKEN_FILE, begins_as_image, read_encoded
 from keras_nest.data.orientation import UPRIGHT, read_orientation
-from keras_nest.files import atomic_output, cache_folder
+from keras_nest.files import atomic_output, cache_folder, is_address
+from keras_nest.places import absolute, is_file
 
 EMPTY, LOST, DAMAGED, NO_IMAGE = "is empty", "is not there", "is cut off or damaged", "is no image"
 """What is wrong with most of the files that cannot be read."""
@@ -68,7 +70,7 @@ def inspect(paths: Sequence[str], root: str | os.PathLike[str]) -> list[Inspecte
     """
     kept = _kept_file(root) if len(paths) >= _KEPT_FROM else None
     known = _read_kept(kept) if kept else {}
-    keys = [path if "://" in path else os.path.abspath(path) for path in paths]
+    keys = [absolute(path) for path in paths]
     found: dict[str, Inspected] = {}
     try:
         with warnings.catch_warnings():
@@ -94,9 +96,9 @@ def _look(path: str, known: Inspected | None) -> Inspected:
     size = changed = 0
     try:
         size, changed = _stat(path)
-        if known and (known.size, known.changed) == (size, changed):
+        if known and changed and (known.size, known.changed) == (size, changed):
             return known
-        if not size and os.path.isfile(path):
+        if not size and is_file(path):
             return Inspected(size, changed, fault=EMPTY)
         encoded = read_encoded(path)
         orientation = read_orientation(encoded)
@@ -140,9 +142,12 @@ def _decoder() -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
 
 
 def _stat(path: str) -> tuple[int, int]:
-    """Size and date."""
-    if "://" in path:
-        remote = tf.io.gfile.stat(path)
+    """Size and date; 0 where that is not told."""
+    if is_address(path):
+        if buckets.is_public(path):
+            return buckets.size(path), 0
+        with buckets.reading(path):
+            remote = tf.io.gfile.stat(path)
         return remote.length, remote.mtime_nsec
     local = os.stat(path)
     return local.st_size, local.st_mtime_ns
@@ -154,15 +159,17 @@ def _reason(path: str, error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return NO_IMAGE
     if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror}"
+        # At addresses it is a sentence already.
+        told = str(error).removeprefix(path).strip().rstrip(".")
+        return f"cannot be read: {error.strerror}" if error.strerror else told
     if isinstance(error, ValueError) and str(error) != BROKEN_FILE and str(error).startswith(("has ", "is ")):
         return str(error).removesuffix(".")
-    return DAMAGED if "://" not in path and begins_as_image(path) else NO_IMAGE
+    return DAMAGED if begins_as_image(path) else NO_IMAGE
 
 
 def _kept_file(root: str | os.PathLike[str]) -> pathlib.Path:
     name = os.fspath(root)
-    name = name if "://" in name else os.path.realpath(name)
+    name = name if is_address(name) else os.path.realpath(name)
     return (
         cache_folder() / "inspected" / f"{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:20]}.npz"
     )

@@ -16,12 +16,12 @@ from keras_nest.data.sources import ONLY_HOST, Source, open_source
 from keras_nest.data.sources.base import decode
 from keras_nest.data.sources.folder import TEST_SPLITS, names_in
 from keras_nest.data.sources.table import read_table
-from keras_nest.files import check_local
+from keras_nest.files import is_address
 from keras_nest.finetune.labels import PARTS, Place
 from keras_nest.finetune.listing import LAYOUTS, list_folder, list_table
 from keras_nest.finetune.metadata import TABLES
 from keras_nest.opening import read_json
-from keras_nest.places import telling_addresses
+from keras_nest.places import as_place, beside, is_dir, telling_addresses
 from keras_nest.predict.images import read_image
 from keras_nest.run_files import CONFIG, IMAGES, METRICS
 from keras_nest.targets import ONE_CLASS, SINGLE_LABEL, Target
@@ -95,15 +95,13 @@ def open_images(
         ModuleNotFoundError: the package that reads the data set is not installed.
     """
     path = os.path.expanduser(name)
-    if path.lower().endswith(TABLES) and not os.path.isdir(path):
-        check_local(name)
+    if path.lower().endswith(TABLES) and not is_dir(path):
         return _of_table(path, split, label_column, task)
-    if os.path.isdir(path):
+    if is_dir(path):
         return _of_folder(path, split, label_column, task)
     if task != SINGLE_LABEL:
         raise ValueError(f"{name} is no list, and only a list tells {task}; give one such as FILE.csv.")
-    if name.startswith((".", os.sep)):
-        check_local(name)
+    if name.startswith((".", os.sep)) or is_address(name):
         raise FileNotFoundError(f"There is no folder or table {name}; {LAYOUTS}")
     return _of_source(open_source(name, "train", split, data_dir), split)
 
@@ -130,7 +128,7 @@ def images_of_run(workdir: str | os.PathLike[str], split: str | None = None) -> 
         options = source_options(config)
         split = split or options["test_split"]
         config.dataset = os.fspath(config.dataset)
-    if os.path.exists(os.path.expanduser(config.dataset)):
+    if as_place(os.path.expanduser(config.dataset)).exists():
         # With the names of their files.
         return open_images(config.dataset, split)
     return _of_source(open_source(config.dataset, **{**options, "test_split": split}), split)
@@ -140,7 +138,7 @@ def _of_folder(folder: str, split: str | None, label_column: str | None, task: s
     """Images as a fine-tuning finds them; of folders of parts without one for training, those of one part."""
     listing = list_folder(folder, label_column, task)
     places = listing.places
-    folders = [name for name in names_in(folder) if os.path.isdir(f"{folder}/{name}")]
+    folders = [name for name in names_in(folder) if is_dir(f"{folder}/{name}")]
     if folders and set(folders) <= set(TEST_SPLITS) and not any(place.part for place in places):
         part = split or next(name for name in TEST_SPLITS if name in folders)
         places = tuple(place._replace(part=part) for place in list_folder(f"{folder}/{part}").places)
@@ -154,10 +152,9 @@ def _of_table(path: str, split: str | None, label_column: str | None = None, tas
     except ValueError:
         listing = list_table(path, label_column, task)
         return _of_places(path, listing.places, split, listing.target)
-    folder = os.path.dirname(path)
     # Rows without a part are left out, for the reason that stands there.
     return _of_places(
-        path, [Place(os.path.join(folder, row.file), row.label, row.part) for row in rows if row.part], split, target
+        path, [Place(beside(path, row.file), row.label, row.part) for row in rows if row.part], split, target
     )
 
 
@@ -202,7 +199,8 @@ def _read(file: tuple[str, str]) -> np.ndarray | str:
     except ValueError as error:
         return str(error)
     except OSError as error:
-        return f"{printable(path)} cannot be read: {error.strerror}."
+        # At addresses it is a sentence already.
+        return f"{printable(path)} cannot be read: {error.strerror}." if error.strerror else str(error)
 
 
 def _of_source(source: Source, split: str | None) -> LabeledImages:

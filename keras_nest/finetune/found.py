@@ -8,13 +8,15 @@ from collections.abc import Sequence, Set
 
 import numpy as np
 
+from keras_nest import buckets
 from keras_nest.data.inspection import Inspected, inspect
 from keras_nest.data.sources.folder import some_of
-from keras_nest.files import check_local
+from keras_nest.files import is_address
 from keras_nest.finetune.data_sets import find_data_set
 from keras_nest.finetune.labels import Place
 from keras_nest.finetune.listing import LAYOUTS, Listing, list_folder, list_table
 from keras_nest.finetune.metadata import TABLES
+from keras_nest.places import absolute, is_dir, is_file, normal
 from keras_nest.targets import MULTI_LABEL, ONE_CLASS, REGRESSION, SINGLE_LABEL, Target
 
 
@@ -136,7 +138,7 @@ def _suspect_wrapper(listing: Listing, filled: Set[str]) -> str:
 def list_sizes(
     name: str | os.PathLike[str], label_column: str | None = None, task: str = SINGLE_LABEL
 ) -> dict[str, int]:
-    """Bytes of the files that may be images, by absolute path; none of a data set that is not there any more."""
+    """Bytes of the files that may be images, by `absolute` path; none of a data set that is not there any more."""
     try:
         places = _list(name, label_column, task).places
     except (FileNotFoundError, ValueError):
@@ -144,20 +146,19 @@ def list_sizes(
     sizes = {}
     for place in places:
         with contextlib.suppress(OSError):  # a list may name what is not there, and a link as well
-            sizes[os.path.abspath(place.path)] = os.stat(place.path).st_size
+            sizes[absolute(place.path)] = buckets.size(place.path)
     return sizes
 
 
 def _list(name: str | os.PathLike[str], label_column: str | None, task: str) -> Listing:
-    check_local(name)
-    path = os.path.expanduser(name)
-    if os.path.isfile(path):
+    path = normal(os.path.expanduser(name)) if is_address(name) else os.path.expanduser(name)
+    if is_file(path):
         if not path.lower().endswith(TABLES):
             raise ValueError(f"{path} is a file; give a folder, or a list that ends in {', '.join(TABLES)}: {LAYOUTS}")
         return list_table(path, label_column, task)
-    if not os.path.isdir(path):
-        path = find_data_set(path) or path
-    if not os.path.isdir(path):
+    if not is_dir(path):
+        path = (not is_address(path) and find_data_set(path)) or path
+    if not is_dir(path):
         raise FileNotFoundError(f"There is no {_kind(path)} {path}; {LAYOUTS}")
     listing = list_folder(path, label_column, task)
     if label_column is not None and not listing.is_table:

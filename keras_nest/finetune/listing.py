@@ -4,9 +4,12 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 
+from keras_nest import buckets
 from keras_nest.data.image_files import begins_as_image, count_kinds, is_clutter, is_image
+from keras_nest.files import is_address
 from keras_nest.finetune.labels import PARTS, Place
 from keras_nest.finetune.metadata import METADATA, Records, has_labels, list_images, read_records
+from keras_nest.places import is_file
 from keras_nest.targets import ONE_CLASS, SINGLE_LABEL, Target
 
 LAYOUTS = (
@@ -40,8 +43,8 @@ def list_folder(folder: str, label_column: str | None = None, task: str = SINGLE
     """Lists a folder of photographs.
 
     Args:
-        folder: with a folder for each class, all that is inside being of the class; or with folders train, val and test
-            of such; or with a list metadata.csv or metadata.jsonl, or one in each of those folders.
+        folder: local or an address, with a folder for each class, all that is inside being of the class; or with
+            folders train, val and test of such; or with a list metadata.csv or metadata.jsonl, or one in each of these.
         label_column: of that list, as `list_images` takes it.
         task: likewise; folders give an image one class.
 
@@ -78,7 +81,7 @@ def list_table(path: str, label_column: str | None = None, task: str = SINGLE_LA
 
 
 def _read_metadata(folder: str) -> Records | None:
-    return next((read_records(path) for name in METADATA if os.path.isfile(path := f"{folder}/{name}")), None)
+    return next((read_records(path) for name in METADATA if is_file(path := f"{folder}/{name}")), None)
 
 
 def _list_tables(
@@ -133,7 +136,7 @@ def _walk(folder: str) -> Iterator[str]:
     seen: set[str] = set()
 
     def visit(folder: str) -> Iterator[str]:
-        real = os.path.realpath(folder)
+        real = folder if is_address(folder) else os.path.realpath(folder)
         if real in seen:
             return
         seen.add(real)
@@ -165,6 +168,13 @@ def _divide(folder: str) -> tuple[list[str], list[str]]:
     """
     files: list[str] = []
     folders: list[str] = []
+    if is_address(folder):
+        for name in buckets.list_dir(folder):
+            if not is_clutter(name):
+                # What is named as an image is not asked about, since remote storage takes its time.
+                is_folder = not is_image(name) and buckets.is_dir(f"{folder}/{name}")
+                (folders if is_folder else files).append(name)
+        return sorted(files), sorted(folders)
     with os.scandir(folder) as entries:
         for entry in entries:
             if not is_clutter(entry.name):

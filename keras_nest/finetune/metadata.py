@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from keras_nest.files import is_address
 from keras_nest.finetune.label_columns import LabelColumns, label_columns, switch_columns
 from keras_nest.finetune.labels import PARTS, Place, check_labels
+from keras_nest.places import as_place, beside, has_file_system, is_file, read_text
 from keras_nest.targets import MULTI_LABEL, REGRESSION, SEPARATOR, SINGLE_LABEL, Target
 from keras_nest.untrusted.json_text import parse_json
 
@@ -59,18 +60,17 @@ def read_records(path: str) -> Records:
     """Reads a list.
 
     Args:
-        path: comma-separated values (or with semicolons or tabs) in UTF-8, with names of columns in the first row; or
-            JSON lines, where it ends in .jsonl or .ndjson.
+        path: local or an address, of comma-separated values (or with semicolons or tabs) in UTF-8, with names of
+            columns in the first row; or of JSON lines, where it ends in .jsonl or .ndjson.
 
     Raises:
         FileNotFoundError: there is no such list.
         ValueError: it cannot be read.
     """
-    if not os.path.isfile(path):
+    if not is_file(path):
         raise FileNotFoundError(f"There is no list of images {path}.")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read()
+        text = read_text(path)
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text in UTF-8; save it as such.") from None
     return _read_lines(path, text) if path.lower().endswith(TABLES[2:]) else _read_table(path, text)
@@ -87,8 +87,8 @@ def list_images(
 
     The columns, or in JSON lines the keys, tell by their names what they are: a file, such as `file`, `path`, `image`
     or `file_name`; a class, such as `label` or `class`; and perhaps a part, `part` or `split`. Of two columns the one
-    that is no file is the class, unless its name says another thing, such as `text`. Files are relative to the list. A
-    row without a part is passed over, where there is a column of parts.
+    that is no file is the class, unless its name says another thing, such as `text`. Files are relative to the list, or
+    addresses. A row without a part is passed over, where there is a column of parts.
 
     Of several classes, a cell has "|", ";" or "," between their names, or nothing for none; in JSON lines it may be a
     list. Without a column of classes, columns that hold nothing but 0 and 1 are the classes.
@@ -128,7 +128,7 @@ def list_images(
         check_labels({place.label for place in places.values()}, path)
     if not places:
         raise ValueError(f"{path} names no images; each row must have a file and a class.")
-    if not any(os.path.exists(name) for name in places):
+    if not any(as_place(name).exists() for name in places):
         raise FileNotFoundError(
             f"{path} names images that are not there, such as {next(iter(places))}; paths must be absolute, or "
             "relative to the folder of the list."
@@ -246,8 +246,11 @@ def _place(
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{path} names no file in {row}.")
     name = name.strip()
-    if is_address(name):
-        raise ValueError(f"{path} names {name} in {row}, an address; copy the images to this machine.")
+    if is_address(name) and not has_file_system(name):
+        raise ValueError(
+            f"{path} names {name} in {row}, an address that TensorFlow has no file system for; copy the images to this "
+            "machine."
+        )
     part = str(record.get(split) or "").strip().lower() if split else ""
     if part and part not in PARTS:
         raise ValueError(f"{path} has the part {part!r} in {row}; a part must be train, val or test.")
@@ -259,10 +262,10 @@ def _place(
 
 def _resolve(path: str, name: str) -> str:
     """Where a file lies; names that Windows wrote are read as well."""
-    folder = os.path.dirname(path)
-    if "\\" in name and not os.path.exists(os.path.join(folder, name)):
+    if "\\" in name and not as_place(beside(path, name)).exists():
         name = name.replace("\\", "/")
-    return os.path.normpath(os.path.join(folder, name))
+    found = beside(path, name)
+    return found if is_address(found) else os.path.normpath(found)
 
 
 def _parts_by_folder(places: list[Place], folder: str) -> list[Place]:

@@ -18,6 +18,7 @@ from keras_nest.finetune.split import TRAIN, VAL, Split, divide
 from keras_nest.finetune.start import Start, open_start
 from keras_nest.finetune.timing import measure
 from keras_nest.models.losses import LOSSES_OF_TASK
+from keras_nest.places import shown
 from keras_nest.run_files import DECISIONS, IMAGES
 from keras_nest.training import workdir as directories
 from keras_nest.training.setup import freeze
@@ -135,7 +136,7 @@ def build_config(
         "init_checkpoint": start.weights or "",
         "reinit_head": "zero_all" if start.weights else None,
         "freeze": list(settings.frozen),
-        "dataset": str(workdir / IMAGES),
+        "dataset": shown(workdir / IMAGES),
         "pp": {"train": TRAIN, "test": VAL},
         "augment": _augment(request.augment, min(size)),
         "class_weights": None if settings.class_weights is None else list(settings.class_weights),

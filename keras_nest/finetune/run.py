@@ -31,6 +31,7 @@ from keras_nest.training.config import resolve
 from keras_nest.training.evaluation import final_metrics
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.history import read_history
+from keras_nest.training.lock import locked
 from keras_nest.training.strategies import Strategy, distribute
 
 HEAD_ALONE = {
@@ -60,10 +61,32 @@ def begin(plan: Plan, rows: Sequence[Row], workdir: pathlib.Path, replicas: int,
     batch = {"global_batch_size": config.per_device_batch_size * replicas}
     directories.claim(workdir, directories.as_json(config) | batch, overwrite)
     write_table(workdir / run_files.IMAGES, rows, Target(plan.request["task"], plan.quantity))
+    _write(plan, workdir)
+    push(workdir)  # a training begins with what lies at the address
+
+
+def _write(plan: Plan, workdir: pathlib.Path) -> None:
     path = workdir / run_files.CONFIG_FILE
     directories.write_text(path, config_file(plan.config, plan.request["folder"], shown(path), plan.fits_head))
     write_plan(plan, workdir)
-    push(workdir)  # a training begins with what lies at the address
+
+
+def settle(plan: Plan, workdir: pathlib.Path) -> Plan:
+    """The plan of a run whose directory may have been moved; the files that name the directory are written anew.
+
+    Raises:
+        InUseError: a training is at work there.
+        OSError: it cannot be written to.
+    """
+    dataset = shown(workdir / run_files.IMAGES)
+    if plan.config["dataset"] == dataset:
+        return plan
+    plan = dataclasses.replace(plan, config={**plan.config, "dataset": dataset})
+    with locked(workdir):
+        if there := directories.read_json(workdir / run_files.CONFIG):
+            directories.write_json(workdir / run_files.CONFIG, {**there, "dataset": dataset})
+        _write(plan, workdir)
+    return plan
 
 
 def open_run(plan: Plan, workdir: pathlib.Path, strategy: Strategy) -> Experiment:

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,6 +11,7 @@ from keras_nest.data.sources.folder import some_of
 from keras_nest.data.sources.table import Row
 from keras_nest.finetune.duplicates import group
 from keras_nest.finetune.found import Found, Photo
+from keras_nest.places import absolute
 from keras_nest.targets import MULTI_LABEL, ONE_CLASS, REGRESSION, Target
 
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -78,7 +78,7 @@ def divide(found: Found, val: float, test: float, seed: int) -> Split:
     undecided = [i for i in range(len(found.photos)) if i not in notes and parts.get(i) in (None, "", TRAIN)]
     parts |= _draw(strata(found), groups, undecided, shares, seed) if shares else {}
     rows = [_row(photo, parts[i], notes.get(i, "")) for i, photo in enumerate(found.photos)]
-    rows += [Row(os.path.abspath(place.path), place.label, "", note=reason) for place, reason in found.broken]
+    rows += [Row(absolute(place.path), place.label, "", note=reason) for place, reason in found.broken]
     split = Split(tuple(sorted(rows)), reason, tuple(_remarks(found, groups, parts, notes)), found.target)
     _check(found, split)
     return split
@@ -142,7 +142,7 @@ def _parts_of(count: int, shares: Mapping[str, float]) -> list[str]:
 
 
 def _row(photo: Photo, part: str, note: str) -> Row:
-    return Row(os.path.abspath(photo.place.path), photo.place.label, part, photo.orientation, photo.size, note)
+    return Row(absolute(photo.place.path), photo.place.label, part, photo.orientation, photo.size, note)
 
 
 def _check(found: Found, split: Split) -> None:

@@ -12,6 +12,7 @@ from keras_nest import data
 from keras_nest.files import atomic_output
 from keras_nest.finetune.decisions import Times
 from keras_nest.finetune.probe import features_of
+from keras_nest.keras_private import save_weights
 from keras_nest.models.base import ImageModel
 from keras_nest.models.losses import LOSSES, LOSSES_OF_TASK
 from keras_nest.types import Size
@@ -50,7 +51,7 @@ def _writing(model: ImageModel) -> float:
     """Seconds that a file with the weights takes until it is on the disk."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, atomic_output(f"{folder}/model.weights.h5") as partial:
-        model.save_weights(partial)
+        save_weights(model, partial)
     return time.perf_counter() - start
 
 

@@ -61,7 +61,8 @@ def writing(what: str) -> Iterator[None]:
         yield
     except (tf.errors.OpError, OSError) as error:
         # TensorFlow says an operation and a path before what is wrong, and the operation again after it.
-        reason = getattr(error, "strerror", None) or re.sub(r"^.*; | \[Op:.*$", "", str(error).splitlines()[0])
+        told = re.sub(r"^.*(; |cannot be written: )| \[Op:.*$", "", str(error).splitlines()[0])
+        reason = getattr(error, "strerror", None) or told.rstrip(".")
         raise OSError(f"{what} cannot be written: {reason}.") from error
 
 

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 
+from keras_nest.files import telling_of_disk
 from keras_nest.training.lease import FILE, InUseError, leased
 
 __all__ = ["FILE", "InUseError", "locked"]
@@ -26,11 +27,13 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
     Raises:
         InUseError: another one is at work there, on this machine or on one that shares the directory.
         PermissionError: the directory cannot be written to.
+        OSError: the disk takes no more.
     """
     path = directory / FILE
     descriptor = _take(path)
     try:
-        _sign(descriptor, directory)
+        with telling_of_disk(directory):
+            _sign(descriptor, directory)
         with leased(directory):
             yield
     finally:

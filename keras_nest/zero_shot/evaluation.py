@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +13,7 @@ from keras_nest.data.sources import ONLY_HOST, Example, Examples, Source, open_s
 from keras_nest.data.sources.base import decode
 from keras_nest.data.sources.folder import TEST_SPLITS
 from keras_nest.metrics import accuracy, top5
+from keras_nest.places import as_place
 from keras_nest.zero_shot.classifier import ZeroShotClassifier
 
 
@@ -89,7 +89,7 @@ def open_test_images(name: str, split: str | None = None, data_dir: str | None =
         FileNotFoundError: likewise.
         ModuleNotFoundError: likewise.
     """
-    folder = pathlib.Path(os.path.expanduser(name))
+    folder = as_place(os.path.expanduser(name))
     train_split = "train"
     if folder.is_dir() and not (folder / train_split).is_dir():
         there = [part for part in (split, *TEST_SPLITS) if part and (folder / part).is_dir()]

@@ -203,8 +203,9 @@ class TestCaptions:
     # A caption of the house is as near to the tree as the tree's own, and nearer to it than to the house.
     TO_TEXT, TO_IMAGE = 2 / 3, 4 / 5
 
-    def test_json(self, capsys, run, captions):
-        code, out, _ = zero_shot(capsys, "--captions", captions, "--model", run, "--json", "--batch", 2)
+    @pytest.mark.parametrize("scheme", ["", "file://"])
+    def test_json(self, scheme, capsys, run, captions):
+        code, out, _ = zero_shot(capsys, "--captions", f"{scheme}{captions}", "--model", run, "--json", "--batch", 2)
         found = json.loads(out)
         assert (code, found["images"], found["captions"]) == (0, 3, 5)
         assert found["image_to_text"] == {"1": pytest.approx(self.TO_TEXT), "5": 1.0, "10": 1.0}

@@ -397,7 +397,7 @@ SENTENCES = {
     ): r"names images that are not there, such as .*x/c",
     (
         lambda root: listed(root, rows=[("https://x.org/" + f, c) for f, c in ROWS])
-    ): r"in row 2, an address; copy the im",
+    ): r"in row 2, an address that TensorFlow has no file system for; copy the im",
     (
         lambda root: listed(root, rows=[(f, f"{c}|tabby") for f, c in ROWS])
     ): r"several labels in a cell \(cat\|tabby\); --task multi-label",

@@ -11,6 +11,7 @@ from keras_nest.data.sources.folder import check_broken, open_folder
 from keras_nest.data.sources.pairs import has_captions, open_captions
 from keras_nest.data.sources.table import SUFFIX, open_table
 from keras_nest.data.sources.tfds import open_tfds
+from keras_nest.files import is_address
 
 __all__ = ["ONLY_HOST", "Example", "Examples", "Host", "IndexedExamples", "Source", "open_source"]
 
@@ -60,7 +61,7 @@ def open_source(
     if path.endswith(SUFFIX) and not os.path.isdir(path):
         return open_table(path, train_split, test_split, broken, convert)
     # A name of TFDS may have a slash in it too.
-    if os.path.isdir(path) or "://" in path or path.startswith((".", os.sep)) or not isinstance(name, str):
+    if os.path.isdir(path) or is_address(path) or path.startswith((".", os.sep)) or not isinstance(name, str):
         if has_captions(path, train_split):
             return open_captions(path, train_split, test_split, broken, convert)
         return open_folder(path, train_split, test_split, broken, convert)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_nest import buckets
 from keras_nest.choices import BROKEN
 from keras_nest.data.image_files import SUFFIXES, Convert, count_kinds, decodable_in_graph, is_clutter, is_image
 from keras_nest.data.inspection import DAMAGED, EMPTY, LOST, NO_IMAGE, inspect
@@ -97,11 +98,11 @@ def check_broken(broken: str) -> None:
 
 def _find_split(root: str, names: Sequence[str]) -> str:
     """The first of some sub-directories that is there."""
-    if not tf.io.gfile.isdir(root):
+    if not buckets.is_dir(root):
         raise FileNotFoundError(f"There is no directory {root}; it is to hold images as {_LAYOUT}.")
     for name in names:
         directory = tf.io.gfile.join(root, name)
-        if tf.io.gfile.isdir(directory):
+        if buckets.is_dir(directory):
             return directory
     raise FileNotFoundError(f"{root} has no sub-directory {' or '.join(names)}; images must lie as {_LAYOUT}.")
 
@@ -113,14 +114,14 @@ def names_in(directory: str) -> list[str]:
         ValueError: a name is not UTF-8.
     """
     try:
-        names = tf.io.gfile.listdir(directory)
+        names = buckets.list_dir(directory)
     except UnicodeDecodeError as error:
         raise ValueError(f"{directory} holds the name {error.object!r}, which is not UTF-8; rename it.") from error
-    return sorted(name.rstrip("/") for name in names if not is_clutter(name.rstrip("/")))
+    return sorted(name for name in names if not is_clutter(name))
 
 
 def _class_names(directory: str) -> tuple[str, ...]:
-    return tuple(name for name in names_in(directory) if tf.io.gfile.isdir(tf.io.gfile.join(directory, name)))
+    return tuple(name for name in names_in(directory) if buckets.is_dir(tf.io.gfile.join(directory, name)))
 
 
 def _list_images(directory: str, class_names: Sequence[str]) -> list[File]:
@@ -137,7 +138,7 @@ def _list_images(directory: str, class_names: Sequence[str]) -> list[File]:
         files += [File(f"{folder}/{name}", labels[class_name]) for name in names if is_image(name)]
         others = [name for name in names if not is_image(name)]
         # Only these are asked about, since remote storage takes its time.
-        others = [f"{name}/" if tf.io.gfile.isdir(f"{folder}/{name}") else name for name in others]
+        others = [f"{name}/" if buckets.is_dir(f"{folder}/{name}") else name for name in others]
         left_out += [f"{count_kinds(others)} in {class_name}"] if others else []
     if left_out:
         _LOGGER.warning(
@@ -213,12 +214,25 @@ def _inspect_all(paths: Sequence[str], root: str | os.PathLike[str]) -> dict[str
 def index_examples(files: Sequence[File], convert: Convert | None = None) -> IndexedExamples:
     """Images that are read when they are needed; `convert` as `decodable_in_graph` takes it."""
     paths, labels, orientations = zip(*files, strict=True)
+    read_file = tf.io.read_file
+    if any(path.startswith(buckets.PREFIX) for path in paths):
+        read_file = _read_anywhere
 
     def read(path: tf.Tensor) -> tf.Tensor:
-        return decodable_in_graph(tf.io.read_file(path), convert)
+        return decodable_in_graph(read_file(path), convert)
 
     found = np.array(labels, object) if isinstance(labels[0], str) else np.array(labels)
     return IndexedExamples(np.array(paths, object), found, np.array(orientations), read)
+
+
+def _read_anywhere(path: tf.Tensor) -> tf.Tensor:
+    """Content of a file, a string scalar; what everybody may read in buckets of Google comes over https."""
+
+    def read(path: bytes | np.ndarray) -> bytes:
+        # Outside of a graph it is an array.
+        return b"".join(buckets.read(np.asarray(path).item().decode()))
+
+    return tf.ensure_shape(tf.numpy_function(read, [path], tf.string), ())
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -2,13 +2,13 @@
 
 import csv
 import dataclasses
+import io
 import os
-import pathlib
 
 from keras_nest.data.image_files import Convert
 from keras_nest.data.sources.base import DatasetInfo, Source
 from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, index_examples, without_broken
-from keras_nest.files import check_local
+from keras_nest.places import Place, as_place, beside, read_text
 
 TABLES = ("captions.csv", "captions.txt", "metadata.csv")
 """Names of the list in a folder of images: those that Flickr8k and Hugging Face's image folders have, too."""
@@ -25,13 +25,13 @@ class Pairs:
         texts: captions, as many.
     """
 
-    images: tuple[pathlib.Path, ...]
+    images: tuple[Place, ...]
     texts: tuple[str, ...]
 
     @property
-    def captions(self) -> dict[pathlib.Path, list[str]]:
+    def captions(self) -> dict[Place, list[str]]:
         """All captions of each image, both in the order of the list."""
-        captions: dict[pathlib.Path, list[str]] = {}
+        captions: dict[Place, list[str]] = {}
         for image, text in zip(self.images, self.texts, strict=True):
             captions.setdefault(image, []).append(text)
         return captions
@@ -44,19 +44,17 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
     (or `file_name`, `filepath`) with files relative to the list, and `caption` (or `text`, `title`); others are left.
 
     Args:
-        path: the list, or a folder with one of `TABLES` in it.
+        path: the list, or a folder with one of `TABLES` in it; local or an address.
 
     Raises:
         FileNotFoundError: there is no list, or one of its images is not there.
         ValueError: it has no such columns, no rows, a row with more or fewer of them, an empty caption, or is no text
             in UTF-8.
     """
-    check_local(path)
-    table = _find_table(pathlib.Path(path))
+    table = _find_table(as_place(path))
     delimiter = "\t" if table.suffix == ".tsv" else ","
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file, delimiter=delimiter, strict=True))
+        rows = list(csv.reader(io.StringIO(read_text(table), newline=""), delimiter=delimiter, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table} cannot be read as comma-separated values in UTF-8: {error}.") from None
     image, text = _columns(table, rows[0] if rows else [])
@@ -106,9 +104,9 @@ def open_captions(
     return Source(info, index_examples(train, convert), index_examples(test, convert))
 
 
-def _table(path: str | os.PathLike[str], split: str) -> pathlib.Path | None:
+def _table(path: str | os.PathLike[str], split: str) -> Place | None:
     """The list of a split, if there is one."""
-    root = pathlib.Path(path)
+    root = as_place(path)
     places = (root / f"{split}.csv", root / f"{split}.tsv", *(root / split / name for name in TABLES))
     return next((place for place in places if place.is_file()), None)
 
@@ -125,7 +123,7 @@ def _files(path: str | os.PathLike[str], splits: tuple[str, ...]) -> list[File]:
     return [File(str(image), "\n".join(texts)) for image, texts in captions.items()]
 
 
-def _find_table(path: pathlib.Path) -> pathlib.Path:
+def _find_table(path: Place) -> Place:
     """The list itself."""
     tables = [path / name for name in TABLES] if path.is_dir() else [path]
     for table in tables:
@@ -135,7 +133,7 @@ def _find_table(path: pathlib.Path) -> pathlib.Path:
     raise FileNotFoundError(f"{path} is to be a list of images and captions, but {among}.")
 
 
-def _columns(table: pathlib.Path, header: list[str]) -> tuple[int, int]:
+def _columns(table: Place, header: list[str]) -> tuple[int, int]:
     """Where images and captions stand."""
     names = [name.strip().lower() for name in header]
     places = [next((names.index(name) for name in known if name in names), None) for known in (_IMAGE, _TEXT)]
@@ -145,9 +143,7 @@ def _columns(table: pathlib.Path, header: list[str]) -> tuple[int, int]:
     return image, text
 
 
-def _pair(
-    table: pathlib.Path, number: int, row: list[str], columns: int, image: int, text: int
-) -> tuple[pathlib.Path, str]:
+def _pair(table: Place, number: int, row: list[str], columns: int, image: int, text: int) -> tuple[Place, str]:
     if len(row) <= max(image, text):
         raise ValueError(f"Line {number} of {table} has {len(row)} columns, fewer than its first line.")
     if any(row[columns:]):
@@ -159,4 +155,4 @@ def _pair(
     caption = " ".join(row[text].split())
     if not (row[image].strip() and caption):
         raise ValueError(f"Line {number} of {table} lacks the image or the caption.")
-    return table.parent / row[image].strip(), caption
+    return as_place(beside(table, row[image].strip())), caption

@@ -1,6 +1,7 @@
 """Labeled images that a CSV file lists, one a row: which file, which class or what else, which part of the data set."""
 
 import csv
+import io
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -12,8 +13,9 @@ from keras_nest.data.image_files import Convert
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, Source
 from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, index_examples, without_broken
-from keras_nest.files import atomic_output, check_local
+from keras_nest.files import atomic_output
 from keras_nest.mirror import run_directory
+from keras_nest.places import Place, absolute, as_place, beside, read_text
 from keras_nest.run_files import IMAGES, MODEL
 from keras_nest.targets import ONE_CLASS, REGRESSION, Target, read_number, target_of_column
 
@@ -25,7 +27,7 @@ class Row(NamedTuple):
     """A row of a table of images.
 
     Attributes:
-        file: its path, absolute or relative to the table.
+        file: its path, absolute or relative to the table, or its address.
         label: name of its class, or what else its table tells, as `keras_nest.targets` has it.
         part: of the data set, such as "train"; "" where the image is left out.
         orientation: how it is to be turned, 1 to 8 as EXIF counts; None if that was not looked for.
@@ -69,20 +71,18 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     their names, or none; or number, perhaps with what is measured: number:age.
 
     Args:
-        path: of the table.
+        path: of the table, local or an address.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no table of images.
     """
-    check_local(path)
-    table = pathlib.Path(path)
+    table = as_place(path)
     if not table.is_file():
         raise FileNotFoundError(f"There is no table of images {table}.")
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns, rows = reader.fieldnames or (), list(reader)
+        reader = csv.DictReader(io.StringIO(read_text(table), newline=""), strict=True)
+        columns, rows = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table} cannot be read as comma-separated values in UTF-8: {error}.") from None
     target = target_of_column(columns)
@@ -103,7 +103,7 @@ def rows_of_run(source: str | os.PathLike[str]) -> list[Row]:
     try:
         path = run_directory(source)
         table = (path.parent if path.name == MODEL else path) / IMAGES
-        return [row._replace(file=os.path.abspath(table.parent / row.file)) for row in read_table(table).rows]
+        return [row._replace(file=absolute(beside(table, row.file))) for row in read_table(table).rows]
     except (ValueError, OSError):
         return []
 
@@ -148,7 +148,7 @@ def source_of(
     convert: Convert | None = None,
 ) -> Source:
     """What `open_table` makes of the rows of a table, which lies at this path or will lie there."""
-    table = pathlib.Path(path)
+    table = as_place(path)
     parts: dict[str, list[Row]] = {}
     for row in rows:
         parts.setdefault(row.part, []).append(row)
@@ -167,7 +167,7 @@ def source_of(
     return Source(info, index_examples(train, convert), index_examples(test, convert))
 
 
-def _row(table: pathlib.Path, number: int, cells: dict[str, str | None], target: Target) -> Row:
+def _row(table: Place, number: int, cells: dict[str, str | None], target: Target) -> Row:
     file, label, part = (cells[name] for name in (_FILE, target.column, _PART))
     if not file or label is None or part is None or (part and not label and target.is_single_label):
         raise ValueError(f"Row {number} of {table} must have a file, a class and a part.")
@@ -182,7 +182,7 @@ def _row(table: pathlib.Path, number: int, cells: dict[str, str | None], target:
     return Row(file, label, part, orientation, size, cells.get("note") or "")
 
 
-def _part(table: pathlib.Path, parts: dict[str, list[Row]], names: Sequence[str]) -> list[Row]:
+def _part(table: Place, parts: dict[str, list[Row]], names: Sequence[str]) -> list[Row]:
     """The rows of the first of some parts that is there."""
     for name in names:
         if name in parts:
@@ -191,7 +191,7 @@ def _part(table: pathlib.Path, parts: dict[str, list[Row]], names: Sequence[str]
     raise ValueError(f"{table} has no images in part {' or '.join(names)}; its parts are {known}.")
 
 
-def _scale(table: pathlib.Path, rows: Sequence[Row]) -> tuple[float, float]:
+def _scale(table: Place, rows: Sequence[Row]) -> tuple[float, float]:
     """Mean and standard deviation of numbers."""
     numbers = np.array([float(row.label) for row in rows])
     if (numbers == numbers[0]).all():
@@ -200,7 +200,7 @@ def _scale(table: pathlib.Path, rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def _files(
-    table: pathlib.Path,
+    table: Place,
     rows: Sequence[Row],
     target: Target,
     class_names: Sequence[str],
@@ -211,6 +211,6 @@ def _files(
         mean, deviation = scale
         labels = ((labels - mean) / deviation).astype(np.float32)
     return [
-        File(str(table.parent / row.file), label, row.orientation or UPRIGHT)
+        File(beside(table, row.file), label, row.orientation or UPRIGHT)
         for row, label in zip(rows, labels, strict=True)
     ]
