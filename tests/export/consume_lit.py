@@ -20,7 +20,8 @@ def arguments(given):
     images, files, texts = {"images": given["images"]}, {"image_bytes": given["files"]}, {"texts": given["texts"]}
     with_images = {"serving_default": images, "encode_image": images, "zero_shot": {**images, **texts}}
     with_files = {"encode_image_bytes": files, "zero_shot_bytes": {**files, **texts}}
-    return {**with_images, **with_files, "encode_text": texts}
+    calls = {**with_images, **with_files}
+    return {**calls, **{f"{name}_each": inputs for name, inputs in calls.items()}, "encode_text": texts}
 
 
 def python_loader(folder, calls):
