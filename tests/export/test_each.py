@@ -27,7 +27,9 @@ BAD_FILES = {
     FILES[0][:200]: BROKEN,
     FILES[0][:-100]: BROKEN,
     with_size(9460, 9460): b"The image has 9460 x 9460 pixels; an image may have 89478485 in all.",
-    with_size(2**31 - 1, 2**31 - 1): b"The image has 2147483647 x 2147483647 pixels; an image may have 89478485 in all.",
+    with_size(
+        2**31 - 1, 2**31 - 1
+    ): b"The image has 2147483647 x 2147483647 pixels; an image may have 89478485 in all.",
 }
 UNIT = np.random.default_rng(0).random((4, 16, 16, 3), np.float32)
 BAD_IMAGES = [np.where(UNIT[0] > 0.99, bad, UNIT[0]) for bad in (np.nan, np.inf, -1, 255)]
@@ -105,9 +107,7 @@ def test_the_same_files_are_refused_as_one_by_one(loaded):
     answers = ask(loaded, "serving_bytes_each", changed)
     np.testing.assert_array_equal(answers["status"] == 3, refused)
     good = [file for file, bad in zip(changed, refused, strict=True) if not bad]
-    np.testing.assert_array_equal(
-        answers["logits"][~np.array(refused)], ask(loaded, "serving_bytes", good)["logits"]
-    )
+    np.testing.assert_array_equal(answers["logits"][~np.array(refused)], ask(loaded, "serving_bytes", good)["logits"])
 
 
 @pytest.mark.slow
