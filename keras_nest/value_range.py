@@ -117,7 +117,7 @@ def _fits_unit(lowest: tf.Tensor, highest: tf.Tensor, is_finite: tf.Tensor) -> t
 
 
 def _extent(images: tf.Tensor, axis: Sequence[int] | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The lowest and the highest value, float32; and whether all are finite, as their sum then is; along axes or all."""
+    """float32: the lowest and the highest value; and whether all are finite, as their sum then is. None is all axes."""
     images = tf.cast(images, tf.float32)
     is_finite = tf.math.is_finite(tf.reduce_sum(images, axis))
     return tf.reduce_min(images, axis), tf.reduce_max(images, axis), is_finite

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import importlib
 import pathlib
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -163,12 +164,18 @@ class Model:
 
     def _joins(self, batch: list[_Request], request: _Request) -> bool:
         name = _plain(request.signature)
-        is_same = name == _plain(batch[0].signature) and f"{name}{EACH}" in self.signatures
-        return is_same and len(request.inputs) == 1 and sum(map(len, [*batch, request])) <= self.limits.images
+        is_same = name == _plain(batch[0].signature) and self._can_join(request)
+        return is_same and sum(map(len, [*batch, request])) <= self.limits.images
+
+    def _can_join(self, request: _Request) -> bool:
+        return len(request.inputs) == 1 and f"{_plain(request.signature)}{EACH}" in self.signatures
 
     def _answer(self, batch: list[_Request]) -> None:
         try:
-            answers = [self._ask(batch[0].signature, batch[0].inputs)] if len(batch) == 1 else self._ask_joined(batch)
+            if self._can_join(batch[0]):
+                answers = self._ask_joined(batch)
+            else:
+                answers = [self._ask(batch[0].signature, batch[0].inputs)]
         except Exception as error:  # whatever it is, it is the answer, and the others go on
             answers = [_as_answer(error)] * len(batch)
         for request, answer in zip(batch, answers, strict=True):
@@ -213,8 +220,11 @@ def _plain(signature: str) -> str:
 
 
 def _as_answer(error: Exception) -> Exception:
-    """What TensorFlow refuses is the fault of the request."""
-    return ValueError(error.message.split("\n")[0]) if isinstance(error, tf.errors.InvalidArgumentError) else error
+    """What the graph refuses is the fault of the request; the sentence stands amid what TensorFlow says around it."""
+    if not isinstance(error, tf.errors.InvalidArgumentError):
+        return error
+    told = re.search(r"assertion failed: (.*)", error.message)
+    return ValueError(told[1] if told else error.message.split("\n")[0])
 
 
 def _newest(folder: pathlib.Path) -> pathlib.Path:

@@ -72,9 +72,8 @@ def judging_decoder(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor
     specs = tf.TensorSpec(image_shape(model), tf.float32), tf.TensorSpec((), tf.string)
 
     def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels, message = tf.cond(
-            _is_complete(encoded), lambda: _decode_or_not(encoded), lambda: (_NOTHING, _INCOMPLETE)
-        )
+        incomplete = lambda: (_NOTHING, _INCOMPLETE)  # noqa: E731
+        pixels, message = tf.cond(_is_complete(encoded), lambda: _decode_or_not(encoded), incomplete)
         # What computes with floats stays out of tf.data, which would optimize it in another way: other bits.
         return preprocess(tf.ensure_shape(pixels, (None, None, 3))), message
 
@@ -92,9 +91,8 @@ def _decode_or_not(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         height, width = tf.unstack(header_size(encoded), 2)
         fits = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= MAX_PIXELS
         read = lambda: (decode_upright(encoded, orientation_in_graph(encoded)), "")  # noqa: E731
-        return tf.cond(
-            fits, read, lambda: (_NOTHING, tf.strings.format("The image " + too_large("{}", "{}"), (height, width)))
-        )
+        message = tf.strings.format("The image " + too_large("{}", "{}"), (height, width))
+        return tf.cond(fits, read, lambda: (_NOTHING, message))
 
     decoded = tf.data.Dataset.from_tensors(encoded).map(decode).ignore_errors()
     broken = tf.data.Dataset.from_tensors((_NOTHING, _BROKEN))

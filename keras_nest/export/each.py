@@ -17,7 +17,7 @@ EACH = "_each"
 """Behind the name of a signature, that of the one that tells of each image whether it is answered."""
 
 STATUS, MESSAGE = "status", "message"
-"""What such a signature puts out besides: int32 (B,) as of google.rpc.Code, and strings (B,), empty where all is well."""
+"""What such a signature puts out besides: a google.rpc.Code, int32 (B,), and strings (B,), empty where all is well."""
 
 OK, INVALID_ARGUMENT = 0, 3
 

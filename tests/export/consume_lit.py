@@ -28,7 +28,7 @@ def python_loader(folder, calls):
     signatures = tf.saved_model.load(folder).signatures
     for name, inputs in calls.items():
         answer = signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
-        yield from ((f"load/{name}/{output}", value) for output, value in answer.items())
+        yield from ((f"load/{name}/{output}", value) for output, value in answer.items() if output != "message")
 
 
 def session_loader(folder, calls):
@@ -39,7 +39,7 @@ def session_loader(folder, calls):
             outputs = {key: tensor.name for key, tensor in signatures[name].outputs.items()}
             feeds = {signatures[name].inputs[key].name: value for key, value in inputs.items()}
             answer = session.run(outputs, feeds)
-            yield from ((f"session/{name}/{output}", value) for output, value in answer.items())
+            yield from ((f"session/{name}/{output}", value) for output, value in answer.items() if output != "message")
 
 
 def reader_without_strings(folder, calls):
