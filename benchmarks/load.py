@@ -159,7 +159,7 @@ class Crowd:
             return list(threads.map(ask, range(len(self._clients))))
 
     def stop(self, process: subprocess.Popen[bytes], slow: Case) -> int:
-        """Ends a server while every client waits for a slow answer; returns how many came and are right."""
+        """Ends a server, and the clients, while each waits for a slow answer; returns how many came and are right."""
         request = self._clients[0].encode(slow)
         tallies = [Tally() for _ in self._clients]
         threads = [
@@ -174,6 +174,8 @@ class Crowd:
         for thread in threads:
             thread.join()
         process.wait(60)
+        for client in self._clients:
+            client.close()
         if not waiting:
             sys.exit("No request was in flight any more when the server was told to stop.")
         return sum(tally.good for tally in tallies)

@@ -152,6 +152,9 @@ class Client(Protocol):
             ConnectionError: the server does not take requests.
         """
 
+    def close(self) -> None:
+        """Ends the connection."""
+
 
 class GrpcClient:
     """Asks PredictionService.Predict.
@@ -182,6 +185,10 @@ class GrpcClient:
                 return None
             raise ConnectionError(f"{error.code()}: {error.details()}") from None
         return tf.make_ndarray(predict_pb2.PredictResponse.FromString(answer).outputs[output])
+
+    def close(self) -> None:
+        """See `Client`."""
+        self._channel.close()
 
 
 class HttpClient:
@@ -215,6 +222,10 @@ class HttpClient:
             raise ConnectionError(f"{answer.status}: {content.decode()}")
         outputs = json.loads(content)["outputs"]
         return np.asarray(outputs[output] if isinstance(outputs, dict) else outputs, np.float32)
+
+    def close(self) -> None:
+        """See `Client`."""
+        self._connection.close()
 
 
 def _as_json(part: Any) -> Any:
