@@ -64,7 +64,7 @@ def create_signatures(
     def predict_labels(images: tf.Tensor) -> Outputs:
         return label(predict(images))
 
-    inputs, signatures = image_inputs(model), {}
+    inputs, signatures = image_inputs(model), dict[str, Callable[..., Outputs]]()
     for name, images in inputs.items():
         compute = predict if name == "images" else predict_labels
         signatures |= signatures_of(_NAMES[name], compute, images, each=has_room(model))
