@@ -85,11 +85,12 @@ def build(folder: pathlib.Path) -> pathlib.Path:
 
 
 def build_again(folder: pathlib.Path, tracked: list[str]) -> None:
-    """Builds from a copy of another age and with other permissions; both distributions must be the same bytes."""
+    """Builds from a copy of another age that only its owner may read; both distributions must be the same bytes."""
     copy = folder / "elsewhere" / "copy"
     for name in tracked:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, copy / name)
+        shutil.copy(ROOT / name, copy / name)
+        (copy / name).chmod((ROOT / name).stat().st_mode & 0o700)
         os.utime(copy / name, (10**9, 10**9))
     before = os.umask(0o077)
     run(sys.executable, "-m", "build", "--outdir", folder / "again", copy)
