@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
 .PHONY: env demo test test-slow test-all fuzz env-oldest test-oldest test-torch tpu-check tpu-check-full lint format \
-  dist-check bench data-efficiency table docs clean
+  dist-check audit licenses bench load data-efficiency table docs clean
 
 env: .venv/.complete
 
@@ -104,6 +104,25 @@ format: env
 dist-check: env
 	$(BIN)/python .ci/dist_check.py
 
+# Known vulnerabilities of what constraints.txt pins, and licenses of what an installation brings.
+audit: env .venv-audit/.complete
+	.venv-audit/bin/python .ci/audit.py
+	$(BIN)/python .ci/licenses.py --check
+
+.venv-audit/.complete:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
+	@touch $@
+
+licenses: env
+	$(BIN)/python .ci/licenses.py
+	$(BIN)/python -m benchmarks.tables
+
+# 100,000 requests of 16 clients, some minutes; see benchmarks/load.py.
+load: env
+	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.tables
+
 bench: env
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.conversion
@@ -131,4 +150,4 @@ docs: .venv-docs/.complete
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-docs .venv-tpu $(TORCH) $(OLDEST) build dist site *.egg-info runs
+	rm -rf .venv .venv-audit .venv-docs .venv-tpu $(TORCH) $(OLDEST) build dist site *.egg-info runs

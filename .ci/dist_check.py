@@ -1,7 +1,11 @@
-"""Builds the sdist and the wheel, installs the wheel into a fresh environment, and uses it from an empty directory."""
+"""Builds the sdist and the wheel, installs the wheel into a fresh environment, and uses it from an empty directory.
+
+A second build, from a copy of the tracked files that lies elsewhere and is of another time, must give the same bytes.
+"""
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -61,8 +65,12 @@ def main() -> None:
 
 def build(folder: pathlib.Path) -> pathlib.Path:
     """Builds the wheel from the checkout and from the sdist, which must hold every file; returns the latter's."""
+    # As a release is built, see docs/development/release.md.
+    os.environ["SOURCE_DATE_EPOCH"] = run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip()
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "direct", ROOT)
     run(sys.executable, "-m", "build", "--outdir", folder / "dist", ROOT)
+    tracked = [name for name in run("git", "ls-files", "-z", cwd=ROOT).split("\0") if name and (ROOT / name).exists()]
+    build_again(folder, tracked)
     (sdist,) = (folder / "dist").glob("*.tar.gz")
     (wheel,) = (folder / "dist").glob("*.whl")
     (direct,) = (folder / "direct").glob("*.whl")
@@ -71,10 +79,25 @@ def build(folder: pathlib.Path) -> pathlib.Path:
     assert names == {"keras_nest", "keras_nest_start.py", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    tracked = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
-    missing = {name for name in tracked if name and (ROOT / name).exists()} - packed
+    missing = {*tracked} - packed
     assert not missing, f"the sdist lacks {sorted(missing)}"
     return wheel
+
+
+def build_again(folder: pathlib.Path, tracked: list[str]) -> None:
+    """Builds from a copy of another age that only its owner may read; both distributions must be the same bytes."""
+    copy = folder / "elsewhere" / "copy"
+    for name in tracked:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+        (copy / name).chmod((ROOT / name).stat().st_mode & 0o700)
+        os.utime(copy / name, (10**9, 10**9))
+    before = os.umask(0o077)
+    run(sys.executable, "-m", "build", "--outdir", folder / "again", copy)
+    os.umask(before)
+    for file in (folder / "dist").iterdir():
+        same = file.read_bytes() == (folder / "again" / file.name).read_bytes()
+        assert same, f"{file.name} is another one when it is built again; are there files that git does not know?"
 
 
 def content(wheel: pathlib.Path) -> dict[str, int]:

@@ -250,6 +250,28 @@ def cross_validation() -> str:
     return _markdown(["", *names], rows, "lrrrr")
 
 
+def load() -> str:
+    """What became of the requests of many clients, and of the server's memory."""
+    memory = ("MB at start", "MB in the middle", "MB at the end")
+    rows = [
+        [
+            f"{row['model']}, {row['protocol']}",
+            *(f"{int(row[name]):,}" for name in ("good", "bad", "wrong", "lost")),
+            *(row[name] for name in ("requests/s", "p50 ms", "p99 ms")),
+            ", ".join(f"{int(row[name]):,}" for name in memory),
+            f"{row['of them answered']} of {row['in flight at the stop']}",
+        ]
+        for row in _rows("load")
+    ]
+    header = ["", "answered right", "bad, refused", "wrong", "lost", "requests/s", "p50 ms", "p99 ms"]
+    return _markdown([*header, "MB at start, middle, end", "answered at the stop"], rows, "l" + 9 * "r")
+
+
+def licenses() -> str:
+    """What an installation with all extras brings."""
+    return _markdown(["package", "license"], [[*row.values()] for row in _rows("licenses")], "ll")
+
+
 def tpu_check() -> str:
     """What the TPU's compiler says that train steps need."""
     measured = [*_rows("tpu_check_full"), *_rows("tpu_check")]
@@ -325,6 +347,8 @@ TABLES: dict[str, Callable[[], str]] = {
         latency,
         quantization,
         cross_validation,
+        load,
+        licenses,
         tpu_check,
         demonstration,
         finetune,

@@ -96,14 +96,31 @@ def check_unit(images: tf.Tensor) -> tf.Tensor:
     images = require(tf.size(images) > 0, ("The batch is empty; it must hold an image at least.",), images)
     lowest, highest, is_finite = _extent(images)
     wanted = "; they must lie in [0, 1] (levels of 0..255 are divided by 255) and not be normalized yet."
-    fits = is_finite & (lowest >= _LOWEST) & (highest <= _HIGHEST)
+    fits = _fits_unit(lowest, highest, is_finite)
     return require(fits, ("Images have values from", lowest, "to", highest, wanted), images)
 
 
-def _extent(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """float32 scalars: the lowest and the highest value; and whether all are finite, as their sum then is."""
+def are_unit(images: tf.Tensor) -> tf.Tensor:
+    """Which images of a batch `check_unit` lets through, each for itself.
+
+    Args:
+        images: floats (B, H, W, C).
+
+    Returns:
+        Booleans (B,).
+    """
+    return _fits_unit(*_extent(images, axis=[1, 2, 3]))
+
+
+def _fits_unit(lowest: tf.Tensor, highest: tf.Tensor, is_finite: tf.Tensor) -> tf.Tensor:
+    return is_finite & (lowest >= _LOWEST) & (highest <= _HIGHEST)
+
+
+def _extent(images: tf.Tensor, axis: Sequence[int] | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """float32: the lowest and the highest value; and whether all are finite, as their sum then is. None is all axes."""
     images = tf.cast(images, tf.float32)
-    return tf.reduce_min(images), tf.reduce_max(images), tf.math.is_finite(tf.reduce_sum(images))
+    is_finite = tf.math.is_finite(tf.reduce_sum(images, axis))
+    return tf.reduce_min(images, axis), tf.reduce_max(images, axis), is_finite
 
 
 def require(condition: tf.Tensor, message: Sequence[Any], value: tf.Tensor) -> tf.Tensor:

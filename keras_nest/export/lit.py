@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from keras_nest.export import inference
 from keras_nest.export.activations import ACTIVATIONS
+from keras_nest.export.each import EACH, Outputs, image_inputs
 from keras_nest.export.exporter import HEADS, Exporter, Served, Signatures, check_option
 from keras_nest.export.module import holder, reusable_object
 from keras_nest.export.network import Carrier
-from keras_nest.export.signatures import Outputs, image_inputs, signature
+from keras_nest.export.signatures import signature, signatures_of
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import SAMPLE_TEXTS
 from keras_nest.export.tflite_sources import image_source
@@ -221,6 +222,8 @@ def two_tower_object(model: LiT, tokenizer: Tokenizer) -> tuple[tf.train.Checkpo
     * zero_shot: `images` and `texts` -> `logits` and `probabilities` (B, T), a softmax over the texts.
     * encode_image_bytes, zero_shot_bytes, of models for RGB images that carry their preprocessing: the same with
       `image_bytes`, strings (B,) as `image_decoder` takes them, instead of `images`.
+    * each of these but `encode_text` with `_each` behind its name: the same, and `status` and `message` of each image,
+      see `keras_nest.export.each.for_each`.
 
     Args:
         model: with its weights.
@@ -246,15 +249,11 @@ def two_tower_object(model: LiT, tokenizer: Tokenizer) -> tuple[tf.train.Checkpo
 
     texts = tf.TensorSpec((None,), tf.string, name="texts")
     signatures = {"encode_text": signature(encode_text, texts)}
-    for name, (images, prepare) in image_inputs(image).items():
-        signatures[f"encode_image{_SUFFIXES[name]}"] = signature(_after(prepare, encode_image), images)
-        signatures[f"zero_shot{_SUFFIXES[name]}"] = signature(_after(prepare, zero_shot), images, texts)
-    return module, {"serving_default": signatures["encode_image"], **signatures}
-
-
-def _after(prepare: Callable[[tf.Tensor], tf.Tensor], compute: Callable[..., Outputs]) -> Callable[..., Outputs]:
-    """A function of images that are prepared first."""
-    return lambda images, *others: compute(prepare(images), *others)
+    for name, images in image_inputs(image).items():
+        signatures |= signatures_of(f"encode_image{_SUFFIXES[name]}", encode_image, images)
+        signatures |= signatures_of(f"zero_shot{_SUFFIXES[name]}", zero_shot, images, texts)
+    default = {f"serving_default{kind}": signatures[f"encode_image{kind}"] for kind in ("", EACH)}
+    return module, {**default, **signatures}
 
 
 def _log_temperature(model: LiT) -> keras.Variable:

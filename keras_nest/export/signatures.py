@@ -7,11 +7,9 @@ import keras
 import tensorflow as tf
 
 from keras_nest.export.activations import ACTIVATIONS
-from keras_nest.export.decoding import image_decoder
+from keras_nest.export.each import EACH, ImageInput, Outputs, for_each, has_room, image_inputs
 from keras_nest.export.module import (
-    image_shape,
     is_classifier,
-    model_config,
     on_unit_images,
     output_name,
     resolve_activation,
@@ -21,7 +19,8 @@ from keras_nest.value_range import check_unit
 
 TOP = 5
 
-Outputs = dict[str, tf.Tensor]
+# By the input through which images come.
+_NAMES = {"images": "serving_default", "image_bytes": "serving_bytes"}
 
 
 def create_signatures(
@@ -35,7 +34,8 @@ def create_signatures(
     """The signatures that make sense for a model; all take any batch but an empty one.
 
     `serving_default` and `embed`, `features` take `images`, float32 (B, H, W, channels) of the model's size in [0, 1];
-    `serving_bytes` takes `image_bytes`, strings (B,) as `image_decoder` does. Outputs, in inference:
+    `serving_bytes` takes `image_bytes`, strings (B,) as `image_decoder` does. They refuse a batch for one bad image.
+    Outputs, in inference:
 
     * serving_default, of a classifier: `logits` and `probabilities`, float32 (B, K); `classes` int32 and `scores`
       float32, both (B, k), the k = min(5, K) most probable, best first. Without a head: `embedding`, float32 (B, C); of
@@ -43,6 +43,8 @@ def create_signatures(
       `logits` where it ends with a softmax or sigmoid. Of other models: `logits`, or `probabilities`.
     * serving_bytes, of models for RGB or gray images that carry their preprocessing: the same, and `labels`, strings
       (B, k), where the class names are known.
+    * serving_default_each, serving_bytes_each: the same, and `status` and `message` of each image, see
+      `keras_nest.export.each.for_each`.
     * embed, of models that have one: `embedding`, what the head sees.
     * features: the maps of `features_only`, and `features`, the last one, normalized; float32 (B, h, w, C).
 
@@ -59,27 +61,36 @@ def create_signatures(
     def predict(images: tf.Tensor) -> Outputs:
         return answer(module.__call__(images, training=False))
 
-    inputs = image_inputs(model)
-    images, _ = inputs["images"]
-    signatures = {"serving_default": signature(predict, images)}
-    if "image_bytes" in inputs:
-        files, decode = inputs["image_bytes"]
-        signatures["serving_bytes"] = signature(lambda encoded: label(predict(decode(encoded))), files)
+    def predict_labels(images: tf.Tensor) -> Outputs:
+        return label(predict(images))
+
+    inputs, signatures = image_inputs(model), dict[str, Callable[..., Outputs]]()
+    for name, images in inputs.items():
+        compute = predict if name == "images" else predict_labels
+        signatures |= signatures_of(_NAMES[name], compute, images, each=has_room(model))
     for name, part in _parts(model, carrier or Carrier()).items():
-        signatures[name] = signature(part, images)
+        signatures[name] = signature(part, inputs["images"].spec)
     return signatures
 
 
-def image_inputs(model: keras.Model) -> dict[str, tuple[tf.TensorSpec, Callable[[tf.Tensor], tf.Tensor]]]:
-    """The inputs through which images come, by name, each with what makes pixels in [0, 1] of it.
+def signatures_of(
+    name: str, compute: Callable[..., Outputs], images: ImageInput, *others: tf.TensorSpec, each: bool = True
+) -> dict[str, Callable[..., Outputs]]:
+    """The signature that refuses a batch for a bad image, and the one that refuses the image.
 
-    They are `images`, and of models for RGB or gray images that carry their preprocessing `image_bytes`.
+    Args:
+        name: of the first; that of the second ends in `EACH`.
+        compute: function of pixels in [0, 1], and of other inputs.
+        images: the input through which the images come.
+        *others: further inputs.
+        each: whether there is to be the second.
     """
-    shape = image_shape(model)
-    inputs = {"images": (tf.TensorSpec((None, *shape), name="images"), lambda images: images)}
-    if model_config(model).get("preprocessing") and shape[-1] in (1, 3):
-        inputs["image_bytes"] = tf.TensorSpec((None,), tf.string, name="image_bytes"), image_decoder(model)
-    return inputs
+
+    def answer(batch: tf.Tensor, *values: tf.Tensor) -> Outputs:
+        return compute(images.prepare(batch), *values)
+
+    found = {name: signature(answer, images.spec, *others)}
+    return found | ({f"{name}{EACH}": signature(for_each(compute, images), images.spec, *others)} if each else {})
 
 
 def signature(compute: Callable[..., Outputs], *specs: tf.TensorSpec) -> Callable[..., Outputs]:

@@ -21,12 +21,18 @@ from tensorflow.python.tools import saved_model_cli
 STEPS = 20
 
 
+def with_bad(files):
+    """Files, the second of which is bad."""
+    return np.insert(files, 1, b"no image")
+
+
 def python_loader(folder, batches, files):
     module = tf.saved_model.load(folder)
     for key, images in batches.items():
         yield f"saved_model.load/{key}", module(images)
         yield f"signature/{key}", module.signatures["serving_default"](tf.constant(images))["logits"]
     yield "signature/files", module.signatures["serving_bytes"](tf.constant(files))["logits"]
+    yield "signature/each", module.signatures["serving_bytes_each"](tf.constant(with_bad(files)))["logits"]
 
 
 def hub_loader(folder, batches, files):
@@ -47,6 +53,7 @@ def session_loader(folder, batches, files):
         for key, images in batches.items():
             yield f"session/{key}", run("serving_default", images)
         yield "session/files", run("serving_bytes", files)
+        yield "session/each", run("serving_bytes_each", with_bad(files))
 
 
 def command_line(folder, batches, files):

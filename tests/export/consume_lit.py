@@ -20,14 +20,15 @@ def arguments(given):
     images, files, texts = {"images": given["images"]}, {"image_bytes": given["files"]}, {"texts": given["texts"]}
     with_images = {"serving_default": images, "encode_image": images, "zero_shot": {**images, **texts}}
     with_files = {"encode_image_bytes": files, "zero_shot_bytes": {**files, **texts}}
-    return {**with_images, **with_files, "encode_text": texts}
+    calls = {**with_images, **with_files}
+    return {**calls, **{f"{name}_each": inputs for name, inputs in calls.items()}, "encode_text": texts}
 
 
 def python_loader(folder, calls):
     signatures = tf.saved_model.load(folder).signatures
     for name, inputs in calls.items():
         answer = signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
-        yield from ((f"load/{name}/{output}", value) for output, value in answer.items())
+        yield from ((f"load/{name}/{output}", value) for output, value in answer.items() if output != "message")
 
 
 def session_loader(folder, calls):
@@ -38,7 +39,7 @@ def session_loader(folder, calls):
             outputs = {key: tensor.name for key, tensor in signatures[name].outputs.items()}
             feeds = {signatures[name].inputs[key].name: value for key, value in inputs.items()}
             answer = session.run(outputs, feeds)
-            yield from ((f"session/{name}/{output}", value) for output, value in answer.items())
+            yield from ((f"session/{name}/{output}", value) for output, value in answer.items() if output != "message")
 
 
 def reader_without_strings(folder, calls):

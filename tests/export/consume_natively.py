@@ -86,6 +86,7 @@ def run_c_api(session, names, batches, files):
     for key, images in batches.items():
         yield f"C API/{key}", session.run(names["serving_default"], images)
     yield "C API/files", session.run(names["serving_bytes"], files)
+    yield "C API/each", session.run(names["serving_bytes_each"], np.insert(files, 1, b"no image"))
 
 
 def refusals(session, names, images):

@@ -46,7 +46,7 @@ def test_versions(model, bucket):
     assert_is(path, f"{bucket}/1")
     loaded = tf.saved_model.load(str(path))
     np.testing.assert_allclose(loaded(images), toys.logits(model, images), atol=1e-5)
-    assert export.read_signatures(path).keys() == {"serving_default", "serving_bytes", "embed", "features"}
+    assert export.read_signatures(path).keys() == {*toys.SIGNATURES}
     predictor = open_predictor(bucket)
     assert predictor.class_names == toys.CLASS_NAMES
     shares = predictor.probabilities([np.zeros((20, 30, 3), np.uint8)])

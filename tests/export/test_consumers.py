@@ -28,12 +28,12 @@ def each(consumers, *once):
 
 
 def tensors(folder):
-    """Names of the input and the logits of the two signatures in the graph."""
+    """Names of the input and the logits of signatures in the graph."""
     content = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     signatures = content.meta_graphs[0].signature_def
     return {
         name: [next(iter(signatures[name].inputs.values())).name, signatures[name].outputs["logits"].name]
-        for name in ("serving_default", "serving_bytes")
+        for name in ("serving_default", "serving_bytes", "serving_bytes_each")
     }
 
 
@@ -74,6 +74,8 @@ class TestAgreement:
     def test_on_files(self, published, answers, family, consumer):
         expected = toys.logits_of_files(published(family)[0], toys.image_files())
         toys.assert_close(answers(family)[f"{consumer}/files"], expected)
+        if consumer in WITH_FILES:  # with a bad one as the second
+            toys.assert_close(answers(family)[f"{consumer}/each"], np.insert(expected, 1, 0, axis=0))
 
     @families
     def test_of_a_keras_3_application(self, published, family):

@@ -18,7 +18,8 @@ from keras_nest.export.exporters import exporter_for
 from tests import keras_models
 from tests.export import serving, toy_lit, toys
 
-SIGNATURES = {"encode_image", "encode_image_bytes", "encode_text", "serving_default", "zero_shot", "zero_shot_bytes"}
+OF_IMAGES = ("encode_image", "encode_image_bytes", "serving_default", "zero_shot", "zero_shot_bytes")
+SIGNATURES = {"encode_text", *OF_IMAGES, *(f"{name}_each" for name in OF_IMAGES)}
 IMAGES = toys.pixels(3)
 FILES = toys.image_files()[:2]
 
@@ -37,7 +38,7 @@ def exported(tmp_path_factory):
 
 
 def expected(model, kind):
-    """What each signature shall answer to `IMAGES`, `FILES` and `TEXTS`, as SIGNATURE/OUTPUT."""
+    """What each signature shall answer to `IMAGES`, `FILES` and `TEXTS`, as SIGNATURE/OUTPUT; all of them are good."""
     zimg, ztxt = toy_lit.embeddings(model, IMAGES, kind)
     decoded = [decode_upright(tf.constant(file), 1) for file in FILES]
     of_files = model.encode_image(keras_nest.preprocessor(model)(decoded)).numpy()
@@ -46,7 +47,8 @@ def expected(model, kind):
         found[f"encode_image{suffix}/embedding"] = embedding
         found[f"zero_shot{suffix}/logits"] = logits = toy_lit.logits(model, embedding, ztxt)
         found[f"zero_shot{suffix}/probabilities"] = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return found
+    each = {key.replace("/", "_each/"): value for key, value in found.items() if "text" not in key}
+    return found | each
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +66,21 @@ class TestSignatures:
             given = texts if name == "encode_text" else files if "bytes" in name else images
             given = {**given, **texts} if name.startswith("zero_shot") else given
             answer = serve(**{key: tf.constant(value) for key, value in given.items()})
+            told = {output: answer.pop(output) for output in ("status", "message") if name.endswith("_each")}
+            assert not any(map(np.any, told.values()))
             answers |= {f"{name}/{output}": value for output, value in answer.items()}
         wanted = expected(exported("bert")[0], "bert")
         assert answers.keys() == wanted.keys()
         for key, value in wanted.items():
             toys.assert_close(answers[key], value)
+
+    @pytest.mark.slow
+    def test_a_bad_image_costs_no_other_its_answer(self, loaded):
+        files, texts = [FILES[0], b"", FILES[1]], tf.constant(toy_lit.TEXTS)
+        answers = loaded.signatures["zero_shot_bytes_each"](image_bytes=tf.constant(files), texts=texts)
+        alone = loaded.signatures["zero_shot_bytes"](image_bytes=tf.constant(FILES), texts=texts)
+        np.testing.assert_array_equal(answers["logits"], np.insert(alone["logits"], 1, 0, axis=0))
+        assert answers["status"].numpy().tolist() == [0, 3, 0]
 
     @pytest.mark.slow
     def test_the_object_is_a_feature_vector_of_images(self, exported, loaded):
@@ -146,6 +158,8 @@ class TestConsumers:
         _, signatures = exporter_for(toy_lit.build(dtype="mixed_bfloat16")).serve(vocab=toy_lit.vocabulary())
         for signature in signatures.values():
             outputs = signature.get_concrete_function().structured_outputs
+            told = {outputs.pop(name).dtype for name in ("status", "message") if name in outputs}
+            assert told in ({tf.int32, tf.string}, set())
             assert {value.dtype for value in outputs.values()} == {tf.float32}
 
     def test_towers_of_other_kinds(self, small_nest, tmp_path):

@@ -23,7 +23,7 @@ def served(published):
 @pytest.mark.slow
 def test_warm_up_requests_are_answered_by_every_signature(served):
     _, service, _ = served
-    assert sorted(service.warmed_up) == ["embed", "features", "serving_bytes", "serving_default"]
+    assert sorted(service.warmed_up) == [*toys.SIGNATURES]
     assert {len(value) for answer in service.warmed_up.values() for value in answer.values()} == {1}
 
 

@@ -83,14 +83,22 @@ EMBEDDING, MAPS, CLASSES = {"embedding"}, {"P1"}, {"logits", "probabilities", "c
 PARTS = {"features": {*MAPS, "features"}, "embed": EMBEDDING}
 
 
+def both(name, outputs):
+    """A signature, and the one that answers each image."""
+    return {name: outputs, f"{name}_each": {*outputs, "status", "message"}}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"num_classes": 0}, {"serving_default": EMBEDDING, "serving_bytes": EMBEDDING, **PARTS}),
-        ({"features_only": True}, {"serving_default": MAPS, "serving_bytes": MAPS, "features": MAPS}),
-        ({"preprocessing": None}, {"serving_default": CLASSES, **PARTS}),
-        ({"preprocessing": None, "in_channels": 4, "image_size": (16, 32)}, {"serving_default": CLASSES, **PARTS}),
+        ({"num_classes": 0}, {**both("serving_default", EMBEDDING), **both("serving_bytes", EMBEDDING), **PARTS}),
+        ({"features_only": True}, {**both("serving_default", MAPS), **both("serving_bytes", MAPS), "features": MAPS}),
+        ({"preprocessing": None}, {**both("serving_default", CLASSES), **PARTS}),
+        (
+            {"preprocessing": None, "in_channels": 4, "image_size": (16, 32)},
+            {**both("serving_default", CLASSES), **PARTS},
+        ),
     ],
     ids=["no head", "maps", "no preprocessing", "four channels"],
 )
@@ -131,7 +139,7 @@ def test_every_position_of_unpooled_logits_is_classified():
 def test_another_model_than_ours_gives_its_output():
     inputs = keras.Input((4, 4, 3))
     signatures = create(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)))
-    assert list(signatures) == ["serving_default"]
+    assert list(signatures) == ["serving_default", "serving_default_each"]
     assert outputs(signatures["serving_default"]) == {"logits": (None, 3)}
 
 

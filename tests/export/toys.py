@@ -24,6 +24,7 @@ FAMILIES = {
         {"patch_size": 4, "hidden_dim": 16, "num_blocks": 1, "tokens_mlp_dim": 6, "channels_mlp_dim": 24},
     ),
 }
+SIGNATURES = ("embed", "features", "serving_bytes", "serving_bytes_each", "serving_default", "serving_default_each")
 CLASS_NAMES = ("owl", "Käuzchen", "cat, tabby", "dog", "fox", "hen", "猫")
 
 

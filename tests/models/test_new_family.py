@@ -18,6 +18,7 @@ from keras_nest.conversion.tree import flatten
 from keras_nest.conversion.verify import largest_difference
 from keras_nest.explain import attention_maps, class_activation_map, gradcat
 from keras_nest.models import families
+from tests.export import toys
 from tests.families import randomized
 
 MODEL = '''
@@ -179,7 +180,7 @@ def test_exports(tmp_path):
     model, pixels = toy(), np.random.default_rng(1).random((2, 8, 8, 3), np.float32)
     folder = export.publish(model, tmp_path / "served", warm_up=False)
     signatures = tf.saved_model.load(folder).signatures
-    assert set(signatures) == {"embed", "features", "serving_bytes", "serving_default"}
+    assert set(signatures) == {*toys.SIGNATURES}
     maps = signatures["features"](images=tf.constant(pixels))
     assert set(maps) == {"P1", "features"}
     card = (folder / "README.md").read_text("utf-8")
