@@ -10,6 +10,7 @@ import pathlib
 import re
 from collections.abc import Callable, Iterable
 
+from benchmarks import cores
 from keras_nest import registry
 from keras_nest.console import console
 from keras_nest.conversion.published import PUBLISHED
@@ -59,6 +60,7 @@ _STAGES = {
     "color_jitter": "color jitter",
     "erasing": "random erasing",
     "mix": "mixup or CutMix",
+    "keras.layers": "the nearest of `keras.layers`",
 }
 
 
@@ -172,6 +174,12 @@ def input_pipeline() -> str:
         if row["candidate"] in _STAGES
     ]
     return _markdown(["everything up to", "ms an image", "images/s"], rows, "lrr")
+
+
+def input_cores() -> str:
+    """Cores that feed accelerators."""
+    header, *rows = cores.table(cores.measured(RESULTS))
+    return _markdown(["images/s of the step: cores", *header[1:]], ([f"`{row[0]}`", *row[1:]] for row in rows), "lrrr")
 
 
 def data_efficiency() -> str:
@@ -342,6 +350,7 @@ TABLES: dict[str, Callable[[], str]] = {
         train_step,
         speed,
         input_pipeline,
+        input_cores,
         data_efficiency,
         gradcat,
         latency,

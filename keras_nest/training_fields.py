@@ -71,7 +71,11 @@ COMMON: dict[str, Field] = {
     "mix": Field({}, ".mixup_alpha, .cutmix_alpha, .smoothing and .prob_to_apply", "group"),
     "colorjitter": Field({}, '.type "colorjitter" with .colorjitter_strength', "group"),
     "pp": Field({}, ".train and .test: splits of the data; .crop: side of the images in pixels", "group"),
-    "transfer": Field("float32", '"uint8": a quarter of the bytes to the device, which then normalizes and mixes'),
+    "transfer": Field(
+        "float32",
+        '"uint8": a quarter of the bytes to the device, which then normalizes, erases and mixes',
+    ),
+    "data_service": Field(None, "grpc://HOST:PORT of a tf.data service that prepares the training images", "text"),
     "loss": Field(
         "softmax", '"softmax"; "sigmoid": each class for itself; "focal": sure ones count less; "squared": numbers'
     ),
@@ -106,6 +110,9 @@ COMMON: dict[str, Field] = {
     "trial": Field(0, "number of a repetition; without effect"),
 }
 """Of all classifiers and LiTs."""
+
+NOT_OF_THE_RESULT = ("data_service",)
+"""Fields that a run may change when it goes on, since what it learns does not depend on them."""
 
 NEST: dict[str, Field] = {
     "num_epochs": Field(None, "times that each training image comes up", "count"),

@@ -63,6 +63,7 @@ def load(
     host: Host = ONLY_HOST,
     transfer: Transfer = "float32",
     channels: int | None = None,
+    service: str | None = None,
     **options: Any,
 ) -> tuple[TrainBatches, tf.data.Dataset, DatasetInfo]:
     """Batches of a data set, for training and for evaluation.
@@ -80,6 +81,7 @@ def load(
         host: which of the processes that train together this is.
         transfer: "float32" gives finished batches, "uint8" what `Recipe.finish` finishes in the train step.
         channels: of the images: 3, or 1 for models with `in_channels=1`; None is what the recipe says, 3 by name.
+        service: address of a tf.data service, "grpc://HOST:PORT", whose workers prepare the training images.
         **options: `train_split`, `test_split`, `data_dir`, `shuffle_buffer`, `broken` and `converted` of
             `open_source`.
 
@@ -92,6 +94,7 @@ def load(
         ValueError: what is asked for does not exist, or not in this way; see `open_source`.
         FileNotFoundError: the data set is not there; how to get it is told.
         ModuleNotFoundError: the package that holds or reads the data is not installed.
+        ConnectionError: no service answers.
     """
     source = open_source(name, **options)
     size = source.info.usual_size if image_size is None else as_size(image_size)
@@ -99,5 +102,5 @@ def load(
         recipe = create_recipe(recipe, source.info, size)
     if channels is not None:
         recipe = recipe.for_channels(channels)
-    train = train_batches(source, recipe, size, batch_size, seed, host, transfer)
+    train = train_batches(source, recipe, size, batch_size, seed, host, transfer, service=service)
     return train, eval_batches(source, recipe, size, batch_size, host), source.info

@@ -63,6 +63,7 @@ def captioned_batches(
     host: Host = ONLY_HOST,
     *,
     captions: Captions,
+    service: str | None = None,
 ) -> TrainBatches:
     """Endless batches of matching images and texts; order and augmentation are those of `train_batches`.
 
@@ -74,16 +75,18 @@ def captioned_batches(
         seed: of everything random.
         host: which of the processes that train together this is.
         captions: what images are called; which one of several is drawn anew each time.
+        service: as for `train_batches`.
 
     Returns:
         {"images": float32 (B, H, W, 3), "tokens": int32 (B, N)}; B is the share of one host.
 
     Raises:
         ValueError: the recipe mixes images, or as `train_batches`.
+        ConnectionError: no service answers.
     """
     if recipe.mix is not None:
         raise ValueError("The recipe mixes images, and a mixed image has no text; leave `mix` out.")
-    batches = train_batches(source, recipe, image_size, batch_size, seed, host, target=captions.pick)
+    batches = train_batches(source, recipe, image_size, batch_size, seed, host, target=captions.pick, service=service)
 
     def tokenize(images: tf.Tensor, texts: tf.Tensor) -> dict[str, Any]:
         # TensorFlow forgets the size of the batch in the tokenizer.

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 import tensorflow as tf
 
 from keras_nest.data.checks import check_whole_number
+from keras_nest.data.host import prepared_elsewhere, with_own_threads
 from keras_nest.data.keys import Stream, derive_key
 from keras_nest.data.mixing import check_labels
 from keras_nest.data.recipes import Recipe, as_uint8
@@ -57,6 +58,7 @@ def train_batches(
     host: Host = ONLY_HOST,
     transfer: Transfer = "float32",
     target: Target | None = None,
+    service: str | None = None,
 ) -> TrainBatches:
     """Endless shuffled and augmented batches.
 
@@ -74,6 +76,8 @@ def train_batches(
         transfer: "float32" gives finished batches; "uint8" a quarter of the bytes, for `Recipe.finish` in the train
             step.
         target: what stands in the place of the labels; None are the labels.
+        service: address of a tf.data service whose workers prepare them, as `prepared_elsewhere` takes it; None is
+            this machine.
 
     Returns:
         "float32": images float32 (B, H, W, C); labels int32 (B,), or float32 (B, K) if the recipe mixes, or if an
@@ -81,7 +85,9 @@ def train_batches(
         mixed. B is the share of one host.
 
     Raises:
-        ValueError: the batch cannot be filled or divided among the hosts, the seed is too large, or unknown `transfer`.
+        ValueError: the batch cannot be filled or divided among the hosts, the seed is too large, unknown `transfer`, or
+            an address that is none.
+        ConnectionError: no service answers.
     """
     if transfer not in ("float32", "uint8"):
         raise ValueError(f"transfer is {transfer!r}; it must be 'float32' or 'uint8'.")
@@ -113,6 +119,8 @@ def train_batches(
         batches = prepared.batch(share, drop_remainder=True)
         if recipe.mix is not None and transfer == "float32":
             batches = batches.enumerate(first_step).map(mix, tf.data.AUTOTUNE, deterministic=True)
+        batches = with_own_threads(batches)
+        batches = batches if service is None else prepared_elsewhere(batches, service)
         return batches.prefetch(tf.data.AUTOTUNE)
 
     return TrainBatches(start_at, count // batch_size)
@@ -155,7 +163,7 @@ def eval_batches(
     nothing = (tf.zeros((*image_size, recipe.channels)), tf.zeros(label.shape, label.dtype), 0.0)
     filling = tf.data.Dataset.from_tensors(nothing)
     filled = images.concatenate(filling.repeat(padded - len(host.part(count))))
-    batches = filled.batch(share, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    batches = with_own_threads(filled.batch(share, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
     return batches.apply(tf.data.experimental.assert_cardinality(padded // share))
 
 

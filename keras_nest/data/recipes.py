@@ -154,6 +154,12 @@ class Recipe:
             images = self.erasing(images, erasing_key)
         return (images, labels) if self.mix is None else self.mix(images, labels, mix_key, classes)
 
+    @property
+    def finishes_alike(self) -> bool:
+        """Whether `finish` makes what `train_image` makes: nothing is drawn behind the levels, and nothing rounded."""
+        has_levels = self.randaugment is not None or self.color_jitter is not None
+        return has_levels and self.channels == 3 and self.erasing is None and self.mix is None
+
     def for_channels(self, channels: int) -> "Recipe":
         """The same for images of another number of channels.
 

@@ -61,7 +61,7 @@ def stage_times(
     growing = [(name, train_batches(source, part, image_size, batch_size, seed=0)) for name, part in _growing(recipe)]
     read = source.train.shuffled(0, ONLY_HOST, 0).batch(batch_size)
     return (
-        StageTime(name, _seconds(batches, batch_size, duration, clock, threads))
+        StageTime(name, measure_batches(batches, batch_size, duration, clock, threads))
         for name, batches in [("read", read), *growing]
     )
 
@@ -81,10 +81,10 @@ def _growing(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
             yield stage, partial
 
 
-def _seconds(
+def measure_batches(
     batches: tf.data.Dataset, batch_size: int, duration: float, clock: Callable[[], float], threads: int | None
 ) -> float:
-    """Seconds for one image."""
+    """Seconds that endless batches take for one image; arguments are those of `stage_times`."""
     options = tf.data.Options()
     if threads is not None:
         options.threading.private_threadpool_size = threads

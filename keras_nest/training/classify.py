@@ -10,7 +10,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest import data
-from keras_nest.backends import require_tensorflow
+from keras_nest.backends import on_tensorflow, require_tensorflow
+from keras_nest.data.pipeline import Transfer
 from keras_nest.factory import create_model
 from keras_nest.models.base import ImageModel
 from keras_nest.models.losses import ACTIVATIONS, ANSWERS, LOSSES, LOSSES_OF_TASK, weigh_classes
@@ -67,7 +68,7 @@ def prepare(
         trainer = _compile(model, setup, recipe)
         kept = setup.get_kept(model)
         evaluator = Evaluator(kept, ACTIVATIONS.get(config.loss, config.loss), info, config.jit_compile)
-    batches = functools.partial(data.train_batches, transfer=config.transfer)
+    batches = functools.partial(data.train_batches, transfer=_transfer(config, recipe), service=config.data_service)
     return setup.build_experiment(trainer, kept, evaluator, recipe, size, batches)
 
 
@@ -115,9 +116,14 @@ def _compile(model: ImageModel, setup: Setup, recipe: data.Recipe) -> Trainer:
     return trainer
 
 
+def _transfer(config: ConfigDict, recipe: data.Recipe) -> Transfer:
+    """How images travel: as levels where it is asked for, and where the numbers are the same."""
+    return "uint8" if config.transfer == "uint8" or (on_tensorflow() and recipe.finishes_alike) else "float32"
+
+
 def _finish(setup: Setup, recipe: data.Recipe) -> Prepare | None:
     """What the train step does with images that travel as uint8."""
-    if setup.config.transfer == "float32":
+    if _transfer(setup.config, recipe) == "float32":
         return None
     classes = setup.source.info.num_classes
 

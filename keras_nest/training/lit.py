@@ -65,7 +65,7 @@ def prepare(
         kept = setup.get_kept(model)
         texts = captions.of_test(setup.source)
         evaluator = ZeroShotEvaluator(kept, captions.tokenizer, texts, config.jit_compile)
-    batches = functools.partial(data.captioned_batches, captions=captions)
+    batches = functools.partial(data.captioned_batches, captions=captions, service=config.data_service)
     return setup.build_experiment(trainer, kept, evaluator, recipe, size, batches)
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from keras_nest import data
 from keras_nest.conversion.own import read_own
+from keras_nest.data.host import check_service
 from keras_nest.data.sources.balanced import balance_classes
 from keras_nest.factory import augreg_checkpoint
 from keras_nest.hints import did_you_mean
@@ -164,11 +165,13 @@ def set_up(
         FileExistsError: the directory holds the results of another run.
         FileNotFoundError: data, or checkpoints that were written are not there.
         ModuleNotFoundError: the package with the data, or that of `log`, is not installed.
-        ConnectionError: no TPU answers.
+        ConnectionError: no TPU answers, or no tf.data service.
     """
     # Before anything else touches TensorFlow: several machines find each other only then.
     strategy = create_strategy(strategy, tpu) if isinstance(strategy, str) else strategy
     check_tracker(config.log)
+    if config.data_service:
+        check_service(config.data_service)
     directory, given = pathlib.Path(workdir), directories.as_json(config)
     directories.check_place(directory)
     converted = None if config.eval_only else directory / CONVERTED

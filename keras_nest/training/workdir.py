@@ -19,6 +19,7 @@ from keras_nest.training.checkpoints import UNFINISHED
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import locked
 from keras_nest.untrusted.json_text import read_object
+from keras_nest.training_fields import NOT_OF_THE_RESULT
 
 # What only a training leaves; other files of these names may be a user's own, and are replaced.
 _OF_A_RUN = (MODEL, CHECKPOINTS, HISTORY, METRICS)
@@ -230,6 +231,7 @@ def _resolved(path: str | os.PathLike[str]) -> Place:
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
-    """The fields that differ, in words: "seed is 1 there and 2 here"."""
+    """The fields that differ and matter, in words: "seed is 1 there and 2 here"."""
     fields = [field for field in {**there, **here} if there.get(field) != here.get(field)]
+    fields = [field for field in fields if field not in NOT_OF_THE_RESULT]
     return ", ".join(f"{field} is {there.get(field)!r} there and {here.get(field)!r} here" for field in fields)

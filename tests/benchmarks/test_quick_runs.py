@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import cross_validation, finetune, input_pipeline
+from benchmarks import cores, cross_validation, finetune, input_pipeline
 from keras_nest.cli.parser import build_parser
 
 
@@ -108,3 +108,16 @@ def assert_table(name, candidates, folder, shown):
     medians = [float(value) for row in rows for column, value in row.items() if column.startswith("median")]
     assert medians
     assert min(medians) > 0
+
+
+def test_cores(capsys):
+    """The formula by hand: 312e12 / 2 operations a second, and 6 for each of a billion multiply-adds."""
+    speed = cores.step_speed(312e12, 1e9, 0.5)
+    assert speed == pytest.approx(26_000)
+    assert cores.cores(speed, 400) == 65
+    cores.main(["--images-per-core", "400", "--images-per-step-second", "26001"])
+    assert capsys.readouterr().out == "66 cores, of 400 images/s each.\n"
+    cores.main(["--images-per-core", "100"])
+    table = capsys.readouterr().out
+    assert all(name in table for name in (*cores.PEAKS, *cores.MODELS))
+    assert "40% of the peak, which is assumed." in table

@@ -236,3 +236,19 @@ def test_unknown_recipe():
 def test_pad_and_crop_keeps_the_size_of_any_image():
     graph = tf.function(lambda image: pad_and_crop(image, tf.constant([1, 2]), pad=3))
     assert graph(tf.ones([5, 9, 3])).shape == (5, 9, 3)
+
+
+def test_what_a_step_finishes_alike():
+    """Where images are levels and nothing is drawn behind them, a step on one device computes the same bits."""
+    nest = create_recipe("nest", IMAGENET, 16)
+    alike = dataclasses.replace(nest, erasing=None, mix=None)
+    assert alike.finishes_alike
+    assert not any(
+        recipe.finishes_alike
+        for recipe in (nest, dataclasses.replace(nest, mix=None), create_recipe("vit", IMAGENET, 16))
+    )
+    image = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+    key = tf.constant([1, 2], tf.int64)
+    levels = as_uint8(alike.pixels(example(image), key, (16, 16)))
+    finished, _ = alike.finish(levels[None], tf.constant([0]), key[None], 10)
+    np.testing.assert_array_equal(finished[0], alike.train_image(example(image), key, (16, 16)))

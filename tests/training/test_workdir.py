@@ -12,6 +12,7 @@ from keras_nest.training import workdir as directories
 from keras_nest.training.config import resolve
 from keras_nest.training.history import write_history
 from keras_nest.training.lock import InUseError
+from keras_nest.training_fields import NOT_OF_THE_RESULT
 
 FIELDS = {"model_name": "nest_tiny_s16_32", "dataset": "digits", "num_epochs": 3, "model": {"num_heads": (1, 2)}}
 CONFIG = directories.as_json(resolve(FIELDS))
@@ -34,6 +35,13 @@ def test_run_goes_on_with_the_same_configuration_only(tmp_path):
     with pytest.raises(FileExistsError, match=message):
         directories.check(tmp_path, OTHER, overwrite=False)
     directories.check(tmp_path, OTHER, overwrite=True)
+
+
+def test_what_does_not_change_the_result_may_differ(tmp_path):
+    directories.claim(tmp_path, CONFIG, overwrite=False)
+    assert NOT_OF_THE_RESULT
+    for field in NOT_OF_THE_RESULT:
+        directories.check(tmp_path, {**CONFIG, field: "other"}, overwrite=False)
 
 
 def test_every_field_that_differs_is_told(tmp_path):

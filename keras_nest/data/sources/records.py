@@ -2,33 +2,16 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.keys import Stream, derive_key
 from keras_nest.data.sources.base import ONLY_HOST, Example, Examples, Host, IndexedExamples
+from keras_nest.data.sources.turns import BLOCK_LENGTH, CYCLE_LENGTH, Shard, after
 
-# How many files are read in turns, and how many records at a turn.
-_CYCLE_LENGTH = 16
-_BLOCK_LENGTH = 16
-# Each read of a file in a cloud bucket is a request of its own.
-_BYTES_PER_READ = 8 * 2**20
-
-
-class Shard(NamedTuple):
-    """Consecutive records of a file.
-
-    Attributes:
-        path: of the TFRecord file.
-        skip: how many records come before.
-        take: how many records they are.
-    """
-
-    path: str
-    skip: int
-    take: int
+# Each read of a file in a cloud bucket is a request of its own; elsewhere what is left out is not read.
+_BYTES_PER_READ_OF_BUCKETS = 8 * 2**20
 
 
 class StreamedExamples(Examples):
@@ -65,7 +48,8 @@ class StreamedExamples(Examples):
     def shuffled(self, seed: int, host: Host, first: int) -> tf.data.Dataset:
         """Endless records of a host's part, shuffled as the class says; see `Examples.shuffled`.
 
-        What is left out before `first` is read in its last epoch, but not decoded.
+        Of what is left out before `first`, only what shares its last chunk is read. Files that lie at an address are
+        read from their beginning, those that were begun.
 
         Raises:
             ValueError: there are fewer images than hosts.
@@ -74,16 +58,24 @@ class StreamedExamples(Examples):
         if not shards:
             raise ValueError(f"{len(self)} images are too few for {host.count} hosts; each needs one at least.")
 
-        def chunks(epoch: tf.Tensor) -> tf.data.Dataset:
-            key = derive_key(seed, Stream.ORDER, epoch)
-            order = _shuffled(tf.range(len(shards)), key, 0)
-            chunks = _read(shards, order).batch(self._shuffle_buffer).enumerate()
-            return chunks.map(lambda index, records: _shuffled(records, key, index + 1))
+        def file_order(key: tf.Tensor) -> tf.Tensor:
+            return _shuffled(tf.range(len(shards)), key, 0)
 
-        epochs, rest = divmod(first, _count(shards))
-        chunks_of_all_epochs = tf.data.Dataset.range(epochs, tf.int64.max).flat_map(chunks)
+        def chunks(records: tf.data.Dataset, key: tf.Tensor, done: int = 0) -> tf.data.Dataset:
+            chunks = records.batch(self._shuffle_buffer).enumerate(done + 1)
+            return chunks.map(lambda number, records: _shuffled(records, key, number))
+
+        def epoch_chunks(epoch: tf.Tensor) -> tf.data.Dataset:
+            key = derive_key(seed, Stream.ORDER, epoch)
+            return chunks(_read(shards, file_order(key)), key)
+
+        epoch, rest = divmod(first, _count(shards))
+        key, done = derive_key(seed, Stream.ORDER, epoch), rest // self._shuffle_buffer
+        begun = _read_on([shards[index] for index in file_order(key).numpy()], done * self._shuffle_buffer)
+        later = tf.data.Dataset.range(epoch + 1, tf.int64.max).flat_map(epoch_chunks)
         # The next chunk is read while this one is used up.
-        return self._parsed(chunks_of_all_epochs.prefetch(1).unbatch().skip(rest))
+        all_chunks = chunks(begun, key, done).concatenate(later).prefetch(1)
+        return self._parsed(all_chunks.unbatch().skip(rest % self._shuffle_buffer))
 
     def _part(self, host: Host) -> list[Shard]:
         return _cut(self._shards, host.part(len(self)))
@@ -142,16 +134,23 @@ def _read(shards: Sequence[Shard], order: tf.Tensor) -> tf.data.Dataset:
     paths = tf.constant([shard.path for shard in shards], tf.string)
     skips = tf.constant([shard.skip for shard in shards], tf.int64)
     takes = tf.constant([shard.take for shard in shards], tf.int64)
+    is_far = any("://" in shard.path for shard in shards)
 
     def records(index: tf.Tensor) -> tf.data.Dataset:
-        file = tf.data.TFRecordDataset(paths[index], buffer_size=_BYTES_PER_READ)
+        file = tf.data.TFRecordDataset(paths[index], buffer_size=_BYTES_PER_READ_OF_BUCKETS if is_far else 0)
         return file.skip(skips[index]).take(takes[index])
 
     turns = tf.data.Dataset.from_tensor_slices(order).interleave(
-        records, _CYCLE_LENGTH, _BLOCK_LENGTH, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        records, CYCLE_LENGTH, BLOCK_LENGTH, tf.data.AUTOTUNE, deterministic=True
     )
     # A file that was cut off is an error, not a shorter epoch.
     return turns.apply(tf.data.experimental.assert_cardinality(_count(shards)))
+
+
+def _read_on(shards: Sequence[Shard], count: int) -> tf.data.Dataset:
+    """What is left of the records of shards, begun in their order and read in turns, behind the first `count`."""
+    left, skipped = after(shards, count)
+    return _read(left, tf.range(len(left))).skip(skipped)
 
 
 def _shuffled(values: tf.Tensor, key: tf.Tensor, counter: int | tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,8 @@ import tensorflow as tf
 from keras_nest.data.image_files import decodable_in_graph
 from keras_nest.data.orientation import UPRIGHT
 from keras_nest.data.sources.base import DatasetInfo, Example, Examples, Source
-from keras_nest.data.sources.records import CachedExamples, Shard, StreamedExamples
+from keras_nest.data.sources.records import CachedExamples, StreamedExamples
+from keras_nest.data.sources.turns import Shard
 from keras_nest.optional import import_optional
 
 if TYPE_CHECKING:
