@@ -18,8 +18,8 @@ from keras_nest.training import checkpoints
 from keras_nest.training.checkpoints import UNFINISHED
 from keras_nest.training.history import read_history
 from keras_nest.training.lock import locked
-from keras_nest.untrusted.json_text import read_object
 from keras_nest.training_fields import NOT_OF_THE_RESULT
+from keras_nest.untrusted.json_text import read_object
 
 # What only a training leaves; other files of these names may be a user's own, and are replaced.
 _OF_A_RUN = (MODEL, CHECKPOINTS, HISTORY, METRICS)
