@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from keras_nest.choices import WEB_PRECISIONS
@@ -31,6 +32,7 @@ from keras_nest.export.web import to_web
 from keras_nest.export.web.site import FACTS
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.generative.generator import NesTGenerator
+from keras_nest.generative.web import generator_to_web
 from keras_nest.mirror import run_directory
 from keras_nest.models import LiT, PublishedModel
 from keras_nest.models.configured import ConfiguredModel
@@ -77,6 +79,13 @@ def main(args: argparse.Namespace) -> int:
 
 def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
     """Exports a generator, which takes noise in the place of images."""
+    if args.format == "web":
+        start, precision = time.perf_counter(), _page_precision(args)
+        place = generator_to_web(
+            model, args.output, args.overwrite, precision=precision, title=args.title, litert_from=args.litert
+        )
+        _print_page(place, precision, start)
+        return 0
     if args.format == "saved_model":
         path = version_directory(args.output, args.overwrite)
         written: list[Place] = [generator_to_saved_model(model, path, args.overwrite)]
@@ -104,7 +113,7 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
         exporter.check_onnx()
     if args.format == "keras":
         exporter.check_keras()
-    if args.format == "web":
+    if args.format == "web" and not isinstance(model, NesTGenerator):
         exporter.check_web(args.activation)
 
 
@@ -182,9 +191,7 @@ def _keras(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 
 def _web(loaded: LoadedModel, args: argparse.Namespace) -> int:
-    start, precisions = time.perf_counter(), _precisions(args) if args.precision else [WEB_PRECISIONS[0]]
-    if len(precisions) > 1:
-        raise ValueError(f"--precision names {len(precisions)}; a page has one network, so name one.")
+    start, precision = time.perf_counter(), _page_precision(args)
     if isinstance(loaded.model, LiT):
         options = _texts(args)
     else:
@@ -197,19 +204,21 @@ def _web(loaded: LoadedModel, args: argparse.Namespace) -> int:
         loaded.model,
         args.output,
         args.overwrite,
-        precision=precisions[0],
+        precision=precision,
         title=args.title,
         examples=args.examples,
         litert_from=args.litert,
         **options,
     )
-    facts = json.loads((path / FACTS).read_text("utf-8"))
-    if texts := facts.get("texts"):
-        told = {"begins with": f"{len(texts['labels'])} labels, {'; '.join(texts['templates'])}"}
-    else:
-        told = {"heat maps": "of every class" if "explain" in facts["networks"] else facts["why_not"]}
-    _print_page(path, facts, precisions[0], told, start)
+    _print_page(path, precision, start)
     return 0
+
+
+def _page_precision(args: argparse.Namespace) -> str:
+    precisions = _precisions(args) if args.precision else [WEB_PRECISIONS[0]]
+    if len(precisions) > 1:
+        raise ValueError(f"--precision names {len(precisions)}; a page has one network, so name one.")
+    return precisions[0]
 
 
 def _texts(args: argparse.Namespace) -> dict[str, Any]:
@@ -220,8 +229,13 @@ def _texts(args: argparse.Namespace) -> dict[str, Any]:
     return {"class_names": labels, "templates": templates or None, "vocab": args.vocab, "activation": args.activation}
 
 
-def _print_page(path: Place, facts: dict[str, Any], precision: str, told: dict[str, Any], start: float) -> None:
+def _print_page(path: Place, precision: str, start: float) -> None:
     """What was written, and how to look at it."""
+    facts, told = json.loads((path / FACTS).read_text("utf-8")), {}
+    if texts := facts.get("texts"):
+        told = {"begins with": f"{len(texts['labels'])} labels, in {escape('; '.join(texts['templates']))}"}
+    elif "why_not" in facts:
+        told = {"heat maps": facts["why_not"] or "of every class"}
     networks = sum(network["bytes"] for network in facts["networks"].values())
     address = "cdn.jsdelivr.net, fetched by the page" if facts["litert"]["fetched"] else "in the folder"
     look = f"python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(path))}"

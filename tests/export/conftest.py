@@ -11,7 +11,6 @@ import tensorflow as tf
 
 import keras_nest
 from keras_nest import export
-from keras_nest.export.web import litert
 from tests.export import toys
 from tests.golden import synthetic
 
@@ -77,12 +76,3 @@ def feature_vector(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, pathl
     model, folder = toys.build("mixer", preprocessing=None), tmp_path_factory.mktemp("feature_vector")
     options = {"head": "none", "class_names": ["never asked"], "metrics": {"top1": 0.98765, "steps": 7}}
     return model, export.publish(model, folder, warm_up=False, **options)
-
-
-@pytest.fixture(scope="session")
-def library() -> dict[str, bytes]:
-    """Files of LiteRT.js; where everything must be tested, their absence is a failure."""
-    try:
-        return litert.find_files("npm")
-    except (FileNotFoundError, ValueError) as error:
-        pytest.skip(f"LiteRT.js cannot be had: {error}")
