@@ -12,7 +12,6 @@ from hypothesis import strategies
 from keras_nest.export.web.sentencepiece_model import BYTE, NORMAL, USER_DEFINED, message_class
 from keras_nest.export.web.tokenizer import describe_tokenizer
 from keras_nest.tokenizers import get_tokenizer
-from tests import test_tokenizers as reference
 from tests.test_tokenizers import FILES, FOLDER, GOLDEN, TEXTS
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is no program `node`")
@@ -25,63 +24,14 @@ let tokenize;
 for await (const line of createInterface({ input: process.stdin })) {
   const [facts, texts] = JSON.parse(line);
   if (facts) tokenize = makeTokenizer(facts);
-  console.log(JSON.stringify(texts.map((text) => { const { ids, length, unknown } = tokenize(text); return [...ids, length, unknown]; })));
+  const found = texts.map(tokenize).map(({ ids, length, unknown }) => [...ids, length, unknown]);
+  console.log(JSON.stringify(found));
 }
 """
 # Words of both vocabularies, and what normalizers and cutters look at.
-WORDS = [
-    "cat",
-    "dogs",
-    "the",
-    "walking",
-    "unbelievable",
-    "sun",
-    "##s",
-    "[CLS]",
-    "[UNK]",
-    "</s>",
-    "<unk>",
-    "qqq",
-    "12 3",
-]
-SIGNS = [
-    " ",
-    "  ",
-    "\t",
-    "\0",
-    "\u00a0",
-    "\u200b",
-    "\u3000",
-    "\u2581",
-    "\u00ad",
-    ".",
-    ",",
-    "!?",
-    "…",
-    "—",
-    "ß",
-    "İ",
-    "ﬁ",
-    "ﷺ",
-    "①",
-]
-SIGNS += [
-    "e\u0301",
-    "\u0301",
-    "\u0345",
-    "가",
-    "\u1100\u1161",
-    "你",
-    "豈",
-    "ｶﾞ",
-    "😀",
-    "👩‍👧",
-    "\U000e0001",
-    "\u302e\u0323",
-    "Ω",
-    "ẛ̣",
-    "ǅ",
-]
+WORDS = ["cat", "dogs", "the", "walking", "unbelievable", "sun", "##s", "[CLS]", "[UNK]", "</s>", "<unk>", "qqq"]
+SIGNS = list(" \t\0\u00a0\u200b\u3000\u2581\u00ad.,!…—ßİ①\u0301\u0345가你豈😀\U000e0001ΩǅẛΣς")
+SIGNS += ["ｶﾞ", "ﬁ", "ﷺ", "  ", "12 3", "e\u0301", "\u1100\u1161", "👩\u200d👧", "\u302e\u0323", "?!"]
 PARTS = strategies.one_of(strategies.sampled_from(WORDS + SIGNS), strategies.text(max_size=4))
 SOME = strategies.lists(PARTS, max_size=12).map("".join)
 
@@ -191,9 +141,7 @@ def test_other_models(node, change, tmp_path):
 
 def test_other_kinds_of_models(tmp_path):
     tokenizer = get_tokenizer(changed(tmp_path, model_type=2))
-    with pytest.raises(
-        ValueError, match=r"changed\.model is a SentencePiece model of the kind BPE; a page reads those"
-    ):
+    with pytest.raises(ValueError, match="is a SentencePiece model of the kind BPE; a page reads only"):
         describe_tokenizer(tokenizer)
 
 

@@ -101,9 +101,7 @@ def with_examples(examples: Sequence[Example]) -> tuple[dict[str, Any], dict[str
     return {"examples": rows, "credits": " ".join(credits)}, files
 
 
-def _build(
-    model: keras.Model, precision: str, facts: Mapping[str, Any]
-) -> tuple[dict[str, Network], dict[str, Any]]:
+def _build(model: keras.Model, precision: str, facts: Mapping[str, Any]) -> tuple[dict[str, Network], dict[str, Any]]:
     """The network that answers, and the one that explains; why there is none, if so."""
     parts = split(model)
     pattern = {IMAGES_INPUT: check_pattern(tuple(parts.images.shape[1:]))}

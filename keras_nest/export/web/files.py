@@ -13,7 +13,7 @@ from keras_nest.export.tflite_files import convert, saved
 from keras_nest.export.tflite_metadata import add_metadata
 from keras_nest.tflite import run_file
 
-# What the answers of a browser may differ from those of Python, of the largest or of 1, by the precision of the weights.
+# What answers of a browser may differ from those of Python, of the largest or of 1, by the precision of the weights.
 # Whole numbers are rounded otherwise on other processors.
 _TOLERANCES = {"float32": 1e-3, "float16": 1e-3, "dynamic_int8": 0.1}
 
@@ -92,7 +92,11 @@ def write_networks(networks: Mapping[str, Network], folder: pathlib.Path) -> dic
 def _check(path: pathlib.Path, network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
     values = run_file(path, inputs)[network.output]
     told = {
-        name: {"shape": value.shape, "type": value.dtype.name, "values": None if name == "images" else value.ravel().tolist()}
+        name: {
+            "shape": value.shape,
+            "type": value.dtype.name,
+            "values": None if name == "images" else value.ravel().tolist(),
+        }
         for name, value in inputs.items()
     }
     tolerance = _TOLERANCES[network.precision] * max(1.0, float(np.abs(values).max()))

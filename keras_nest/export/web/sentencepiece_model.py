@@ -12,6 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Types of pieces."""
+_FLAGS = ("add_dummy_prefix", "remove_extra_whitespaces", "escape_whitespaces")
 _UNIGRAM, _MODELS = 1, {2: "BPE", 3: "word", 4: "character"}
 _PACKAGE = "keras_nest.sentencepiece"
 # Field: number, type, default. "*" is a list.
@@ -68,7 +69,7 @@ def read_sentencepiece(content: bytes, name: str) -> SentencePieceModel:
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
     if trainer.model_type != _UNIGRAM:
         kind = _MODELS.get(trainer.model_type, "another")
-        raise ValueError(f"{name} is a SentencePiece model of the kind {kind}; a page reads those of the kind unigram.")
+        raise ValueError(f"{name} is a SentencePiece model of the kind {kind}; a page reads only the kind unigram.")
     flags = {
         flag: getattr(normalizer, flag)
         for flag in ("add_dummy_prefix", "remove_extra_whitespaces", "escape_whitespaces")
@@ -101,7 +102,7 @@ def message_class() -> Any:
 
 
 def _rules(charsmap: bytes) -> dict[str, str]:
-    """All that a compiled map replaces: keys lie in a double array, as darts-clone makes it, what they become behind it.
+    """All that a compiled map replaces: keys lie in a double array of darts-clone, and behind it what they become.
 
     A unit of the array has its label in the lowest byte, whether a value is among its children in bit 8, and the place
     of its children in the others; a value has the highest bit set.

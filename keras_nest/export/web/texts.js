@@ -63,10 +63,10 @@ function strange(labels, prompts) {
   const first = new Map();
   prompts.forEach(({ ids, length, unknown: isUnknown }, place) => {
     const key = ids.join();
-    if (first.has(key)) equal.push(`‘${first.get(key)}’ and ‘${labels[place]}’`);
+    if (first.has(key)) equal.push(`'${first.get(key)}' and '${labels[place]}'`);
     else first.set(key, labels[place]);
-    if (isUnknown) unknown.push(`‘${labels[place]}’`);
-    if (length > ids.length) long.push(`‘${labels[place]}’`);
+    if (isUnknown) unknown.push(`'${labels[place]}'`);
+    if (length > ids.length) long.push(`'${labels[place]}'`);
   });
   const list = (found) => found.slice(0, SHOWN).join(", ") + (found.length > SHOWN ? ", …" : "");
   const said = [];

@@ -83,7 +83,7 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
         "kind": "sentencepiece",
         "end": next(i for i, piece in enumerate(model.pieces) if piece[0] == "</s>"),
         "unknown": ids[UNKNOWN][0],
-        "unknown_score": _shortest(np.float32(min(normal)) - np.float32(_UNKNOWN_PENALTY)),
+        "unknown_score": _shortest(float(np.float32(min(normal)) - np.float32(_UNKNOWN_PENALTY))),
         "largest_score": _shortest(max(0.0, *normal)),
         "pieces": {piece: (i, _shortest(score)) for i, piece, score, _ in searched},
         "symbols": [model.pieces[i][0] for i in ids[USER_DEFINED]],
