@@ -96,7 +96,7 @@ class TestRefused:
         ("build", "sentence"),
         [
             (families.lit, "The vocabulary of the text tower, a TextTransformer, is missing; give it: --vocab FILE"),
-            (families.FAMILIES["generator"], "A generator cannot be written as web; take saved_model or tflite."),
+            (families.FAMILIES["generator"], "A generator becomes a page by .*generator_to_web"),
             (families.FAMILIES["ViT, features"], "gives no classes of an image, so that a page has nothing to show"),
             (families.FAMILIES["ViT, unpooled"], "gives no classes of an image"),
             (lambda: families.vit(num_classes=0), "gives no classes of an image"),

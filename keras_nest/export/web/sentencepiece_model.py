@@ -101,6 +101,7 @@ def message_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Model"))
 
 
+@functools.lru_cache(4)
 def _rules(charsmap: bytes) -> dict[str, str]:
     """All that a compiled map replaces: keys lie in a double array of darts-clone, and behind it what they become.
 
@@ -113,19 +114,18 @@ def _rules(charsmap: bytes) -> dict[str, str]:
     units, texts = np.frombuffer(charsmap, "<u4", size // 4, 4), charsmap[4 + size :]
     labels = np.arange(1, 256)
     rules: dict[str, str] = {}
-    waiting = [(b"", _children(int(units[0])))]
-    while waiting:
-        key, place = waiting.pop()
-        found = units[place ^ labels]
-        for label in labels[(found & 0x800000FF) == labels].tolist():
-            unit, longer = int(units[place ^ label]), key + bytes([label])
-            below = place ^ label ^ _children(unit)
-            if unit >> 8 & 1:
-                start = int(units[below]) & 0x7FFFFFFF
-                rules[longer.decode()] = texts[start : texts.index(b"\0", start)].decode()
-            waiting.append((longer, below))
+    keys, places = [b""], _children(units[:1])
+    while keys:  # all of one length
+        found = units[places[:, None] ^ labels]
+        rows, columns = np.nonzero((found & 0x800000FF) == labels)
+        nodes = found[rows, columns]
+        keys = [keys[row] + bytes([column + 1]) for row, column in zip(rows, columns, strict=True)]
+        places = places[rows] ^ labels[columns] ^ _children(nodes)
+        for k in np.flatnonzero(nodes >> 8 & 1):
+            start = int(units[places[k]]) & 0x7FFFFFFF
+            rules[keys[k].decode()] = texts[start : texts.index(b"\0", start)].decode()
     return rules
 
 
-def _children(unit: int) -> int:
-    return unit >> 10 << ((unit & 0x200) >> 6)
+def _children(nodes: np.ndarray) -> np.ndarray:
+    return (nodes >> 10 << ((nodes & 0x200) >> 6)).astype(np.int64)
