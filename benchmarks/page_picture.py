@@ -44,7 +44,7 @@ def look(options: argparse.Namespace) -> bytes:
         if options.image:
             page.wait_for_load_state("networkidle")  # a page of `--format web` comes twice at the first visit
             page.set_input_files("#file", options.image)
-            page.wait_for_selector("#pictures svg")
+            page.wait_for_selector("#pictures svg, #why-not:visible")  # what words say has no map
             method = page.locator(f"#methods button:has-text('{options.method}')")
             if method.count():  # one alone is not offered
                 method.click()

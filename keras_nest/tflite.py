@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -195,6 +195,23 @@ def _as_tokens(tokens: Any) -> np.ndarray:
     if not np.issubdtype(tokens.dtype, np.integer):
         raise ValueError(f"Tokens have dtype {tokens.dtype}; they must be whole numbers, the ids of a tokenizer.")
     return tokens
+
+
+def run_file(path: pathlib.Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Runs a file with any inputs once.
+
+    Args:
+        path: a TFLite file with one signature.
+        inputs: by name, with the batch of the file.
+
+    Returns:
+        The outputs by name.
+    """
+    with warnings.catch_warnings(), _without_notes():
+        # TensorFlow's own interpreter says that it will go.
+        warnings.simplefilter("ignore")
+        interpreter = _runtime().Interpreter(model_path=str(path), num_threads=os.cpu_count())
+        return interpreter.get_signature_runner()(**inputs)
 
 
 def runtime_name() -> str:

@@ -195,7 +195,7 @@ class BertTokenizer(Tokenizer):
 
     def __init__(self, path: str | os.PathLike[str], max_len: int = 16) -> None:
         super().__init__(path, max_len)
-        pieces = _read_pieces(path)
+        pieces = read_pieces(path)
         self.vocab_size = len(pieces) + (_UNK not in pieces)
         self._cls = pieces.index(_CLS)
         # The pieces are constants: tables initialized from a file need the file whenever a SavedModel is made.
@@ -276,8 +276,12 @@ def as_texts(texts: str | Sequence[str] | tf.Tensor) -> tf.Tensor:
     return tf.reshape(texts, [-1])
 
 
-def _read_pieces(path: str | os.PathLike[str]) -> list[bytes]:
-    """The lines of a WordPiece vocabulary; only line feeds end one, unlike in Python."""
+def read_pieces(path: str | os.PathLike[str]) -> list[bytes]:
+    """The lines of a WordPiece vocabulary; only line feeds end one, unlike in Python.
+
+    Raises:
+        ValueError: the file has no line `[CLS]`, or one line twice.
+    """
     content = as_place(path).read_bytes().replace(b"\r\n", b"\n")
     pieces = content.removesuffix(b"\n").split(b"\n")
     if _CLS not in pieces:

@@ -1,8 +1,11 @@
 """A page in a real Chromium, as its reader sees it: `with page(address, width=400) as seen: …`."""
 
 import contextlib
+import functools
+import http.server
 import os
 import shutil
+import threading
 
 import pytest
 
@@ -61,3 +64,29 @@ def overflow(seen):
             .filter(each => !each.closest('[data-scrolls]'))
             .map(each => each.cloneNode(false).outerHTML.slice(0, 200))"""
     )
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Any web server: no header that a page of static files cannot count on, but that others may read it."""
+
+    def end_headers(self):
+        self.send_header("Access-Control-Allow-Origin", "*")
+        super().end_headers()
+
+    def log_message(self, format, *args):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder):
+    """Address of a folder on this machine."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def ready(seen):
+    """Waits until the page has its model, which it may load twice: the worker takes the second time."""
+    seen.wait_for_selector("#about:not([hidden]), #error:not([hidden])")
+    assert seen.inner_text("#error") == ""

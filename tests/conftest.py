@@ -64,3 +64,14 @@ def finished(tmp_path_factory):
 
     workdir = tmp_path_factory.mktemp("runs") / "finished"
     return workdir, main(runs.CONFIG, workdir)
+
+
+@pytest.fixture(scope="session")
+def library():
+    """Files of LiteRT.js; where everything must be tested, their absence is a failure."""
+    from keras_nest.export.web import litert
+
+    try:
+        return litert.find_files("npm")
+    except (FileNotFoundError, ValueError) as error:
+        pytest.skip(f"LiteRT.js cannot be had: {error}")

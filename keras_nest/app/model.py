@@ -26,9 +26,7 @@ from keras_nest.zero_shot.open import open_tokenizer, trained_texts
 Labels: TypeAlias = tuple[str, ...]
 """Texts of the classes that a LiT is asked for; empty for other models."""
 
-_NOT_SHOWN = "Where this comes from cannot be shown"
-_NO_LAYERS = f"{_NOT_SHOWN}: an exported file has no layers; the .keras file that it was made of has."
-_TEXTS = f"{_NOT_SHOWN}: explanations are for classes that a head gives, not for texts."
+_NO_LAYERS = f"{page.NOT_SHOWN}: an exported file has no layers; the .keras file that it was made of has."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +141,7 @@ def _of_classes(loaded: LoadedModel, labels: str | os.PathLike[str] | None) -> A
         except ValueError as error:
             reasons.append(str(error))
     # The last method is the one for every model.
-    why_not = "" if methods else f"{_NOT_SHOWN}: {reasons[-1]}"
+    why_not = "" if methods else f"{page.NOT_SHOWN}: {reasons[-1]}"
     facts = page.facts(predictor.num_classes, prepare.image_size, loaded.metrics)
     return AppModel(loaded.model.name, facts, lambda _: predictor, None, methods, why_not, prepare)
 
@@ -174,7 +172,7 @@ def _of_texts(loaded: LoadedModel, source: str, vocabulary: str | None, given: L
 
     start = given or (trained[0] if trained else ())
     facts = ("classes are texts", page.pixels(preprocessor(loaded.model).image_size))
-    return AppModel(loaded.model.name, facts, choose, start, why_not=_TEXTS)
+    return AppModel(loaded.model.name, facts, choose, start, why_not=page.NOT_OF_TEXTS)
 
 
 def _file_name(source: str) -> str:

@@ -10,11 +10,14 @@ from typing import Any
 
 import keras
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from keras_nest.choices import WEB_PRECISIONS
+from keras_nest.class_names import read_class_names
 from keras_nest.console import console, print_facts
+from keras_nest.data.prompts import read_templates
 from keras_nest.data.sources import ONLY_HOST, Examples, open_source
 from keras_nest.data.sources.base import decode
 from keras_nest.export.activations import ACTIVATIONS
@@ -30,13 +33,15 @@ from keras_nest.export.web import to_web
 from keras_nest.export.web.site import FACTS
 from keras_nest.generative.export import generator_to_saved_model, generator_to_tflite
 from keras_nest.generative.generator import NesTGenerator
+from keras_nest.generative.web import generator_to_web
 from keras_nest.mirror import run_directory
-from keras_nest.models import PublishedModel
+from keras_nest.models import LiT, PublishedModel
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.opening import LoadedModel, open_model, read_json
 from keras_nest.outputs import size
-from keras_nest.places import Place, as_place
+from keras_nest.places import Place, as_place, read_lines
 from keras_nest.run_files import DECISIONS
+from keras_nest.zero_shot.open import trained_texts
 
 # Options that not all formats have; they are None unless they are given.
 _OPTIONS = {
@@ -44,7 +49,7 @@ _OPTIONS = {
     "tflite": ("precision", "batch_size", "representative", "activation"),
     "onnx": (),
     "keras": (),
-    "web": ("precision", "activation", "title", "examples", "litert"),
+    "web": ("precision", "activation", "title", "examples", "litert", "templates"),
 }
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
 
@@ -61,7 +66,9 @@ def main(args: argparse.Namespace) -> int:
         if getattr(args, option) is not None and option not in _OPTIONS[args.format]:
             raise ValueError(f"--{option.replace('_', '-')} has no meaning for --format {args.format}; leave it out.")
     as_place(args.output)
-    loaded = open_model(args.model, args.weights, args.labels, args.trust)
+    # Of a LiT's page they are texts, of which there may be any number.
+    labels = None if args.format == "web" else args.labels
+    loaded = open_model(args.model, args.weights, labels, args.trust)
     _check_kind(loaded.model, args)
     if isinstance(loaded.model, NesTGenerator):
         return _generator(loaded.model, args)
@@ -73,6 +80,13 @@ def main(args: argparse.Namespace) -> int:
 
 def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
     """Exports a generator, which takes noise in the place of images."""
+    if args.format == "web":
+        start, precision = time.perf_counter(), _page_precision(args)
+        place = generator_to_web(
+            model, args.output, args.overwrite, precision=precision, title=args.title, litert_from=args.litert
+        )
+        _print_page(place, precision, start)
+        return 0
     if args.format == "saved_model":
         path = version_directory(args.output, args.overwrite)
         written: list[Place] = [generator_to_saved_model(model, path, args.overwrite)]
@@ -100,7 +114,7 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
         exporter.check_onnx()
     if args.format == "keras":
         exporter.check_keras()
-    if args.format == "web":
+    if args.format == "web" and not isinstance(model, NesTGenerator):
         exporter.check_web(args.activation)
 
 
@@ -178,39 +192,66 @@ def _keras(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 
 def _web(loaded: LoadedModel, args: argparse.Namespace) -> int:
-    start, precisions = time.perf_counter(), _precisions(args) if args.precision else [WEB_PRECISIONS[0]]
-    if len(precisions) > 1:
-        raise ValueError(f"--precision names {len(precisions)}; a page has one network, so name one.")
-    loss = loaded.config.get("loss")
-    own = getattr(loaded.model, "classifier_activation", None)
+    start, precision = time.perf_counter(), _page_precision(args)
+    if isinstance(loaded.model, LiT):
+        options = _texts(args)
+    else:
+        loss, own = loaded.config.get("loss"), getattr(loaded.model, "classifier_activation", None)
+        activation = args.activation or own or (loss if loss in ACTIVATIONS else None)
+        count = loaded.model.output.shape[-1]
+        names = read_class_names(args.labels, count) if args.labels else loaded.class_names
+        options = {"class_names": names, "activation": activation, "metrics": loaded.metrics}
     path = to_web(
         loaded.model,
         args.output,
         args.overwrite,
-        precision=precisions[0],
-        class_names=loaded.class_names,
-        activation=args.activation or own or (loss if loss in ACTIVATIONS else None),
+        precision=precision,
         title=args.title,
         examples=args.examples,
-        metrics=loaded.metrics,
         litert_from=args.litert,
+        **options,
     )
-    facts = json.loads((path / FACTS).read_text("utf-8"))
+    _print_page(path, precision, start)
+    return 0
+
+
+def _page_precision(args: argparse.Namespace) -> str:
+    precisions = _precisions(args) if args.precision else [WEB_PRECISIONS[0]]
+    if len(precisions) > 1:
+        raise ValueError(f"--precision names {len(precisions)}; a page has one network, so name one.")
+    return precisions[0]
+
+
+def _texts(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of a LiT's page: the texts that it begins with are those given, else those of the training."""
+    trained = trained_texts(args.weights or args.model)
+    labels = read_lines(args.labels, "label") if args.labels else trained and trained[0]
+    templates = read_templates(args.templates) if args.templates else trained and not args.labels and trained[1]
+    return {"class_names": labels, "templates": templates or None, "vocab": args.vocab, "activation": args.activation}
+
+
+def _print_page(path: Place, precision: str, start: float) -> None:
+    """What was written, and how to look at it."""
+    facts, told = json.loads((path / FACTS).read_text("utf-8")), {}
+    if texts := facts.get("texts"):
+        told = {"begins with": f"{len(texts['labels'])} labels, in {escape('; '.join(texts['templates']))}"}
+    elif "why_not" in facts:
+        told = {"heat maps": facts["why_not"] or "of every class"}
+    networks = sum(network["bytes"] for network in facts["networks"].values())
     address = "cdn.jsdelivr.net, fetched by the page" if facts["litert"]["fetched"] else "in the folder"
     look = f"python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(path))}"
     print_facts(
-        f"Exported {loaded.model.name}",
+        f"Exported {facts['name']}",
         {
             "written": path,
             "size": _mebibytes(path),
-            "network": f"{facts['network']['bytes'] / 2**20:.1f} MiB, {precisions[0]}",
-            "heat maps": "of every class" if facts["explanation"] else facts["why_not"],
+            "networks": f"{networks / 2**20:.1f} MiB, {precision}",
+            **told,
             f"LiteRT.js {facts['litert']['version']}": address,
             "time": f"{time.perf_counter() - start:.1f} s",
             **({"look at it": look} if isinstance(path, pathlib.Path) else {}),
         },
     )
-    return 0
 
 
 def _file(output: str, name: str) -> Place:

@@ -44,6 +44,11 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         "--examples", nargs="*", metavar="IMAGE", help="to begin with (default: two photographs); without any, none"
     )
     web.add_argument(
+        "--templates",
+        metavar="FILE",
+        help="of a LiT's page: sentences with {} for the label, one a line (default: those of the training)",
+    )
+    web.add_argument(
         "--litert",
         metavar="DIR|npm|cdn",
         help="where LiteRT.js comes from: a folder that npm pack or npm install filled, npm, or the page fetches it "

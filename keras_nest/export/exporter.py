@@ -57,7 +57,7 @@ class Exporter:
     """
 
     KIND: ClassVar[str] = "a model without texts"
-    FOREIGN_OPTIONS: ClassVar[tuple[str, ...]] = ("vocab",)
+    FOREIGN_OPTIONS: ClassVar[tuple[str, ...]] = ("vocab", "templates")
     TFLITE_FOLDERS: ClassVar[tuple[str, ...]] = ("",)
 
     def __init__(self, model: keras.Model, preprocessing: Preprocessing = AUTO) -> None:

@@ -88,15 +88,20 @@ class LiTExporter(Exporter):
         vocab: str | os.PathLike[str] | None = None,
     ) -> list[TFLiteSource]:
         """Both towers, each up to the embedding."""
-        return _tower_sources(self.model, open_tokenizer(self.model, vocab), batch_size, images)
+        return tower_sources(self.model, open_tokenizer(self.model, vocab), batch_size, images)
 
     def check_onnx(self) -> None:
         """Refuses: such a file has no strings and no tokenizer."""
         raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
 
     def check_web(self, activation: str | None) -> None:
-        """Refuses: the page has no tokenizer."""
-        raise ValueError("A LiT model reads texts, which a page does not yet; export it as saved_model or tflite.")
+        """Refuses an activation: probabilities are shares among the texts."""
+        if activation is not None:
+            raise ValueError(f"activation is {activation!r}; for classifiers, not for a LiT")
+        if (channels := self.model.image_model.input_shape[-1]) not in (1, 3):
+            raise ValueError(
+                f"The model {self.model.name!r} takes {channels} channels; a page has gray or color images."
+            )
 
     def check_keras(self) -> None:
         """Refuses: such a model has two inputs, and a tokenizer beside it."""
@@ -171,7 +176,7 @@ def open_tokenizer(model: LiT, vocab: str | os.PathLike[str] | None) -> Tokenize
     return tokenizer
 
 
-def _tower_sources(
+def tower_sources(
     model: LiT, tokenizer: Tokenizer, batch_size: int, images: np.ndarray | None = None
 ) -> list[TFLiteSource]:
     """Both towers of a LiT, each up to the embedding of length one, in the order of `LiTExporter.TFLITE_FOLDERS`.

@@ -36,6 +36,8 @@ class GeneratorExporter(Exporter):
         "no_warm_up",
         "representative",
         "vocab",
+        "examples",
+        "templates",
     )
 
     def serve(
@@ -48,8 +50,8 @@ class GeneratorExporter(Exporter):
         """See `generator_to_saved_model`."""
         if head != "classifier" or activation is not None or vocab is not None:
             raise ValueError("head, activation and vocab mean nothing to a generator, so leave them out.")
-        module, call = _module(self.model)
-        specs = _specs(self.model, None)
+        module, call = generator_function(self.model)
+        specs = input_specs(self.model, None)
         module.__call__ = tf.function(lambda *inputs: call(*inputs)["images"], input_signature=specs, autograph=False)
         return module, {_SIGNATURE: _signature(call, specs)}
 
@@ -66,8 +68,8 @@ class GeneratorExporter(Exporter):
         raise ValueError("A generator cannot be written as onnx; take saved_model or tflite.")
 
     def check_web(self, activation: str | None) -> None:
-        """Refuses: a page asks about images."""
-        raise ValueError("A generator cannot be written as web; take saved_model or tflite.")
+        """Refuses: `to_web` writes pages that ask about images."""
+        raise ValueError("A generator becomes a page by keras_nest.generative.web.generator_to_web.")
 
     def check_keras(self) -> None:
         """Refuses: there are no such files of generators."""
@@ -132,10 +134,10 @@ def generator_to_tflite(
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
     folder = as_place(directory)
     check_targets(folder, precisions, overwrite)
-    module, call = _module(model)
+    module, call = generator_function(model)
     files = [folder / f"{precision}.tflite" for precision in precisions]
     with tempfile.TemporaryDirectory() as saved:
-        signatures = {_SIGNATURE: _signature(call, _specs(model, batch_size))}
+        signatures = {_SIGNATURE: _signature(call, input_specs(model, batch_size))}
         tf.saved_model.save(module, saved, signatures=signatures)
         for precision, file in zip(precisions, files, strict=True):
             content = convert(saved, precision, ())
@@ -144,8 +146,8 @@ def generator_to_tflite(
     return files
 
 
-def _module(model: NesTGenerator) -> tuple[tf.train.Checkpoint, Callable[..., dict[str, tf.Tensor]]]:
-    """An object with the variables, and a function of the inputs."""
+def generator_function(model: NesTGenerator) -> tuple[tf.train.Checkpoint, Callable[..., dict[str, tf.Tensor]]]:
+    """An object with the variables, and a function of the inputs: -> `images`, in float32."""
     plain = in_float32(model)
     module = tf.train.Checkpoint()
     carrier = Carrier()
@@ -157,7 +159,8 @@ def _module(model: NesTGenerator) -> tuple[tf.train.Checkpoint, Callable[..., di
     return module, call
 
 
-def _specs(model: NesTGenerator, batch: int | None) -> list[tf.TensorSpec]:
+def input_specs(model: NesTGenerator, batch: int | None) -> list[tf.TensorSpec]:
+    """`noise`, and of a model with classes `class_index`; the batch is open or fixed."""
     noise = tf.TensorSpec((batch, model.config["latent_dim"]), name="noise")
     return [noise, *([tf.TensorSpec((batch,), tf.int32, name="class_index")] if model.num_classes else [])]
 

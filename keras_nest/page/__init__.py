@@ -14,6 +14,10 @@ HTML = "page.html"
 FILES = ("page.css", "page.js", "dom.js", "pictures.js", "sources.js")
 """What `HTML` loads, beside `backend.js`."""
 
+NOT_SHOWN = "Where this comes from cannot be shown"
+NOT_OF_TEXTS = f"{NOT_SHOWN}: explanations are for classes that a head gives, not for texts."
+"""Why an answer has no heat map."""
+
 
 def read(name: str) -> str:
     """Text of one of the files."""

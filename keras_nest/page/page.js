@@ -2,11 +2,13 @@
  * The page: an image comes in, its classes are listed, and one of them is explained.
  *
  * Who answers is backend.js. It exports
- *   start(tell)                    -> {name, facts, labels, classes, methods, whyNot, examples, largest, about}; of a
- *                                     model that reads no texts labels is null; tell(text) says how far it is
- *   predict(image, labels)         -> {predictions: [{class, label, probability}], picture, width, height, note}
- *   explain(image, method, index)  -> what DRAWINGS[method] draws
- *   example(number)                -> addresses {small, whole} of an image to begin with
+ *   start(tell)                       -> {name, facts, labels, templates, classes, methods, whyNot, examples, largest,
+ *                                        about}; of a model that reads no texts labels is null; where templates are
+ *                                        given they are asked for, and answers follow what is typed; tell(text) says how
+ *                                        far it is
+ *   predict(image, labels, templates) -> {predictions: [{class, label, probability}], picture, width, height, note}
+ *   explain(image, method, index)     -> what DRAWINGS[method] draws
+ *   example(number)                   -> addresses {small, whole} of an image to begin with
  * An image is {file, name}, the same object in both; answers are promises, and what is wrong is {error}.
  */
 
@@ -15,12 +17,14 @@ import { $, draw, make, say, show } from "./dom.js";
 import { DRAWINGS } from "./pictures.js";
 import { listen, stopCamera } from "./sources.js";
 
+const PAUSE = 400; // milliseconds without a key, after which what is typed is asked
 const NAMES = { gradcat: "GradCAT", attention: "Attention", cam: "Activation map" };
 
 let model; // what the backend says of it
 let image = null; // {file, name}, and when it is answered {picture, width, height}
 let chosen = null; // the class that is explained: {index, label}
 let method = null;
+let typing; // until the answer to what is being typed
 let asked = 0; // answers to earlier questions are dropped
 
 function fail(message) {
@@ -46,6 +50,7 @@ async function start() {
   if (model.labels !== null) {
     $("labels").value = model.labels.join("\n");
     show("texts");
+    if (model.templates) listenToTexts();
   }
   $("all").append(...model.classes.map((name) => make("option", { value: name })));
   method = model.methods[0] ?? null;
@@ -76,8 +81,31 @@ function listExamples() {
   show("examples", model.examples.length > 0);
 }
 
+const linesOf = (id) => $(id).value.split("\n").map((line) => line.trim()).filter(Boolean);
+
+/** One a line; where there is one line, with commas between them. */
 function labels() {
-  return $("labels").value.split("\n").map((line) => line.trim()).filter(Boolean);
+  const lines = linesOf("labels");
+  return lines.length === 1 ? lines[0].split(",").map((part) => part.trim()).filter(Boolean) : lines;
+}
+
+function listenToTexts() {
+  $("templates").value = model.templates.join("\n");
+  show("sentences");
+  for (const id of ["labels", "templates"])
+    $(id).oninput = () => {
+      clearTimeout(typing);
+      typing = setTimeout(() => image && compare(), PAUSE);
+    };
+}
+
+/** Asks again about the image that is there. */
+async function compare() {
+  clearTimeout(typing);
+  const mine = ++asked;
+  show("error", false);
+  show("busy");
+  await predict(mine);
 }
 
 /** A new image, from wherever it comes. */
@@ -98,15 +126,18 @@ async function take(file, name) {
 
 async function predict(mine) {
   if (model.labels !== null && !labels().length) {
-    fail(`${image.name} is taken. Now write its possible classes in words, one a line, and press Compare.`);
+    show("answer", false);
+    const end = model.templates ? "" : ", and press Compare";
+    fail(`${image.name} is taken. Now write its possible classes in words, one a line${end}.`);
     $("labels").focus();
     return;
   }
-  const answer = await backend.predict(image, labels());
+  const answer = await backend.predict(image, labels(), linesOf("templates"));
   if (mine !== asked) return;
   show("busy", false);
   if (answer.error) {
-    showPhoto(null);
+    if (!image.picture) showPhoto(null);
+    show("answer", false);
     fail(answer.error);
     return;
   }
@@ -180,7 +211,7 @@ async function explain() {
 
 $("ask").onclick = () => {
   if (!image) fail("There is no image yet; drop one, or take an example.");
-  else take(image.file, image.name);
+  else compare();
 };
 $("class").onchange = () => {
   const index = model.classes.indexOf($("class").value);

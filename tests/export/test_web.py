@@ -18,8 +18,8 @@ from keras_nest import export
 from keras_nest.cli import commands as cli
 from keras_nest.explain import class_activation_map
 from keras_nest.export.exporters import exporter_for
-from keras_nest.export.web import litert, site
-from keras_nest.export.web.files import describe
+from keras_nest.export.web import classifier, litert
+from keras_nest.export.web.classifier import describe
 from keras_nest.export.web.networks import split
 from tests import families, user_models
 from tests.data import photographs
@@ -89,14 +89,14 @@ class TestRefused:
 
     @pytest.fixture(autouse=True)
     def no_work(self, monkeypatch):
-        monkeypatch.setattr(site, "split", None)
+        monkeypatch.setattr(classifier, "split", None)
         monkeypatch.setattr(litert, "find_files", None)
 
     @pytest.mark.parametrize(
         ("build", "sentence"),
         [
-            (families.lit, "A LiT model reads texts, which a page does not yet"),
-            (families.FAMILIES["generator"], "A generator cannot be written as web; take saved_model or tflite."),
+            (families.lit, "The vocabulary of the text tower, a TextTransformer, is missing; give it: --vocab FILE"),
+            (families.FAMILIES["generator"], "A generator becomes a page by .*generator_to_web"),
             (families.FAMILIES["ViT, features"], "gives no classes of an image, so that a page has nothing to show"),
             (families.FAMILIES["ViT, unpooled"], "gives no classes of an image"),
             (lambda: families.vit(num_classes=0), "gives no classes of an image"),
@@ -120,6 +120,7 @@ class TestRefused:
             ({"precision": "int8"}, "precision is 'int8'; it must be one of 'float16', 'float32', 'dynamic_int8'."),
             ({"activation": "none"}, "activation is 'none'; it must be one of 'softmax', 'sigmoid'."),
             ({"class_names": ["a"]}, "There are 1 class names for 3 classes"),
+            ({"templates": ["a {}"]}, "A vocabulary and templates are for LiT models; leave them out."),
             ({"examples": ["gone.png"]}, "There is no file gone.png; each example must be an image file."),
         ],
     )
@@ -268,8 +269,8 @@ def test_the_folder(tmp_path, capsys):
     shown = keras_nest.predict.read_image(page / "examples/1.jpg")
     assert shown.shape[0] > shown.shape[1]  # upright, and
     assert b"Exif" not in (page / "examples/1.jpg").read_bytes()
-    for word, name in (("network", "model.tflite"), ("explanation", "explain.tflite")):
-        assert facts[word] == {"file": name, "bytes": (page / name).stat().st_size}
+    for word, name, on_gpu in (("answer", "model.tflite", True), ("explain", "explain.tflite", False)):
+        assert facts["networks"][word] == {"file": name, "bytes": (page / name).stat().st_size, "on_gpu": on_gpu}
     first = (page / "worker.js").read_text()
     assert cli.main([*command, "--examples", "--overwrite"]) == 0
     again = json.loads((page / "model.json").read_text())

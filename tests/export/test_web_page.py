@@ -2,12 +2,9 @@
 
 import base64
 import contextlib
-import functools
-import http.server
 import json
 import os
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -17,7 +14,7 @@ from keras_nest import export
 from keras_nest.explain import class_activation_map
 from keras_nest.export.web import litert
 from tests import families
-from tests.browser import needs_chromium, overflow, page
+from tests.browser import needs_chromium, overflow, page, ready, served
 from tests.data import photographs
 
 # TFLite's converter and its calls into TensorFlow raise these about themselves.
@@ -59,41 +56,6 @@ PREPARE = """async ([content, width, height, specs]) => {
     };
     return specs.map((spec) => [...prepare({ width, height, read }, spec)]);
 }"""
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Any web server: no header that a page of static files cannot count on, but that others may read it."""
-
-    def end_headers(self):
-        self.send_header("Access-Control-Allow-Origin", "*")
-        super().end_headers()
-
-    def log_message(self, format, *args):
-        pass
-
-
-@contextlib.contextmanager
-def served(folder):
-    """Address of a folder on this machine."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def library():
-    """Files of LiteRT.js; where everything must be tested, their absence is a failure."""
-    try:
-        return litert.find_files("npm")
-    except (FileNotFoundError, ValueError) as error:
-        pytest.skip(f"LiteRT.js cannot be had: {error}")
-
-
-def ready(seen):
-    """Waits until the page has its model, which it may load twice: the worker takes the second time."""
-    seen.wait_for_selector("#about:not([hidden]), #error:not([hidden])")
-    assert seen.inner_text("#error") == ""
 
 
 def check_answers(seen, model, tolerance):

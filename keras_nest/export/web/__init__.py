@@ -1,4 +1,4 @@
-"""A classifier as a page that runs it in the browser: static files for any web server."""
+"""Models as pages that run them in the browser: static files for any web server."""
 
 from keras_nest.export.web.site import to_web
 

@@ -2,82 +2,28 @@
 
 import { keepsPixels, openPhotograph } from "./photograph.js";
 import { prepare, toImage } from "./prepare.js";
+import { begin, inWords, painted } from "./visit.js";
 
 const FEW = 10; // so many classes are all shown; of more, the first
 const CLASSES = 5;
-const PATIENCE = 3000; // milliseconds
 
 let facts; // content of model.json
 let networks;
-
-/** Whether a worker that answers this page's requests takes over, before patience ends. */
-function takesOver(worker, message) {
-  const { serviceWorker } = navigator;
-  const change = new Promise((resolve) => serviceWorker.addEventListener("controllerchange", () => resolve(true), { once: true }));
-  worker.postMessage(message);
-  return Promise.race([change, new Promise((resolve) => setTimeout(() => resolve(false), PATIENCE))]);
-}
-
-/** Whether the folder holds another version than the one that was kept, which is the page's from now on. */
-async function isReplaced(registration) {
-  await registration.update().catch(() => {}); // without a network
-  const next = registration.installing ?? registration.waiting;
-  if (!next) return false;
-  const installed = () => new Promise((resolve) => next.addEventListener("statechange", resolve, { once: true }));
-  if (next.state === "installing") await installed();
-  return next.state === "installed" && takesOver(next, "replace");
-}
-
-async function again() {
-  location.reload();
-  await new Promise(() => {});
-}
-
-/**
- * Lets the worker answer this page's requests: it keeps the files, and its answers carry the headers that threads need.
- * Returns why it does not, or "".
- */
-async function startWorker() {
-  const { serviceWorker } = navigator;
-  if (!serviceWorker) return isSecureContext ? "this browser has no service workers" : "the page was not opened over https";
-  try {
-    await serviceWorker.register("worker.js", { updateViaCache: "none" });
-    const registration = await serviceWorker.ready;
-    if (!serviceWorker.controller) await takesOver(registration.active, "claim");
-    else if (await isReplaced(registration)) await again();
-    // Once, before anything large is fetched: threads need headers that the worker adds to the page itself.
-    if (serviceWorker.controller && !crossOriginIsolated && !sessionStorage.getItem("reloaded")) {
-      sessionStorage.setItem("reloaded", "yes");
-      await again();
-    }
-  } catch (error) {
-    return error.message;
-  }
-  return serviceWorker.controller ? "" : "its service worker does not start";
-}
+let texts; // of a model whose classes are texts
+let say; // how far it is
 
 export async function start(tell) {
-  tell("Starting …");
-  const without = await startWorker();
-  const answer = await fetch("model.json");
-  if (!answer.ok) throw new Error("model.json is not on the server; put the whole folder there.");
-  facts = await answer.json();
-  if (without && facts.litert.fetched)
-    throw new Error(`This page cannot fetch LiteRT.js, since ${without}; open it over https, or from localhost.`);
-  // Not before the worker is there, which may have to fetch LiteRT.js.
-  const { open } = await import("./network.js").catch(() => {
-    throw new Error(`LiteRT.js ${facts.litert.version} is not there, or is not what the page was tested with.`);
-  });
-  networks = await open(facts, new URLSearchParams(location.search).get("backend"), tell);
-  const about = ["Images stay in this browser: nothing is sent anywhere."];
-  if (!without) about.push("Once loaded, the page works offline.");
-  if (!crossOriginIsolated && !networks.backend.startsWith("WebGPU"))
-    about.push(`It computes in one thread, since ${without || "the page around it does not isolate it"}.`);
+  const { about, ...found } = await begin("Images", tell);
+  ({ facts, networks } = found);
+  say = tell;
+  if (facts.texts) texts = await (await import("./texts.js")).openTexts(facts.texts, networks);
   if (!keepsPixels()) about.push("This browser changes the pixels that pages read, so that answers may differ.");
   if (facts.credits) about.push(facts.credits);
-  const examples = facts.examples.map(({ name }) => name);
   const { name, classes, why_not: whyNot, largest } = facts;
-  return { name, facts: facts.facts, labels: null, classes, methods: facts.explanation ? ["cam"] : [], whyNot, examples, largest, about: about.join(" ") };
+  const given = facts.texts ? { labels: facts.texts.labels, templates: facts.texts.templates } : { labels: null };
+  const examples = facts.examples.map((example) => example.name);
+  const methods = facts.networks.explain ? ["cam"] : [];
+  return { name, facts: facts.facts, ...given, classes, methods, whyNot, examples, largest, about: about.join(" ") };
 }
 
 /** What the classes get of the scores. */
@@ -93,30 +39,43 @@ export function probabilities(scores, activation) {
 /** What goes wrong on the way to an answer is the answer. */
 const guarded = (answer) => (...given) => answer(...given).catch((error) => ({ error: error.message ?? String(error) }));
 
-const painted = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
-
-export const predict = guarded(async (image) => {
-  await painted(); // computing holds the page up
+/** What the network says of an image; an image that was asked for before is not computed again. */
+async function look(image) {
+  if (image.seen) return { ...image.seen, note: "" };
   const photograph = await openPhotograph(image, facts.max_pixels);
   const { width, height } = photograph;
   const pixels = prepare(photograph, facts.preprocessing);
   photograph.close();
+  const { size, channels } = facts.preprocessing;
   const start = performance.now();
-  const outputs = await networks.answer(pixels);
+  const outputs = await networks.run("answer", { images: [pixels, [1, ...size, channels]] });
   const milliseconds = performance.now() - start;
   const scores = [...outputs[facts.output].data];
   if (!scores.every(Number.isFinite)) throw new Error("The model does not answer with numbers (NaN or infinity).");
   image.evidence = outputs.evidence;
+  image.seen = { scores, width, height, picture: URL.createObjectURL(image.file) };
+  return { ...image.seen, note: `${inWords(milliseconds)} with ${networks.backend}.` };
+}
+
+export const predict = guarded(async (image, labels, templates) => {
+  await painted(); // computing holds the page up
+  const asked = texts && (await texts.embed(labels, templates, say));
+  const { scores: found, note, ...seen } = await look(image);
+  const scores = asked ? asked.compare(found) : found;
+  const names = asked ? labels : facts.classes;
   const shares = probabilities(scores, facts.activation);
   const best = shares.map((_, index) => index).sort((a, b) => shares[b] - shares[a] || a - b);
   const shown = best.slice(0, best.length <= FEW ? FEW : CLASSES);
-  const predictions = shown.map((index) => ({ class: index, label: facts.classes[index], probability: shares[index] }));
-  const time = milliseconds < 10 ? milliseconds.toFixed(1) : milliseconds.toFixed(0);
-  return { predictions, picture: URL.createObjectURL(image.file), width, height, scores, note: `${time} ms with ${networks.backend}.` };
+  const predictions = shown.map((index) => ({ class: index, label: names[index], probability: shares[index] }));
+  return { predictions, ...seen, scores, shares, note: [note, asked?.note].filter(Boolean).join(" ") };
 });
 
 export const explain = guarded(async (image, method, index) => {
-  const { data, shape } = (await networks.explain(image.evidence, index)).map;
+  const { evidence } = image;
+  const count = facts.classes.length;
+  const chosen = Float32Array.from({ length: count }, (_, k) => (k === index ? 1 : 0));
+  const inputs = { evidence: [evidence.data, evidence.shape], chosen: [chosen, [1, count]] };
+  const { data, shape } = (await networks.run("explain", inputs)).map;
   const [, height, width] = shape;
   const map = Array.from({ length: height }, (_, y) => [...data.subarray(y * width, (y + 1) * width)]);
   const [rows, columns] = facts.preprocessing.size;
