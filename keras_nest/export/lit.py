@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import keras
 import numpy as np
@@ -66,6 +66,12 @@ class LiTExporter(Exporter):
             raise ValueError("head and activation are for classifiers; a LiT model has embeddings, so leave them out.")
         return two_tower_object(self.model, open_tokenizer(self.model, vocab))
 
+    def up_to(self, head: str) -> Self:
+        """The exporter itself: both towers end with embeddings."""
+        if head != "classifier":
+            raise ValueError(f"head is {head!r}; for classifiers, not for a LiT, which has embeddings.")
+        return self
+
     def labels(self, class_names: Sequence[str] | None, head: str = "classifier") -> tuple[str, ...] | None:
         """None: the model has no classes."""
         return None
@@ -89,7 +95,7 @@ class LiTExporter(Exporter):
         """Both towers, each up to the embedding."""
         return _tower_sources(self.model, open_tokenizer(self.model, vocab), batch_size, images)
 
-    def check_onnx(self) -> None:
+    def check_onnx(self, activation: str | None = None) -> None:
         """Refuses: such a file has no strings and no tokenizer."""
         raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
 

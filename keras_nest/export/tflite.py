@@ -28,6 +28,7 @@ def to_tflite(
     overwrite: bool = False,
     images: np.ndarray | None = None,
     vocab: str | os.PathLike[str] | None = None,
+    head: str = "classifier",
     activation: str | None = None,
     preprocessing: Preprocessing = AUTO,
 ) -> list[dict[str, Any]]:
@@ -64,6 +65,8 @@ def to_tflite(
         overwrite: replace what lies there.
         images: float32 (N, H, W, C) in [0, 1] for the report; parts of two photographs by default.
         vocab: vocabulary file of LiT's text tower.
+        head: "classifier", or "none" for the model without its head, whose output is `embedding`: for ImageEmbedder of
+            MediaPipe, and for searches.
         activation: from logits to probabilities, which clients with a score threshold expect: "softmax" or "sigmoid";
             None takes the model's `classifier_activation`, or that of the loss it was compiled with, or else
             "softmax". "none" is for a file that gives logits, and for a model of yours whose outputs are no classes.
@@ -84,7 +87,7 @@ def to_tflite(
     """
     require_tensorflow("export.to_tflite", TO_A_FILE.format("tflite"))
     place = as_place(directory)
-    exporter = exporter_for(model, preprocessing)
+    exporter = exporter_for(model, preprocessing).up_to(head)
     exporter.check_tflite(precisions, activation)
     chosen = _check_precisions(precisions, representative)
     if batch_size < 1:

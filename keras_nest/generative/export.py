@@ -61,7 +61,7 @@ class GeneratorExporter(Exporter):
         """Refuses: the reports of such files are about images that go in."""
         raise ValueError("A generator becomes TFLite files by keras_nest.generative.export.generator_to_tflite.")
 
-    def check_onnx(self) -> None:
+    def check_onnx(self, activation: str | None = None) -> None:
         """Refuses: there are no such files of generators."""
         raise ValueError("A generator cannot be written as onnx; take saved_model or tflite.")
 
