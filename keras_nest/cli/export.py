@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from rich.table import Table
 
-from keras_nest.choices import INPUT_TYPES, WEB_PRECISIONS
+from keras_nest.choices import INPUT_TYPES, NO_ACTIVATION, WEB_PRECISIONS
 from keras_nest.console import console, print_facts
 from keras_nest.data.sources import ONLY_HOST, Examples, open_source
 from keras_nest.data.sources.base import decode
@@ -97,6 +97,11 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
             raise ValueError(f"--{option.replace('_', '-')} has no meaning for {exporter.KIND}; leave it out.")
     if args.head == "none" and args.activation is not None:
         raise ValueError("--activation is of scores, and --head none leaves an embedding; leave one of them out.")
+    if args.format == "saved_model" and args.activation == NO_ACTIVATION:
+        raise ValueError(
+            "--activation none has no meaning for --format saved_model, which has logits beside the probabilities; leave "
+            "it out."
+        )
     if args.format == "onnx":
         exporter.check_onnx(args.activation)
     if args.format == "keras":

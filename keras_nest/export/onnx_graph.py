@@ -100,16 +100,18 @@ class _Graph:
 def _matrix_product(graph: _Graph, node: Any) -> None:
     """(…, C) times (C, D), which TensorFlow writes as a product of matrices between two reshapes to shapes at hand."""
     product = graph.made_by(node.input[0], "MatMul") if node.type == "Reshape" else None
-    sides = graph.made_by(node.input[1], "ConcatV2") if product else None
-    flat = graph.made_by(product.input[0], "Reshape") if sides else None
-    if flat is None or any(product.get_attr_value(f"transpose_{side}", False) for side in "ab"):
+    if product is None:
+        return
+    sides, flat = graph.made_by(node.input[1], "ConcatV2"), graph.made_by(product.input[0], "Reshape")
+    if sides is None or flat is None or any(product.get_attr_value(f"transpose_{side}", False) for side in "ab"):
         return
     kept, x = graph.made_by(sides.input[0], "GatherV2"), flat.input[0]
-    shape_of = graph.made_by(kept.input[0], "Shape") if kept else None
+    if kept is None:
+        return
+    axes, shape_of = graph.constant(kept.input[1]), graph.made_by(kept.input[0], "Shape")
     kernel, shape = graph.constant(product.input[1]), graph.graph.get_shape(x)
     if shape_of is None or shape_of.input[0] != x or kernel is None or not shape or shape[-1] != kernel.shape[0]:
         return
-    axes = graph.constant(kept.input[1])
     if axes is not None and axes.tolist() == list(range(len(shape) - 1)):
         graph.replace(node, "MatMul", [x, product.input[1]], [*shape[:-1], kernel.shape[1]])
 
@@ -122,7 +124,8 @@ def _layer_normalization(graph: _Graph, root: Any) -> None:
     if root.type != "Rsqrt" or not (moments := _moments(graph, root)):
         return
     x, mean, epsilon, size = moments
-    gamma, beta, scale = np.ones(size, np.float32), np.zeros(size, np.float32), root
+    gamma: np.ndarray | None = np.ones(size, np.float32)
+    beta, scale = np.zeros(size, np.float32), root
     if len(readers := graph.readers(root, "Mul")) == 1:
         (scale,) = readers
         gamma = _vector(graph, scale, size)
@@ -196,4 +199,5 @@ def _is_cubic(graph: _Graph, tensor: str | None, x: str) -> bool:
     (term,) = [name for name in total.input if name != x] or [x]
     power = graph.times(graph.made_by(term, "Mul"), _TANH[0])
     cube = graph.made_by(power, "Pow") if power else None
-    return cube is not None and cube.input[0] == x and np.all(graph.constant(cube.input[1]) == 3)
+    exponent = graph.constant(cube.input[1]) if cube and cube.input[0] == x else None
+    return exponent is not None and np.array_equal(exponent, 3)

@@ -118,7 +118,11 @@ def test_options_are_handed_on(run, models, workdir, tmp_path, monkeypatch, argu
         ),
         (["web", "--head", "none"], "--head has no meaning for --format web; leave it out."),
         (["tflite", "--input-type", "uint8"], "--input-type has no meaning for --format tflite; leave it out."),
-        (["saved_model", "--activation", "none"], "activation is 'none'; it must be one of 'softmax', 'sigmoid'."),
+        (
+            ["saved_model", "--activation", "none"],
+            "--activation none has no meaning for --format saved_model, which has logits beside the probabilities; leave "
+            "it out.",
+        ),
         (["tflite", "--no-warm-up"], "--no-warm-up has no meaning for --format tflite; leave it out."),
         (
             ["saved_model", "--vocab", "v.txt"],
