@@ -99,8 +99,8 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
         raise ValueError("--activation is of scores, and --head none leaves an embedding; leave one of them out.")
     if args.format == "saved_model" and args.activation == NO_ACTIVATION:
         raise ValueError(
-            "--activation none has no meaning for --format saved_model, which has logits beside the probabilities; leave "
-            "it out."
+            "--activation none has no meaning for --format saved_model, which has logits beside the probabilities; "
+            "leave it out."
         )
     if args.format == "onnx":
         exporter.check_onnx(args.activation)
