@@ -30,8 +30,8 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         action="append",
         metavar="P[,P…]",
-        help="of TFLite files: float32, float16, dynamic_int8, int8 (default: all but the last); of a page one of the "
-        "first three (default: float16)",
+        help="of TFLite files: float32, float16, dynamic_int8 (these by default), static_int8, int8; of a page one of "
+        "the first three (default: float16)",
     )
     saved = parser.add_argument_group("SavedModel")
     saved.add_argument("--archive", action="store_true", default=None, help="write DIR/N.tar.gz too, for TF-Hub")
@@ -39,7 +39,9 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     lite = parser.add_argument_group("TFLite")
     lite.add_argument("--batch-size", type=int, metavar="N", help="images at a time, fixed in the file (default: 1)")
     lite.add_argument(
-        "--representative", metavar="DATA", help="for int8: digits, DIR with DIR/{train,test}/CLASS/, or a name of TFDS"
+        "--representative",
+        metavar="DATA",
+        help="for static_int8 and int8: digits, DIR with DIR/{train,test}/CLASS/, or a name of TFDS",
     )
     onnx = parser.add_argument_group("ONNX")
     onnx.add_argument(

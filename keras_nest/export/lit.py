@@ -16,7 +16,7 @@ from keras_nest.export.exporter import HEADS, Exporter, Served, Signatures, chec
 from keras_nest.export.module import holder, reusable_object
 from keras_nest.export.network import Carrier
 from keras_nest.export.signatures import Outputs, image_inputs, signature
-from keras_nest.export.tflite_files import TFLiteSource
+from keras_nest.export.tflite_files import CALIBRATED, TFLiteSource
 from keras_nest.export.tflite_report import SAMPLE_TEXTS
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.exported import SIMILARITY
@@ -81,8 +81,11 @@ class LiTExporter(Exporter):
         super().check_tflite(precisions, None)
         if activation is not None:
             raise ValueError(f"activation is {activation!r}; for classifiers, not for a LiT")
-        if "int8" in precisions:
-            raise ValueError("int8 is not for LiT models, whose other tower reads texts; take dynamic_int8.")
+        for precision in CALIBRATED:
+            if precision in precisions:
+                raise ValueError(
+                    f"{precision} is not for LiT models, whose other tower reads texts; take dynamic_int8."
+                )
 
     def tflite_sources(
         self,
