@@ -4,7 +4,7 @@ ACTIVATIONS = ("softmax", "sigmoid")
 """What makes probabilities of logits."""
 
 NO_ACTIVATION = "none"
-"""For TFLite files that give the logits themselves."""
+"""For files that give the logits themselves."""
 
 AUGMENTS = ("crop", "shift", "none")
 """What fine-tuning does to training images."""
@@ -31,7 +31,10 @@ EXPORT_FORMATS = ("saved_model", "tflite", "onnx", "keras", "web")
 """Formats of `keras-nest export`."""
 
 HEADS = ("classifier", "none")
-"""Outputs of a SavedModel: logits, or the features below them."""
+"""Outputs of an exported model: its own, or the features below its head."""
+
+INPUT_TYPES = ("float32", "uint8")
+"""Inputs of an ONNX file: images of the model's size in [0, 1], or levels of any size, prepared inside."""
 
 LAYOUTS = ("linen", "pre_linen")
 """Names of the tensors of a Flax checkpoint: today's, or those of the first ViT files."""

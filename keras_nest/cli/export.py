@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from keras_nest.choices import WEB_PRECISIONS
+from keras_nest.choices import INPUT_TYPES, NO_ACTIVATION, WEB_PRECISIONS
 from keras_nest.class_names import read_class_names
 from keras_nest.console import console, print_facts
 from keras_nest.data.prompts import read_templates
@@ -46,9 +46,9 @@ from keras_nest.zero_shot.open import trained_texts
 # Options that not all formats have; they are None unless they are given.
 _OPTIONS = {
     "saved_model": ("head", "activation", "archive", "no_warm_up"),
-    "tflite": ("precision", "batch_size", "representative", "activation"),
-    "onnx": (),
-    "keras": (),
+    "tflite": ("head", "activation", "precision", "batch_size", "representative"),
+    "onnx": ("head", "activation", "input_type"),
+    "keras": ("head",),
     "web": ("precision", "activation", "title", "examples", "litert", "templates"),
 }
 _CALIBRATION_IMAGES, _REPORT_IMAGES = 128, 64
@@ -110,8 +110,15 @@ def _check_kind(model: keras.Model, args: argparse.Namespace) -> None:
     for option in exporter.FOREIGN_OPTIONS:
         if getattr(args, option) is not None:
             raise ValueError(f"--{option.replace('_', '-')} has no meaning for {exporter.KIND}; leave it out.")
+    if args.head == "none" and args.activation is not None:
+        raise ValueError("--activation is of scores, and --head none leaves an embedding; leave one of them out.")
+    if args.format == "saved_model" and args.activation == NO_ACTIVATION:
+        raise ValueError(
+            "--activation none has no meaning for --format saved_model, which has logits beside the probabilities; "
+            "leave it out."
+        )
     if args.format == "onnx":
-        exporter.check_onnx()
+        exporter.check_onnx(args.activation)
     if args.format == "keras":
         exporter.check_keras()
     if args.format == "web" and not isinstance(model, NesTGenerator):
@@ -158,8 +165,10 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
     gives_logits = getattr(loaded.model, "num_classes", 0) and output_name(loaded.model) == "logits"
-    trained_with = "sigmoid" if loaded.config.get("loss") == "sigmoid" and gives_logits else None
-    options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with}
+    has_scores = gives_logits and args.head != "none"
+    trained_with = "sigmoid" if loaded.config.get("loss") == "sigmoid" and has_scores else None
+    head = {"head": args.head} if args.head else {}
+    options: dict[str, Any] = {"vocab": args.vocab, "activation": args.activation or trained_with, **head}
     options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
     if args.precision:
         options["precisions"] = _precisions(args)
@@ -179,14 +188,24 @@ def _tflite(loaded: LoadedModel, args: argparse.Namespace) -> int:
 
 
 def _onnx(loaded: LoadedModel, args: argparse.Namespace) -> int:
-    path = to_onnx(loaded.model, _file(args.output, "model.onnx"), args.overwrite)
-    print_facts(f"Exported {loaded.model.name}", {"written": path, "size": _mebibytes(path)})
+    path = to_onnx(
+        loaded.model,
+        _file(args.output, "model.onnx"),
+        args.overwrite,
+        head=args.head or "classifier",
+        activation=args.activation,
+        input_type=args.input_type or INPUT_TYPES[0],
+        class_names=loaded.class_names,
+        metrics={"dataset": dataset_of(loaded, args.model), **loaded.metrics} if loaded.metrics else None,
+    )
+    facts = {"written": path, "size": _mebibytes(path), "card": path.with_suffix(".md")}
+    print_facts(f"Exported {loaded.model.name}", facts)
     return 0
 
 
 def _keras(loaded: LoadedModel, args: argparse.Namespace) -> int:
     # Not model.keras, so that no training is replaced by what is read without this package.
-    path = to_keras(loaded.model, _file(args.output, "stock.keras"), args.overwrite)
+    path = to_keras(loaded.model, _file(args.output, "stock.keras"), args.overwrite, head=args.head or "classifier")
     print_facts(f"Exported {loaded.model.name}", {"written": path, "size": _mebibytes(path)})
     return 0
 

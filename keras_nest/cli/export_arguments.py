@@ -19,24 +19,35 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--activation",
         choices=(*choices.ACTIVATIONS, choices.NO_ACTIVATION),
-        help="of the probabilities (default: that of the training, else softmax); none for a TFLite file with logits",
+        help="of the probabilities (default: that of the training, else softmax; of ONNX, what the model gives); none "
+        "for a TFLite or ONNX file with logits",
+    )
+    parser.add_argument(
+        "--head", choices=choices.HEADS, help="none for the embedding below the head (default: classifier)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the newest SavedModel, files, or page")
     parser.add_argument(
         "--precision",
         action="append",
         metavar="P[,P…]",
-        help="of TFLite files: float32, float16, dynamic_int8, int8 (default: all but the last); of a page one of the "
-        "first three (default: float16)",
+        help="of TFLite files: float32, float16, dynamic_int8 (these by default), static_int8, int8; of a page one of "
+        "the first three (default: float16)",
     )
     saved = parser.add_argument_group("SavedModel")
-    saved.add_argument("--head", choices=choices.HEADS, help="none for TF-Hub's feature vector (default: classifier)")
     saved.add_argument("--archive", action="store_true", default=None, help="write DIR/N.tar.gz too, for TF-Hub")
     saved.add_argument("--no-warm-up", action="store_true", default=None, help="no requests that warm TF-Serving up")
     lite = parser.add_argument_group("TFLite")
     lite.add_argument("--batch-size", type=int, metavar="N", help="images at a time, fixed in the file (default: 1)")
     lite.add_argument(
-        "--representative", metavar="DATA", help="for int8: digits, DIR with DIR/{train,test}/CLASS/, or a name of TFDS"
+        "--representative",
+        metavar="DATA",
+        help="for static_int8 and int8: digits, DIR with DIR/{train,test}/CLASS/, or a name of TFDS",
+    )
+    onnx = parser.add_argument_group("ONNX")
+    onnx.add_argument(
+        "--input-type",
+        choices=choices.INPUT_TYPES,
+        help="uint8 for levels of any size, resized, cropped and normalized inside (default: float32 in [0, 1])",
     )
     web = parser.add_argument_group("page (web)")
     web.add_argument("--title", metavar="TEXT", help="what the page is called (default: the name of the model)")

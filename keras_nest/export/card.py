@@ -11,7 +11,14 @@ from keras_nest.console import printable
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.export.exporter import Exporter, Signatures
 from keras_nest.export.exporters import exporter_for
-from keras_nest.export.module import is_classifier, resolve_activation, task_of, without_head
+from keras_nest.export.module import (
+    image_shape,
+    is_classifier,
+    model_config,
+    resolve_activation,
+    task_of,
+    without_head,
+)
 from keras_nest.exported import VALUES
 from keras_nest.models import LiT
 from keras_nest.profiling import count_parameters
@@ -45,7 +52,7 @@ _TRAINING = "Dropout and stochastic depth act with `training=True` only."
 _INFERENCE = (
     "It comes from Keras on JAX, for inference: there is no `training=True`, and XLA compiles it where it is loaded."
 )
-_LICENSE = (
+LICENSE = (
     "The code of the network is under the Apache License 2.0. The weights are under the terms of the checkpoint and "
     "the data that they come from."
 )
@@ -56,6 +63,18 @@ _PREPARED = (
     "in the graph, and turned as their EXIF orientation says."
 )
 _PREPARE = "`keras_nest.preprocessor(model)` makes images of any size so, of {size} pixels."
+_ONNX_UINT8 = 2  # of onnx.TensorProto
+_ONNX = "as an ONNX file"
+_ONNX_INPUTS = {
+    "float32": "`images` must be resized and cropped to {size} so, in [0, 1]; normalization is inside.",
+    "uint8": "All of it is inside: `images` are levels in 0..255, of any size; those of a batch have the same.",
+}
+_ONNX_USE = """```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession({file!r})
+({outputs},) = session.run(None, {{"images": images}})  # {kind} (batch, {sides})
+```"""
 _OPEN = """```shell
 keras-nest {command}
 ```
@@ -99,7 +118,7 @@ def model_card(
         "Classes": _classes(model.num_classes, class_names, "assets/labels.txt") if has_classes else "",
         "Metrics": _metrics(metrics or {}),
         "Limits": _LIMITS + (_TRAINING if on_tensorflow() else _INFERENCE),
-        "License": _LICENSE,
+        "License": LICENSE,
     }
     return _page(model, _summary(exporter, head, _SAVED_MODEL), sections)
 
@@ -126,9 +145,56 @@ def hub_card(
         "Classes": _classes(model.num_classes, class_names, CLASSES) if is_classifier(model) else "",
         "Metrics": _metrics(metrics or {}),
         "Limits": _LIMITS.partition("`images`")[0].strip(),
-        "License": _LICENSE,
+        "License": LICENSE,
     }
     return _page(model, _summary(exporter, "classifier", _KERAS), sections)
+
+
+def onnx_card(
+    exporter: Exporter,
+    file: str,
+    proto: Any,
+    head: str = "classifier",
+    input_type: str = "float32",
+    class_names: Sequence[str] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> str:
+    """A model card in Markdown for an ONNX file.
+
+    Args:
+        exporter: of the whole model.
+        file: its name.
+        proto: what it holds, an `onnx.ModelProto`.
+        head: as `to_onnx` took it.
+        input_type: as `to_onnx` took it.
+        class_names: in the order of the logits.
+        metrics: as `model_card` takes them.
+    """
+    model, tensors = exporter.model, {"input": proto.graph.input, "output": proto.graph.output}
+    rows = [
+        (kind, f"`{tensor.name}`", _onnx_type(tensor), tensor.doc_string)
+        for kind, several in tensors.items()
+        for tensor in several
+    ]
+    has_classes = {"logits", "probabilities"} & {output.name for output in proto.graph.output}
+    sides = ", ".join(map(str, (*(image_shape(model)[:2] if input_type == "float32" else "hw"), image_shape(model)[2])))
+    outputs = ", ".join(output.name for output in proto.graph.output)
+    sections = {
+        "Use": _ONNX_USE.format(file=file, outputs=outputs, kind=input_type, sides=sides),
+        "Preprocessing": _preprocessing(model, _ONNX_INPUTS[input_type]),
+        "Inputs and outputs": _table(("", "name", "type and shape", ""), rows),
+        "Classes": _classes(model.output.shape[-1], class_names, "names") if has_classes else "",
+        "Metrics": _metrics(metrics or {}),
+        "Limits": _LIMITS + "No values are checked.",
+        "License": LICENSE,
+    }
+    return _page(model, _summary(exporter, head, _ONNX), sections)
+
+
+def _onnx_type(tensor: Any) -> str:
+    kind = tensor.type.tensor_type
+    sides = ", ".join(dimension.dim_param or str(dimension.dim_value) for dimension in kind.shape.dim)
+    return f"{'uint8' if kind.elem_type == _ONNX_UINT8 else 'float32'} ({sides})"
 
 
 def with_metadata(card: str, model: Any, terms: str = "other") -> str:
@@ -191,10 +257,10 @@ def _summary(exporter: Exporter, head: str, form: str) -> str:
 
 
 def _preprocessing(model: Any, prepared: str) -> str:
-    spec = model.config["preprocessing"]
+    spec = model_config(model).get("preprocessing")
     if not spec:
         return "None: pixels in [0, 1] are what the network sees."
-    size = "{} x {}".format(*model.image_size)
+    size = "{} x {}".format(*image_shape(model))
     return f"{', '.join(f'{name} {value}' for name, value in spec.items())}. {prepared.format(size=size)}"
 
 

@@ -1,6 +1,7 @@
 """From encoded images to the pixels of a model, inside the graph."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,10 +10,11 @@ import tensorflow as tf
 from keras_nest.data.decoding import decode_upright, header_size
 from keras_nest.data.image_files import MAX_PIXELS, too_large
 from keras_nest.data.orientation import orientation_in_graph
-from keras_nest.export.module import image_shape
+from keras_nest.export.module import image_shape, model_config
 from keras_nest.graphs import as_written
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.registry import preprocessing_spec
+from keras_nest.specs import PreprocessingSpec
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # Signature, and the header chunk that comes first in every PNG file.
@@ -33,6 +35,19 @@ def unit_preprocessing(model: keras.Model) -> EvalPreprocessing:
     """
     spec, image_size = preprocessing_spec(model)
     return EvalPreprocessing(image_size, **spec.pixels_only(image_shape(model)[-1]))
+
+
+def outside_preprocessing(model: keras.Model) -> dict[str, Any] | None:
+    """What is left to do with images before an exported model, which has the normalization inside.
+
+    Returns:
+        Arguments of `EvalPreprocessing`, ready for JSON; None if the model does not know its preprocessing.
+    """
+    *sides, channels = image_shape(model)
+    fields = model_config(model).get("preprocessing")
+    if not fields:
+        return None
+    return {"image_size": sides, **PreprocessingSpec.from_dict(fields).pixels_only(channels)}
 
 
 def image_decoder(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -1,17 +1,18 @@
 """What the formats ask of a model: functions to write, what goes with them, and words for the model card."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, ClassVar, Self, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.choices import HEADS, NO_ACTIVATION
+from keras_nest.choices import HEADS, INPUT_TYPES, NO_ACTIVATION
 from keras_nest.class_names import check_class_names
 from keras_nest.export.activations import ACTIVATIONS
-from keras_nest.export.inference import inference
+from keras_nest.export.decoding import unit_preprocessing
+from keras_nest.export.inference import Inference, below_head, inference
 from keras_nest.export.module import image_shape, is_classifier, resolve_activation, reusable_object
 from keras_nest.export.network import Carrier
 from keras_nest.export.signatures import Outputs, create_signatures
@@ -88,6 +89,18 @@ class Exporter:
         module = reusable_object(self.model, head, carrier)
         return module, create_signatures(module, self.model, head, activation, class_names, carrier)
 
+    def up_to(self, head: str) -> Self:
+        """The exporter of the model, or of what lies below its head.
+
+        Args:
+            head: one of `keras_nest.choices.HEADS`.
+
+        Raises:
+            ValueError: it is another, or there is no head to leave out.
+        """
+        check_option("head", head, HEADS)
+        return self if head == "classifier" else type(self)(below_head(self.model))
+
     def labels(self, class_names: Sequence[str] | None, head: str = "classifier") -> tuple[str, ...] | None:
         """Class names that belong into the file: none without scores of classes.
 
@@ -109,9 +122,7 @@ class Exporter:
         Raises:
             ValueError: says what.
         """
-        known = (*ACTIVATIONS, NO_ACTIVATION)
-        if activation is not None and activation not in known:
-            raise ValueError(f"activation is {activation!r}; {did_you_mean(activation, known)}")
+        _check_activation(activation)
         self.refuse_quantized(
             ("int8", "float8"), "a TFLite file", 'as it was before, with precisions=["dynamic_int8"], which is as small'
         )
@@ -147,12 +158,16 @@ class Exporter:
         names = known_class_names(self.model, class_names)
         return [image_source(self.model, batch_size, images, names or None, activation)]
 
-    def check_onnx(self) -> None:
-        """Refuses models that no ONNX file can hold.
+    def check_onnx(self, activation: str | None = None) -> None:
+        """Refuses what no ONNX file can hold.
+
+        Args:
+            activation: as `to_onnx` takes it.
 
         Raises:
             ValueError: says what to do instead.
         """
+        _check_activation(activation)
         self.refuse_quantized(("float8",), "an ONNX file", "as it was before, or quantized to int8")
 
     def check_web(self, activation: str | None) -> None:
@@ -193,10 +208,26 @@ class Exporter:
                     "hold; call keras_nest.merge_lora on the model first."
                 )
 
-    def onnx_function(self) -> tuple[Callable[..., Mapping[str, tf.Tensor]], list[tf.TensorSpec]]:
-        """What an ONNX file computes, and its inputs with an open batch."""
-        images = tf.TensorSpec((None, *image_shape(self.model)), name="images")
-        return inference(self.model)[1], [images]
+    def onnx_function(
+        self, activation: str | None = None, input_type: str = "float32"
+    ) -> tuple[Inference, tf.TensorSpec]:
+        """What an ONNX file computes, and its input with an open batch.
+
+        Args:
+            activation: as `to_onnx` takes it.
+            input_type: one of `keras_nest.choices.INPUT_TYPES`.
+
+        Raises:
+            ValueError: it is another, or the model carries no preprocessing.
+        """
+        check_option("input_type", input_type, INPUT_TYPES)
+        *sides, channels = image_shape(self.model)
+        _, compute = inference(self.model, activation)
+        if input_type == "float32":
+            return compute, tf.TensorSpec((None, *sides, channels), name="images")
+        prepare = unit_preprocessing(self.model)
+        levels = tf.TensorSpec((None, None, None, channels), tf.uint8, name="images")
+        return lambda images: compute(prepare(images)), levels
 
     def describe(self, head: str = "classifier") -> str:
         """What the exported model is, for the card."""
@@ -221,6 +252,12 @@ class Exporter:
 def known_class_names(model: keras.Model, class_names: Sequence[str] | None) -> Sequence[str] | None:
     """The class names that were given, or None those of the model's head if it is a published one."""
     return published_class_names(model) if class_names is None else class_names
+
+
+def _check_activation(activation: str | None) -> None:
+    known = (*ACTIVATIONS, NO_ACTIVATION)
+    if activation is not None and activation not in known:
+        raise ValueError(f"activation is {activation!r}; {did_you_mean(activation, known)}")
 
 
 def check_option(field: str, value: str, known: Collection[str]) -> None:

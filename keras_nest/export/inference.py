@@ -6,7 +6,15 @@ import keras
 import tensorflow as tf
 
 from keras_nest.export.activations import ACTIVATIONS
-from keras_nest.export.module import check_outputs, holder, image_shape, model_config, on_unit_images, output_name
+from keras_nest.export.module import (
+    check_outputs,
+    holder,
+    image_shape,
+    model_config,
+    on_unit_images,
+    output_name,
+    without_head,
+)
 from keras_nest.layers.changes import layers_inside
 from keras_nest.models.base import logits_model
 
@@ -49,6 +57,19 @@ def inference(model: keras.Model, activation: str | None = None) -> tuple[tf.tra
         return outputs if isinstance(outputs, dict) else {name: outputs}
 
     return holder(network), call
+
+
+def below_head(model: keras.Model) -> keras.Model:
+    """A model of images up to the embedding that its head sees, which every format takes for one without a head.
+
+    Raises:
+        ValueError: it has no embedding to end with, or as `in_float32`.
+    """
+    plain = in_float32(model)
+    network = without_head(plain)
+    # What the exporters read of a model; of this one nothing is left but the layers.
+    network.config = {"num_classes": 0, "preprocessing": model_config(plain).get("preprocessing")}
+    return network
 
 
 def in_float32(model: keras.Model) -> keras.Model:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from keras_nest.export.exporter import HEADS, Exporter, Served, Signatures, chec
 from keras_nest.export.module import holder, reusable_object
 from keras_nest.export.network import Carrier
 from keras_nest.export.signatures import signature, signatures_of
-from keras_nest.export.tflite_files import TFLiteSource
+from keras_nest.export.tflite_files import CALIBRATED, TFLiteSource
 from keras_nest.export.tflite_report import SAMPLE_TEXTS
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.exported import SIMILARITY
@@ -67,6 +67,12 @@ class LiTExporter(Exporter):
             raise ValueError("head and activation are for classifiers; a LiT model has embeddings, so leave them out.")
         return two_tower_object(self.model, open_tokenizer(self.model, vocab))
 
+    def up_to(self, head: str) -> Self:
+        """The exporter itself: both towers end with embeddings."""
+        if head != "classifier":
+            raise ValueError(f"head is {head!r}; for classifiers, not for a LiT, which has embeddings.")
+        return self
+
     def labels(self, class_names: Sequence[str] | None, head: str = "classifier") -> tuple[str, ...] | None:
         """None: the model has no classes."""
         return None
@@ -76,8 +82,11 @@ class LiTExporter(Exporter):
         super().check_tflite(precisions, None)
         if activation is not None:
             raise ValueError(f"activation is {activation!r}; for classifiers, not for a LiT")
-        if "int8" in precisions:
-            raise ValueError("int8 is not for LiT models, whose other tower reads texts; take dynamic_int8.")
+        for precision in CALIBRATED:
+            if precision in precisions:
+                raise ValueError(
+                    f"{precision} is not for LiT models, whose other tower reads texts; take dynamic_int8."
+                )
 
     def tflite_sources(
         self,
@@ -90,7 +99,7 @@ class LiTExporter(Exporter):
         """Both towers, each up to the embedding."""
         return tower_sources(self.model, open_tokenizer(self.model, vocab), batch_size, images)
 
-    def check_onnx(self) -> None:
+    def check_onnx(self, activation: str | None = None) -> None:
         """Refuses: such a file has no strings and no tokenizer."""
         raise ValueError("A LiT model has two inputs; export it as saved_model or tflite, or its image_model as ONNX.")
 

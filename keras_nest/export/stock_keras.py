@@ -20,6 +20,7 @@ def to_keras(
     path: str | os.PathLike[str],
     overwrite: bool = False,
     *,
+    head: str = "classifier",
     preprocessing: Preprocessing = AUTO,
 ) -> Place:
     """Writes the same network in layers and operations of Keras alone, which `keras.models.load_model` reads.
@@ -33,6 +34,7 @@ def to_keras(
         model: a built model with one image input.
         path: file to write, `.keras`, local or at an address (gs://…); it appears complete or not at all.
         overwrite: replace what lies there.
+        head: "classifier", or "none" for the model without its head, which gives the embedding (B, C).
         preprocessing: as `to_saved_model` takes it.
 
     Returns:
@@ -47,7 +49,7 @@ def to_keras(
     place = as_place(path)
     if place.suffix != ".keras":
         raise ValueError(f"{place} must end with .keras.")
-    exporter = exporter_for(model, preprocessing)
+    exporter = exporter_for(model, preprocessing).up_to(head)
     exporter.check_keras()
     with output_at(place, overwrite) as partial:
         _normalizing(exporter.model).save(partial)

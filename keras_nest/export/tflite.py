@@ -10,8 +10,9 @@ import numpy as np
 from keras_nest.backends import require_tensorflow
 from keras_nest.export.exporters import exporter_for
 from keras_nest.export.network import TO_A_FILE
-from keras_nest.export.tflite_files import PRECISIONS, check_targets, write_files
+from keras_nest.export.tflite_files import CALIBRATED, PRECISIONS, check_targets, write_files
 from keras_nest.export.tflite_sources import calibration_batches
+from keras_nest.export.tflite_static import require_quantizer
 from keras_nest.export.wrapped import AUTO, Preprocessing
 from keras_nest.hints import did_you_mean
 from keras_nest.places import as_place
@@ -28,6 +29,7 @@ def to_tflite(
     overwrite: bool = False,
     images: np.ndarray | None = None,
     vocab: str | os.PathLike[str] | None = None,
+    head: str = "classifier",
     activation: str | None = None,
     preprocessing: Preprocessing = AUTO,
 ) -> list[dict[str, Any]]:
@@ -46,24 +48,30 @@ def to_tflite(
     * int8: for accelerators that compute in 8 bits only; on processors it is slower than the others. Its input is the
       pixels as they lie in memory, uint8 in 0..255, and its outputs are uint8 with the scale and zero point in the
       file; `TFLiteModel` takes and gives floats all the same.
+    * static_int8: as dynamic_int8, but the scales of what goes into matrix products and convolutions are known
+      beforehand, from representative images, and there is none to compute for each image. Images are float32 in [0, 1].
+      Written by the package ai-edge-quantizer.
 
     Of a LiT, the files of the image tower lie in `image`, and those of the text tower, with its vocabulary, in `text`;
-    int8 is for neither. The latter take `tokens`, int32 (B, N); both give `embedding` (B, C), of length one, and have
-    the temperature in `similarity.json` inside and in the report.
+    int8 and static_int8 are for neither. The latter take `tokens`, int32 (B, N); both give `embedding` (B, C), of
+    length one, and have the temperature in `similarity.json` inside and in the report.
 
     Args:
         model: a built model with one image input, and one output or a dictionary of outputs; or a LiT.
         directory: where the files shall lie, here or at an address (gs://…); each appears complete or not at all.
         precisions: which of `PRECISIONS`.
         batch_size: images at a time, fixed in the file.
-        representative: float32 batches (any, H, W, C) in [0, 1] for "int8", which takes the range of every tensor from
-            them: 100 images as the model will meet them are enough. They are read once and kept in memory.
+        representative: float32 batches (any, H, W, C) in [0, 1] for "int8" and "static_int8", which take the range of
+            every tensor from them: 100 images as the model will meet them are enough. They are read once and kept in
+            memory.
         class_names: in the order of the logits; they become `labels.txt` in the file. None takes the names of ImageNet
             for a head that was published. Beside it lies
             `preprocessing.json` if the model knows its preprocessing: arguments of `keras_nest.EvalPreprocessing`.
         overwrite: replace what lies there.
         images: float32 (N, H, W, C) in [0, 1] for the report; parts of two photographs by default.
         vocab: vocabulary file of LiT's text tower.
+        head: "classifier", or "none" for the model without its head, whose output is `embedding`: for ImageEmbedder of
+            MediaPipe, and for searches.
         activation: from logits to probabilities, which clients with a score threshold expect: "softmax" or "sigmoid";
             None takes the model's `classifier_activation`, or that of the loss it was compiled with, or else
             "softmax". "none" is for a file that gives logits, and for a model of yours whose outputs are no classes.
@@ -74,17 +82,18 @@ def to_tflite(
         float32.tflite (None if it is not asked for); of a LiT with `tower` and `temperature` besides.
 
     Raises:
-        ValueError: an unknown precision, "int8" without images, a batch below 1, not as many class names as logits,
-            images of another shape or range, a vocabulary that is missing or does not fit, or a model that cannot be
-            exported, or Keras does not run on TensorFlow. Nothing is written then.
+        ValueError: an unknown precision, "int8" or "static_int8" without images, a batch below 1, not as many class
+            names as logits, images of another shape or range, a vocabulary that is missing or does not fit, or a model
+            that cannot be exported, or Keras does not run on TensorFlow. Nothing is written then.
         FileExistsError: a file lies there and `overwrite` is false.
         NotADirectoryError: `directory` is a file.
         OSError: the directory cannot be written to.
-        ModuleNotFoundError: tensorflow-text, which the tokenizer of a LiT needs, is missing.
+        ModuleNotFoundError: ai-edge-quantizer, which static_int8 needs, is missing; or tensorflow-text, which the
+            tokenizer of a LiT needs.
     """
     require_tensorflow("export.to_tflite", TO_A_FILE.format("tflite"))
     place = as_place(directory)
-    exporter = exporter_for(model, preprocessing)
+    exporter = exporter_for(model, preprocessing).up_to(head)
     exporter.check_tflite(precisions, activation)
     chosen = _check_precisions(precisions, representative)
     if batch_size < 1:
@@ -94,7 +103,7 @@ def to_tflite(
         check_targets(folder, chosen, overwrite)
     sources = exporter.tflite_sources(batch_size, images, class_names, activation, vocab)
     calibration: list[np.ndarray] = []
-    if "int8" in chosen and representative is not None:
+    if representative is not None and any(precision in CALIBRATED for precision in chosen):
         calibration = calibration_batches(representative, sources[0].spec.shape)
     written = zip(sources, folders, strict=True)
     return [row for part in written for row in write_files(*part, chosen, calibration, overwrite)]
@@ -107,6 +116,12 @@ def _check_precisions(precisions: Sequence[str], representative: Any) -> list[st
             raise ValueError(f"precision {precision!r} is unknown; {did_you_mean(precision, PRECISIONS)}")
     if not precisions:
         raise ValueError(f"No precision is asked for; {did_you_mean('', PRECISIONS)}")
-    if "int8" in precisions and representative is None:
-        raise ValueError("Full int8 needs representative images; give representative=…, or ask for dynamic_int8.")
+    for precision in CALIBRATED:
+        if precision in precisions and representative is None:
+            raise ValueError(
+                f"{precision} needs representative images; give representative=… (--representative), or ask for "
+                "dynamic_int8."
+            )
+    if "static_int8" in precisions:
+        require_quantizer()
     return [precision for precision in PRECISIONS if precision in precisions]

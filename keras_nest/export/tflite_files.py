@@ -15,11 +15,14 @@ from keras_nest.export.inference import Inference
 from keras_nest.export.tflite_graph import rewrite
 from keras_nest.export.tflite_metadata import add_metadata
 from keras_nest.export.tflite_report import Reporter
+from keras_nest.export.tflite_static import quantize_statically
 from keras_nest.outputs import output_at
 from keras_nest.places import Place
 
 # In the order in which files are written: the report compares sizes with the first.
-PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
+PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "static_int8")
+# Those that take the range of tensors from images.
+CALIBRATED = ("int8", "static_int8")
 _SIGNATURE = "serving_default"
 
 
@@ -61,7 +64,7 @@ def write_files(
         source: what they are made of.
         directory: where they shall lie, on this machine or at an address.
         precisions: some of `PRECISIONS`, in their order.
-        calibration: batches of inputs for "int8".
+        calibration: batches of inputs for `CALIBRATED`.
         overwrite: replace what lies there.
 
     Returns:
@@ -137,8 +140,10 @@ def convert(folder: str, precision: str, calibration: Sequence[np.ndarray] = ())
     Args:
         folder: the SavedModel, with the signature serving_default and a batch that is fixed.
         precision: one of `PRECISIONS`.
-        calibration: batches of inputs for "int8".
+        calibration: batches of inputs for `CALIBRATED`.
     """
+    if precision == "static_int8":
+        return quantize_statically(convert(folder, "float32"), calibration)
     # Conversion from the Keras model or from a function loses the weights or the names.
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_SIGNATURE])
     # The default target is built-in operations only: anything else makes the conversion fail.

@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.class_names import check_class_names
+from keras_nest.export.decoding import outside_preprocessing
 from keras_nest.export.inference import inference
-from keras_nest.export.module import image_shape, is_classifier, model_config, output_name, resolve_activation
+from keras_nest.export.module import image_shape, is_classifier, output_name, resolve_activation
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import sample_images
 from keras_nest.exported import LABELS, PREPROCESSING, VALUES
-from keras_nest.specs import PreprocessingSpec
 
 _ROUNDING = 1e-3
 
@@ -53,11 +53,8 @@ def _files(model: keras.Model, class_names: Sequence[str] | None) -> dict[str, s
         # Counted as readers will: one a line.
         lines = "\n".join(class_names).split("\n")
         files[LABELS] = "\n".join(check_class_names(lines, model.output.shape[-1]))
-    height, width, channels = image_shape(model)
-    if spec := model_config(model).get("preprocessing"):
-        # The normalization is inside.
-        outside = PreprocessingSpec.from_dict(spec).pixels_only(channels)
-        files[PREPROCESSING] = json.dumps({"image_size": [height, width], **outside})
+    if outside := outside_preprocessing(model):
+        files[PREPROCESSING] = json.dumps(outside)
     return files
 
 

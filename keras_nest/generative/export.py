@@ -13,7 +13,7 @@ from keras_nest.export.exporters import EXPORTERS
 from keras_nest.export.inference import in_float32
 from keras_nest.export.network import TO_A_FILE, Carrier
 from keras_nest.export.saved_model import to_saved_model
-from keras_nest.export.tflite_files import PRECISIONS, check_targets, convert
+from keras_nest.export.tflite_files import CALIBRATED, PRECISIONS, check_targets, convert
 from keras_nest.generative.generator import NesTGenerator
 from keras_nest.hints import did_you_mean
 from keras_nest.outputs import output_at
@@ -21,7 +21,7 @@ from keras_nest.places import Place, as_place
 
 _SIGNATURE = "serving_default"
 # Full int8 is calibrated on images, which a generator does not take.
-_PRECISIONS = PRECISIONS[:-1]
+_PRECISIONS = tuple(precision for precision in PRECISIONS if precision not in CALIBRATED)
 
 
 class GeneratorExporter(Exporter):
@@ -63,7 +63,7 @@ class GeneratorExporter(Exporter):
         """Refuses: the reports of such files are about images that go in."""
         raise ValueError("A generator becomes TFLite files by keras_nest.generative.export.generator_to_tflite.")
 
-    def check_onnx(self) -> None:
+    def check_onnx(self, activation: str | None = None) -> None:
         """Refuses: there are no such files of generators."""
         raise ValueError("A generator cannot be written as onnx; take saved_model or tflite.")
 

@@ -109,6 +109,20 @@ def test_options_are_handed_on(run, models, workdir, tmp_path, monkeypatch, argu
     [
         (["saved_model", "--batch-size", "2"], "--batch-size has no meaning for --format saved_model; leave it out."),
         (["tflite", "--batch-size", "0"], "batch_size is 0; it must be at least 1."),
+        *(
+            (
+                [kind, "--head", "none", "--activation", "softmax"],
+                "--activation is of scores, and --head none leaves an embedding; leave one of them out.",
+            )
+            for kind in ("saved_model", "tflite", "onnx")
+        ),
+        (["web", "--head", "none"], "--head has no meaning for --format web; leave it out."),
+        (["tflite", "--input-type", "uint8"], "--input-type has no meaning for --format tflite; leave it out."),
+        (
+            ["saved_model", "--activation", "none"],
+            "--activation none has no meaning for --format saved_model, which has logits beside the probabilities; "
+            "it out.",
+        ),
         (["tflite", "--no-warm-up"], "--no-warm-up has no meaning for --format tflite; leave it out."),
         (
             ["saved_model", "--vocab", "v.txt"],
@@ -180,9 +194,16 @@ def test_a_file_of_stock_layers(run, workdir, tmp_path):
 
 def test_an_onnx_file(run, workdir, tmp_path, monkeypatch):
     """What the file is worth is in test_onnx.py."""
-    monkeypatch.setattr(
-        "keras_nest.cli.export.to_onnx", lambda model, path, overwrite: path.write_bytes(bytes(2**20)) and path
-    )
-    code, told, _ = run(workdir, "--format", "onnx", "--output", tmp_path)
+    given = {}
+
+    def write(model, path, overwrite, **options):
+        given.update(options)
+        return path.write_bytes(bytes(2**20)) and path
+
+    monkeypatch.setattr("keras_nest.cli.export.to_onnx", write)
+    code, told, _ = run(workdir, "--format", "onnx", "--output", tmp_path, "--head", "none", "--input-type", "uint8")
     assert code == 0
+    assert (given["head"], given["input_type"], given["activation"]) == ("none", "uint8", None)
+    assert given["class_names"] == toys.CLASS_NAMES
+    assert given["metrics"]["top1"] == 0.75
     assert re.search(r"written .*model\.onnx .*size .* 1\.0 MiB", told.replace("\n", " "))
