@@ -13,7 +13,7 @@ import stat
 import uuid
 from collections.abc import Iterable, Iterator
 
-_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 PARTIAL = ".partial-"
 """Begins the name of what is being written."""
 _PARTIAL_NAME = rf"{re.escape(PARTIAL)}[0-9a-f]{{8}}-"
