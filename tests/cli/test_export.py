@@ -121,7 +121,7 @@ def test_options_are_handed_on(run, models, workdir, tmp_path, monkeypatch, argu
         (
             ["saved_model", "--activation", "none"],
             "--activation none has no meaning for --format saved_model, which has logits beside the probabilities; "
-            "it out.",
+            "leave it out.",
         ),
         (["tflite", "--no-warm-up"], "--no-warm-up has no meaning for --format tflite; leave it out."),
         (

@@ -60,7 +60,9 @@ def test_clock_is_divided_by_the_images(source, monkeypatch):
     batches = tf.data.Dataset.from_tensors(0).repeat()
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
     # Begin, and the four readings 1 to 4, the last of which is too late: three batches.
-    assert speed._seconds(batches, 5, duration=4, clock=lambda: 30.0 * (next(ticks) >= 5), threads=None) == 30 / 15
+    assert (
+        speed.measure_batches(batches, 5, duration=4, clock=lambda: 30.0 * (next(ticks) >= 5), threads=None) == 30 / 15
+    )
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(1, (1, 1)), (None, (None, None))])
