@@ -4,31 +4,17 @@
 page, for each NAME of `TABLES`; nobody types a measured number twice.
 """
 
-import csv
 import json
-import pathlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from benchmarks import cores
-from keras_nest import registry
+from benchmarks.model_tables import exactness, published_models, selected_models, timm_names
+from benchmarks.table_cells import RESULTS, ROOT, difference, markdown, ratio, read_rows
 from keras_nest.console import console
-from keras_nest.conversion.published import PUBLISHED
-from keras_nest.models.timm import timm_models
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
-# The models of the README: one of each family.
-_SELECTED = {
-    "nest_tiny_s196_224": "NesT, attention inside blocks of a tree",
-    "nest_base_s196_224": "the largest published NesT; top-1 83.8 % as published",
-    "ViT-B_16": "vision transformer",
-    "R26+ViT-S_32": "ViT on the maps of a ResNet",
-    "Mixer-B_16": "MLP-Mixer",
-    "LiT-B16B_2": "images and texts: ViT and BERT",
-}
 # Columns of forward.csv and train_step.csv, as the pages name them.
 _CANDIDATES = {
     "Keras, graph": "Keras as a graph",
@@ -82,120 +68,76 @@ def with_tables(page: str) -> str:
     return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", page)
 
 
-def published_models() -> str:
-    """All classifiers: parameters, multiply-adds, checkpoints, distance from the reference outputs."""
-    header = ["name", "parameters", "multiply-adds", "checkpoints", "largest difference"]
-    return _markdown(header, map(_model, _measured_models()), "lrrlr")
-
-
-def timm_names() -> str:
-    """Timm's names, with what timm publishes of them."""
-    rows = [
-        [
-            f"`{one.name}`",
-            f"`{one.model}`",
-            str(one.image_size),
-            str(one.num_classes or ""),
-            _millions(one.parameters),
-            f"{_numbers(one.mean)}; {_numbers(one.std)}",
-            f"{one.crop_ratio:g}, {one.interpolation}",
-            "" if one.top1 is None else f"{one.top1:.2f}",
-        ]
-        for one in timm_models().values()
-    ]
-    return _markdown(
-        ["name", "model here", "input", "classes", "parameters", "mean; std", "crop", "top-1 %"], rows, "llrrrllr"
-    )
-
-
-def selected_models() -> str:
-    """The few models of the README."""
-    macs = {row["model"]: _billions(row["multiply_adds"]) for row in _measured_models()}
-    rows = [
-        [f"`{name}`", text, _millions(registry.parameter_counts()[name]), macs.get(name, "")]
-        for name, text in _SELECTED.items()
-    ]
-    return _markdown(["name", "", "parameters", "multiply-adds"], rows, "llrr")
-
-
-def exactness() -> str:
-    """The largest difference of each family."""
-    largest: dict[str, float] = {}
-    for row in _measured_models():
-        family = _family(row["model"])
-        largest[family] = max(largest.get(family, 0.0), float(row["largest_difference"]))
-    rows = [[family, f"{difference:.0e}"] for family, difference in largest.items()]
-    return _markdown(["family", "largest difference of a logit"], rows, "lr")
-
-
 def forward() -> str:
     """Milliseconds of a forward pass against Flax."""
     rows: dict[str, list[str]] = {}
-    for row in _rows("forward"):
+    for row in read_rows("forward"):
         rows.setdefault(row["candidate"], [_CANDIDATES[row["candidate"]]])
-        rows[row["candidate"]] += [f"{float(row['median ms']):.1f} ms", _ratio(row["times Flax"])]
+        rows[row["candidate"]] += [f"{float(row['median ms']):.1f} ms", ratio(row["times Flax"])]
     header = ["NesT-T at 224, float32", "batch 1", "times Flax", "batch 8", "times Flax"]
-    return _markdown(header, rows.values(), "lrrrr")
+    return markdown(header, rows.values(), "lrrrr")
 
 
 def train_step() -> str:
     """Milliseconds of a train step against Flax."""
     rows = [
-        [_CANDIDATES[row["candidate"]], f"{float(row['median ms']):.0f}", _ratio(row["times Flax"])]
-        for row in _rows("train_step")
+        [_CANDIDATES[row["candidate"]], f"{float(row['median ms']):.0f}", ratio(row["times Flax"])]
+        for row in read_rows("train_step")
     ]
-    return _markdown(["NesT-T at 224, batch 8", "ms a step", "times Flax"], rows, "lrr")
+    return markdown(["NesT-T at 224, batch 8", "ms a step", "times Flax"], rows, "lrr")
 
 
 def speed() -> str:
     """Forward pass, train step and exported file of the README."""
-    passes = {(row["batch"], row["candidate"]): row for row in _rows("forward")}
-    steps = {row["candidate"]: row for row in _rows("train_step")}
-    files = {(row["model"], row["threads"], row["candidate"]): row for row in _rows("latency")}
+    passes = {(row["batch"], row["candidate"]): row for row in read_rows("forward")}
+    steps = {row["candidate"]: row for row in read_rows("train_step")}
+    files = {(row["model"], row["threads"], row["candidate"]): row for row in read_rows("latency")}
     rows = [
         ("forward, batch 1, XLA", passes["1", "Keras, XLA"], passes["1", "Flax, jax.jit"]),
         ("forward, batch 8, XLA", passes["8", "Keras, XLA"], passes["8", "Flax, jax.jit"]),
         ("train step, batch 8", steps["Keras, graph"], steps["Flax and optax, jax.jit"]),
     ]
     cells = [
-        [name, f"{float(ours['median ms']):.0f} ms", f"{float(theirs['median ms']):.0f} ms", _ratio(ours["times Flax"])]
+        [name, f"{float(ours['median ms']):.0f} ms", f"{float(theirs['median ms']):.0f} ms", ratio(ours["times Flax"])]
         for name, ours, theirs in rows
     ]
     lite = files["nest_tiny_s196_224", "2", "TFLite dynamic_int8"]
     cells.append(["TFLite, 8-bit weights, one image", f"{float(lite['median ms']):.0f} ms", "", ""])
-    return _markdown(["NesT-T at 224 pixels", "here", "Flax under `jax.jit`", "ratio"], cells, "lrrr")
+    return markdown(["NesT-T at 224 pixels", "here", "Flax under `jax.jit`", "ratio"], cells, "lrrr")
 
 
 def input_pipeline() -> str:
     """Cost of the stages of the input pipeline, added up."""
     rows = [
         [_STAGES[row["candidate"]], f"{float(row['median ms']):.2f}", f"{float(row['images/s']):,.0f}"]
-        for row in _rows("input_pipeline")
+        for row in read_rows("input_pipeline")
         if row["candidate"] in _STAGES
     ]
-    return _markdown(["everything up to", "ms an image", "images/s"], rows, "lrr")
+    return markdown(["everything up to", "ms an image", "images/s"], rows, "lrr")
 
 
 def input_cores() -> str:
     """Cores that feed accelerators."""
     header, *rows = cores.table(cores.measured(RESULTS))
-    return _markdown(["images/s of the step: cores", *header[1:]], ([f"`{row[0]}`", *row[1:]] for row in rows), "lrrr")
+    return markdown(["images/s of the step: cores", *header[1:]], ([f"`{row[0]}`", *row[1:]] for row in rows), "lrrr")
 
 
 def data_efficiency() -> str:
     """Test accuracy with few training images."""
     rows: dict[str, list[str]] = {"NesT": ["NesT"], "MLP-Mixer": ["MLP-Mixer"], "ViT": ["ViT"]}
-    for row in _rows("data_efficiency"):
+    for row in read_rows("data_efficiency"):
         mean, low, high = (f"{float(row[column]):.1f}" for column in ("mean accuracy %", "lowest", "highest"))
         rows[row["model"]].append(f"{mean} % ({low} to {high})")
     header = ["test accuracy (lowest to highest)", "10 a class", "20", "50", "all"]
-    return _markdown(header, rows.values(), "lrrrr")
+    return markdown(header, rows.values(), "lrrrr")
 
 
 def gradcat() -> str:
     """Where GradCAT and the class activation map end."""
-    right = {(row["canvas"], row["method"]): float(row["right %"]) for row in _rows("gradcat")}
-    undecided = {row["canvas"]: float(row["undecided %"]) for row in _rows("gradcat") if row["method"] == "GradCAT, +"}
+    right = {(row["canvas"], row["method"]): float(row["right %"]) for row in read_rows("gradcat")}
+    undecided = {
+        row["canvas"]: float(row["undecided %"]) for row in read_rows("gradcat") if row["method"] == "GradCAT, +"
+    }
     names = {
         "GradCAT, +": "GradCAT",
         "GradCAT, -": "GradCAT with the minus sign that the paper writes",
@@ -206,12 +148,12 @@ def gradcat() -> str:
     rows.insert(
         1, ["of its paths undecided, where no quadrant stands out", *(f"{u:.1f} %" for u in undecided.values())]
     )
-    return _markdown(["ends in the digit's cell", "2 x 2 cells", "4 x 4, 12 of them empty"], rows, "lrr")
+    return markdown(["ends in the digit's cell", "2 x 2 cells", "4 x 4, 12 of them empty"], rows, "lrr")
 
 
 def latency() -> str:
     """Files, differences and latency of exported models."""
-    found = {(row["model"], row["threads"], row["candidate"]): row for row in _rows("latency")}
+    found = {(row["model"], row["threads"], row["candidate"]): row for row in read_rows("latency")}
     rows = []
     for candidate in dict.fromkeys(candidate for _, _, candidate in found):
         cells = [candidate.removeprefix("TFLite ").replace("Keras predict", "Keras, `predict`")]
@@ -220,7 +162,7 @@ def latency() -> str:
             size = f"{float(one['MB']):.1f}" if one["MB"] else ""
             cells += [
                 size,
-                _difference(one["max diff"]),
+                difference(one["max diff"]),
                 f"{float(one['median ms']):.0f}",
                 f"{float(two['median ms']):.0f}",
             ]
@@ -230,7 +172,7 @@ def latency() -> str:
         "",
         *(f"{model}: {names[0]}" if i == 0 else names[i] for model in ("NesT-T", "ViT-S/16") for i in range(4)),
     ]
-    return _markdown(header, rows, "l" + 8 * "r")
+    return markdown(header, rows, "l" + 8 * "r")
 
 
 def quantization() -> str:
@@ -242,20 +184,20 @@ def quantization() -> str:
             f"{float(row['kB']):.0f}",
             f"{float(row['accuracy %']):.1f} %",
             f"{float(row['same class as float %']):.1f} %",
-            _difference(row["largest difference"]),
+            difference(row["largest difference"]),
         ]
-        for row in _rows("quantization")
+        for row in read_rows("quantization")
     ]
     header = ["", "", "kB of weights", "accuracy", "same class as float", "largest difference"]
-    return _markdown(header, rows, "llrrrr")
+    return markdown(header, rows, "llrrrr")
 
 
 def cross_validation() -> str:
     """What the memory of a process grows by in each fold."""
     names = ("parameters", "variables", "MB a fold", "MB a fold, garbage collected")
-    measured = _rows("cross_validation")
+    measured = read_rows("cross_validation")
     rows = [[row["candidate"], f"{int(row[names[0]]):,}", *(row[name] for name in names[1:])] for row in measured]
-    return _markdown(["", *names], rows, "lrrrr")
+    return markdown(["", *names], rows, "lrrrr")
 
 
 def load() -> str:
@@ -269,20 +211,20 @@ def load() -> str:
             ", ".join(f"{int(row[name]):,}" for name in memory),
             f"{row['of them answered']} of {row['in flight at the stop']}",
         ]
-        for row in _rows("load")
+        for row in read_rows("load")
     ]
     header = ["", "answered right", "bad, refused", "wrong", "lost", "requests/s", "p50 ms", "p99 ms"]
-    return _markdown([*header, "MB at start, middle, end", "answered at the stop"], rows, "l" + 9 * "r")
+    return markdown([*header, "MB at start, middle, end", "answered at the stop"], rows, "l" + 9 * "r")
 
 
 def licenses() -> str:
     """What an installation with all extras brings."""
-    return _markdown(["package", "license"], [[*row.values()] for row in _rows("licenses")], "ll")
+    return markdown(["package", "license"], [[*row.values()] for row in read_rows("licenses")], "ll")
 
 
 def tpu_check() -> str:
     """What the TPU's compiler says that train steps need."""
-    measured = [*_rows("tpu_check_full"), *_rows("tpu_check")]
+    measured = [*read_rows("tpu_check_full"), *read_rows("tpu_check")]
     rows = []
     for step, name in _TPU_STEPS.items():
         of_step = [row for row in measured if row["step"] == step]
@@ -290,7 +232,7 @@ def tpu_check() -> str:
         memory = ", ".join(f"{float(row['memory_MB']):,.{1 if is_toy else 0}f}" for row in of_step)
         rows.append([name, memory, f"{float(of_step[0]['GFLOPs']):,.{2 if is_toy else 0}f}"])
     tpus = ", ".join(dict.fromkeys(row["tpu"] for row in measured))
-    return _markdown(["train step", f"memory on {tpus} in MB", "GFLOP"], rows, "lrr")
+    return markdown(["train step", f"memory on {tpus} in MB", "GFLOP"], rows, "lrr")
 
 
 def demonstration() -> str:
@@ -304,19 +246,19 @@ def demonstration() -> str:
         ["size of the SavedModel", f"{found['export_bytes'] / 1e6:.1f} MB"],
         ["largest difference between model and SavedModel", f"{found['max_abs_diff']:.1e}"],
     ]
-    return _markdown(["", ""], rows, "lr")
+    return markdown(["", ""], rows, "lr")
 
 
 def finetune() -> str:
     """Fine-tuning beside training from scratch."""
     rows = []
-    for row in _rows("finetune"):
+    for row in read_rows("finetune"):
         mean, low, high = (f"{float(row[column]):.1f}" for column in ("mean accuracy %", "lowest", "highest"))
         seconds, steps = float(row["median seconds of training"]), int(row["median steps"])
         rows.append(
             [row["crops a class"], row["candidate"], f"{mean} % ({low} to {high})", f"{seconds:.0f} s", f"{steps:,}"]
         )
-    return _markdown(
+    return markdown(
         ["images a class", "begins with", "test accuracy (lowest to highest)", "training", "steps"], rows, "rlrrr"
     )
 
@@ -324,19 +266,19 @@ def finetune() -> str:
 def interruptions() -> str:
     """Table of the guide to trainings: what signals cost, and what other devices and machines change."""
     rows, costs = [], ("median ms of an agreement", "median ms of a checkpoint")
-    for row in _rows("interruptions"):
+    for row in read_rows("interruptions"):
         same = {"yes": "bit for bit", "no": "no"}.get(row["same bits at the end"])
         rows.append(
             [
                 row["training"],
                 row["signals"],
                 row["most steps lost"],
-                same or f"losses to {_difference(row['largest difference of a loss'])}",
+                same or f"losses to {difference(row['largest difference of a loss'])}",
                 *(f"{float(row[column]):.3g} ms" if row[column] else "" for column in costs),
             ]
         )
     header = ["", "signals", "most steps lost", "ends as an undisturbed one", "agreement, a step", "a checkpoint"]
-    return _markdown(header, rows, "lrrlrr")
+    return markdown(header, rows, "lrrlrr")
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -364,89 +306,6 @@ TABLES: dict[str, Callable[[], str]] = {
         interruptions,
     )
 }
-
-
-def _measured_models() -> list[dict[str, str]]:
-    """The classifiers: of LiT the parameters alone are known."""
-    return [row for row in registry.read_measurements() if row["multiply_adds"]]
-
-
-def _rows(name: str) -> list[dict[str, str]]:
-    with (RESULTS / f"{name}.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _markdown(header: list[str], rows: Iterable[list[str]], columns: str) -> str:
-    """A table; `columns` has "l" or "r" for each."""
-    rules = [{"l": "---", "r": "---:"}[column] for column in columns]
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
-    return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]])
-
-
-def _ratio(value: str) -> str:
-    return "1" if float(value) == 1 else f"{float(value):.2f}"
-
-
-def _difference(value: str) -> str:
-    """Rounded as far as it means something."""
-    if not value:
-        return ""
-    return f"{float(value):.2f}" if float(value) >= 0.01 else f"{float(value):.0e}"
-
-
-def _model(row: dict[str, str]) -> list[str]:
-    aliases = [f"`{alias}`" for alias, name in registry.ALIASES.items() if name == row["model"]]
-    return [
-        " ".join([f"`{row['model']}`", *aliases]),
-        _millions(row["parameters"]),
-        _billions(row["multiply_adds"]),
-        checkpoints(row["model"]),
-        f"{float(row['largest_difference']):.1e}",
-    ]
-
-
-def _family(model: str) -> str:
-    """The row of `exactness` for a model: deep ResNets amplify rounding, which gives them rows of their own."""
-    if model == "R50+ViT-L_32":
-        return "R50+ViT-L_32, whose ResNet amplifies rounding"
-    families = {
-        "nest": "NesT",
-        "vit_flax": "NesT",
-        "ViT": "ViT",
-        "Mixer": "MLP-Mixer",
-        "R": "hybrids",
-        "resnet": "ResNet",
-    }
-    return next(family for prefix, family in families.items() if model.startswith(prefix))
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    """Numbers of the channels, or one of all."""
-    return ", ".join(f"{value:.3g}" for value in dict.fromkeys(values))
-
-
-def _millions(count: str | int) -> str:
-    return f"{int(count) / 1e6:.1f} M"
-
-
-def _billions(count: str | int) -> str:
-    return f"{int(count) / 1e9:.2f} G"
-
-
-def checkpoints(model: str) -> str:
-    """Patterns of the addresses of a model's checkpoints, one for each way of naming files."""
-    folders: dict[tuple[str, str], dict[str, None]] = {}
-    for row in PUBLISHED:
-        if row.model == model:
-            place, _, file = row.uri.rpartition("/")
-            bucket, _, folder = place.rpartition("/")
-            # AugReg names tell how a model was trained; of other files a suffix may tell the image size.
-            pattern = f"{file.split('-i21k')[0]}-*.npz" if row.source == "augreg" else file.replace("-224.npz", ".npz")
-            folders.setdefault((bucket, pattern), {})[folder] = None
-    return "<br>".join(
-        f"`{bucket}/{next(iter(names)) if len(names) == 1 else '{' + ','.join(names) + '}'}/{pattern}`"
-        for (bucket, pattern), names in folders.items()
-    )
 
 
 if __name__ == "__main__":
