@@ -23,11 +23,13 @@ import tensorflow as tf
 import keras_nest
 from benchmarks import timing
 from keras_nest import export
-from keras_nest.export.tflite import PRECISIONS, to_tflite
+from keras_nest.export.tflite import to_tflite
 from keras_nest.export.tflite_report import sample_images
 from keras_nest.files import local_path
 from keras_nest.tflite import TFLiteModel
 
+# Those of TensorFlow's own converter; benchmarks.tflite_recipes has static_int8, too.
+PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 MODELS = ("nest_tiny_s196_224", "ViT-S_16")
 THREADS = (1, 2)
 KERAS, SAVED_MODEL = "Keras predict", "SavedModel"

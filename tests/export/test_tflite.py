@@ -16,7 +16,7 @@ import keras_nest
 from keras_nest.data.sources import digits
 from keras_nest.export import tflite_files
 from keras_nest.export.module import on_unit_images
-from keras_nest.export.tflite import PRECISIONS, to_tflite
+from keras_nest.export.tflite import to_tflite
 from keras_nest.export.tflite_report import sample_images
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.models.base import logits_model
@@ -29,6 +29,8 @@ from tests import keras_models
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorflow")
 
 GUIDE = (pathlib.Path(__file__).parents[2] / "docs" / "guides" / "tflite.md").read_text("utf-8")
+# Those of TensorFlow's own converter; static_int8 has tests of its own.
+PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 NAMES = [f"class {i}" for i in range(10)]
 
 
@@ -305,6 +307,7 @@ def test_a_fixed_batch_and_overwriting(model, images, tmp_path):
         ({"precisions": ["float32", "flaot16"]}, ValueError, "'flaot16' is unknown; did you mean float16?"),
         ({"precisions": []}, ValueError, "No precision is asked for; known are float32, float16"),
         ({"precisions": ["int8"]}, ValueError, "needs representative images"),
+        ({"precisions": ["static_int8"]}, ValueError, "static_int8 needs representative images"),
         ({"precisions": ["int8"], "representative": []}, ValueError, "representative has no images"),
         (
             {"precisions": ["int8"], "representative": [np.zeros((1, 8, 8, 3), np.float32)]},
@@ -422,7 +425,46 @@ def test_files_of_nest_tiny(tmp_path):
     assert rows[0]["max_abs_diff"] <= 1e-5 * max(1, rows[0]["largest"])
 
 
+@pytest.mark.slow
+def test_matrix_products_in_calibrated_8_bits(model, images, tmp_path):
+    """In one piece for XNNPACK, with all metadata; what calibration has not met is not cut off."""
+    pytest.importorskip("ai_edge_quantizer")
+    pixels = images(9)
+    precisions = ["float32", "dynamic_int8", "static_int8"]
+    options = {"representative": [0.5 + 0.01 * pixels], "class_names": NAMES, "images": pixels, "activation": "none"}
+    plain, _, row = to_tflite(model, tmp_path, precisions, **options)
+    assert row["bytes"] < 0.75 * plain["bytes"]
+    assert (row["xnnpack_partitions"], row["xnnpack_ops"]) == (1, row["ops"])
+    assert row["top1_agreement"] is not None
+    assert zipfile.ZipFile(tmp_path / "static_int8.tflite").read("labels.txt").decode().split("\n") == NAMES
+    runner = TFLiteModel(tmp_path / "static_int8.tflite")
+    dtypes = {detail["dtype"] for detail in runner.interpreter.get_tensor_details()}
+    assert {np.int8, np.float32} <= dtypes
+    assert runner.interpreter.get_input_details()[0]["dtype"] == np.float32
+    close = tmp_path / "close"
+    (row,) = to_tflite(model, close, ["static_int8"], **options | {"representative": [pixels]})
+    assert row["max_abs_diff"] < 0.1 * max(1, row["largest"])
+
+
+def test_static_8_bits_without_the_package(model, images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
+    with pytest.raises(ModuleNotFoundError, match=r"ai-edge-quantizer.*pip install 'keras-nest\[quantize\]'"):
+        to_tflite(model, tmp_path / "new", ["static_int8"], representative=[images(1)])
+    assert not list(tmp_path.iterdir())
+
+
 class TestWhatTheOutputIs:
+    @pytest.mark.slow
+    def test_an_embedding_of_a_classifier(self, small_nest, images, tmp_path):
+        model = small_nest()
+        (row,) = to_tflite(model, tmp_path, ["float32"], images=images(2), head="none", class_names=NAMES)
+        below = keras.Model(model.input, model.endpoints["pre_logits"])
+        spec = model.config["preprocessing"]
+        wanted = below((images(2) - np.float32(spec["mean"])) / np.float32(spec["std"]))
+        assert_same(TFLiteModel(tmp_path / "float32.tflite")(images(2)), np.asarray(wanted), "embedding")
+        assert text(metadata(tmp_path / "float32.tflite"), 1).startswith("Image embedder")
+        assert row["top1_agreement"] is None
+
     @pytest.mark.slow
     def test_probabilities_unless_logits_are_asked_for(self, small_nest, images, tmp_path):
         model, pixels, levels = small_nest(), images(3), np.uint8(255 * images(3))
