@@ -72,7 +72,7 @@ def to_onnx(
     whole.check_onnx(activation)
     exporter, names = whole.up_to(head), whole.labels(class_names, head)
     call, images = exporter.onnx_function(activation, input_type)
-    with output_at(place.with_suffix(".md"), overwrite) as card, output_at(place, overwrite) as partial:
+    with output_at(place, overwrite) as partial, output_at(place.with_suffix(".md"), overwrite) as card:
         proto = _convert(call, images, exporter)
         add_facts(proto, exporter.model, input_type, names)
         partial.write_bytes(proto.SerializeToString())

@@ -227,6 +227,8 @@ class TestExports:
             record.assert_outputs(file, TFLiteModel(tmp_path / "float32.tflite")(record.inputs(file)))
             return
         found = json.loads(json.dumps(export.read_signatures(tmp_path / "1")))
+        # Signatures that answer each image for itself came later.
+        found = {name: both for name, both in found.items() if not name.endswith("_each")}
         assert found == record.facts[f"{self.path}:signatures"]
         module = tf.saved_model.load(tmp_path / "1")
         for name in ("serving_default", "embed", "features"):

@@ -173,12 +173,14 @@ def tflite(visit):
 
 def onnx(visit):
     path = visit.folder / "model.onnx"
-    if visit.family == "ViTFlaxNesT":
-        with pytest.raises(ValueError, match="cannot be written as ONNX, since tf2onnx makes a graph"):
-            export.to_onnx(visit.model, path)
+    try:
+        export.to_onnx(visit.model, path)
+    except ValueError as error:
+        # Most graphs of this family, where tf2onnx gets an axis wrong.
+        assert visit.family == "ViTFlaxNesT"
+        assert "cannot be written as ONNX, since tf2onnx makes a graph" in str(error)
         assert not path.exists()
         return
-    export.to_onnx(visit.model, path)
     outputs = onnxruntime.InferenceSession(path).run(None, {"images": visit.case.unit})
     assert any(each.shape == visit.logits.shape and np.allclose(each, visit.logits, atol=1e-4) for each in outputs)
 
