@@ -260,8 +260,8 @@ def _preprocessing(model: Any, prepared: str) -> str:
     spec = model_config(model).get("preprocessing")
     if not spec:
         return "None: pixels in [0, 1] are what the network sees."
-    # A LiT has a second input.
-    size = "{} x {}".format(*(model.image_size if isinstance(model, LiT) else image_shape(model)))
+    # A model of Keras alone does not name its size, and one with a second input has no shape of images.
+    size = "{} x {}".format(*(getattr(model, "image_size", None) or image_shape(model)))
     return f"{', '.join(f'{name} {value}' for name, value in spec.items())}. {prepared.format(size=size)}"
 
 

@@ -12,7 +12,8 @@ _NUMBERS = (
     *(np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
 )
 _BY_NAME = {np.dtype(number).name: np.dtype(number) for number in _NUMBERS}
-_MAX_AXES = 32
+MAX_AXES = 32
+"""Of a tensor, as of NumPy's arrays before its second version."""
 
 
 def numeric_dtype(name: str) -> np.dtype:
@@ -47,7 +48,7 @@ def check_shape(name: str, shape: Any) -> tuple[int, ...]:
         ValueError: sizes are no whole numbers from 0 on, or there are too many of them.
     """
     sizes = tuple(shape) if isinstance(shape, (list, tuple)) else (None,)
-    if len(sizes) > _MAX_AXES or not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
+    if len(sizes) > MAX_AXES or not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
         raise ValueError(f"{name!r} has the shape {str(shape)[:80]}, which no tensor has")
     return sizes
 

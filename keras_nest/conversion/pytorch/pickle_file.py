@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from keras_nest.untrusted.archive import open_archive
+from keras_nest.untrusted.tensors import MAX_AXES
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES: dict[str, Any] = {
@@ -44,7 +45,6 @@ _DICTIONARY = "collections.OrderedDict"
 _INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _MARK = object()
-_MAX_AXES = 32
 # A tensor takes some thirty.
 _MOST_INSTRUCTIONS = 1_000_000
 
@@ -329,7 +329,7 @@ def _array(name: str, view: _View, storage: Storage) -> np.ndarray:
     sides = zip(view.shape, view.strides, strict=True)
     last = view.offset + sum((side - 1) * stride for side, stride in sides)
     outside = view.offset < 0 or min((*view.shape, *view.strides), default=0) < 0 or (size and last >= flat.size)
-    if outside or size > flat.size or len(view.shape) > _MAX_AXES:
+    if outside or size > flat.size or len(view.shape) > MAX_AXES:
         raise _RefusedError(f"it is damaged: {name!r} reaches outside of its storage")
     strides = [stride * flat.itemsize for stride in view.strides]
     return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False)
