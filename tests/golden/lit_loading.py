@@ -78,9 +78,20 @@ class Case:
         return vit_loading.sample(array, self.stored_strides.get(f"inter:txt/{module}", ()))
 
 
-@functools.cache
 def case(name: str) -> Case:
-    """The stored model of any name in `FULL_SIZE` or `TINY`; parameters are checked against their checksum."""
+    """The stored model of any name in `FULL_SIZE` or `TINY`; parameters are checked against their checksum.
+
+    Tiny ones are shared between callers: do not change them. The others take a gigabyte each, for one test.
+    """
+    return _tiny(name) if name in TINY else _read(name)
+
+
+@functools.cache
+def _tiny(name: str) -> Case:
+    return _read(name)
+
+
+def _read(name: str) -> Case:
     entry = FACTS["tiny" if name in TINY else "full"][name]
     with np.load(FOLDER / f"{name}.npz") as file:
         expected = dict(file)
