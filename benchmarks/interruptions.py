@@ -194,8 +194,8 @@ def interrupt(workdir: pathlib.Path, undisturbed: Training, kind: signal.Signals
 
 # Number of machines, strategy, and after which step it is asked to end.
 _CHANGES = {
-    "1, 2, 1 devices": ((1, "one_device", 30), (1, "mirrored", 60), (1, "one_device", None)),
-    "1, 2, 1 machines": ((1, "one_device", 30), (2, "multi_worker", 60), (1, "one_device", None)),
+    "1, 2, 1 devices, no masks, no mixing": ((1, "one_device", 30), (1, "mirrored", 60), (1, "one_device", None)),
+    "1, 2, 1 machines, no masks, no mixing": ((1, "one_device", 30), (2, "multi_worker", 60), (1, "one_device", None)),
 }
 
 
