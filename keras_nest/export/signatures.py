@@ -104,13 +104,19 @@ def signature(compute: Callable[..., Outputs], *specs: tf.TensorSpec) -> Callabl
     @tf.function(input_signature=specs, autograph=False)
     def serve(*inputs: tf.Tensor) -> Outputs:
         # Servers check no shapes, and reshaping inside a model may take one image for another number of them.
-        with tf.control_dependencies([_check_not_empty(x, spec) for x, spec in zip(inputs, specs, strict=True)]):
-            return compute(*(tf.ensure_shape(x, spec.shape) for x, spec in zip(inputs, specs, strict=True)))
+        with tf.control_dependencies([_check(x, spec) for x, spec in zip(inputs, specs, strict=True)]):
+            return compute(*map(tf.identity, inputs))
 
     return serve
 
 
-def _check_not_empty(batch: tf.Tensor, spec: tf.TensorSpec) -> tf.Operation:
+def _check(batch: tf.Tensor, spec: tf.TensorSpec) -> tf.Operation:
+    """Refuses another shape, and an empty batch.
+
+    The shape is read by the assertion, and not by what is computed, since TensorFlow.js reads this operation otherwise:
+    its converter leaves assertions out, with all that only they read.
+    """
+    batch = tf.ensure_shape(batch, spec.shape)
     example = "a text" if spec.name == "texts" else "an image"
     return tf.debugging.Assert(tf.size(batch) > 0, [f"The batch is empty; it must hold {example} at least."])
 
