@@ -6,8 +6,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighboring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow test-all fuzz env-oldest test-oldest test-torch tpu-check tpu-check-full lint format \
-  dist-check audit licenses bench load data-efficiency table docs clean
+.PHONY: env demo test test-slow test-all fuzz env-oldest test-oldest test-torch test-mediapipe test-tfjs tpu-check \
+  tpu-check-full lint format dist-check audit licenses bench load data-efficiency table docs clean
 
 env: .venv/.complete
 
@@ -68,6 +68,35 @@ $(TORCH)/.complete: tests/torch_check/requirements.txt
 	$(PYTHON) -m venv $(TORCH)
 	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31
+	@touch $@
+
+# TFLite files in the tasks of MediaPipe: classifier, thresholds, embedder.
+MEDIAPIPE = .venv-mediapipe
+test-mediapipe: env $(MEDIAPIPE)/.complete
+	rm -rf runs/mediapipe_check
+	$(BIN)/python -m tests.mediapipe_check.ours runs/mediapipe_check
+	$(MEDIAPIPE)/bin/python tests/mediapipe_check/theirs.py runs/mediapipe_check
+
+$(MEDIAPIPE)/.complete: tests/mediapipe_check/requirements.txt
+	$(PYTHON) -m venv $(MEDIAPIPE)
+	$(MEDIAPIPE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# A SavedModel through the converter of TensorFlow.js, in node.
+TFJS = .venv-tfjs
+test-tfjs: env $(TFJS)/.complete
+	rm -rf runs/tfjs_check
+	mkdir -p runs/tfjs_check
+	$(BIN)/python -m tests.tfjs_check.ours runs/tfjs_check
+	$(TFJS)/bin/python tests/tfjs_check/convert.py --input_format=tf_saved_model --output_format=tfjs_graph_model \
+	  --signature_name=serving_default --saved_model_tags=serve runs/tfjs_check/saved_model runs/tfjs_check/tfjs
+	NODE_PATH=$(TFJS)/node_modules node tests/tfjs_check/run.cjs runs/tfjs_check
+
+$(TFJS)/.complete: tests/tfjs_check/requirements.txt
+	$(PYTHON) -m venv $(TFJS)
+	$(TFJS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(TFJS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps tensorflowjs==4.22.0
+	npm install --silent --no-audit --no-fund --prefix $(TFJS) @tensorflow/tfjs@4.22.0
 	@touch $@
 
 # Three gates, none of which needs a TPU: its operations, its strategy, its compiler.

@@ -65,19 +65,13 @@ def compare(name: str, config: Any, size: int, steps: int) -> list[dict[str, Any
         size: height and width of the images.
         steps: updates of the training.
     """
-    keras.utils.set_random_seed(0)
-    train, test, info = data.load(name, recipe="shift", image_size=size, batch_size=BATCH)
-    fields = {**config.get_config().model.to_dict(), "num_classes": info.num_classes}
-    model = create_model("nest_tiny_s16_32", **fields)
-    schedule = WarmupDecay(RATE, steps_per_epoch=steps, num_epochs=1, warmup_epochs=0.1)
-    model.compile(AdamW(schedule, weight_decay=0.05, clip_norm=1.0))
-    model.fit(train, steps_per_epoch=steps, shuffle=False, verbose=0)
+    model, _, test = trained(name, config, size, steps)
     images, labels, weights = (np.concatenate(each) for each in zip(*test.as_numpy_iterator(), strict=True))
     images, labels = images[weights > 0], labels[weights > 0]  # without what fills the last batch
     plain = None
     rows = []
     for way, quantization in WAYS.items():
-        quantized = create_model("nest_tiny_s16_32", **fields)
+        quantized = create_model("nest_tiny_s16_32", **model.config)
         quantized.set_weights(model.get_weights())
         if quantization is not None:
             quantized.quantize(config=quantization)
@@ -85,6 +79,18 @@ def compare(name: str, config: Any, size: int, steps: int) -> list[dict[str, Any
         plain = probabilities if plain is None else plain
         rows.append({"weights": way, "images": len(images), **_row(quantized, probabilities, plain, labels)})
     return rows
+
+
+def trained(name: str, config: Any, size: int, steps: int) -> tuple[keras.Model, Any, Any]:
+    """A small NesT, and the normalized data sets of its training and of its test; arguments as `compare` takes them."""
+    keras.utils.set_random_seed(0)
+    train, test, info = data.load(name, recipe="shift", image_size=size, batch_size=BATCH)
+    fields = {**config.get_config().model.to_dict(), "num_classes": info.num_classes}
+    model = create_model("nest_tiny_s16_32", **fields)
+    schedule = WarmupDecay(RATE, steps_per_epoch=steps, num_epochs=1, warmup_epochs=0.1)
+    model.compile(AdamW(schedule, weight_decay=0.05, clip_norm=1.0))
+    model.fit(train, steps_per_epoch=steps, shuffle=False, verbose=0)
+    return model, train, test
 
 
 def _row(model: keras.Model, probabilities: np.ndarray, plain: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -162,6 +162,18 @@ def test_bad_pixels_are_refused_and_the_model_goes_on(signature, shape, dtype, m
     assert len(next(iter(serve(tf.zeros((2, 16, 16, 3))).values()))) == 2
 
 
+def test_what_checks_shapes_is_read_by_an_assertion_alone(small_nest):
+    """TensorFlow.js has another operation of that name; its converter leaves out what only assertions read."""
+    graph = create(small_nest())["serving_default"].get_concrete_function().graph
+    (check,) = [operation for operation in graph.get_operations() if operation.type == "EnsureShape"]
+    read, readers = set(), [check]
+    while readers:
+        readers = [reader for each in readers for output in each.outputs for reader in output.consumers()]
+        read |= {reader.type for reader in readers}
+    assert "Assert" in read or "If" in read or "StatelessIf" in read
+    assert not read & {"PartitionedCall", "StatefulPartitionedCall", "MatMul", "Identity"}
+
+
 def test_a_model_that_puts_out_probabilities_has_the_same_signatures(small_nest, images):
     """Its activation is applied once, and is the one of the signature."""
     model, plain = small_nest(classifier_activation="softmax"), small_nest()
