@@ -175,6 +175,26 @@ def latency() -> str:
     return markdown(header, rows, "l" + 8 * "r")
 
 
+def tflite_recipes() -> str:
+    """Kinds of TFLite files against each other."""
+    rows = _rows("tflite_recipes")
+    header = ["model", "file", "MB", "same class", "difference of a logit", "largest", "ms, 1 thread", "of float32"]
+    cells = [
+        [
+            row["model"],
+            row["recipe"],
+            row["MB"],
+            f"{float(row['same class %']):.1f} %" if row["model"].startswith("NesT, ") else "",
+            _difference(row["max diff"]) if row["model"].startswith("NesT, ") else "",
+            row["largest logit"] if row["model"].startswith("NesT, ") else "",
+            f"{float(row['median ms']):.2f}",
+            f"{float(row['x float32']):.2f}",
+        ]
+        for row in rows
+    ]
+    return _markdown(header, cells, "llrrrrrr")
+
+
 def quantization() -> str:
     """Size, accuracy and agreement with float of quantized models."""
     rows = [
@@ -296,6 +316,7 @@ TABLES: dict[str, Callable[[], str]] = {
         data_efficiency,
         gradcat,
         latency,
+        tflite_recipes,
         quantization,
         cross_validation,
         load,

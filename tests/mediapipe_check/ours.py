@@ -5,6 +5,7 @@ import pathlib
 import sys
 
 import numpy as np
+from ai_edge_litert.compiled_model import CompiledModel
 
 import keras_nest
 from keras_nest import export
@@ -36,10 +37,25 @@ def write(folder: pathlib.Path) -> None:
             model, folder / kind, PRECISIONS, representative=[images], class_names=NAMES, overwrite=True, **options
         )
         for precision in PRECISIONS:
-            (output,) = TFLiteModel(folder / kind / f"{precision}.tflite")(picture).values()
+            file = folder / kind / f"{precision}.tflite"
+            (output,) = TFLiteModel(file)(picture).values()
             answers[f"{kind}/{precision}.tflite"] = output[0].tolist()
+            check_compiled(file, picture)
     np.save(folder / "picture.npy", picture[0])
     (folder / "answers.json").write_text(json.dumps({"names": NAMES, "answers": answers}), "utf-8")
+
+
+def check_compiled(file: pathlib.Path, picture: np.ndarray) -> None:
+    """The newer API of LiteRT gives the same bits as its interpreter."""
+    runner = TFLiteModel(file).interpreter.get_signature_runner()
+    dtype = runner.get_input_details()["images"]["dtype"]
+    pixels = picture if dtype == np.uint8 else picture.astype(np.float32) / 255
+    (wanted,) = runner(images=pixels).values()
+    compiled = CompiledModel.from_file(str(file))
+    inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
+    inputs[0].write(pixels)
+    compiled.run_by_index(0, inputs, outputs)
+    np.testing.assert_array_equal(outputs[0].read(wanted.size, wanted.dtype), wanted.ravel())
 
 
 if __name__ == "__main__":
