@@ -177,7 +177,7 @@ def latency() -> str:
 
 def tflite_recipes() -> str:
     """Kinds of TFLite files against each other."""
-    rows = _rows("tflite_recipes")
+    rows = read_rows("tflite_recipes")
     header = ["model", "file", "MB", "same class", "difference of a logit", "largest", "ms, 1 thread", "of float32"]
     cells = [
         [
@@ -185,14 +185,14 @@ def tflite_recipes() -> str:
             row["recipe"],
             row["MB"],
             f"{float(row['same class %']):.1f} %" if row["model"].startswith("NesT, ") else "",
-            _difference(row["max diff"]) if row["model"].startswith("NesT, ") else "",
+            difference(row["max diff"]) if row["model"].startswith("NesT, ") else "",
             row["largest logit"] if row["model"].startswith("NesT, ") else "",
             f"{float(row['median ms']):.2f}",
             f"{float(row['x float32']):.2f}",
         ]
         for row in rows
     ]
-    return _markdown(header, cells, "llrrrrrr")
+    return markdown(header, cells, "llrrrrrr")
 
 
 def quantization() -> str:
