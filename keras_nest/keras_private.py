@@ -7,6 +7,7 @@ oldest and the newest Keras that pyproject.toml allows.
 
 import contextlib
 import functools
+import gc
 import io
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -115,6 +116,24 @@ def keep_short(error: ValueError) -> ValueError:
     """
     error._keras_call_info_injected = error.ag_pass_through = True  # type: ignore[attr-defined]
     return error
+
+
+@contextlib.contextmanager
+def quick_deletion() -> Iterator[None]:
+    """Within it, collections of garbage pass over all objects that there were before.
+
+    Why: Keras collects garbage for each weight that a layer deletes, and quantizing deletes one in each layer: to look
+    through all objects of the process so often was 26 of the 27 seconds that it took for a ViT-S/16. If it changes:
+    nothing but time is lost.
+    """
+    if gc.get_freeze_count():  # As servers do before they fork; theirs stay apart.
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -56,6 +56,13 @@ def memory_of_large_models_is_freed(request):
         _resident = psutil.Process().memory_info().rss
 
 
+@pytest.fixture(autouse=True, scope="module")
+def objects_that_stay():
+    """What other files of tests left is not looked through again: Keras collects garbage for each deleted weight."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """Directory and metrics of a training that nothing disturbed; no test may change it."""

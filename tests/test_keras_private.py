@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import gc
 import pathlib
 import re
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_nest
 from keras_nest import keras_private
 from keras_nest.training import AdamW, Momentum, Trainer, create_strategy
 from keras_nest.training.averages import get_averages
@@ -320,3 +322,46 @@ def test_a_scope_of_rematerialization_is_seen():
         with keras.RematScope(mode=None):
             assert not keras_private.in_remat_scope()
     assert not keras_private.in_remat_scope()
+
+
+@pytest.fixture
+def collections():
+    """How many objects each collection of garbage passed over; nothing is kept apart before."""
+    apart, were_apart = [], gc.get_freeze_count()
+    gc.unfreeze()
+
+    def count(phase, info):
+        if phase == "start" and info["generation"] == 2:
+            apart.append(gc.get_freeze_count())
+
+    gc.callbacks.append(count)
+    yield apart
+    gc.callbacks.remove(count)
+    if were_apart:
+        gc.freeze()
+
+
+def test_weights_are_deleted_without_looking_through_all_objects(collections):
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    with keras_private.quick_deletion(), keras_private.quick_deletion():
+        layer.quantize("int8")
+    assert min(collections, default=0) > 100_000
+    assert gc.get_freeze_count() == 0
+
+
+def test_objects_that_others_keep_apart_stay_so(collections):
+    gc.freeze()
+    with keras_private.quick_deletion():
+        pass
+    assert gc.get_freeze_count() > 100_000
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_models_are_quantized_and_opened_without_looking_through_all_objects(collections, tmp_path):
+    model = keras_nest.create_model("testing", num_classes=2, image_size=32)
+    model.quantize("int8")
+    model.save(tmp_path / "model.keras")
+    keras.saving.load_model(tmp_path / "model.keras")
+    assert len(collections) > 10
+    assert min(collections) > 100_000

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_nest.keras_private import quick_deletion
 from keras_nest.layers.image_input import ImageInput
 
 # What of an inner layer differs from how it was built: arguments, "variables" and, below it, "changed_layers".
@@ -237,7 +238,8 @@ def _set_dtype(layer: keras.layers.Layer, change: Change) -> None:
     policy = keras.dtype_policies.deserialize(change["dtype"])
     if policy.quantization_mode is not None:
         settings = keras.saving.deserialize_keras_object(change.get("quantization_config"))
-        layer.quantize(policy.quantization_mode, config=settings)
+        with quick_deletion():
+            layer.quantize(policy.quantization_mode, config=settings)
     layer.dtype_policy = policy
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from keras_nest.keras_private import in_remat_scope, keep_short
+from keras_nest.keras_private import in_remat_scope, keep_short, quick_deletion
 from keras_nest.layers.changes import changes, restore, set_trainable, states, without
 from keras_nest.models.first_batch import watched
 from keras_nest.models.weights_file import SUFFIX, mismatches
@@ -89,6 +89,11 @@ class ConfiguredModel(keras.Model):
     def predict_on_batch(self, x: Any) -> Any:
         """As every Keras model."""
         return super().predict_on_batch(self.checked(x))
+
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """As every Keras model, in a fraction of the time."""
+        with quick_deletion():
+            super().quantize(*args, **kwargs)
 
     def checked(self, data: Any) -> Any:
         """Data for `fit`, `evaluate` or `predict` whose inputs `check_inputs` looks at.
