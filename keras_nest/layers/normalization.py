@@ -6,11 +6,22 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
+from keras_nest.layers.formulation import formulation
 from keras_nest.types import Shape
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class LayerNorm(keras.layers.LayerNormalization):
+    """Keras' layer over the last axis, which a `Formulation` computes otherwise."""
+
+    def call(self, inputs: Any) -> Any:
+        how = formulation()
+        return super().call(inputs) if how is None else how.layer_norm(inputs, self.gamma, self.beta, self.epsilon)
+
 
 # Flax type name and constructor of each value of the `norm_type` field.
 _NORMS = {
-    "LN": ("LayerNorm", lambda **kw: keras.layers.LayerNormalization(epsilon=1e-6, **kw)),
+    "LN": ("LayerNorm", lambda **kw: LayerNorm(epsilon=1e-6, **kw)),
     "BN": ("BatchNorm", lambda **kw: keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9, **kw)),
     "GN": ("GroupNorm", lambda **kw: keras.layers.GroupNormalization(groups=32, **{"epsilon": 1e-6, **kw})),
 }
