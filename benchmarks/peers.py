@@ -69,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--picture", type=local_path, default=pathlib.Path("docs/peers.png"), help="file of the plot")
     options = parser.parse_args(arguments)
     torch.set_num_threads(os.cpu_count() or 1)
-    rows = [
-        row for name in options.models for batch in options.batch for row in measure_one(name, batch, options.runs)
-    ]
+    rows = [row for name in options.models for batch in options.batch for row in measure_one(name, batch, options.runs)]
     note = f"{os.cpu_count()} processors; times the limit: of one matrix product with as many multiply-adds"
     timing.report("Forward pass, here and elsewhere", rows, options.results / "peers.csv", note)
     draw(options.picture, rows)
@@ -142,13 +140,15 @@ def others(name: str, batch: int) -> dict[str, Engine]:
 
 def _keras(model: keras.Model) -> Engine:
     compute = tf.function(lambda images: model(images, training=False), autograph=False, jit_compile=True)
-    return lambda images: lambda x=tf.constant(images): compute(x).numpy()
+    return lambda images: forward.bind_tensorflow(compute, tf.constant(images))
 
 
 def _saved_model(loaded: Any) -> Engine:
     serve = loaded.signatures["serving_default"]
     # The signature does not keep what it was loaded with.
-    return lambda images: lambda x=tf.constant(images), loaded=loaded: serve(images=x)["logits"].numpy()
+    return lambda images, loaded=loaded: forward.bind_tensorflow(
+        lambda x, loaded=loaded: serve(images=x)["logits"], tf.constant(images)
+    )
 
 
 def _onnx_runtime(session: Any) -> Engine:
