@@ -1,7 +1,7 @@
 """The forward pass of a model of this package in all that runs it, and of the same architecture elsewhere.
 
 All take turns in one process with as many threads as there are processors, on the same batch. Weights are random, those
-of the peers their own. The limit is that of `benchmarks.forward`: one float32 matrix product with as many multiply-adds.
+of the peers their own. The limit is that of `benchmarks.forward`: one matrix product with as many multiply-adds.
 Runs in an environment of its own, which `make bench-peers` makes (benchmarks/peers.txt).
 """
 
@@ -34,8 +34,8 @@ from keras_nest.models import ImageModel
 from keras_nest.profiling import count_macs
 from keras_nest.tflite import TFLiteModel
 
-# timm imports torchvision for data and augmentation, of which nothing here is used; tests/torch_check/theirs.py says why
-# the real one is not there.
+# timm imports torchvision for data and augmentation, of which nothing here is used; tests/torch_check/theirs.py says
+# why the real one is not there.
 _UNUSED = ("", ".datasets", ".models", ".models.feature_extraction", ".ops", ".ops.misc", ".transforms")
 for _part in (*_UNUSED, ".transforms.functional"):
     sys.modules[f"torchvision{_part}"] = MagicMock(__spec__=None)

@@ -88,6 +88,8 @@ def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
         _print_page(place, precision, start)
         return 0
     if args.format == "saved_model":
+        if args.precision:
+            raise ValueError("--precision has no meaning for the SavedModel of a generator; leave it out.")
         path = version_directory(args.output, args.overwrite)
         written: list[Place] = [generator_to_saved_model(model, path, args.overwrite)]
     else:

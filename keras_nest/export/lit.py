@@ -50,7 +50,7 @@ class LiTExporter(Exporter):
     """How LiT models are exported: two encoders and the tokenizer; see `Exporter`."""
 
     KIND: ClassVar[str] = "a LiT model"
-    FOREIGN_OPTIONS: ClassVar[tuple[str, ...]] = ("head", "activation", "representative")
+    FOREIGN_OPTIONS: ClassVar[tuple[str, ...]] = ("head", "activation", "representative", "optimize")
     TFLITE_FOLDERS: ClassVar[tuple[str, ...]] = ("image", "text")
 
     def serve(

@@ -287,7 +287,8 @@ class MultiHeadAttention(BlockAttention):
             kernels = ops.split(self.key_value.kernel, 2, axis=-1)
             biases = ops.split(self.key_value.bias, 2, axis=-1) if self.qkv_bias else [None, None]
             query = self.query.scaled_weights(self.head_dim**-0.5)
-            return heads_by_one_product(x, query, *zip(kernels, biases, strict=True))
+            query, key, value = heads_by_one_product(x, query, *zip(kernels, biases, strict=True))
+            return query, key, value
         key, value = ops.split(split_heads(self.key_value(x), self.num_heads), 2, axis=-1)
         return split_heads(self.scaled_query(x), self.num_heads), key, value
 
