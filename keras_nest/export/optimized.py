@@ -50,7 +50,7 @@ class OptimizedCarrier(Carrier):
 
         @tf.function(input_signature=[tf.TensorSpec(network.inputs[0].shape)], autograph=False)
         def infer(inputs: tf.Tensor) -> Any:
-            with formulated(Formulation(fused_layer_norm)):
+            with formulated(OPTIMIZED):
                 return network(inputs, training=False)
 
         traced = infer.get_concrete_function()
@@ -108,3 +108,6 @@ def fused_layer_norm(x: tf.Tensor, gamma: Any, beta: Any, epsilon: float) -> tf.
     normalized = tf.reshape(normalized, tf.shape(rows))
     y = normalized * tf.cast(gamma, x.dtype) + tf.cast(beta, x.dtype)
     return tf.reshape(y, (-1, *middle, channels))
+
+
+OPTIMIZED = Formulation(one_projection=True, softmax=None, layer_norm=fused_layer_norm)

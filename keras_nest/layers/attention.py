@@ -27,7 +27,7 @@ def attention_probabilities(query: Any, key: Any, bias: Any | None = None) -> An
         (…, Q, K). The softmax runs in float32 (bfloat16 rows would not add up to one) and is cast back.
     """
     axes = (*range(query.ndim - 2), query.ndim - 1, query.ndim - 2)
-    dtype = "float32" if formulation() is None else query.dtype
+    dtype = formulation().softmax or query.dtype
     scores = ops.cast(ops.matmul(query, ops.transpose(key, axes)), dtype)
     scores = scores if bias is None else scores + ops.cast(bias, dtype)
     return ops.cast(ops.softmax(scores, axis=-1), query.dtype)
@@ -283,7 +283,7 @@ class MultiHeadAttention(BlockAttention):
 
     def project_inputs(self, x: Any) -> tuple[Any, Any, Any]:
         """See `BlockAttention.project_inputs`; (B*T, h, N, d) each."""
-        if formulation() is not None and self.query.is_plain and self.key_value.is_plain:
+        if formulation().one_projection and self.query.is_plain and self.key_value.is_plain:
             kernels = ops.split(self.key_value.kernel, 2, axis=-1)
             biases = ops.split(self.key_value.bias, 2, axis=-1) if self.qkv_bias else [None, None]
             query = self.query.scaled_weights(self.head_dim**-0.5)

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_nest.layers import initializers
+from keras_nest.layers.formulation import formulation
 from keras_nest.types import Shape
 
 
@@ -35,10 +36,11 @@ def as_rows(x: Any) -> tuple[Any, Callable[[Any], Any]]:
     """A tensor as a matrix, (…, C) -> (R, C), and what brings (R, D) back to (…, D).
 
     TensorFlow runs a product of two matrices with the addition of a bias and a GELU after it as one operation. Between
-    the product of a tensor of more axes and its bias stands a reshape, and nothing is fused.
+    the product of a tensor of more axes and its bias stands a reshape, and nothing is fused. Where a `Formulation` asks
+    for tensors as they are, nothing is changed.
     """
     *middle, channels = x.shape[1:]
-    if not middle or None in middle:
+    if not middle or None in middle or not formulation().rows:
         return x, lambda y: y
     return ops.reshape(x, (-1, channels)), lambda y: ops.reshape(y, (-1, *middle, y.shape[-1]))
 

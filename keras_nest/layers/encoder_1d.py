@@ -68,7 +68,8 @@ class MultiHeadDotProductAttention(Layer):
     def project_inputs(self, x: Any) -> Sequence[Any]:
         """Query, scaled, key and value of tokens (B, N, C): (B, h, N, d) each."""
         layers, scale = (self.query, self.key, self.value), (x.shape[-1] // self.num_heads) ** -0.5
-        if formulation() is not None and None not in x.shape[1:] and all(layer.is_plain for layer in layers):
+        is_open = None in x.shape[1:]
+        if formulation().one_projection and not is_open and all(layer.is_plain for layer in layers):
             others = ((layer.kernel, layer.bias) for layer in layers[1:])
             return heads_by_one_product(x, self.query.scaled_weights(scale), *others)
         query = self.query(x) * ops.cast(scale, x.dtype)

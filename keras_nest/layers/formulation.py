@@ -9,24 +9,28 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Formulation:
-    """What layers compute otherwise: the same numbers but for rounding, for inference.
-
-    Attentions compute query, key and value by one product of kernels put side by side: what puts them together costs
-    time unless the weights are constants. The softmax runs in the precision of the layer: its runtime shall add in
-    float32 inside.
+    """How layers compute: the same numbers but for rounding. What is not the default is for inference.
 
     Attributes:
-        layer_norm: (x, gamma, beta, epsilon) -> y over the last axis, of the shape and dtype of x.
+        rows: whether products of tokens are products of two matrices, see `keras_nest.layers.dense_general.as_rows`.
+        one_projection: whether attentions compute query, key and value by one product of kernels put side by side. What
+            puts them together costs time unless the weights are constants.
+        softmax: the dtype in which attentions compute it; None is that of the layer, whose runtime then shall add in
+            float32 inside.
+        layer_norm: (x, gamma, beta, epsilon) -> y over the last axis, of the shape and dtype of x; None is Keras' own.
     """
 
-    layer_norm: Callable[[Any, Any, Any, float], Any]
+    rows: bool = True
+    one_projection: bool = False
+    softmax: str | None = "float32"
+    layer_norm: Callable[[Any, Any, Any, float], Any] | None = None
 
 
-_CURRENT: contextvars.ContextVar[Formulation | None] = contextvars.ContextVar("formulation", default=None)
+_CURRENT = contextvars.ContextVar("formulation", default=Formulation())  # noqa: B039 (it is frozen)
 
 
-def formulation() -> Formulation | None:
-    """How layers shall compute; None is their own way."""
+def formulation() -> Formulation:
+    """How layers shall compute."""
     return _CURRENT.get()
 
 

@@ -15,8 +15,8 @@ class LayerNorm(keras.layers.LayerNormalization):
     """Keras' layer over the last axis, which a `Formulation` computes otherwise."""
 
     def call(self, inputs: Any) -> Any:
-        how = formulation()
-        return super().call(inputs) if how is None else how.layer_norm(inputs, self.gamma, self.beta, self.epsilon)
+        compute = formulation().layer_norm
+        return compute(inputs, self.gamma, self.beta, self.epsilon) if compute else super().call(inputs)
 
 
 # Flax type name and constructor of each value of the `norm_type` field.

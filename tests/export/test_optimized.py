@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_nest import export
 from keras_nest.export.inference import in_precision
-from keras_nest.export.optimized import fused_layer_norm
+from keras_nest.export.optimized import OPTIMIZED, fused_layer_norm
 from keras_nest.layers.formulation import Formulation, formulated
 from tests import families
 from tests.export import toys
@@ -23,7 +23,7 @@ def test_layers_compute_the_same_otherwise(family):
     """Of what layers of this package make otherwise; that the way of computing reaches them is tested below."""
     model = families.made(family)
     images = np.random.default_rng(0).standard_normal((2, *model.input.shape[1:])).astype(np.float32)
-    with formulated(Formulation(fused_layer_norm)):
+    with formulated(OPTIMIZED):
         otherwise = model(images).numpy()
     expected = model(images).numpy()
     np.testing.assert_allclose(otherwise, expected, rtol=0, atol=toys.tolerance(expected))
@@ -36,7 +36,7 @@ def test_every_layer_norm_and_projection_is_computed_otherwise():
         calls.append(epsilon)
         return fused_layer_norm(x, gamma, beta, epsilon)
 
-    with formulated(Formulation(counted)):
+    with formulated(Formulation(layer_norm=counted)):
         keras.layers.Dense(1)(tf.zeros((1, 1)))  # what is not of this package stays
         families.made("NesT")(np.zeros((1, 8, 8, 3), np.float32))
     # Two in each of two encoders, one between the levels, one at the end.
@@ -51,7 +51,8 @@ def test_an_optimized_file_gives_the_same_numbers_as_constants(tmp_path):
     toys.assert_close(loaded(x).numpy(), expected)
     served = loaded.signatures["serving_default"](images=tf.constant(x))
     toys.assert_close(served["logits"].numpy(), expected)
-    assert set(loaded.signatures) == {"serving_default", "serving_bytes"}
+    names = {"serving_default", "serving_bytes"}
+    assert set(loaded.signatures) == names | {f"{name}_each" for name in names}
     files = toys.image_files()[:2]
     answers = loaded.signatures["serving_bytes"](image_bytes=tf.constant(files))
     toys.assert_close(answers["logits"].numpy(), toys.logits_of_files(model, files))
