@@ -90,10 +90,16 @@ def in_precision(model: keras.Model, precision: str) -> keras.Model:
     Layer normalizations and softmaxes add in float32 in both, and outputs are float32.
 
     Raises:
-        ValueError: it is a user's, which cannot be made again.
+        ValueError: it is a user's, which cannot be made again, or was quantized.
     """
     if precision == "float32":
         return in_float32(model)
+    for layer in layers_inside(model):
+        if mode := getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                f"The layer {layer.name!r} of {model.name!r} was quantized to {mode}, so that the model cannot be made "
+                f"again in {precision}; export what was quantized, or leave the precision out."
+            )
     if "dtype" not in model_config(model):
         raise ValueError(
             f"The model {model.name!r} is not of this package, so that it cannot be made again in {precision}; build "

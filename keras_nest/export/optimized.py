@@ -90,14 +90,16 @@ def fused_layer_norm(x: tf.Tensor, gamma: Any, beta: Any, epsilon: float) -> tf.
     """Layer normalization over the last axis, written so that TensorFlow's graph optimizer knows it.
 
     With oneDNN it becomes one operation. Without, it is what TensorFlow's own Keras 2 computes: the batch
-    normalization of one image whose channels are the rows.
+    normalization of one image whose channels are the rows. Of float64 there is none, so it stays Keras' own.
 
     Args:
-        x: float32 or bfloat16 (…, C).
+        x: floating point (…, C).
         gamma: (C,).
         beta: (C,).
         epsilon: added to the variance.
     """
+    if x.dtype == tf.float64:
+        return keras.ops.layer_normalization(x, gamma, beta, epsilon=epsilon)
     *middle, channels = x.shape[1:]
     rows = tf.reshape(x, (-1, channels))
     count = tf.shape(rows)[0]

@@ -94,7 +94,9 @@ def to_saved_model(
             from keras_nest.export.warm_up import write_requests
 
             write_requests(partial, exporter.model, signatures)
-        tf.saved_model.save(module, partial, signatures=signatures)
+        # Gradients of their own, as quantized layers have, would bring variables into a file that has none.
+        how = tf.saved_model.SaveOptions(experimental_custom_gradients=optimize is None)
+        tf.saved_model.save(module, partial, signatures=signatures, options=how)
     return place
 
 

@@ -11,8 +11,11 @@ from keras_nest.types import Shape
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
-class LayerNorm(keras.layers.LayerNormalization):
-    """Keras' layer over the last axis, which a `Formulation` computes otherwise."""
+class LayerNormalization(keras.layers.LayerNormalization):
+    """Keras' layer over the last axis, which a `Formulation` computes otherwise.
+
+    It has the name of Keras' since files of weights call a layer of a list after its class.
+    """
 
     def call(self, inputs: Any) -> Any:
         compute = formulation().layer_norm
@@ -21,7 +24,7 @@ class LayerNorm(keras.layers.LayerNormalization):
 
 # Flax type name and constructor of each value of the `norm_type` field.
 _NORMS = {
-    "LN": ("LayerNorm", lambda **kw: LayerNorm(epsilon=1e-6, **kw)),
+    "LN": ("LayerNorm", lambda **kw: LayerNormalization(epsilon=1e-6, **kw)),
     "BN": ("BatchNorm", lambda **kw: keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9, **kw)),
     "GN": ("GroupNorm", lambda **kw: keras.layers.GroupNormalization(groups=32, **{"epsilon": 1e-6, **kw})),
 }
