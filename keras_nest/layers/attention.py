@@ -206,28 +206,17 @@ class BlockAttention(Layer):
         """Creates and builds the projection to keys and values."""
         raise NotImplementedError
 
-    def project_inputs(self, x: Any) -> tuple[Any, Any, Any]:
-        """What tokens ask, are asked by, and say.
+    def attend_tokens(self, x: Any, training: bool | None) -> tuple[Any, Any]:
+        """(B*T, N, C) to what `attend` returns."""
+        query = self.query(x) * ops.cast(self.head_dim**-0.5, x.dtype)
+        return self.attend(query, self.key_value(x), training)
 
-        Args:
-            x: (B*T, N, C).
-
-        Returns:
-            Query, scaled, key and value as `attend` takes them.
-        """
-        raise NotImplementedError
-
-    def scaled_query(self, x: Any) -> Any:
-        """(B*T, N, C) -> (B*T, N, h * d)."""
-        return self.query(x) * ops.cast(self.head_dim**-0.5, x.dtype)
-
-    def attend(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
+    def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
         """Attention proper.
 
         Args:
-            query: with the tokens in the last axis but one and the channels of a head in the last.
-            key: likewise.
-            value: likewise.
+            query: (B*T, N, h * d), scaled.
+            key_value: output of the key and value projection, (B*T, N, …).
             training: whether dropout acts.
 
         Returns:
@@ -248,7 +237,7 @@ class BlockAttention(Layer):
         """
         blocks, tokens, channels = x.shape[1:]
         folded = ops.reshape(x, (-1, tokens, channels))
-        values, probabilities = self.attend(*self.project_inputs(folded), training)
+        values, probabilities = self.attend_tokens(folded, training)
         y = self.project_values(values)
         y = self.output_dropout(ops.reshape(y, (-1, blocks, tokens, channels)), training=training)
         if not return_attention_scores:
@@ -281,19 +270,23 @@ class MultiHeadAttention(BlockAttention):
         layer.build(input_shape)
         return layer
 
-    def project_inputs(self, x: Any) -> tuple[Any, Any, Any]:
-        """See `BlockAttention.project_inputs`; (B*T, h, N, d) each."""
-        if formulation().one_projection and self.query.is_plain and self.key_value.is_plain:
-            kernels = ops.split(self.key_value.kernel, 2, axis=-1)
-            biases = ops.split(self.key_value.bias, 2, axis=-1) if self.qkv_bias else [None, None]
-            query = self.query.scaled_weights(self.head_dim**-0.5)
-            query, key, value = heads_by_one_product(x, query, *zip(kernels, biases, strict=True))
-            return query, key, value
-        key, value = ops.split(split_heads(self.key_value(x), self.num_heads), 2, axis=-1)
-        return split_heads(self.scaled_query(x), self.num_heads), key, value
+    def attend_tokens(self, x: Any, training: bool | None) -> tuple[Any, Any]:
+        """See `BlockAttention.attend_tokens`."""
+        if not (formulation().one_projection and self.query.is_plain and self.key_value.is_plain):
+            return super().attend_tokens(x, training)
+        kernels = ops.split(self.key_value.kernel, 2, axis=-1)
+        biases = ops.split(self.key_value.bias, 2, axis=-1) if self.qkv_bias else [None, None]
+        scaled = self.query.scaled_weights(self.head_dim**-0.5)
+        query, key, value = heads_by_one_product(x, scaled, *zip(kernels, biases, strict=True))
+        return self._mix(query, key, value, training)
 
-    def attend(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
+    def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
         """See `BlockAttention.attend`."""
+        key, value = ops.split(split_heads(key_value, self.num_heads), 2, axis=-1)
+        return self._mix(split_heads(query, self.num_heads), key, value, training)
+
+    def _mix(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
+        """Values of queries (B*T, h, N, d), by keys: what `attend` returns."""
         probabilities = attention_probabilities(query, key)
         values = ops.matmul(self.probabilities_dropout(probabilities, training=training), value)
         return merge_heads(values), probabilities
@@ -319,16 +312,12 @@ class MultiQueryAttention(BlockAttention):
         layer.build(input_shape)
         return layer
 
-    def project_inputs(self, x: Any) -> tuple[Any, Any, Any]:
-        """See `BlockAttention.project_inputs`; (B*T, N*h, d) and (B*T, N, d) twice."""
-        # The heads share the keys, so they are simply more queries: no transpose, no broadcast.
-        query = ops.reshape(self.scaled_query(x), (-1, x.shape[1] * self.num_heads, self.head_dim))
-        key, value = ops.split(self.key_value(x), 2, axis=-1)
-        return query, key, value
-
-    def attend(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
+    def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
         """See `BlockAttention.attend`."""
-        tokens = key.shape[1]
+        tokens = query.shape[1]
+        # The heads share the keys, so they are simply more queries: no transpose, no broadcast.
+        query = ops.reshape(query, (-1, tokens * self.num_heads, self.head_dim))
+        key, value = ops.split(key_value, 2, axis=-1)
         probabilities = attention_probabilities(query, key)  # (B*T, N*h, N)
         values = ops.matmul(self.probabilities_dropout(probabilities, training=training), value)
         values = ops.reshape(values, (-1, tokens, self.num_heads * self.head_dim))

@@ -86,6 +86,25 @@ def test_bfloat16(tmp_path):
     assert 1e-5 < error < 0.03
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_quantized_models_keep_their_numbers(tmp_path):
+    """Whose gradients of their own know variables that the file has not."""
+    model = families.vit(preprocessing=None)
+    model.quantize("int8")
+    images = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
+    np.testing.assert_allclose(optimized(model, tmp_path)(images), model(images), atol=1e-5)
+    with pytest.raises(ValueError, match="was quantized to int8, so that the model cannot be made again in bfloat16"):
+        optimized(model, tmp_path / "narrow", precision="bfloat16")
+
+
+def test_float64_has_no_fused_normalization():
+    x = np.random.default_rng(0).standard_normal((2, 3, 4))
+    normalized = fused_layer_norm(tf.constant(x), tf.ones(4, tf.float64), tf.zeros(4, tf.float64), 1e-6)
+    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(normalized, expected, rtol=1e-12)
+
+
 def test_precision_of_the_model_itself_is_kept():
     model = families.made("ViT")
     assert in_precision(model, "float32") is model
