@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
 .PHONY: env demo test test-slow test-all fuzz env-oldest test-oldest test-torch test-mediapipe test-tfjs tpu-check \
-  tpu-check-full lint format dist-check audit licenses bench load data-efficiency table docs clean
+  tpu-check-full lint format dist-check audit licenses bench bench-peers load data-efficiency table docs clean
 
 env: .venv/.complete
 
@@ -160,6 +160,20 @@ bench: env
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python examples/digits_demo.py && cp runs/demo/summary.json results/demonstration.json
 
+# The forward pass beside timm, keras-hub, Flax, ONNX Runtime and OpenVINO, in an environment with all of them.
+# PEERS='--models Mixer-B_16 --batch 32' measures others.
+PEERS_ENV = .venv-peers
+PEERS ?=
+bench-peers: $(PEERS_ENV)/.complete
+	$(PEERS_ENV)/bin/python -m benchmarks.peers $(PEERS)
+
+$(PEERS_ENV)/.complete: benchmarks/peers.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS_ENV)
+	$(PEERS_ENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --requirement benchmarks/peers.txt --editable '.[flax,onnx]'
+	$(PEERS_ENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31
+	@touch $@
+
 # 36 short trainings on the digits; see benchmarks/data_efficiency.py.
 data-efficiency: env
 	$(BIN)/python -m benchmarks.data_efficiency
@@ -179,4 +193,4 @@ docs: .venv-docs/.complete
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-audit .venv-docs .venv-tpu $(TORCH) $(OLDEST) build dist site *.egg-info runs
+	rm -rf .venv .venv-audit .venv-docs .venv-tpu $(PEERS_ENV) $(TORCH) $(OLDEST) build dist site *.egg-info runs

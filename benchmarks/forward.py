@@ -69,13 +69,14 @@ def make_engines(model: ImageModel) -> dict[str, Callable[[np.ndarray], Callable
     parameters = jax.jit(module.init)(jax.random.key(0), jnp.zeros(shape))
     flax = jax.jit(module.apply)
     return {
-        GRAPH: lambda images: _bind_tensorflow(graph, tf.constant(images)),
-        XLA: lambda images: _bind_tensorflow(xla, tf.constant(images)),
+        GRAPH: lambda images: bind_tensorflow(graph, tf.constant(images)),
+        XLA: lambda images: bind_tensorflow(xla, tf.constant(images)),
         FLAX: lambda images: _bind_jax(lambda x: flax(parameters, x), jnp.asarray(images)),
     }
 
 
-def _bind_tensorflow(function: Callable[..., Any], *operands: tf.Tensor) -> Callable[[], Any]:
+def bind_tensorflow(function: Callable[..., Any], *operands: tf.Tensor) -> Callable[[], Any]:
+    """A call of a function that returns when its result is there."""
     return lambda: function(*operands).numpy()
 
 
@@ -94,7 +95,7 @@ def limit(macs: int) -> Candidates:
     tf_product = tf.function(lambda a, b: tf.matmul(a, b)[0, 0], autograph=False)
     candidates = {
         "NumPy": lambda: left @ right,
-        "TensorFlow": _bind_tensorflow(tf_product, tf.constant(left), tf.constant(right)),
+        "TensorFlow": bind_tensorflow(tf_product, tf.constant(left), tf.constant(right)),
         "JAX": _bind_jax(jax.jit(jnp.matmul), jnp.asarray(left), jnp.asarray(right)),
     }
     fastest = min(candidates, key=lambda name: timing.best_of(candidates[name], 3))

@@ -39,6 +39,12 @@ INPUT_TYPES = ("float32", "uint8")
 LAYOUTS = ("linen", "pre_linen")
 """Names of the tensors of a Flax checkpoint: today's, or those of the first ViT files."""
 
+OPTIMIZATIONS = ("cpu",)
+"""What a SavedModel can be optimized for."""
+
+SAVED_MODEL_PRECISIONS = ("float32", "bfloat16")
+"""What an optimized SavedModel computes in."""
+
 RECIPES = ("nest", "nest_imagenet", "nest_cifar", "vit", "mixer", "shift", "plain")
 """Augmentation."""
 

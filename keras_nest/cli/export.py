@@ -45,7 +45,7 @@ from keras_nest.zero_shot.open import trained_texts
 
 # Options that not all formats have; they are None unless they are given.
 _OPTIONS = {
-    "saved_model": ("head", "activation", "archive", "no_warm_up"),
+    "saved_model": ("head", "activation", "archive", "no_warm_up", "optimize", "precision"),
     "tflite": ("head", "activation", "precision", "batch_size", "representative"),
     "onnx": ("head", "activation", "input_type"),
     "keras": ("head",),
@@ -88,6 +88,8 @@ def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
         _print_page(place, precision, start)
         return 0
     if args.format == "saved_model":
+        if args.precision:
+            raise ValueError("--precision has no meaning for the SavedModel of a generator; leave it out.")
         path = version_directory(args.output, args.overwrite)
         written: list[Place] = [generator_to_saved_model(model, path, args.overwrite)]
     else:
@@ -135,6 +137,9 @@ def dataset_of(loaded: LoadedModel, model: str) -> str:
 
 def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
     start, loss = time.perf_counter(), loaded.config.get("loss")
+    precisions = _precisions(args) if args.precision else [None]
+    if len(precisions) > 1:
+        raise ValueError(f"--precision names {len(precisions)}; a SavedModel computes in one, so name one.")
     own = getattr(loaded.model, "classifier_activation", None)
     path = publish(
         loaded.model,
@@ -147,6 +152,8 @@ def _saved_model(loaded: LoadedModel, args: argparse.Namespace) -> int:
         vocab=args.vocab,
         warm_up=False if args.no_warm_up else None,
         archive=bool(args.archive),
+        optimize=args.optimize,
+        precision=precisions[0],
     )
     archive = path.with_name(f"{path.name}.tar.gz")
     facts = {

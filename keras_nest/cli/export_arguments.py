@@ -31,11 +31,16 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="P[,P…]",
         help="of TFLite files: float32, float16, dynamic_int8 (these by default), static_int8, int8; of a page one of "
-        "the first three (default: float16)",
+        "the first three (default: float16); of an optimized SavedModel float32 or bfloat16 (default: its own)",
     )
     saved = parser.add_argument_group("SavedModel")
     saved.add_argument("--archive", action="store_true", default=None, help="write DIR/N.tar.gz too, for TF-Hub")
     saved.add_argument("--no-warm-up", action="store_true", default=None, help="no requests that warm TF-Serving up")
+    saved.add_argument(
+        "--optimize",
+        choices=choices.OPTIMIZATIONS,
+        help="cpu: faster on servers without an accelerator; a file for inference, without embed and features",
+    )
     lite = parser.add_argument_group("TFLite")
     lite.add_argument("--batch-size", type=int, metavar="N", help="images at a time, fixed in the file (default: 1)")
     lite.add_argument(

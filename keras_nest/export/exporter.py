@@ -70,6 +70,7 @@ class Exporter:
         activation: str | None = None,
         class_names: Sequence[str] | None = None,
         vocab: str | os.PathLike[str] | None = None,
+        carrier: Carrier | None = None,
     ) -> Served:
         """What a SavedModel holds, and its signatures.
 
@@ -78,6 +79,7 @@ class Exporter:
             activation: from logits to probabilities; None as in `to_saved_model`.
             class_names: as `labels` gives them; None has none.
             vocab: vocabulary file of a text tower.
+            carrier: brings the networks into the SavedModel; None is one that keeps them as they are.
 
         Raises:
             ValueError: an option is unknown, or means nothing to the model; or it cannot be exported.
@@ -85,7 +87,7 @@ class Exporter:
         check_option("head", head, HEADS)
         check_option("activation", resolve_activation(self.model, activation), ACTIVATIONS)
         self._check_vocab(vocab)
-        carrier = Carrier()
+        carrier = carrier or Carrier()
         module = reusable_object(self.model, head, carrier)
         return module, create_signatures(module, self.model, head, activation, class_names, carrier)
 

@@ -81,11 +81,39 @@ def in_float32(model: keras.Model) -> keras.Model:
     if "dtype" not in model_config(model):
         _check_float32(model)
         return model
-    if model_config(model)["dtype"] == "float32":
+    return _in_policy(model, "float32")
+
+
+def in_precision(model: keras.Model, precision: str) -> keras.Model:
+    """The model itself, or one with the same weights that computes in "float32" or "bfloat16".
+
+    Layer normalizations and softmaxes add in float32 in both, and outputs are float32.
+
+    Raises:
+        ValueError: it is a user's, which cannot be made again, or was quantized.
+    """
+    if precision == "float32":
+        return in_float32(model)
+    for layer in layers_inside(model):
+        if mode := getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                f"The layer {layer.name!r} of {model.name!r} was quantized to {mode}, so that the model cannot be made "
+                f"again in {precision}; export what was quantized, or leave the precision out."
+            )
+    if "dtype" not in model_config(model):
+        raise ValueError(
+            f"The model {model.name!r} is not of this package, so that it cannot be made again in {precision}; build "
+            'it in dtype "mixed_bfloat16", give it the weights, and export that.'
+        )
+    return _in_policy(model, f"mixed_{precision}")
+
+
+def _in_policy(model: keras.Model, policy: str) -> keras.Model:
+    if model_config(model)["dtype"] == policy:
         return model
-    plain = type(model).from_config({**model.get_config(), "dtype": "float32"})
-    plain.set_weights(model.get_weights())
-    return plain
+    other = type(model).from_config({**model.get_config(), "dtype": policy})
+    other.set_weights(model.get_weights())
+    return other
 
 
 def _check_float32(model: keras.Model) -> None:

@@ -50,7 +50,7 @@ class LiTExporter(Exporter):
     """How LiT models are exported: two encoders and the tokenizer; see `Exporter`."""
 
     KIND: ClassVar[str] = "a LiT model"
-    FOREIGN_OPTIONS: ClassVar[tuple[str, ...]] = ("head", "activation", "representative")
+    FOREIGN_OPTIONS: ClassVar[tuple[str, ...]] = ("head", "activation", "representative", "optimize")
     TFLITE_FOLDERS: ClassVar[tuple[str, ...]] = ("image", "text")
 
     def serve(
@@ -59,8 +59,11 @@ class LiTExporter(Exporter):
         activation: str | None = None,
         class_names: Sequence[str] | None = None,
         vocab: str | os.PathLike[str] | None = None,
+        carrier: Carrier | None = None,
     ) -> Served:
         """See `two_tower_object`."""
+        if carrier is not None:
+            raise ValueError("optimize is for models of images; a LiT model has texts too, so leave it out.")
         check_option("head", head, HEADS)
         check_option("activation", activation or "softmax", ACTIVATIONS)
         if head != "classifier" or activation not in (None, "softmax"):

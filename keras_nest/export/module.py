@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.backends import on_tensorflow
 from keras_nest.choices import ACTIVATIONS
 from keras_nest.export.network import Carrier
 from keras_nest.exported import VALUES
@@ -39,8 +38,8 @@ def reusable_object(
     Returns:
         An object to save, or to call: images float32 (B, H, W, channels) in [0, 1] -> float32 outputs of the
         model, of a classifier always the logits. It stops with an InvalidArgumentError at values that cannot be in
-        [0, 1], and at an empty batch. From another backend than TensorFlow's it is for inference, and has no trainable
-        variables. `Checkpoint` is the public trackable that takes any attribute.
+        [0, 1], and at an empty batch. Where the carrier says so it is for inference, and has no trainable variables.
+        `Checkpoint` is the public trackable that takes any attribute.
 
     Raises:
         ValueError: the model has several inputs, an input that is not an image of fixed size, a list of outputs, a
@@ -57,12 +56,12 @@ def reusable_object(
         return compute(check_unit(images), training=training)
 
     # Only functions traced here exist in the file; the Python argument becomes two of them.
-    for training in (False, True) if on_tensorflow() else (False,):
+    for training in (False, True) if carrier.trains else (False,):
         call.get_concrete_function(tf.TensorSpec((None, *shape), name="images"), training=training)
 
     module = holder(network, carrier)
-    module.trainable_variables = carrier.variables(network.trainable_variables) if on_tensorflow() else []
-    module.regularization_losses = _regularization_losses(network) if on_tensorflow() else []
+    module.trainable_variables = carrier.variables(network.trainable_variables) if carrier.trains else []
+    module.regularization_losses = _regularization_losses(network) if carrier.trains else []
     module.__call__ = call
     return module
 

@@ -1,7 +1,7 @@
 """A Keras model as a SavedModel holds it: TensorFlow's variables and a function of them, from any backend of Keras."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -20,7 +20,17 @@ class Carrier:
 
     From TensorFlow's backend they come as they are. From JAX's they come converted by jax2tf, for inference: variables
     are copies, and a function is a program that XLA compiles where the file is loaded.
+
+    Attributes:
+        whole: whether a second network costs no second copy of the weights, so that intermediates are brought too.
     """
+
+    whole: ClassVar[bool] = True
+
+    @property
+    def trains(self) -> bool:
+        """Whether functions take training=True."""
+        return on_tensorflow()
 
     def __init__(self) -> None:
         self._copies: dict[int, tf.Variable] = {}

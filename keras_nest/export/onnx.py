@@ -17,6 +17,7 @@ from keras_nest.export.onnx_facts import add_facts
 from keras_nest.export.onnx_graph import CONVERTED_OPSET, OPSET, rewriters
 from keras_nest.export.onnx_resize import resize_handlers
 from keras_nest.export.wrapped import AUTO, Preprocessing
+from keras_nest.layers.formulation import Formulation, formulated
 from keras_nest.optional import import_optional
 from keras_nest.outputs import output_at
 from keras_nest.places import Place, as_place
@@ -85,13 +86,15 @@ def _convert(compute: Inference, images: tf.TensorSpec, exporter: Exporter) -> A
     tf2onnx = import_optional("tf2onnx", "ONNX files are written by tf2onnx", "[onnx]")
     onnx = import_optional("onnx", "ONNX files are checked by onnx", "[onnx]")
     call = tf.function(compute, input_signature=[images], autograph=False)
-    proto, _ = tf2onnx.convert.from_function(
-        call,
-        [images],
-        opset=CONVERTED_OPSET,
-        custom_rewriter=rewriters(),
-        custom_op_handlers=resize_handlers(),
-    )
+    # Runtimes of ONNX fuse a product of tokens as it is.
+    with formulated(Formulation(rows=False)):
+        proto, _ = tf2onnx.convert.from_function(
+            call,
+            [images],
+            opset=CONVERTED_OPSET,
+            custom_rewriter=rewriters(),
+            custom_op_handlers=resize_handlers(),
+        )
     del proto.opset_import[:]
     proto.opset_import.add(version=OPSET)
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)

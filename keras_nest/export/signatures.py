@@ -68,7 +68,8 @@ def create_signatures(
     for name, images in inputs.items():
         compute = predict if name == "images" else predict_labels
         signatures |= signatures_of(_NAMES[name], compute, images, each=has_room(model))
-    for name, part in _parts(model, carrier or Carrier()).items():
+    carrier = carrier or Carrier()
+    for name, part in (_parts(model, carrier) if carrier.whole else {}).items():
         signatures[name] = signature(part, inputs["images"].spec)
     return signatures
 

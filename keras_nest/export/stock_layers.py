@@ -17,6 +17,7 @@ from keras_nest.layers.base import Layer
 from keras_nest.layers.changes import layers_inside
 from keras_nest.layers.dense_general import DenseGeneral
 from keras_nest.layers.image_input import ImageInput
+from keras_nest.layers.normalization import LayerNormalization
 from keras_nest.layers.random import Dropout
 from keras_nest.layers.resnet import StdConv
 from keras_nest.layers.stochastic_depth import StochasticDepth
@@ -86,6 +87,8 @@ class _Tracer:
             return lambda x: ops.concatenate([ops.zeros_like(x[:, :1]) + token, x], axis=1)
         if isinstance(layer, ClassifierHead):
             return _copy(layer, keras.layers.Dense, name)
+        if isinstance(layer, LayerNormalization):
+            return _copy(layer, keras.layers.LayerNormalization, name)
         if isinstance(layer, (Layer, ImageInput, StdConv)):
             return self._stand_in(layer, name).call
         for inner in (layer, *layers_inside(layer)) if isinstance(layer, keras.layers.Layer) else ():

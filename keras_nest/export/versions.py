@@ -33,6 +33,8 @@ def publish(
     vocab: str | os.PathLike[str] | None = None,
     warm_up: bool | None = None,
     archive: bool = False,
+    optimize: str | None = None,
+    precision: str | None = None,
 ) -> Place:
     """Writes the next version of a model: DIRECTORY/1, then DIRECTORY/2 beside it, and so on.
 
@@ -51,6 +53,8 @@ def publish(
         warm_up: as `to_saved_model` takes it; None adds the requests if tensorflow-serving-api is installed.
         archive: write DIRECTORY/N.tar.gz too, after the version, which `hub.load` takes from a web server; without it,
             an archive of the version that is replaced is removed.
+        optimize: as `to_saved_model` takes it.
+        precision: as `to_saved_model` takes it.
 
     Returns:
         The directory of the version, as `to_saved_model` gives it.
@@ -73,7 +77,8 @@ def publish(
     options: dict[str, Any] = {"class_names": names, "head": head, "activation": activation}
     archived = output_at(packed, overwrite) if archive else contextlib.nullcontext()
     with archived as partial_archive, output_at(path, overwrite) as partial:
-        to_saved_model(model, partial, vocab=vocab, warm_up=warm_up, **options)
+        how: dict[str, Any] = {"vocab": vocab, "warm_up": warm_up, "optimize": optimize, "precision": precision}
+        to_saved_model(model, partial, **how, **options)
         card = model_card(model, read_signatures(partial), metrics=metrics, **options)
         (partial / "README.md").write_text(card, "utf-8")
         if path.exists() and not overwrite:

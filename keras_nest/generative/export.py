@@ -34,6 +34,7 @@ class GeneratorExporter(Exporter):
         "activation",
         "archive",
         "no_warm_up",
+        "optimize",
         "representative",
         "vocab",
         "examples",
@@ -46,8 +47,11 @@ class GeneratorExporter(Exporter):
         activation: str | None = None,
         class_names: Sequence[str] | None = None,
         vocab: str | os.PathLike[str] | None = None,
+        carrier: Carrier | None = None,
     ) -> Served:
         """See `generator_to_saved_model`."""
+        if carrier is not None:
+            raise ValueError("optimize is for models of images; a generator takes noise, so leave it out.")
         if head != "classifier" or activation is not None or vocab is not None:
             raise ValueError("head, activation and vocab mean nothing to a generator, so leave them out.")
         module, call = generator_function(self.model)

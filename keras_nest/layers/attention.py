@@ -9,6 +9,7 @@ from keras import ops
 from keras_nest.keras_private import unlocked
 from keras_nest.layers.base import Layer
 from keras_nest.layers.dense_general import DenseGeneral, project
+from keras_nest.layers.formulation import formulation
 from keras_nest.layers.initializers import kernel_initializer
 from keras_nest.layers.random import Dropout
 from keras_nest.types import Shape
@@ -26,8 +27,9 @@ def attention_probabilities(query: Any, key: Any, bias: Any | None = None) -> An
         (…, Q, K). The softmax runs in float32 (bfloat16 rows would not add up to one) and is cast back.
     """
     axes = (*range(query.ndim - 2), query.ndim - 1, query.ndim - 2)
-    scores = ops.cast(ops.matmul(query, ops.transpose(key, axes)), "float32")
-    scores = scores if bias is None else scores + ops.cast(bias, "float32")
+    dtype = formulation().softmax or query.dtype
+    scores = ops.cast(ops.matmul(query, ops.transpose(key, axes)), dtype)
+    scores = scores if bias is None else scores + ops.cast(bias, dtype)
     return ops.cast(ops.softmax(scores, axis=-1), query.dtype)
 
 
@@ -35,6 +37,25 @@ def split_heads(x: Any, heads: int) -> Any:
     """(B, N, h * d) -> (B, h, N, d)."""
     x = ops.reshape(x, (-1, x.shape[1], heads, x.shape[2] // heads))
     return ops.transpose(x, (0, 2, 1, 3))
+
+
+def heads_by_one_product(x: Any, *projections: tuple[Any, Any | None]) -> list[Any]:
+    """What several projections make of tokens, by one product of their kernels put side by side.
+
+    Args:
+        x: (B, N, C).
+        *projections: kernel (C, h, d) and bias (h, d), or None, of each.
+
+    Returns:
+        (B, h, N, d) of each.
+    """
+    kernels, biases = zip(*projections, strict=True)
+    kernel = ops.stack([ops.cast(part, x.dtype) for part in kernels], axis=1)
+    bias = None if biases[0] is None else ops.stack([ops.cast(part, x.dtype) for part in biases])
+    y = project(x, kernel, bias)
+    _, heads, size = kernels[0].shape
+    y = ops.reshape(y, (-1, x.shape[1], len(kernels), heads, size))
+    return ops.unstack(ops.transpose(y, (2, 0, 3, 1, 4)), len(kernels))
 
 
 def merge_heads(x: Any) -> Any:
@@ -185,6 +206,11 @@ class BlockAttention(Layer):
         """Creates and builds the projection to keys and values."""
         raise NotImplementedError
 
+    def attend_tokens(self, x: Any, training: bool | None) -> tuple[Any, Any]:
+        """(B*T, N, C) to what `attend` returns."""
+        query = self.query(x) * ops.cast(self.head_dim**-0.5, x.dtype)
+        return self.attend(query, self.key_value(x), training)
+
     def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
         """Attention proper.
 
@@ -211,8 +237,7 @@ class BlockAttention(Layer):
         """
         blocks, tokens, channels = x.shape[1:]
         folded = ops.reshape(x, (-1, tokens, channels))
-        query = self.query(folded) * ops.cast(self.head_dim**-0.5, x.dtype)
-        values, probabilities = self.attend(query, self.key_value(folded), training)
+        values, probabilities = self.attend_tokens(folded, training)
         y = self.project_values(values)
         y = self.output_dropout(ops.reshape(y, (-1, blocks, tokens, channels)), training=training)
         if not return_attention_scores:
@@ -245,10 +270,24 @@ class MultiHeadAttention(BlockAttention):
         layer.build(input_shape)
         return layer
 
+    def attend_tokens(self, x: Any, training: bool | None) -> tuple[Any, Any]:
+        """See `BlockAttention.attend_tokens`."""
+        if not (formulation().one_projection and self.query.is_plain and self.key_value.is_plain):
+            return super().attend_tokens(x, training)
+        kernels = ops.split(self.key_value.kernel, 2, axis=-1)
+        biases = ops.split(self.key_value.bias, 2, axis=-1) if self.qkv_bias else [None, None]
+        scaled = self.query.scaled_weights(self.head_dim**-0.5)
+        query, key, value = heads_by_one_product(x, scaled, *zip(kernels, biases, strict=True))
+        return self._mix(query, key, value, training)
+
     def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:
         """See `BlockAttention.attend`."""
         key, value = ops.split(split_heads(key_value, self.num_heads), 2, axis=-1)
-        probabilities = attention_probabilities(split_heads(query, self.num_heads), key)
+        return self._mix(split_heads(query, self.num_heads), key, value, training)
+
+    def _mix(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
+        """Values of queries (B*T, h, N, d), by keys: what `attend` returns."""
+        probabilities = attention_probabilities(query, key)
         values = ops.matmul(self.probabilities_dropout(probabilities, training=training), value)
         return merge_heads(values), probabilities
 

@@ -3,12 +3,14 @@
 import itertools
 import math
 import string
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_nest.layers import initializers
+from keras_nest.layers.formulation import formulation
 from keras_nest.types import Shape
 
 
@@ -25,8 +27,22 @@ def project(x: Any, kernel: Any, bias: Any | None, inputs: int = 1) -> Any:
         (…, O), the output axes flattened to one, in the dtype of x.
     """
     size = math.prod(kernel.shape[:inputs])
+    x, restore = as_rows(x)
     x = ops.matmul(x, ops.cast(ops.reshape(kernel, (size, -1)), x.dtype))
-    return x if bias is None else x + ops.cast(ops.reshape(bias, (-1,)), x.dtype)
+    return restore(x if bias is None else x + ops.cast(ops.reshape(bias, (-1,)), x.dtype))
+
+
+def as_rows(x: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """A tensor as a matrix, (…, C) -> (R, C), and what brings (R, D) back to (…, D).
+
+    TensorFlow runs a product of two matrices with the addition of a bias and a GELU after it as one operation. Between
+    the product of a tensor of more axes and its bias stands a reshape, and nothing is fused. Where a `Formulation` asks
+    for tensors as they are, nothing is changed.
+    """
+    *middle, channels = x.shape[1:]
+    if not middle or None in middle or not formulation().rows:
+        return x, lambda y: y
+    return ops.reshape(x, (-1, channels)), lambda y: ops.reshape(y, (-1, *middle, y.shape[-1]))
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")
@@ -72,6 +88,15 @@ class DenseGeneral(keras.layers.EinsumDense):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.activation(project(inputs, self.kernel, self.bias, inputs=len(self.input_axes or "C")))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether kernel and bias are all that it computes with: it is not quantized and has no LoRA."""
+        return self.quantization_mode is None and not self.lora_enabled
+
+    def scaled_weights(self, scale: float) -> tuple[Any, Any | None]:
+        """Kernel and bias that give the output times a number."""
+        return self.kernel * scale, None if self.bias is None else self.bias * scale
 
     def quantized_call(self, inputs: Any, training: bool | None = None) -> Any:
         """As `call`, of a layer that was quantized."""

@@ -10,6 +10,7 @@ from keras import ops
 from keras_nest.layers import initializers
 from keras_nest.layers.attention import MultiHeadAttention, MultiQueryAttention
 from keras_nest.layers.base import Layer
+from keras_nest.layers.dense_general import as_rows
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.random import Dropout
 from keras_nest.layers.rematerialization import rematerialized
@@ -92,10 +93,12 @@ class MlpBlock(Layer):
         self.dropouts = [Dropout(self.dropout, name=f"Dropout_{i}", dtype=policy) for i in range(2)]
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        x = self.dense[0](x)
-        x = exact_gelu(x) if self.activation == "gelu" else gelu(x)
-        x = self.dropouts[0](x, training=training)
-        return self.dropouts[1](self.dense[1](x), training=training)
+        rows, restore = as_rows(x)
+        rows = self.dense[0](rows)
+        rows = exact_gelu(rows) if self.activation == "gelu" else gelu(rows)
+        # Masks are drawn in the shape of the tokens.
+        rows, restore = as_rows(self.dropouts[0](restore(rows), training=training))
+        return self.dropouts[1](restore(self.dense[1](rows)), training=training)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

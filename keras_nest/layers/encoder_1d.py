@@ -1,14 +1,16 @@
 """The transformer encoder of ViT, on a sequence of tokens."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_nest.layers.attention import attention_probabilities, merge_heads, split_heads
+from keras_nest.layers.attention import attention_probabilities, heads_by_one_product, merge_heads, split_heads
 from keras_nest.layers.base import Layer
 from keras_nest.layers.dense_general import DenseGeneral
 from keras_nest.layers.encoder import MlpBlock, PreNormBlock
+from keras_nest.layers.formulation import formulation
 from keras_nest.layers.normalization import norm
 from keras_nest.layers.random import Dropout
 from keras_nest.layers.tokens import AddPositionEmbs
@@ -57,12 +59,21 @@ class MultiHeadDotProductAttention(Layer):
         Returns:
             (B, N, C), and the probabilities (B, h, N, N) before dropout if asked for.
         """
-        query = self.query(x) * ops.cast((x.shape[-1] // self.num_heads) ** -0.5, x.dtype)
-        query, key, value = (split_heads(part, self.num_heads) for part in (query, self.key(x), self.value(x)))
+        query, key, value = self.project_inputs(x)
         probabilities = attention_probabilities(query, key)
         values = ops.matmul(self.probabilities_dropout(probabilities, training=training), value)
         y = self.out(merge_heads(values))
         return (y, probabilities) if return_attention_scores else y
+
+    def project_inputs(self, x: Any) -> Sequence[Any]:
+        """Query, scaled, key and value of tokens (B, N, C): (B, h, N, d) each."""
+        layers, scale = (self.query, self.key, self.value), (x.shape[-1] // self.num_heads) ** -0.5
+        is_open = None in x.shape[1:]
+        if formulation().one_projection and not is_open and all(layer.is_plain for layer in layers):
+            others = ((layer.kernel, layer.bias) for layer in layers[1:])
+            return heads_by_one_product(x, self.query.scaled_weights(scale), *others)
+        query = self.query(x) * ops.cast(scale, x.dtype)
+        return [split_heads(part, self.num_heads) for part in (query, self.key(x), self.value(x))]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_heads": self.num_heads, "dropout": self.dropout}

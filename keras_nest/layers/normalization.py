@@ -6,11 +6,25 @@ import keras
 from keras import ops
 
 from keras_nest.layers.base import Layer
+from keras_nest.layers.formulation import formulation
 from keras_nest.types import Shape
+
+
+@keras.saving.register_keras_serializable(package="keras_nest")
+class LayerNormalization(keras.layers.LayerNormalization):
+    """Keras' layer over the last axis, which a `Formulation` computes otherwise.
+
+    It has the name of Keras' since files of weights call a layer of a list after its class.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        compute = formulation().layer_norm
+        return compute(inputs, self.gamma, self.beta, self.epsilon) if compute else super().call(inputs)
+
 
 # Flax type name and constructor of each value of the `norm_type` field.
 _NORMS = {
-    "LN": ("LayerNorm", lambda **kw: keras.layers.LayerNormalization(epsilon=1e-6, **kw)),
+    "LN": ("LayerNorm", lambda **kw: LayerNormalization(epsilon=1e-6, **kw)),
     "BN": ("BatchNorm", lambda **kw: keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9, **kw)),
     "GN": ("GroupNorm", lambda **kw: keras.layers.GroupNormalization(groups=32, **{"epsilon": 1e-6, **kw})),
 }

@@ -64,6 +64,10 @@ def test_layers_are_operations_of_their_own(small_nest, tmp_path):
     assert counts["LayerNormalization"] == sum(isinstance(x, keras.layers.LayerNormalization) for x in layers) == 6
     assert counts["Gelu"] == sum(isinstance(layer, MlpBlock) for layer in layers) == 2
     assert counts["ReduceMean"] == 1  # of the pooling
+    # The first product of an MLP takes tokens as they are, with no reshape in between.
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    sources = [makers.get(node.input[0]) for node in graph.node if node.op_type == "MatMul"]
+    assert sources.count("LayerNormalization") == sources.count("Gelu") == counts["Gelu"]
     assert not counts.keys() & {"Tanh", "Erf", "Pow", "Sqrt", "Reciprocal", "Shape", "Gather", "Concat"}
 
 
