@@ -173,7 +173,7 @@ function listClasses(predictions) {
   $("classes").replaceChildren(
     ...predictions.map(({ class: index, label, probability }) => {
       const bar = draw("svg", { "aria-hidden": "true" }, draw("rect", { width: `${100 * probability}%`, height: "100%" }));
-      const button = make("button", { type: "button" }, bar, make("span", {}, label), make("span", {}, percent(probability)));
+      const button = make("button", { type: "button" }, bar, make("span", { dir: "auto" }, label), make("span", {}, percent(probability)));
       button.disabled = !model.methods.length;
       button.dataset.index = index;
       button.onclick = () => choose(index, label);
@@ -197,7 +197,8 @@ async function explain() {
   const found = await backend.explain(image, method, chosen.index);
   if (mine !== asked || wanted !== `${method} ${chosen.index}`) return;
   await $("photo").decode();
-  $("question").textContent = method === "attention" ? "What is attended to" : `What speaks for ${chosen.label}`;
+  const question = method === "attention" ? ["What is attended to"] : ["What speaks for ", make("bdi", {}, chosen.label)];
+  $("question").replaceChildren(...question);
   if (found.error) {
     $("pictures").replaceChildren();
     $("caption").textContent = found.error;
