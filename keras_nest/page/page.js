@@ -150,7 +150,7 @@ async function predict(mine) {
   show("answer");
   const [best] = answer.predictions;
   $("said").textContent = `${image.name}: most probable is ${best.label}, ${percent(best.probability)}.`;
-  if (matchMedia("(max-width: 859px)").matches) $("answer").scrollIntoView({ behavior: "smooth", block: "nearest" });
+  if (matchMedia("(max-width: 859px)").matches) $("answer").scrollIntoView({ block: "nearest" });
   chosen = { index: best.class, label: best.label };
   show("why", model.methods.length > 0);
   show("more", model.methods.length > 0 && model.classes.length > answer.predictions.length);
@@ -159,8 +159,10 @@ async function predict(mine) {
 }
 
 function showPhoto(answer) {
-  show("drop", !answer);
+  const isFocused = [$("file"), $("other")].includes(document.activeElement); // of which one will be gone
+  show("drop file", !answer);
   show("photo other", Boolean(answer));
+  if (isFocused) $(answer ? "other" : "file").focus();
   if (!answer) return;
   $("photo").src = answer.picture;
   $("photo").alt = image.name;
