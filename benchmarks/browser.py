@@ -201,7 +201,6 @@ def measure(model: keras.Model, folder: pathlib.Path, browser: Browser, runs: in
                 column: firsts.median(call) * 1e3 if (call := told.get(name, {}).get(column)) else None
                 for column in (FIRST, NEXT)
             },
-            "load": round(rounds.load, 2),
         }
         for name in calls
     ]

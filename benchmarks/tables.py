@@ -195,6 +195,18 @@ def tflite_recipes() -> str:
     return markdown(header, cells, "llrrrrrr")
 
 
+def browser() -> str:
+    """An image in Chromium, beside TFLite in Python."""
+    found: dict[str, list[str]] = {}
+    for row in read_rows("browser"):
+        seconds = (row[column] and f"{float(row[column]) / 1e3:.1f} s" for column in ("first answer ms", "at the next visit ms"))
+        cells = [f"{float(row['median ms']):.0f}", ratio(row["x TFLite"]), *seconds]
+        found[row["way"]] = [*found.get(row["way"], [row["way"]]), *cells]
+    names = ("ms", "times TFLite in Python", "first answer", "next visit")
+    header = ["", *(f"{model}: {names[0]}" if i == 0 else names[i] for model in ("NesT-T", "ViT-S/16") for i in range(4))]
+    return markdown(header, found.values(), "l" + 8 * "r")
+
+
 def quantization() -> str:
     """Size, accuracy and agreement with float of quantized models."""
     rows = [
@@ -317,6 +329,7 @@ TABLES: dict[str, Callable[[], str]] = {
         gradcat,
         latency,
         tflite_recipes,
+        browser,
         quantization,
         cross_validation,
         load,
