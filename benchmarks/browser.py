@@ -123,7 +123,7 @@ def write_site(model: keras.Model, folder: pathlib.Path, library: pathlib.Path) 
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Files, with what `headers` says."""
+    """Any web server; `headers_of_all` are those of a particular one."""
 
     headers_of_all: ClassVar[Mapping[str, str]] = {}
 

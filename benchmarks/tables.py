@@ -198,12 +198,13 @@ def tflite_recipes() -> str:
 def browser() -> str:
     """An image in Chromium, beside TFLite in Python."""
     found: dict[str, list[str]] = {}
+    visits = ("first answer ms", "at the next visit ms")
     for row in read_rows("browser"):
-        seconds = (row[column] and f"{float(row[column]) / 1e3:.1f} s" for column in ("first answer ms", "at the next visit ms"))
+        seconds = (row[visit] and f"{float(row[visit]) / 1e3:.1f} s" for visit in visits)
         cells = [f"{float(row['median ms']):.0f}", ratio(row["x TFLite"]), *seconds]
         found[row["way"]] = [*found.get(row["way"], [row["way"]]), *cells]
-    names = ("ms", "times TFLite in Python", "first answer", "next visit")
-    header = ["", *(f"{model}: {names[0]}" if i == 0 else names[i] for model in ("NesT-T", "ViT-S/16") for i in range(4))]
+    names = ["times TFLite in Python", "first answer", "next visit"]
+    header = ["", *(name for model in ("NesT-T", "ViT-S/16") for name in (f"{model}: ms", *names))]
     return markdown(header, found.values(), "l" + 8 * "r")
 
 

@@ -114,7 +114,7 @@ def to_tflite(
 
 def _check_batches(batch_size: int | Sequence[int], precisions: Sequence[str]) -> list[int]:
     """The batch sizes, in the order in which they are asked for."""
-    sizes = [batch_size] if isinstance(batch_size, int) else list(batch_size)
+    sizes = list(batch_size) if isinstance(batch_size, Sequence) else [batch_size]
     words = ", ".join(map(str, sizes)) or "empty"
     if not sizes or min(sizes) < 1:
         raise ValueError(f"batch_size is {words}; it must be at least 1.")
