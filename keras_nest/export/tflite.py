@@ -62,8 +62,8 @@ def to_tflite(
         directory: where the files shall lie, here or at an address (gs://…); each appears complete or not at all.
         precisions: which of `PRECISIONS`.
         batch_size: images at a time, fixed in the file. Several numbers give the file a signature for each, which share
-            the weights: that of the first is `serving_default`, and those of the others are `batch_8` and the like.
-            MediaPipe takes files of one batch size.
+            the weights: that of the first is `serving_default`, and those of the others are `serving_default_8` and the
+            like. MediaPipe takes files of one batch size.
         representative: float32 batches (any, H, W, C) in [0, 1] for "int8" and "static_int8", which take the range of
             every tensor from them: 100 images as the model will meet them are enough. They are read once and kept in
             memory.

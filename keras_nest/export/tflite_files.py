@@ -54,8 +54,8 @@ class TFLiteSource:
 
 
 def batch_signature(size: int) -> str:
-    """Name of the signature of a batch that is not the first."""
-    return f"batch_{size}"
+    """Name of the signature of a batch that is not the first; the converter puts them into alphabetical order."""
+    return f"{_SIGNATURE}_{size}"
 
 
 def write_files(

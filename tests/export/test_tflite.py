@@ -308,10 +308,15 @@ def test_several_batches_share_their_weights(model, images, tmp_path):
     (one,) = to_tflite(model, tmp_path, ["float16"])
     (row,) = to_tflite(model, tmp_path, ["float16"], batch_size=(2, 1, 5), overwrite=True)
     assert row["bytes"] - one["bytes"] < 2 * (one["bytes"] - weights)
+    content = (tmp_path / "float16.tflite").read_bytes()
+    graphs = {
+        each.signatureKey: each.subgraphIndex for each in schema.ModelT.InitFromPackedBuf(content, 0).signatureDefs
+    }
+    assert graphs[b"serving_default"] == 0  # which the metadata describe, and which runs where nobody names a signature
     runner = TFLiteModel(tmp_path / "float16.tflite", threads=1)
     signatures = runner.interpreter.get_signature_list()
     assert {name: list(each["inputs"]) for name, each in signatures.items()} == {
-        name: ["images"] for name in ("serving_default", "batch_1", "batch_5")
+        name: ["images"] for name in ("serving_default", "serving_default_1", "serving_default_5")
     }
     assert (row["batch_size"], runner.batch_size, row["xnnpack_partitions"]) == (2, 2, 1)
     single = [runner(image[None])["probabilities"] for image in images(8)]
