@@ -37,6 +37,8 @@ from keras_nest.predict import read_image
 from keras_nest.tflite import TFLiteModel
 
 ORT = "1.30.0"
+NPM, NONE = "npm", "none"
+"""Where ONNX Runtime Web comes from, beside a folder."""
 THREADS = os.cpu_count() or 1
 FIRST, NEXT = "first answer ms", "at the next visit ms"
 _IMAGE = importlib.resources.files("sklearn.datasets") / "images" / "china.jpg"
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS, help="names of keras_nest.list_models()")
     parser.add_argument("--runs", type=int, default=11, help="interleaved rounds; of first answers a third as many")
-    parser.add_argument("--ort", type=local_path, help="folder dist/ of npm's onnxruntime-web; else npm fetches it")
+    parser.add_argument("--ort", default=NPM, help="folder dist/ of npm's onnxruntime-web; none leaves it out")
     parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
@@ -83,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         browser = stack.enter_context(_browser())
-        library = options.ort or _fetch_ort(folder)
+        library = _library(options.ort, folder)
         for name, fields in models.items():
             model = create_model(name, **fields)
             write_site(model, folder / name, library)
@@ -99,26 +101,31 @@ def _browser() -> Iterator[Browser]:
         browser.close()
 
 
-def _fetch_ort(folder: pathlib.Path) -> pathlib.Path:
+def _library(source: str, folder: pathlib.Path) -> pathlib.Path | None:
+    """Where ONNX Runtime Web lies, for which npm has the folder."""
+    if source != NPM:
+        return None if source == NONE else pathlib.Path(source)
     command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder / "npm")]
     subprocess.run([*command, f"onnxruntime-web@{ORT}"], check=True)
     return folder / "npm/node_modules/onnxruntime-web/dist"
 
 
-def write_site(model: keras.Model, folder: pathlib.Path, library: pathlib.Path) -> None:
+def write_site(model: keras.Model, folder: pathlib.Path, library: pathlib.Path | None) -> None:
     """Writes the page, the ONNX file, and pages that compute without showing anything.
 
     Args:
         model: a classifier.
         folder: where to write.
-        library: ONNX Runtime Web.
+        library: ONNX Runtime Web; None leaves it out.
     """
     export.to_web(model, folder, litert_from="npm")
+    (folder / "litert.html").write_text(_LITERT, "utf-8")
+    if library is None:
+        return
     export.to_onnx(model, folder / "model.onnx", activation="none")
     (folder / "ort").mkdir()
     for file in ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
         shutil.copy(library / file, folder / "ort")
-    (folder / "litert.html").write_text(_LITERT, "utf-8")
     (folder / "onnx.html").write_text(_ONNX, "utf-8")
 
 
@@ -177,13 +184,14 @@ def measure(model: keras.Model, folder: pathlib.Path, browser: Browser, runs: in
         ):
             page = _opened(browser.new_context(), address)
             calls[f"page, {page.evaluate('ready')}"] = functools.partial(page.evaluate, "answer()")
-        for threads in sorted({1, THREADS}):
+        has_onnx = (folder / "onnx.html").exists()
+        for threads in sorted({1, THREADS} if has_onnx else ()):
             page = _opened(browser.new_context(), f"{isolated}/onnx.html?threads={threads}&{asked}")
             calls[_onnx(threads)] = functools.partial(page.evaluate, "answer()")
         rounds = timing.interleave(calls, runs, model.name)
         for context in browser.contexts:
             context.close()
-        onnx = f"{isolated}/onnx.html?threads={THREADS}&{asked}"
+        onnx = f"{isolated}/onnx.html?threads={THREADS}&{asked}" if has_onnx else None
         firsts = timing.interleave(_first_answers(model, folder, browser, plain, onnx), -(-runs // 3), "first answers")
     best = next(name for name in reversed(calls) if name.startswith("page, "))
     told = {
@@ -226,7 +234,7 @@ def _opened(context: BrowserContext, address: str) -> Page:
     return page
 
 
-def _first_answers(model: keras.Model, folder: pathlib.Path, browser: Browser, plain: str, onnx: str) -> Calls:
+def _first_answers(model: keras.Model, folder: pathlib.Path, browser: Browser, plain: str, onnx: str | None) -> Calls:
     """Calls that end with the first answer."""
     prepare = unit_preprocessing(model)
     kept = browser.new_context()
@@ -251,7 +259,7 @@ def _first_answers(model: keras.Model, folder: pathlib.Path, browser: Browser, p
         "TFLite": lambda: TFLiteModel(folder / "model.tflite", THREADS)(prepare([read_image(str(_IMAGE))]).numpy()),
         "page": afresh(page),
         "page again": lambda: page(kept),
-        "ONNX": afresh(lambda context: _opened(context, onnx).evaluate("answer()")),
+        **({"ONNX": afresh(lambda context: _opened(context, onnx).evaluate("answer()"))} if onnx else {}),
     }
 
 
