@@ -195,6 +195,19 @@ def tflite_recipes() -> str:
     return markdown(header, cells, "llrrrrrr")
 
 
+def browser() -> str:
+    """An image in Chromium, beside TFLite in Python."""
+    found: dict[str, list[str]] = {}
+    visits = ("first answer ms", "at the next visit ms")
+    for row in read_rows("browser"):
+        seconds = (row[visit] and f"{float(row[visit]) / 1e3:.1f} s" for visit in visits)
+        cells = [f"{float(row['median ms']):.0f}", ratio(row["x TFLite"]), *seconds]
+        found[row["way"]] = [*found.get(row["way"], [row["way"]]), *cells]
+    names = ["times TFLite in Python", "first answer", "next visit"]
+    header = ["", *(name for model in ("NesT-T", "ViT-S/16") for name in (f"{model}: ms", *names))]
+    return markdown(header, found.values(), "l" + 8 * "r")
+
+
 def quantization() -> str:
     """Size, accuracy and agreement with float of quantized models."""
     rows = [
@@ -317,6 +330,7 @@ TABLES: dict[str, Callable[[], str]] = {
         gradcat,
         latency,
         tflite_recipes,
+        browser,
         quantization,
         cross_validation,
         load,

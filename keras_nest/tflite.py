@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import itertools
 import math
 import os
 import pathlib
@@ -22,8 +23,9 @@ from keras_nest.value_range import infer_scales
 
 # Bytes, which all of a batch of photographs take.
 _MAX_TENSOR = 2**30
-# Of the one signature that a file has.
-_INPUTS = ([["images"]], [["tokens"]])
+# Of a signature; where a file has several, they differ in the batch.
+_INPUTS = (["images"], ["tokens"])
+_SIGNATURE = "serving_default"
 # Interpreters from before a fork: to delete one would wait for threads that this process does not have.
 _LEFT_BEHIND: list[Any] = []
 # By process: one that is held during a fork stays held.
@@ -45,7 +47,7 @@ class TFLiteModel:
     Attributes:
         interpreter: the interpreter, with its tensors allocated; not to be run while other threads call the model.
         input_name: "images", or "tokens" of a text tower.
-        batch_size: images, or texts, that the file computes at a time.
+        batch_size: images, or texts, that the file computes at a time; of several numbers that of `serving_default`.
         input_shape: (height, width, channels), or (tokens,).
 
     Args:
@@ -54,7 +56,7 @@ class TFLiteModel:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no TFLite model, or not one with a single signature and the input `images` or
+        ValueError: the file is no TFLite model, or not one whose signatures have the input `images` or
             `tokens`; or TensorFlow does not know such addresses.
     """
 
@@ -67,7 +69,6 @@ class TFLiteModel:
         self._threads = threads
         self._locks: dict[int, threading.Lock] = {}
         self._open()
-        ((self.input_name, self._input),) = self._signature.get_input_details().items()
         self.batch_size, *input_shape = (int(size) for size in self._input["shape"])
         self.input_shape = tuple(input_shape)
 
@@ -89,14 +90,15 @@ class TFLiteModel:
             _check_tensors(self.interpreter)
             with _without_notes():
                 self.interpreter.allocate_tensors()
-            inputs = [signature["inputs"] for signature in self.interpreter.get_signature_list().values()]
-        if inputs not in _INPUTS:
+            signatures = self.interpreter.get_signature_list()
+            runners = {name: self.interpreter.get_signature_runner(name) for name in signatures}
+        if (found := _by_batch(runners, signatures)) is None:
             raise ValueError(
-                f"{self._path} must have one signature with the input 'images' or 'tokens', as export.to_tflite "
-                "writes it."
+                f"{self._path} must have one signature with the input 'images' or 'tokens', or one for each "
+                "batch size, as export.to_tflite writes them."
             )
-        with _naming(self._path):
-            self._signature = self.interpreter.get_signature_runner()
+        self._runners, first = found
+        ((self.input_name, self._input),) = first.get_input_details().items()
         self._process = os.getpid()
 
     def _content(self) -> dict[str, Any]:
@@ -121,7 +123,12 @@ class TFLiteModel:
         if inputs.shape[1:] != self.input_shape or not len(inputs):
             wanted = ", ".join(map(str, self.input_shape))
             raise ValueError(f"{self.input_name.title()} have the shape {inputs.shape}; it must be (B, {wanted}).")
-        parts = [self._run(inputs[start : start + self.batch_size]) for start in range(0, len(inputs), self.batch_size)]
+        parts = []
+        while len(inputs):
+            # Batches as large as can be filled; what is left over fills a part of the smallest.
+            size = max((size for size in self._runners if size <= len(inputs)), default=min(self._runners))
+            parts.append(self._run(inputs[:size], size))
+            inputs = inputs[size:]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _as_unit_images(self, images: Any) -> np.ndarray:
@@ -132,8 +139,8 @@ class TFLiteModel:
         (scale,) = infer_scales([pixels])
         return pixels.numpy().astype(np.float32) / scale.numpy()
 
-    def _run(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
-        batch = np.zeros((self.batch_size, *self.input_shape), inputs.dtype)
+    def _run(self, inputs: np.ndarray, size: int) -> dict[str, np.ndarray]:
+        batch = np.zeros((size, *self.input_shape), inputs.dtype)
         batch[: len(inputs)] = inputs
         # A lock of its own for each process: one that was held during a fork stays held.
         with self._locks.setdefault(os.getpid(), threading.Lock()):
@@ -141,8 +148,8 @@ class TFLiteModel:
                 _LEFT_BEHIND.append(self.interpreter)
                 self._open()
             with _naming(self._path):
-                outputs = self._signature(**{self.input_name: _quantize(batch, self._input)})
-            details = self._signature.get_output_details()
+                outputs = self._runners[size](**{self.input_name: _quantize(batch, self._input)})
+            details = self._runners[size].get_output_details()
         return {name: _dequantize(value, details[name])[: len(inputs)] for name, value in outputs.items()}
 
 
@@ -182,9 +189,26 @@ def _naming(path: str) -> Iterator[None]:
         raise ValueError(f"{path} cannot be read as a TFLite file: {reason}.") from None
 
 
+def _by_batch(runners: Mapping[str, Any], signatures: Mapping[str, Any]) -> tuple[dict[int, Any], Any] | None:
+    """Runners of signatures by the batch that they take, and the one that counts first; None if they differ in more."""
+    first = _SIGNATURE if _SIGNATURE in signatures else next(iter(signatures), "")
+    if not first or signatures[first]["inputs"] not in _INPUTS:
+        return None
+    if any(signature != signatures[first] for signature in signatures.values()):
+        return None
+    found, sizes = {}, set()
+    for runner in runners.values():
+        (entrance,) = runner.get_input_details().values()
+        batch, *size = (int(side) for side in entrance["shape"])
+        found[batch] = runner
+        sizes.add((*size,))
+    return (found, runners[first]) if len(found) == len(runners) and len(sizes) == 1 else None
+
+
 def _check_tensors(interpreter: Any) -> None:
     """Refuses tensors that no memory holds, before any is taken for them."""
-    for detail in interpreter.get_tensor_details():
+    tensors = (interpreter.get_tensor_details(graph) for graph in range(interpreter.num_subgraphs()))
+    for detail in itertools.chain.from_iterable(tensors):
         size = math.prod(int(side) for side in detail["shape"]) * np.dtype(detail["dtype"]).itemsize
         if not 0 <= size <= _MAX_TENSOR:
             raise ValueError(f"the tensor {str(detail['name'])[:80]!r} takes {size:,} bytes; {_MAX_TENSOR:,} are read")

@@ -1,5 +1,6 @@
 """A page in a real Chromium, as its reader sees it: `with page(address, width=400) as seen: …`."""
 
+import base64
 import contextlib
 import functools
 import http.server
@@ -64,6 +65,23 @@ def overflow(seen):
             .filter(each => !each.closest('[data-scrolls]'))
             .map(each => each.cloneNode(false).outerHTML.slice(0, 200))"""
     )
+
+
+# Drops or pastes a file, or words.
+_HAND_OVER = """([kind, content, name]) => {
+    const bytes = Uint8Array.from(atob(content ?? ""), (letter) => letter.charCodeAt(0));
+    const data = new DataTransfer();
+    if (content === null) data.setData("text/plain", name);
+    else data.items.add(new File([bytes], name));
+    const facts = { bubbles: true, cancelable: true, clipboardData: data, dataTransfer: data };
+    const event = kind === "paste" ? new ClipboardEvent(kind, facts) : new DragEvent(kind, facts);
+    document.body.dispatchEvent(event);
+}"""
+
+
+def hand_over(seen, kind, name, content=None):
+    """Drops ("drop") or pastes ("paste") a file of this name and content, bytes; without content the name as text."""
+    seen.evaluate(_HAND_OVER, [kind, content and base64.b64encode(content).decode(), name])
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

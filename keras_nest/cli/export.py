@@ -94,10 +94,16 @@ def _generator(model: NesTGenerator, args: argparse.Namespace) -> int:
         written: list[Place] = [generator_to_saved_model(model, path, args.overwrite)]
     else:
         options: dict[str, Any] = {"precisions": _precisions(args)} if args.precision else {}
-        options |= {} if args.batch_size is None else {"batch_size": args.batch_size}
+        options |= {} if args.batch_size is None else {"batch_size": _one_size(args.batch_size)}
         written = generator_to_tflite(model, args.output, overwrite=args.overwrite, **options)
     print_facts(f"Exported {model.name}", {str(path): _mebibytes(path) for path in written})
     return 0
+
+
+def _one_size(sizes: tuple[int, ...]) -> int:
+    if len(sizes) > 1:
+        raise ValueError(f"--batch-size names {len(sizes)}; files of a generator have one, so name one.")
+    return sizes[0]
 
 
 def _precisions(args: argparse.Namespace) -> list[str]:

@@ -6,6 +6,15 @@ from keras_nest import choices
 from keras_nest.cli.model_arguments import add_model_arguments
 
 
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number, nor several with commas between, such as 1,8"
+        ) from None
+
+
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `export`."""
     add_model_arguments(parser, positional=True, labels=True, vocab=True)
@@ -42,7 +51,12 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         help="cpu: faster on servers without an accelerator; a file for inference, without embed and features",
     )
     lite = parser.add_argument_group("TFLite")
-    lite.add_argument("--batch-size", type=int, metavar="N", help="images at a time, fixed in the file (default: 1)")
+    lite.add_argument(
+        "--batch-size",
+        type=_sizes,
+        metavar="N[,N…]",
+        help="images at a time, fixed in the file (default: 1); of several numbers each has a signature, see the guide",
+    )
     lite.add_argument(
         "--representative",
         metavar="DATA",

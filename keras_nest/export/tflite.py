@@ -1,5 +1,6 @@
 """Keras models to TFLite files, each with its labels inside and a report beside it."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ def to_tflite(
     directory: str | os.PathLike[str],
     precisions: Sequence[str] = ("float32", "float16", "dynamic_int8"),
     *,
-    batch_size: int = 1,
+    batch_size: int | Sequence[int] = 1,
     representative: Iterable[np.ndarray] | None = None,
     class_names: Sequence[str] | None = None,
     overwrite: bool = False,
@@ -60,7 +61,9 @@ def to_tflite(
         model: a built model with one image input, and one output or a dictionary of outputs; or a LiT.
         directory: where the files shall lie, here or at an address (gs://…); each appears complete or not at all.
         precisions: which of `PRECISIONS`.
-        batch_size: images at a time, fixed in the file.
+        batch_size: images at a time, fixed in the file. Several numbers give the file a signature for each, which share
+            the weights: that of the first is `serving_default`, and those of the others are `serving_default_8` and the
+            like. MediaPipe takes files of one batch size.
         representative: float32 batches (any, H, W, C) in [0, 1] for "int8" and "static_int8", which take the range of
             every tensor from them: 100 images as the model will meet them are enough. They are read once and kept in
             memory.
@@ -82,9 +85,10 @@ def to_tflite(
         float32.tflite (None if it is not asked for); of a LiT with `tower` and `temperature` besides.
 
     Raises:
-        ValueError: an unknown precision, "int8" or "static_int8" without images, a batch below 1, not as many class
-            names as logits, images of another shape or range, a vocabulary that is missing or does not fit, or a model
-            that cannot be exported, or Keras does not run on TensorFlow. Nothing is written then.
+        ValueError: an unknown precision, "int8" or "static_int8" without images or with several batch sizes, a batch
+            size below 1 or named twice, not as many class names as logits, images of another shape or range, a
+            vocabulary that is missing or does not fit, or a model that cannot be exported, or Keras does not run on
+            TensorFlow. Nothing is written then.
         FileExistsError: a file lies there and `overwrite` is false.
         NotADirectoryError: `directory` is a file.
         OSError: the directory cannot be written to.
@@ -96,17 +100,30 @@ def to_tflite(
     exporter = exporter_for(model, preprocessing).up_to(head)
     exporter.check_tflite(precisions, activation)
     chosen = _check_precisions(precisions, representative)
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
+    first, *others = _check_batches(batch_size, chosen)
     folders = [place / part for part in exporter.TFLITE_FOLDERS]
     for folder in folders:
         check_targets(folder, chosen, overwrite)
-    sources = exporter.tflite_sources(batch_size, images, class_names, activation, vocab)
+    sources = exporter.tflite_sources(first, images, class_names, activation, vocab)
     calibration: list[np.ndarray] = []
     if representative is not None and any(precision in CALIBRATED for precision in chosen):
         calibration = calibration_batches(representative, sources[0].spec.shape)
-    written = zip(sources, folders, strict=True)
+    written = zip((dataclasses.replace(source, batches=tuple(others)) for source in sources), folders, strict=True)
     return [row for part in written for row in write_files(*part, chosen, calibration, overwrite)]
+
+
+def _check_batches(batch_size: int | Sequence[int], precisions: Sequence[str]) -> list[int]:
+    """The batch sizes, in the order in which they are asked for."""
+    sizes = list(batch_size) if isinstance(batch_size, Sequence) else [batch_size]
+    words = ", ".join(map(str, sizes)) or "empty"
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"batch_size is {words}; it must be at least 1.")
+    if len(set(sizes)) < len(sizes):
+        raise ValueError(f"batch_size is {words}; name each number once.")
+    calibrated = [precision for precision in precisions if precision in CALIBRATED]
+    if len(sizes) > 1 and calibrated:
+        raise ValueError(f"{calibrated[0]} files have one batch size; name one, or write other precisions.")
+    return sizes
 
 
 def _check_precisions(precisions: Sequence[str], representative: Any) -> list[str]:

@@ -35,6 +35,7 @@ class TFLiteSource:
         module: holds the variables.
         call: what the files compute.
         spec: its input under its name, with the batch that is fixed in the files.
+        batches: others that they take as well, each with a signature of its own.
         samples: inputs (N, …) that the report compares on.
         files: what is packed into each file, text by name.
         facts: what the reports tell besides.
@@ -49,6 +50,12 @@ class TFLiteSource:
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     beside: Mapping[str, Place] = dataclasses.field(default_factory=dict)
+    batches: Sequence[int] = ()
+
+
+def batch_signature(size: int) -> str:
+    """Name of the signature of a batch that is not the first; the converter puts them into alphabetical order."""
+    return f"{_SIGNATURE}_{size}"
 
 
 def write_files(
@@ -81,10 +88,11 @@ def write_files(
                 partial.write_bytes(content)
     reporter = Reporter(source.call, source.samples)
     rows: list[dict[str, Any]] = []
-    with saved(source.call, [source.spec], source.module) as folder:
+    with saved(source.call, [source.spec], source.module, source.batches) as folder:
         for precision in precisions:
             path = directory / f"{precision}.tflite"
-            content = add_metadata(convert(folder, precision, calibration), source.name, source.files)
+            converted = convert(folder, precision, calibration, source.batches)
+            content = add_metadata(converted, source.name, source.files)
             with output_at(path, overwrite) as partial:
                 partial.write_bytes(content)
                 rows.append({**source.facts, **_report(reporter, precision, partial, rows), "file": path.name})
@@ -116,36 +124,45 @@ def _report(reporter: Reporter, precision: str, path: pathlib.Path, before: list
 
 
 @contextlib.contextmanager
-def saved(call: Callable[..., Any], inputs: Sequence[tf.TensorSpec], module: tf.train.Checkpoint) -> Iterator[str]:
+def saved(
+    call: Callable[..., Any], inputs: Sequence[tf.TensorSpec], module: tf.train.Checkpoint, batches: Sequence[int] = ()
+) -> Iterator[str]:
     """A function as a SavedModel that `convert` takes.
 
     Args:
         call: what is computed; gives outputs by name.
         inputs: under their names, with a fixed batch: with an open one, no file is one partition.
         module: holds the variables.
+        batches: others that it shall take as well.
 
     Yields:
         The folder, which is gone afterwards.
     """
-    serve = tf.function(call, input_signature=inputs, autograph=False)
+    specs = {_SIGNATURE: inputs}
+    for size in batches:
+        of_size = (tf.TensorSpec((size, *spec.shape[1:]), spec.dtype, spec.name) for spec in inputs)
+        specs[batch_signature(size)] = list(of_size)
+    signatures = {name: tf.function(call, input_signature=spec, autograph=False) for name, spec in specs.items()}
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={_SIGNATURE: serve})
+        tf.saved_model.save(module, folder, signatures=signatures)
         rewrite(folder)
         yield folder
 
 
-def convert(folder: str, precision: str, calibration: Sequence[np.ndarray] = ()) -> bytes:
+def convert(folder: str, precision: str, calibration: Sequence[np.ndarray] = (), batches: Sequence[int] = ()) -> bytes:
     """A SavedModel as the content of a TFLite file.
 
     Args:
         folder: the SavedModel, with the signature serving_default and a batch that is fixed.
         precision: one of `PRECISIONS`.
         calibration: batches of inputs for `CALIBRATED`.
+        batches: that it takes beside the first, of a file that is not calibrated; weights are shared.
     """
     if precision == "static_int8":
         return quantize_statically(convert(folder, "float32"), calibration)
     # Conversion from the Keras model or from a function loses the weights or the names.
-    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_SIGNATURE])
+    keys = [_SIGNATURE, *map(batch_signature, batches)]
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=keys)
     # The default target is built-in operations only: anything else makes the conversion fail.
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -117,7 +117,8 @@ def describe_output(output: str) -> str:
 
 def _describe(model: Any, name: str, files: Iterable[str]) -> _Model:
     """The metadata of a TFLite model in object form."""
-    graph, (signature,) = model.subgraphs[0], model.signatureDefs
+    signature = next(each for each in model.signatureDefs if each.signatureKey == b"serving_default")
+    graph = model.subgraphs[signature.subgraphIndex]
     names = {tensor.tensorIndex: tensor.name.decode() for tensor in signature.outputs}
     labels = [_File(LABELS, "Names of the classes, one a line.", _AXIS_LABELS)] if LABELS in files else None
     others = [_File(file, "Belongs to the model.", _DESCRIPTION) for file in files if file != LABELS]

@@ -150,7 +150,7 @@ async function predict(mine) {
   show("answer");
   const [best] = answer.predictions;
   $("said").textContent = `${image.name}: most probable is ${best.label}, ${percent(best.probability)}.`;
-  if (matchMedia("(max-width: 859px)").matches) $("answer").scrollIntoView({ behavior: "smooth", block: "nearest" });
+  if (matchMedia("(max-width: 859px)").matches) $("answer").scrollIntoView({ block: "nearest" });
   chosen = { index: best.class, label: best.label };
   show("why", model.methods.length > 0);
   show("more", model.methods.length > 0 && model.classes.length > answer.predictions.length);
@@ -159,8 +159,10 @@ async function predict(mine) {
 }
 
 function showPhoto(answer) {
-  show("drop", !answer);
+  const isFocused = [$("file"), $("other")].includes(document.activeElement); // of which one will be gone
+  show("drop file", !answer);
   show("photo other", Boolean(answer));
+  if (isFocused) $(answer ? "other" : "file").focus();
   if (!answer) return;
   $("photo").src = answer.picture;
   $("photo").alt = image.name;
@@ -173,7 +175,7 @@ function listClasses(predictions) {
   $("classes").replaceChildren(
     ...predictions.map(({ class: index, label, probability }) => {
       const bar = draw("svg", { "aria-hidden": "true" }, draw("rect", { width: `${100 * probability}%`, height: "100%" }));
-      const button = make("button", { type: "button" }, bar, make("span", {}, label), make("span", {}, percent(probability)));
+      const button = make("button", { type: "button" }, bar, make("span", { dir: "auto" }, label), make("span", {}, percent(probability)));
       button.disabled = !model.methods.length;
       button.dataset.index = index;
       button.onclick = () => choose(index, label);
@@ -197,7 +199,8 @@ async function explain() {
   const found = await backend.explain(image, method, chosen.index);
   if (mine !== asked || wanted !== `${method} ${chosen.index}`) return;
   await $("photo").decode();
-  $("question").textContent = method === "attention" ? "What is attended to" : `What speaks for ${chosen.label}`;
+  const question = method === "attention" ? ["What is attended to"] : ["What speaks for ", make("bdi", {}, chosen.label)];
+  $("question").replaceChildren(...question);
   if (found.error) {
     $("pictures").replaceChildren();
     $("caption").textContent = found.error;

@@ -58,9 +58,9 @@ function whereabouts([top, left, bottom, right], [y0, x0, y1, x1]) {
 function drawActivation(image, found, label) {
   const peak = found.box ? [box(found.box, "#fff"), box(found.box, "#000", { "stroke-width": 1 })] : [];
   const place = found.box ? `The frame is where most does, in the ${whereabouts(found.box, found.view)} (${found.clarity}).` : "No place stands out.";
-  const caption = `Red speaks for ${label}, blue against it. ${place}`;
+  const caption = ["Red speaks for ", make("bdi", {}, label), `, blue against it. ${place}`];
   const layers = [heat(found.map, found.view, strongest(found.map)), ...peak];
-  return { figures: [panel(image, found.view, "", `Heat map of ${label}. ${place}`, layers)], caption: [caption] };
+  return { figures: [panel(image, found.view, "", `Heat map of ${label}. ${place}`, layers)], caption };
 }
 
 function drawAttention(image, found) {

@@ -26,7 +26,7 @@ async function openCamera(fail) {
   $("video").srcObject = stream;
   await $("video").play();
   show("video take cancel");
-  show("drop photo camera other", false);
+  show("drop file photo camera other", false);
   $("take").focus();
 }
 
@@ -65,8 +65,11 @@ export function listen(take, fail, cancel) {
     if (!event.relatedTarget) document.body.classList.remove("over");
   });
   document.addEventListener("drop", (event) => {
-    event.preventDefault();
     document.body.classList.remove("over");
-    first([...event.dataTransfer.files]);
+    const files = [...event.dataTransfer.files];
+    if (!files.length && event.target.closest("input, textarea")) return; // words that go there
+    event.preventDefault();
+    if (!files.length) fail("What was dropped is no file; save the image, and drop or choose its file.");
+    first(files);
   });
 }

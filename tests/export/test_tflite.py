@@ -301,6 +301,41 @@ def test_a_fixed_batch_and_overwriting(model, images, tmp_path):
         assert_same(runner(images(count)), expected(model, images(count)))
 
 
+@pytest.mark.slow
+def test_several_batches_share_their_weights(model, images, tmp_path):
+    """Each is one partition for XNNPACK, which the sizes of tests do not show; `docs/guides/tflite.md` has times."""
+    weights = 2 * sum(np.prod(variable.shape) for variable in model.variables)
+    (one,) = to_tflite(model, tmp_path, ["float16"])
+    (row,) = to_tflite(model, tmp_path, ["float16"], batch_size=(2, 1, 5), overwrite=True)
+    assert row["bytes"] - one["bytes"] < 2 * (one["bytes"] - weights)
+    content = (tmp_path / "float16.tflite").read_bytes()
+    graphs = {
+        each.signatureKey: each.subgraphIndex for each in schema.ModelT.InitFromPackedBuf(content, 0).signatureDefs
+    }
+    assert graphs[b"serving_default"] == 0  # which the metadata describe, and which runs where nobody names a signature
+    runner = TFLiteModel(tmp_path / "float16.tflite", threads=1)
+    signatures = runner.interpreter.get_signature_list()
+    assert {name: list(each["inputs"]) for name, each in signatures.items()} == {
+        name: ["images"] for name in ("serving_default", "serving_default_1", "serving_default_5")
+    }
+    assert (row["batch_size"], runner.batch_size, row["xnnpack_partitions"]) == (2, 2, 1)
+    single = [runner(image[None])["probabilities"] for image in images(8)]
+    np.testing.assert_allclose(runner(images(8))["probabilities"], np.concatenate(single), atol=1e-6)
+
+
+@pytest.mark.parametrize("second", [(1, 8, 8, 3), (2, 4, 4, 3)], ids=["the same batch", "another size"])
+def test_signatures_that_are_no_batches_of_one_model(second, tmp_path):
+    module, folder = tf.Module(), str(tmp_path / "saved")
+    functions = {
+        name: tf.function(lambda images: {"logits": images[:, 0, 0]}, [tf.TensorSpec(shape, name="images")])
+        for name, shape in (("serving_default", (1, 8, 8, 3)), ("other", second))
+    }
+    tf.saved_model.save(module, folder, signatures=functions)
+    (tmp_path / "x.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
+    with pytest.raises(ValueError, match=r"x\.tflite must have one signature .*, or one for each batch size"):
+        TFLiteModel(tmp_path / "x.tflite")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -315,6 +350,12 @@ def test_a_fixed_batch_and_overwriting(model, images, tmp_path):
             r"representative has the shape \(1, 8, 8, 3\).* must be float32 \(N, 16, 16, 3\)",
         ),
         ({"batch_size": 0}, ValueError, "batch_size is 0; it must be at least 1"),
+        ({"batch_size": (4, 1, 4)}, ValueError, "batch_size is 4, 1, 4; name each number once."),
+        (
+            {"batch_size": (1, 4), "precisions": ["int8"], "representative": [np.zeros((1, 16, 16, 3), np.float32)]},
+            ValueError,
+            "int8 files have one batch size; name one, or write other precisions.",
+        ),
         ({"class_names": NAMES[:9]}, ValueError, "9 class names for 10 classes"),
         ({"class_names": [*NAMES[:9], "two\nlines"]}, ValueError, "11 class names for 10 classes"),
         ({"images": np.full((1, 16, 16, 3), 255, np.float32)}, ValueError, r"images has values from 255 to 255"),

@@ -14,7 +14,7 @@ from keras_nest import export
 from keras_nest.explain import class_activation_map
 from keras_nest.export.web import litert
 from tests import families
-from tests.browser import needs_chromium, overflow, page, ready, served
+from tests.browser import hand_over, needs_chromium, overflow, page, ready, served
 from tests.data import photographs
 
 # TFLite's converter and its calls into TensorFlow raise these about themselves.
@@ -33,6 +33,16 @@ FILES = {
     "chelsea.gif": photographs.encoded(photographs.small("chelsea").convert("P"), "GIF"),
     "turned.png": photographs.encoded(photographs.small("flower", (80, 50)), orientation=6),
 }
+# No word of them may become a tag, widen the page, or turn the sentence around it.
+NAMES = [
+    "</script><script>fail()</script>",
+    "<img src=x onerror=fail()>",
+    "قطة (12)",
+    "\u202ereversed",
+    "\U0001f408",
+    "a" * 300,
+]
+NAMES += ["__proto__", "&amp; {} ${x} %s", "e\u0301", "日本語の猫", "-1"]
 # Runs in the page, with the module that the page itself has.
 ASK = """async ([content, name, index]) => {
     const backend = await import("./backend.js");
@@ -78,27 +88,50 @@ def check_page(seen, folder):
     photographs.full_size("chelsea").save(folder / "my cat.jpg")
     (folder / "notes.txt").write_text("no image")
     assert overflow(seen) == []
+    seen.keyboard.press("Tab")
+    assert seen.evaluate("document.activeElement.id") == "file"
     seen.set_input_files("#file", folder / "my cat.jpg")
     seen.wait_for_selector("#pictures svg")
+    assert seen.evaluate("document.activeElement.id") == "other"  # not on what is gone
     assert seen.inner_text("#file-name") == "my cat.jpg"
     assert seen.inner_text("#note").endswith("ms with WebAssembly, 2 threads.") or (os.cpu_count() or 1) != 2
     best, other = seen.locator("#classes button span:first-of-type").all_inner_texts()[:2]
     assert seen.text_content("#said").startswith(f"my cat.jpg: most probable is {best}, ")
     seen.locator("#classes button").nth(1).focus()
     seen.keyboard.press("Enter")
-    seen.wait_for_selector(f"#question:text-is('What speaks for {other}')")
+    seen.wait_for_function(
+        "asked => document.getElementById('question').textContent === asked", arg=f"What speaks for {other}"
+    )
     assert seen.get_attribute("#pictures svg", "aria-label").startswith(f"Heat map of {other}.")
     for width in (390, 1280):
         seen.set_viewport_size({"width": width, "height": 900})
         assert overflow(seen) == []
+    seen.focus("#other")
     seen.set_input_files("#file", folder / "notes.txt")
     seen.wait_for_selector("#error:not([hidden])")
     assert seen.inner_text("#error").startswith("notes.txt cannot be read as an image by this browser;")
+    assert seen.evaluate("document.activeElement.id") == "file"
+    for kind in ("drop", "paste"):
+        hand_over(seen, kind, f"{kind}.png", FILES["rocket.png"])
+        seen.wait_for_selector(f"#file-name:text-is('{kind}.png')")
+    hand_over(
+        seen, "drop", "turned.webp", photographs.encoded(photographs.small("flower", (80, 50)), "WEBP", orientation=6)
+    )
+    seen.wait_for_selector("#error:not([hidden])")
+    assert seen.inner_text("#error").startswith("turned.webp is to be turned, as its EXIF data say")
+    hand_over(
+        seen, "drop", "upright.webp", photographs.encoded(photographs.small("flower", (80, 50)), "WEBP", orientation=1)
+    )
+    seen.wait_for_selector("#file-name:text-is('upright.webp')")
+    hand_over(seen, "paste", "words")
+    assert seen.locator("#error").is_hidden()
+    hand_over(seen, "drop", "words")
+    assert seen.inner_text("#error").startswith("What was dropped is no file;")
     seen.click("#camera")
     seen.wait_for_selector("#take:focus")
     seen.click("#take")
-    seen.wait_for_selector("#answer:not([hidden])")
-    assert (seen.inner_text("#file-name"), seen.locator("#error").is_hidden()) == ("camera", True)
+    seen.wait_for_selector("#file-name:text-is('camera')")
+    assert seen.locator("#error").is_hidden()
     seen.click("#thumbnails button")
     seen.wait_for_selector("#file-name:text-is('china.jpg')")
 
@@ -118,7 +151,7 @@ def nest():
 def test_a_nest_with_its_files_beside_it(library, nest, tmp_path):
     """float16; the folder holds all that the page needs, also without the server."""
     assert library
-    site = export.to_web(nest, tmp_path / "site", title="Owls & cats", litert_from="npm")
+    site = export.to_web(nest, tmp_path / "site", title="Owls & cats", litert_from="npm", class_names=NAMES)
     with contextlib.ExitStack() as stack:
         server = contextlib.ExitStack()
         address = server.enter_context(served(site))
@@ -127,6 +160,7 @@ def test_a_nest_with_its_files_beside_it(library, nest, tmp_path):
         ready(seen)
         assert (seen.title(), seen.inner_text("h1")) == ("Owls & cats", "Owls & cats")
         assert seen.inner_text("#facts") == "11 classes · sees 32 x 32 pixels"
+        assert seen.locator("#all option").evaluate_all("all => all.map((each) => each.value)") == NAMES
         check_page(seen, tmp_path)
         check_answers(seen, nest, 1e-3)
         publish_again(site, "Cats & owls")

@@ -116,6 +116,7 @@ def test_tflite_through_the_command(run, model, workdir, tmp_path):
             "precision 'int8' is none of a generator; known are float32",
         ),
         (("tflite", "--batch-size", "0"), "batch_size is 0; it must be at least 1."),
+        (("tflite", "--batch-size", "1,4"), "--batch-size names 2; files of a generator have one, so name one."),
     ],
 )
 def test_what_a_generator_has_not(arguments, message, run, workdir, tmp_path):

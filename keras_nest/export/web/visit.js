@@ -20,9 +20,10 @@ async function isReplaced(registration) {
   return next.state === "installed" && takesOver(next, "replace");
 }
 
+/** Opens the page again, and as a new visit: a reload that goes past the worker would be followed by one that does, too. */
 async function again() {
-  location.reload();
-  await new Promise(() => {});
+  location.replace(location.href.split("#")[0]);
+  await new Promise((resolve) => setTimeout(resolve, PATIENCE)); // and goes on as it is where nothing happens
 }
 
 /**
@@ -38,7 +39,8 @@ async function startWorker() {
     if (!serviceWorker.controller) await takesOver(registration.active, "claim");
     else if (await isReplaced(registration)) await again();
     // Once, before anything large is fetched: threads need headers that the worker adds to the page itself.
-    if (serviceWorker.controller && !crossOriginIsolated && !sessionStorage.getItem("reloaded")) {
+    if (crossOriginIsolated) sessionStorage.removeItem("reloaded");
+    else if (serviceWorker.controller && !sessionStorage.getItem("reloaded")) {
       sessionStorage.setItem("reloaded", "yes");
       await again();
     }
@@ -73,8 +75,8 @@ export async function begin(what, tell) {
   const networks = await open(facts, new URLSearchParams(location.search).get("backend"), tell);
   const about = [`${what} stay in this browser: nothing is sent anywhere.`];
   if (!without) about.push("Once loaded, the page works offline.");
-  if (!crossOriginIsolated && !networks.backend.startsWith("WebGPU"))
-    about.push(`It computes in one thread, since ${without || "the page around it does not isolate it"}.`);
+  const reason = self === top ? "it was loaded past its service worker; open it again" : "the page around it does not isolate it";
+  if (!crossOriginIsolated && !networks.backend.startsWith("WebGPU")) about.push(`It computes in one thread, since ${without || reason}.`);
   return { facts, networks, about };
 }
 
