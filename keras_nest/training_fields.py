@@ -100,6 +100,9 @@ COMMON: dict[str, Field] = {
     "gsam_alpha": Field(0.0, "of GSAM", "number"),
     "dtype_policy": Field("float32", '"float32" or "mixed_bfloat16"'),
     "jit_compile": Field("auto", 'XLA on one device: True, False; "auto" is True on a GPU'),
+    "steps_per_execution": Field(
+        1, "steps handed to the device at once; what is due comes after its own step", "count"
+    ),
     "eval_only": Field(False, "evaluate, without training", "switch"),
     "log_model_profile": Field(False, "parameters and multiply-adds before training; 2 stops there"),
     "profile_steps": Field((), "first and last step that the profiler of TensorBoard sees", "steps"),
@@ -111,7 +114,7 @@ COMMON: dict[str, Field] = {
 }
 """Of all classifiers and LiTs."""
 
-NOT_OF_THE_RESULT = ("data_service",)
+NOT_OF_THE_RESULT = ("data_service", "steps_per_execution")
 """Fields that a run may change when it goes on, since what it learns does not depend on them."""
 
 NEST: dict[str, Field] = {

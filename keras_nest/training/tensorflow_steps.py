@@ -32,6 +32,7 @@ class TensorFlowSteps(ModelAround):
     """Base of `Trainer`: what `fit` and `evaluate` call."""
 
     _train_steps: StepFunction | None = None
+    _steps_of_call: tf.Variable | None = None
 
     def check_backend(self, sharpness: SharpnessAware | None, prepare: Prepare | None) -> None:
         """Nothing: here everything works."""
@@ -101,13 +102,14 @@ class TensorFlowSteps(ModelAround):
     def make_train_function(self, force: bool = False) -> None:
         """Prepares what `fit` calls for every `steps_per_execution` batches, anew if what is in it was changed."""
         if self.has_changed() or self.train_function is None or force:
-            self._train_steps = self._steps(self.train_step)
+            steps = int(self.steps_per_execution) if self._steps_of_call is None else self._steps_of_call
+            self._train_steps = self._steps(self.train_step, steps)
             self.train_function = self._function(self._train_steps, self.prepare)
 
     def make_test_function(self, force: bool = False) -> None:
         """Prepares what `evaluate` calls for every `steps_per_execution` batches."""
         if self.test_function is None or force:
-            self.test_function = self._function(self._steps(self.test_step), None)
+            self.test_function = self._function(self._steps(self.test_step, int(self.steps_per_execution)), None)
 
     @property
     def waited(self) -> float | None:
@@ -118,8 +120,21 @@ class TensorFlowSteps(ModelAround):
         measured = None if self._train_steps is None else self._train_steps.waited
         return None if measured is None else float(measured)
 
-    def _steps(self, step: Callable[[Any], Any]) -> StepFunction:
-        steps = int(self.steps_per_execution)
+    def vary_steps(self) -> None:
+        """From now on each "batch" of `fit` is as many as `set_steps_of_call` said last; the data must have them all.
+
+        Keras' `steps_per_execution` stays 1, and the number of calls is what `steps_per_epoch` counts.
+        """
+        with tf.device("CPU:0"):
+            self._steps_of_call = tf.Variable(1, trainable=False, dtype=tf.int32)
+        self.train_function = None
+
+    def set_steps_of_call(self, steps: int) -> None:
+        """How many batches the next call of the train function takes, after `vary_steps`."""
+        if self._steps_of_call is not None:
+            self._steps_of_call.assign(steps)
+
+    def _steps(self, step: Callable[[Any], Any], steps: int | tf.Variable) -> StepFunction:
         return StepFunction(step, self.distribute_strategy, steps, self.jit_compile, self.run_eagerly)
 
     def _function(self, run: StepFunction, prepare: Prepare | None) -> Callable[[Iterable[Any]], Any]:
