@@ -98,7 +98,7 @@ COMMON: dict[str, Field] = {
     "sam_rho": Field(0.0, "radius of sharpness-aware minimization", "number"),
     "gsam_rho_min": Field(None, "radius at the lowest learning rate", "number"),
     "gsam_alpha": Field(0.0, "of GSAM", "number"),
-    "dtype_policy": Field("float32", '"float32" or "mixed_bfloat16"'),
+    "dtype_policy": Field("float32", '"float32", "mixed_bfloat16" or, with loss scaling, "mixed_float16"'),
     "jit_compile": Field("auto", 'XLA on one device: True, False; "auto" is True on a GPU'),
     "steps_per_execution": Field(
         1, "steps handed to the device at once; what is due comes after its own step", "count"
@@ -181,7 +181,7 @@ INFERENCE_TIME: dict[str, Field] = {
     "train": Field("inference_time", "the reference's name of the field before"),
     "model_name": Field(None, "as `keras-nest list` has it", "text"),
     "model": Field({}, "fields of the model: --config.model.FIELD=VALUE", "group"),
-    "dtype_policy": Field("float32", '"float32" or "mixed_bfloat16"'),
+    "dtype_policy": Field("float32", '"float32", "mixed_bfloat16" or "mixed_float16"'),
     "jit_compile": Field("auto", 'XLA: True, False; "auto" is True on a GPU'),
     "log_dir": Field(".", "accepted; the results lie in --workdir"),
     "steps": Field(30, "that are measured", "count"),

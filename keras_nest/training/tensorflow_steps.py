@@ -6,13 +6,11 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
-from keras_nest.training.distributed_optimizer import (
-    DistributedUpdates,
-    divide_among_replicas,
-    sum_over_replicas,
-)
+from keras_nest.training.distributed_optimizer import DistributedUpdates
+from keras_nest.training.loss_scaling import LossScaleOptimizer
 from keras_nest.training.micro_batches import Batch, accumulated_gradients, sharp_gradients
 from keras_nest.training.model_around import ModelAround
+from keras_nest.training.replicas import divide_among_replicas, sum_over_replicas
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.step_functions import (
     StepFunction,
@@ -58,16 +56,19 @@ class TensorFlowSteps(ModelAround):
         if self.prepare is not None:
             batch = Batch(*self.prepare(batch.images, batch.labels))
         gradients = sum_over_replicas(self._gradients(batch))
+        scaling = self.optimizer if isinstance(self.optimizer, LossScaleOptimizer) else None
+        gradients = scaling.unscale(gradients) if scaling else gradients
         norm = tf.linalg.global_norm(gradients)
         if self.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
-        if isinstance(self.optimizer, DistributedUpdates):
+        is_skipped = scaling.is_skipped(norm) if scaling else False
+        if isinstance(self.optimizer, (DistributedUpdates, LossScaleOptimizer)):
             self.optimizer.apply_summed(gradients, self.trainable_variables)
         else:
             # It sums over the replicas once more.
             self.optimizer.apply(divide_among_replicas(gradients), self.trainable_variables)
         share_statistics(self.model)
-        self.watch.update(self.loss_tracker.total, norm)
+        self.watch.update(self.loss_tracker.total, norm, is_skipped)
         return {**self.get_metrics_result(), "grad_norm": norm} if self.log_every_step else {}
 
     def _gradients(self, batch: Batch) -> list[tf.Tensor]:
@@ -89,9 +90,10 @@ class TensorFlowSteps(ModelAround):
         with tf.GradientTape() as tape:
             outputs = self(batch.images, training=True)
             loss = self.loss_of(batch, outputs, training=True)
+            scaled = self.optimizer.scale_loss(loss)
         if measured:
             self.count(batch, outputs, loss)
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Those of embeddings are lists of rows, of which norms and optimizers take repeated ones for different rows.
         return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
