@@ -99,7 +99,7 @@ COMMON: dict[str, Field] = {
     "gsam_rho_min": Field(None, "radius at the lowest learning rate", "number"),
     "gsam_alpha": Field(0.0, "of GSAM", "number"),
     "dtype_policy": Field("float32", '"float32", "mixed_bfloat16" or, with loss scaling, "mixed_float16"'),
-    "jit_compile": Field("auto", 'XLA on one device: True, False; "auto" is True on a GPU'),
+    "jit_compile": Field("auto", 'XLA: True, False; "auto" is True on one GPU; of several, forward and backward pass'),
     "steps_per_execution": Field(
         1, "steps handed to the device at once; what is due comes after its own step", "count"
     ),

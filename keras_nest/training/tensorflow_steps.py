@@ -10,7 +10,7 @@ from keras_nest.training.distributed_optimizer import DistributedUpdates
 from keras_nest.training.loss_scaling import LossScaleOptimizer
 from keras_nest.training.micro_batches import Batch, accumulated_gradients, sharp_gradients
 from keras_nest.training.model_around import ModelAround
-from keras_nest.training.replicas import divide_among_replicas, sum_over_replicas
+from keras_nest.training.replicas import divide_among_replicas, replicas, sum_over_replicas
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.step_functions import (
     StepFunction,
@@ -36,14 +36,16 @@ class TensorFlowSteps(ModelAround):
         """Nothing: here everything works."""
 
     def resolve_jit(self, jit_compile: Any = "auto", run_eagerly: bool = False, **_: Any) -> bool:
-        """What `jit_compile` of `compile` means.
+        """What `jit_compile` of `compile` means: of several replicas, forward and backward pass alone.
 
         Raises:
-            ValueError: it is True under a strategy.
+            ValueError: it is True on a TPU.
         """
-        if self.distribute_strategy.num_replicas_in_sync > 1 or is_tpu(self.distribute_strategy):
+        if is_tpu(self.distribute_strategy):
             if jit_compile is True:
-                raise ValueError("jit_compile=True fails under a strategy; leave it out, a TPU compiles by itself.")
+                raise ValueError("jit_compile=True is not for TPUs, which compile by themselves; leave it out.")
+            return False
+        if self.distribute_strategy.num_replicas_in_sync > 1 and jit_compile == "auto":
             return False
         if jit_compile == "auto":
             # Keras takes the machine of a TPU for a GPU.
@@ -55,7 +57,11 @@ class TensorFlowSteps(ModelAround):
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         if self.prepare is not None:
             batch = Batch(*self.prepare(batch.images, batch.labels))
-        gradients = sum_over_replicas(self._gradients(batch))
+        gradients_of = self._gradients
+        if self.jit_compile and replicas() > 1:
+            # A sum over replicas cannot be compiled. A new function for each replica, whose variables it holds.
+            gradients_of = tf.function(gradients_of, jit_compile=True, autograph=False)
+        gradients = sum_over_replicas(gradients_of(batch))
         scaling = self.optimizer if isinstance(self.optimizer, LossScaleOptimizer) else None
         gradients = scaling.unscale(gradients) if scaling else gradients
         norm = tf.linalg.global_norm(gradients)
@@ -137,7 +143,8 @@ class TensorFlowSteps(ModelAround):
             self._steps_of_call.assign(steps)
 
     def _steps(self, step: Callable[[Any], Any], steps: int | tf.Variable) -> StepFunction:
-        return StepFunction(step, self.distribute_strategy, steps, self.jit_compile, self.run_eagerly)
+        compiles_all = self.jit_compile and self.distribute_strategy.num_replicas_in_sync == 1
+        return StepFunction(step, self.distribute_strategy, steps, compiles_all, self.run_eagerly)
 
     def _function(self, run: StepFunction, prepare: Prepare | None) -> Callable[[Iterable[Any]], Any]:
         strategy = self.distribute_strategy
