@@ -209,12 +209,11 @@ def _lost_image(error: tf.errors.OpError, workdir: pathlib.Path) -> str:
     # Around the reason TensorFlow has operations, stages of the input, and where they were written.
     around = r"Graph execution error:|Detected at node .*|<stack traces.*|\s*\[\[.*|\s*"
     lines = [line for line in str(error.message).splitlines() if not re.fullmatch(around, line)]
-    reason = (
-        re.sub(r"^.*(Iterator::\S*|}}): *", "", re.sub(r"^({{.*?}} *)+", "", lines[-1])) if lines else "no reason told"
-    )
+    told = re.sub(r"^({{.*?}} *)+", "", lines[-1]) if lines else "no reason told"
+    reason = re.sub(r"^.*Iterator::\S*: *", "", told).rstrip(".")
     return (
-        f"An image cannot be read any more ({reason}). Put that right; {_what_comes_next(workdir)}, and names what "
-        "else is broken."
+        f"An image or its label cannot be read any more ({reason}). Put that right; {_what_comes_next(workdir)}, and "
+        "names what else is broken."
     )
 
 

@@ -88,7 +88,8 @@ def test_an_image_that_is_lost_in_a_training_is_one_sentence(content, reason, tm
     assert ended.value.code == 1
     told = capsys.readouterr().err
     assert re.fullmatch(
-        rf"error: An image cannot be read any more \(.*{reason}.*\). Put that right; .* else is broken.\n", told
+        rf"error: An image or its label cannot be read any more \(.*{reason}.*\). Put that right; .* else is broken.\n",
+        told,
     )
 
 
