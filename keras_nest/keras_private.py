@@ -177,6 +177,22 @@ class SummedGradients:
         return list(gradients_and_variables)
 
 
+class ToldOfScaling:
+    """Mixin for optimizers that want to know whether Keras' LossScaleOptimizer was put around them.
+
+    Why: `compile` does so for models in float16, tells nobody, and that class is wrong under a strategy. If it changes:
+    such a model trains on several replicas with a check of the first one alone.
+    """
+
+    is_scaled_by_keras = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The constructor sets it, too, and first.
+        if name == "loss_scale_factor" and hasattr(self, name):
+            super().__setattr__("is_scaled_by_keras", True)
+        super().__setattr__(name, value)
+
+
 class DecayInUpdateStep:
     """Mixin for optimizers whose `update_step` has the weight decay.
 

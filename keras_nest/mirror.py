@@ -62,7 +62,8 @@ class Mirror:
             for name, stamp in there.items():
                 if self._there.get(name) != stamp or not (self.directory / name).exists():
                     (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
-                    tf.io.gfile.copy(f"{self.address}/{name}", str(self.directory / name), overwrite=True)
+                    with contextlib.suppress(tf.errors.NotFoundError):
+                        tf.io.gfile.copy(f"{self.address}/{name}", str(self.directory / name), overwrite=True)
         for name in set(self._files()) - set(there):
             (self.directory / name).unlink()
         self._there, self._here = there, self._files()
@@ -81,7 +82,7 @@ class Mirror:
                     self._here[name], self._there[name] = here[name], _stamp(f"{self.address}/{name}")
             # Without its index a checkpoint is none.
             for name in sorted(set(self._here) - set(here), key=_rank, reverse=True):
-                tf.io.gfile.remove(f"{self.address}/{name}")
+                _remove(f"{self.address}/{name}")
                 del self._here[name]
                 self._there.pop(name, None)
 
@@ -96,9 +97,15 @@ class Mirror:
         return found
 
     def _list(self) -> dict[str, Stamp]:
-        """Files at the address, by name, without those that were left half-written."""
-        names = filter(_belongs, buckets.files_below(self.address))
-        return {name: _stamp(f"{self.address}/{name}") for name in names}
+        """Files at the address, by name, without those that were left half-written.
+
+        What was removed may still be in a list; it is not there.
+        """
+        found = {}
+        for name in filter(_belongs, buckets.files_below(self.address)):
+            with contextlib.suppress(tf.errors.NotFoundError):
+                found[name] = _stamp(f"{self.address}/{name}")
+        return found
 
     def remove_partial(self) -> None:
         """Removes at the address what kills left half-written; none may be at work there.
@@ -109,7 +116,7 @@ class Mirror:
         with telling(self.address, "written to"):
             for name in buckets.files_below(self.address):
                 if name.rpartition("/")[2].startswith(PARTIAL):
-                    tf.io.gfile.remove(f"{self.address}/{name}")
+                    _remove(f"{self.address}/{name}")
 
 
 @contextlib.contextmanager
@@ -194,6 +201,12 @@ def fetch(directory: pathlib.Path) -> None:
 def _stamp(address: str) -> Stamp:
     status = tf.io.gfile.stat(address)
     return status.length, status.mtime_nsec
+
+
+def _remove(address: str) -> None:
+    """Removes a file, unless it is gone already."""
+    with contextlib.suppress(tf.errors.NotFoundError):
+        tf.io.gfile.remove(address)
 
 
 def _belongs(name: str) -> bool:

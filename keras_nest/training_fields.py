@@ -98,8 +98,11 @@ COMMON: dict[str, Field] = {
     "sam_rho": Field(0.0, "radius of sharpness-aware minimization", "number"),
     "gsam_rho_min": Field(None, "radius at the lowest learning rate", "number"),
     "gsam_alpha": Field(0.0, "of GSAM", "number"),
-    "dtype_policy": Field("float32", '"float32" or "mixed_bfloat16"'),
-    "jit_compile": Field("auto", 'XLA on one device: True, False; "auto" is True on a GPU'),
+    "dtype_policy": Field("float32", '"float32", "mixed_bfloat16" or, with loss scaling, "mixed_float16"'),
+    "jit_compile": Field("auto", 'XLA: True, False; "auto" is True on one GPU; of several, forward and backward pass'),
+    "steps_per_execution": Field(
+        1, "steps handed to the device at once; what is due comes after its own step", "count"
+    ),
     "eval_only": Field(False, "evaluate, without training", "switch"),
     "log_model_profile": Field(False, "parameters and multiply-adds before training; 2 stops there"),
     "profile_steps": Field((), "first and last step that the profiler of TensorBoard sees", "steps"),
@@ -111,7 +114,7 @@ COMMON: dict[str, Field] = {
 }
 """Of all classifiers and LiTs."""
 
-NOT_OF_THE_RESULT = ("data_service",)
+NOT_OF_THE_RESULT = ("data_service", "steps_per_execution")
 """Fields that a run may change when it goes on, since what it learns does not depend on them."""
 
 NEST: dict[str, Field] = {
@@ -178,7 +181,7 @@ INFERENCE_TIME: dict[str, Field] = {
     "train": Field("inference_time", "the reference's name of the field before"),
     "model_name": Field(None, "as `keras-nest list` has it", "text"),
     "model": Field({}, "fields of the model: --config.model.FIELD=VALUE", "group"),
-    "dtype_policy": Field("float32", '"float32" or "mixed_bfloat16"'),
+    "dtype_policy": Field("float32", '"float32", "mixed_bfloat16" or "mixed_float16"'),
     "jit_compile": Field("auto", 'XLA: True, False; "auto" is True on a GPU'),
     "log_dir": Field(".", "accepted; the results lie in --workdir"),
     "steps": Field(30, "that are measured", "count"),

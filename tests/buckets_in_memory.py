@@ -53,3 +53,19 @@ def failing(first, last=None):
 
     with watched(refuse):
         yield
+
+
+@contextlib.contextmanager
+def listing_late(hidden=lambda name: False, gone=()):
+    """The bucket's lists are of another moment than what lies there.
+
+    Args:
+        hidden: name -> whether lists lack it, which is there.
+        gone: names that lists still have in each directory, and which are not there.
+    """
+    listdir = tf.io.gfile.listdir
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            tf.io.gfile, "listdir", lambda path: [*(name for name in listdir(path) if not hidden(name)), *gone]
+        )
+        yield

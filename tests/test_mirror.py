@@ -9,7 +9,7 @@ from keras_nest import mirror
 from keras_nest.mirror import mirrored, push
 from keras_nest.outputs import whole
 from keras_nest.places import shown
-from tests.buckets_in_memory import there
+from tests.buckets_in_memory import listing_late, there
 
 
 @pytest.fixture
@@ -35,6 +35,20 @@ def test_changes_go_there_and_come_back(bucket):
     assert not directory.exists()
     with mirrored(pathlib.Path(bucket)) as again:
         assert {path.name: path.read_text() for path in again.rglob("*")} == {"a.txt": "22"}
+
+
+def test_lists_of_another_moment(bucket):
+    with mirrored(bucket) as directory:
+        for name in "ab":
+            (directory / name).write_text(name)
+        push(directory)
+    with listing_late(lambda name: name == "a", gone=["c", ".partial-d"]), mirrored(bucket) as directory:
+        mirror.mirror_of(directory).remove_partial()
+        assert {path.name for path in directory.iterdir()} == {"b"}
+        (directory / "b").unlink()
+        tf.io.gfile.remove(f"{bucket}/b")
+        push(directory)
+    assert there(bucket) == {"a": "a"}, "what was not seen is not removed"
 
 
 def test_only_what_changed_is_sent(bucket, monkeypatch):

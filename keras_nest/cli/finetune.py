@@ -47,6 +47,11 @@ def main(args: argparse.Namespace) -> int:
         OSError: something is not there, or cannot be written.
     """
     began = time.perf_counter()
+    if args.backend != "tensorflow":
+        raise ValueError(
+            f"keras-nest finetune runs Keras on TensorFlow; keras-nest train --backend={args.backend} --config=FILE "
+            f"trains on JAX, such as by the {CONFIG_FILE} that a fine-tuning leaves in its --workdir."
+        )
     if args.trust:
         keras.config.enable_unsafe_deserialization()
     fields = {field.name for field in dataclasses.fields(Request)}

@@ -84,6 +84,12 @@ def _add_training(training: argparse._ArgumentGroup) -> None:
     training.add_argument(
         "--strategy", choices=choices.ON_ONE_MACHINE, default="auto", help="where (default: %(default)s)"
     )
+    training.add_argument(
+        "--backend",
+        choices=choices.BACKENDS,
+        default="tensorflow",
+        help="tensorflow alone; see keras-nest train for jax",
+    )
     training.add_argument("--log", choices=choices.TRACKERS, help="rows of the history go there, too")
 
 

@@ -179,6 +179,10 @@ def execute(training: Callable[[], dict[str, Any]], strategy: Strategy, workdir:
     except OSError as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise _exit(1, f"{reason}. Put that right; {_what_comes_next(workdir)}.") from None
+    except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        if "IteratorGetNext" not in str(error.message):
+            raise
+        raise _exit(1, _lost_image(error, workdir)) from None
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
         if strategy.num_replicas_in_sync == 1:
             raise
@@ -199,6 +203,18 @@ def _what_comes_next(workdir: pathlib.Path) -> str:
     if saved_steps(workdir / CHECKPOINTS):
         return "the same command goes on from the last checkpoint"
     return "no checkpoint is written yet, and the same command starts again"
+
+
+def _lost_image(error: tf.errors.OpError, workdir: pathlib.Path) -> str:
+    # Around the reason TensorFlow has operations, stages of the input, and where they were written.
+    around = r"Graph execution error:|Detected at node .*|<stack traces.*|\s*\[\[.*|\s*"
+    lines = [line for line in str(error.message).splitlines() if not re.fullmatch(around, line)]
+    told = re.sub(r"^({{.*?}} *)+", "", lines[-1]) if lines else "no reason told"
+    reason = re.sub(r"^.*Iterator::\S*: *", "", told).rstrip(".")
+    return (
+        f"An image or its label cannot be read any more ({reason}). Put that right; {_what_comes_next(workdir)}, and "
+        "names what else is broken."
+    )
 
 
 def _lost_worker(error: tf.errors.OpError, workdir: pathlib.Path) -> str:

@@ -200,7 +200,8 @@ def resolve(config: Config) -> ConfigDict:
     resolved = complete(as_dict(config), defaults(GAN))
     check_kinds(resolved, GAN)
     check_required(resolved, ("model_name", "dataset", "total_steps"))
-    check_values(resolved)
+    # Its train step does not scale losses.
+    check_values(resolved, {"dtype_policy": ("float32", "mixed_bfloat16")})
     check_seed(resolved["seed"])
     return ConfigDict(resolved).lock()
 

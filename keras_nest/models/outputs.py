@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from keras_nest import keras_private
+from keras_nest.layers.changes import layers_inside
 from keras_nest.models.agreement import LOGITS, PROBABILITIES, Demand, demand_of_loss, demand_of_metric
 from keras_nest.models.losses import ClassificationLoss
 
@@ -143,7 +144,7 @@ class ClassifierCompile:
         """As for every Keras model, but that a classifier knows its loss.
 
         Args:
-            optimizer: a name or an object.
+            optimizer: a name or an object; one of this package scales the loss where a layer computes in float16.
             loss: "auto" is the cross-entropy that fits the output, of labels (B,) or (B, K), see `ClassificationLoss`:
                 over a softmax, or with `classifier_activation="sigmoid"` or a single class over a sigmoid. Without a
                 head there is none.
@@ -155,6 +156,9 @@ class ClassifierCompile:
         Raises:
             ValueError: the loss or a metric takes probabilities and the output is logits, or the other way round.
         """
+        if options.get("auto_scale_loss", True) and computes_in_float16(self.get_classifier()):
+            optimizer = keras.optimizers.get(optimizer)
+            optimizer = getattr(optimizer, "with_loss_scaling", lambda: optimizer)()
         loss = default_loss(self.get_classifier()) if isinstance(loss, str) and loss == "auto" else loss
         check_compile(self.get_classifier(), loss, metrics, weighted_metrics)
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **options)  # type: ignore[misc]
@@ -175,6 +179,11 @@ class ClassifierCompile:
         self.compile(**arguments)
         if self.optimizer is not None:  # type: ignore[attr-defined]
             self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+
+
+def computes_in_float16(model: keras.Model) -> bool:
+    """Whether gradients of a model can be too small for the dtype of a layer, so that its loss must be scaled."""
+    return any(layer.compute_dtype == "float16" for layer in (model, *layers_inside(model)))
 
 
 def _may_be_wrong(model: keras.Model, loss: Any, metrics: Any) -> bool:

@@ -7,6 +7,7 @@ from keras_nest.metrics import accuracy
 from keras_nest.models.losses import cross_entropy, sigmoid_cross_entropy
 from keras_nest.training.contrastive import ContrastiveTrainer
 from keras_nest.training.distributed_optimizer import DistributedOptimizer
+from keras_nest.training.loss_scaling import LossScaleOptimizer
 from keras_nest.training.optimizers import AdamW, Momentum, create_optimizer
 from keras_nest.training.schedules import FineTuningDecay, WarmupDecay
 from keras_nest.training.sharpness import SharpnessAware
@@ -18,6 +19,7 @@ __all__ = [
     "ContrastiveTrainer",
     "DistributedOptimizer",
     "FineTuningDecay",
+    "LossScaleOptimizer",
     "Momentum",
     "SharpnessAware",
     "Trainer",

@@ -10,7 +10,8 @@ from keras import ops
 
 def get_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """The averages that a built optimizer keeps, in the order of the weights it trains; none without `use_ema`."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    while inner := getattr(optimizer, "inner_optimizer", None):
+        optimizer = inner
     if not optimizer.use_ema:
         return []
     return [variable for variable in optimizer.variables if variable.path.endswith("_average")]

@@ -79,9 +79,9 @@ class StepCallback(keras.callbacks.Callback):
         self._start_clock()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._step += 1
+        self._step = self.call_end()
         if self._is_first and not self.logs_at(self._step):
-            # The first step was compiled too; the speed is that of the others.
+            # What comes first was compiled too; the speed is that of the others.
             self._start_clock()
         self._is_first = False
         stop, save = self._stopping.due() if self._stopping else (False, False)
@@ -91,6 +91,10 @@ class StepCallback(keras.callbacks.Callback):
         self.end_step(self._step)
         if save and self._saved != self._step:
             self._save_unfinished(None if self._step == self._row_start else self._means())
+
+    def call_end(self) -> int:
+        """The last step of the call of the train function that comes next."""
+        return self._step + 1
 
     def logs_at(self, step: int) -> bool:
         """Whether a row of the history ends with a step."""
@@ -207,6 +211,13 @@ class Loop(StepCallback):
         self._plan, self._bar, self._best, self._is_over = plan, bar, best, is_over
         self._evaluate = evaluate
         self._look_every = max(1, plan.total_steps // _LOOKS)
+        self._looked = first_step // self._look_every
+
+    def call_end(self) -> int:
+        return self._plan.execution_end(self._step)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self.model.set_steps_of_call(self.call_end() - self._step)
 
     def logs_at(self, step: int) -> bool:
         return self._plan.logs_at(step)
@@ -215,8 +226,9 @@ class Loop(StepCallback):
         self._bar.advance(step)
         if self.logs_at(step):
             self._end_row()
-        elif step % self._look_every == 0 and step > self._timed_from:
+        elif step // self._look_every > self._looked and step > self._timed_from:
             self._measure()
+        self._looked = step // self._look_every
 
     def _start_clock(self) -> None:
         super()._start_clock()
@@ -286,22 +298,21 @@ class Profiler(keras.callbacks.Callback):
     Args:
         directory: where TensorBoard looks.
         steps: first and last step, counted from 1.
-        first_step: updates before this start.
+        loop: counts the steps, and hears of each call before this.
     """
 
-    def __init__(self, directory: pathlib.Path, steps: Sequence[int], first_step: int = 0) -> None:
+    def __init__(self, directory: pathlib.Path, steps: Sequence[int], loop: StepCallback) -> None:
         super().__init__()
         self._directory, (self._first, self._last) = str(directory), steps
-        self._step, self._records = first_step, False
+        self._loop, self._records = loop, False
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._step += 1
-        if self._step == self._first:
+        if self._loop.step + 1 == self._first:
             tf.profiler.experimental.start(self._directory)
             self._records = True
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if self._step == self._last:
+        if self._loop.step == self._last:
             self._stop()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:

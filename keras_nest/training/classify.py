@@ -29,7 +29,13 @@ from keras_nest.training.units import standardize
 from keras_nest.types import Size
 
 # What fields have to be where Keras does not run on TensorFlow.
-_ELSEWHERE = {"transfer": "float32", "sam_rho": 0.0, "profile_steps": (), "log_model_profile": False}
+_ELSEWHERE = {
+    "transfer": "float32",
+    "sam_rho": 0.0,
+    "profile_steps": (),
+    "log_model_profile": False,
+    "steps_per_execution": 1,
+}
 _OF_LIT = ("vocab", "image_tower", "class_texts")
 
 

@@ -27,6 +27,7 @@ _HOME_OF_VIT = (set(VIT) - set(NEST)) | {"total_steps", "batch", "base_lr", "war
 # Names that other programs have for fields.
 _USUAL = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch", "batch_size": "batch", "img_size": "input_size"}
 _PP = ("train", "test", "crop", "resize")  # the last is accepted; the reference does not use it
+DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 _CHOICES = {
     "trainer": ("train", "classify", "lit"),
     "loss": ("softmax", "sigmoid", "focal", "squared"),
@@ -144,14 +145,13 @@ def check_values(config: Mapping[str, Any], choices: Mapping[str, tuple[Any, ...
     Raises:
         ValueError: names field, value and what would be right.
     """
-    for field, known in {**(choices or {}), "jit_compile": ("auto", True, False)}.items():
+    for field, known in {
+        "dtype_policy": DTYPE_POLICIES,
+        "jit_compile": ("auto", True, False),
+        **(choices or {}),
+    }.items():
         if field in config and config[field] not in known:
             raise ValueError(f"{field} is {config[field]!r}; it must be {' or '.join(map(repr, known))}.")
-    if config["dtype_policy"] not in ("float32", "mixed_bfloat16"):
-        raise ValueError(
-            f"dtype_policy is {config['dtype_policy']!r}; it must be 'float32' or 'mixed_bfloat16', since the loss "
-            "scaling that float16 needs is broken under a strategy."
-        )
 
 
 def check_seed(seed: Any) -> None:

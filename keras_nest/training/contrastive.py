@@ -47,6 +47,18 @@ class ContrastiveTrainer(Trainer):
         require_tensorflow("training.ContrastiveTrainer", "train with the command keras-nest train")
         super().__init__(model, clip_norm, sharpness=sharpness)
 
+    def resolve_jit(self, jit_compile: Any = "auto", run_eagerly: bool = False, **options: Any) -> bool:
+        """As that of `Trainer`, on one device.
+
+        Raises:
+            ValueError: it is True under a strategy, where replicas exchange embeddings in the forward pass.
+        """
+        if jit_compile is True and self.distribute_strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                "jit_compile=True is not for a LiT on several replicas, which exchange embeddings; leave it out."
+            )
+        return super().resolve_jit(jit_compile, run_eagerly, **options)
+
     @property
     def output_names(self) -> list[str]:
         """An AttributeError: similarities are one output, which has no name."""

@@ -6,7 +6,7 @@ changes nothing but rounding, and `accum_steps` batches of B images are one batc
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -15,10 +15,19 @@ from keras import ops
 
 from keras_nest.backends import on_tensorflow, require_tensorflow
 from keras_nest.graphs import as_written
-from keras_nest.keras_private import built_for, clip_gradients, variable_index
+from keras_nest.keras_private import ToldOfScaling, built_for, clip_gradients, variable_index
+from keras_nest.training.loss_scaling import LossScaleOptimizer
+from keras_nest.training.replicas import (
+    dense,
+    divide_among_replicas,
+    in_each_replica,
+    replicas,
+    sum_over_replicas,
+    with_all_replicas,
+)
 
 
-class DistributedUpdates:
+class DistributedUpdates(ToldOfScaling):
     """Mixin for optimizers of Keras, to stand before them: clips and accumulates right on any number of replicas.
 
     A class with it has `update_weights(gradients, variables)`, which takes gradients as `apply` does, summed over the
@@ -64,6 +73,11 @@ class DistributedUpdates:
         overwritten = any(getattr(variable, "overwrite_with_gradient", False) for variable in variables)
         if overwritten and (replicas() > 1 or self.accum_steps > 1):
             raise ValueError("A model in float8 trains on one replica and without accum_steps only.")
+        if replicas() > 1 and self.is_scaled_by_keras:
+            raise ValueError(
+                "Keras' LossScaleOptimizer looks at the gradients of the first replica alone; compile with "
+                "training.LossScaleOptimizer(…) around this optimizer."
+            )
         super().build(variables)  # type: ignore[misc]
         if self.accum_steps > 1:
             self._gradient_sums = self.add_optimizer_variables(variables, "gradient_sum")  # type: ignore[attr-defined]
@@ -77,7 +91,7 @@ class DistributedUpdates:
             grads: those of this replica's part of the loss, as `model.fit` computes them; their sum is followed.
             trainable_variables: the variables that they belong to.
         """
-        self.apply_summed(sum_over_replicas(list(map(_dense, grads))), trainable_variables)
+        self.apply_summed(sum_over_replicas(list(map(dense, grads))), trainable_variables)
 
     @as_written
     def apply_summed(self, gradients: Sequence[Any], variables: Sequence[Any] | None = None) -> None:
@@ -110,14 +124,14 @@ class DistributedUpdates:
             update(self._steps_in_sum.value, lambda count: count.assign((count + 1) % self.accum_steps))
 
             def finish() -> tf.Tensor:
-                _in_each_replica(strategy, follow_mean)
+                in_each_replica(strategy, follow_mean)
                 for sum_, _ in given:
                     update(sum_.value, lambda variable: variable.assign(tf.zeros_like(variable)))
                 return tf.constant(True)
 
             tf.cond(tf.equal(self._steps_in_sum.value, 0), finish, lambda: tf.constant(False))
 
-        _with_all_replicas(accumulate, [gradient for _, gradient in given])
+        with_all_replicas(accumulate, [gradient for _, gradient in given])
 
     def _accumulate_stateless(
         self, given: Sequence[Any], sums: Sequence[keras.Variable], gradients: Sequence[Any], variables: Any
@@ -137,6 +151,10 @@ class DistributedUpdates:
         for sum_, _ in given:
             sum_.assign(ops.where(count == 0, ops.zeros_like(sum_.value), sum_.value))
         self._steps_in_sum.assign(count)
+
+    def with_loss_scaling(self) -> keras.optimizers.LossScaleOptimizer:
+        """This optimizer for a model that computes in float16; `compile` of the models here asks for it."""
+        return LossScaleOptimizer(self) if on_tensorflow() else keras.optimizers.LossScaleOptimizer(self)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
@@ -252,48 +270,7 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
         raise ValueError("The optimizer has gradient_accumulation_steps, which a strategy breaks; use accum_steps.")
     is_scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     if is_scaling or getattr(optimizer, "loss_scale_factor", None):
-        raise ValueError("The optimizer scales the loss, which is broken under a strategy; use mixed_bfloat16.")
-
-
-def replicas() -> int:
-    """Number of replicas of the strategy that is in scope."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def sum_over_replicas(values: Sequence[Any]) -> list[Any]:
-    """Sums tensors over all replicas; for use inside a step. None stays None."""
-    context = tf.distribute.get_replica_context()
-    if replicas() == 1 or context is None:
-        return list(values)
-    summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, [value for value in values if value is not None]))
-    return [None if value is None else next(summed) for value in values]
-
-
-def divide_among_replicas(values: Sequence[Any]) -> list[Any]:
-    """Shares of tensors whose sum over all replicas they are."""
-    return [value if value is None or replicas() == 1 else value / replicas() for value in values]
-
-
-def _dense(gradient: Any) -> Any:
-    """That of an embedding is a list of rows, of which norms take repeated ones for different rows."""
-    return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
-
-
-def _with_all_replicas(function: Callable[..., None], values: Sequence[Any]) -> None:
-    """Calls a function of (strategy, value of all replicas, …) once for all, where it may hold a condition.
-
-    TPUs have no such place, and need none.
-    """
-    strategy = tf.distribute.get_strategy()
-    if isinstance(strategy, tf.distribute.TPUStrategy):
-        function(strategy, *values)
-    else:
-        tf.distribute.get_replica_context().merge_call(function, args=tuple(values))
-
-
-def _in_each_replica(strategy: tf.distribute.Strategy, function: Callable[[], None]) -> None:
-    """Calls a function on every replica, from wherever `_with_all_replicas` is."""
-    if tf.distribute.in_cross_replica_context():
-        strategy.extended.call_for_each_replica(function)
-    else:
-        function()
+        raise ValueError(
+            "The optimizer scales the loss, which is wrong under a strategy; leave that to "
+            "training.LossScaleOptimizer, outermost, or to compile, which knows where a model computes in float16."
+        )

@@ -212,9 +212,11 @@ class Experiment:
             callbacks: list[keras.callbacks.Callback] = [loop]
             if self.config.profile_steps:
                 board = self.workdir / run_files.BOARD
-                callbacks.append(Profiler(board, self.config.profile_steps, first_step))
-            steps = self.plan.total_steps - first_step
-            self.trainer.fit(batches, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
+                callbacks.append(Profiler(board, self.config.profile_steps, loop))
+            if self.plan.steps_per_execution > 1:
+                self.trainer.vary_steps()
+            calls = self.plan.executions(first_step)
+            self.trainer.fit(batches, steps_per_epoch=calls, callbacks=callbacks, shuffle=False, verbose=0)
         return loop.step
 
     def _evaluate(self, copy: bool = True) -> dict[str, float]:

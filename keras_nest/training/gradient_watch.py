@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_nest.training.distributed_optimizer import replicas
+from keras_nest.training.replicas import replicas
 
 
 class GradientWatch:
@@ -14,9 +14,19 @@ class GradientWatch:
     def __init__(self) -> None:
         self._norm, self._finite = keras.metrics.Mean(name="grad_norm"), keras.metrics.Sum(name="finite_steps")
 
-    def update(self, loss: Any, norm: Any) -> None:
-        """Counts a step: its loss, or the sum of losses so far, and the norm of its gradient; scalars."""
-        self._norm.update_state(norm)
+    def update(self, loss: Any, norm: Any, is_skipped: Any = False) -> None:
+        """Counts a step.
+
+        Args:
+            loss: its loss, or the sum of losses so far; scalar, as the next two.
+            norm: of its gradient.
+            is_skipped: whether its gradient, which is not finite, is followed by nothing, as loss scaling has it.
+        """
+        weight = None
+        if is_skipped is not False:
+            norm = ops.where(is_skipped, 0.0, norm)
+            weight = ops.where(is_skipped, 0.0, 1.0)
+        self._norm.update_state(norm, sample_weight=weight)
         self._finite.update_state(ops.cast(ops.isfinite(loss + norm), "float32") / replicas())
 
     def reset(self) -> None:

@@ -40,6 +40,9 @@ class JaxSteps(ModelAround):
         if prepare is not None:
             require_tensorflow("A Trainer with prepare", "do it in the data, data.map(prepare)")
 
+    def set_steps_of_call(self, steps: int) -> None:
+        """Nothing: each call is one step."""
+
     def resolve_jit(self, jit_compile: Any = "auto", **_: Any) -> Any:
         """What `jit_compile` of `compile` means: here "auto" is left to Keras, which compiles."""
         return jit_compile

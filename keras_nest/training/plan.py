@@ -32,6 +32,8 @@ class Plan:
         momentum: of the optimizers that have one.
         new_head: whether a checkpoint's classifier head is replaced by zeros.
         image_size: (height, width) as configured; None for the published one of the model.
+        steps_per_execution: steps that are handed to the devices at once, at most.
+        profile_steps: the first and the last step of a profile; () without one.
     """
 
     batch_size: int
@@ -47,6 +49,8 @@ class Plan:
     momentum: float = 0.9
     new_head: bool = False
     image_size: Size | None = None
+    steps_per_execution: int = 1
+    profile_steps: tuple[int, ...] = ()
 
     def logs_at(self, step: int) -> bool:
         """Whether a row of the history ends with this step; each evaluation and checkpoint has one."""
@@ -59,6 +63,21 @@ class Plan:
     def saves_at(self, step: int) -> bool:
         """Whether a checkpoint is written after this step."""
         return is_due(step, self.checkpoint_every, self.total_steps)
+
+    def execution_end(self, step: int) -> int:
+        """The last of the steps that are handed over at once after this one: what is due comes after its own step."""
+        intervals = (self.log_every, self.eval_every, self.checkpoint_every)
+        due = [step - step % every + every for every in intervals if every > 0]
+        first, last = self.profile_steps or (0, 0)
+        cuts = [cut for cut in (first - 1, last) if cut > step]
+        return min(step + self.steps_per_execution, self.total_steps, *due, *cuts)
+
+    def executions(self, step: int) -> int:
+        """How often steps are handed over from this one to the last."""
+        count = 0
+        while step < self.total_steps:
+            step, count = self.execution_end(step), count + 1
+        return count
 
 
 def is_due(step: int, every: int, total_steps: int) -> bool:
@@ -87,7 +106,9 @@ def build_plan(config: ConfigDict, images: int, replicas: int) -> Plan:
         ValueError: a batch cannot be filled, or not be divided among the replicas or into parts; a schedule without
             steps.
     """
-    return (_plan_steps if counts_steps(config) else _plan_epochs)(config, images, replicas)
+    plan = (_plan_steps if counts_steps(config) else _plan_epochs)(config, images, replicas)
+    handed = {"steps_per_execution": config.steps_per_execution, "profile_steps": tuple(config.profile_steps)}
+    return dataclasses.replace(plan, **handed)
 
 
 def source_options(config: ConfigDict) -> dict[str, Any]:

@@ -26,17 +26,21 @@ class StepFunction:
     Args:
         step: see above.
         strategy: on all of whose replicas it runs.
-        steps: number of batches a call; of one device fewer may be left.
+        steps: number of batches a call; of one device fewer may be left. That of a variable is exact.
         jit_compile: compile each step with XLA.
         run_eagerly: without a graph, to look at.
 
     Attributes:
-        waited: float64 scalar, seconds for which the first batch of each call had to be waited for; None where that
-            cannot be measured.
+        waited: float64 scalar, seconds for which batches had to be waited for; None where that cannot be measured.
     """
 
     def __init__(
-        self, step: Step, strategy: tf.distribute.Strategy, steps: int, jit_compile: bool, run_eagerly: bool
+        self,
+        step: Step,
+        strategy: tf.distribute.Strategy,
+        steps: int | tf.Variable,
+        jit_compile: bool,
+        run_eagerly: bool,
     ) -> None:
         self._step = tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
         self._strategy, self._steps = strategy, steps
@@ -54,32 +58,32 @@ class StepFunction:
         if isinstance(batches, _ITERATORS):
             return self.on_iterator(batches)
         outputs = None
-        for batch in itertools.islice(batches, self._steps):
+        for batch in itertools.islice(batches, int(self._steps)):
             outputs = self.on_batch(as_tensors(batch))
         return outputs
 
     def _on_iterator(self, iterator: Any) -> Any:
-        outputs = self._run(self._next(iterator))
-        if self._steps > 1 and self._strategy.num_replicas_in_sync > 1:
+        outputs = self._run(self._next(functools.partial(next, iterator)))
+        if isinstance(self._steps, tf.Variable) or (self._steps > 1 and self._strategy.num_replicas_in_sync > 1):
             # A sum over replicas cannot stand in a condition.
             for _ in tf.range(self._steps - 1):
-                outputs = self._run(next(iterator))
+                outputs = self._run(self._next(functools.partial(next, iterator)))
         elif self._steps > 1:
             for _ in tf.range(self._steps - 1):
-                batch = iterator.get_next_as_optional()
+                batch = self._next(iterator.get_next_as_optional)
                 if not batch.has_value():
                     break
                 outputs = self._run(batch.get_value())
         return self._reduce(outputs)
 
     @as_written
-    def _next(self, iterator: Any) -> Any:
+    def _next(self, get_next: Callable[[], Any]) -> Any:
         """The next batch; how long it had to be waited for is added up."""
         if self.waited is None:
-            return next(iterator)
+            return get_next()
         start = tf.timestamp()
         with tf.control_dependencies([start]):
-            batch = next(iterator)
+            batch = get_next()
         there = [part for part in tf.nest.flatten(batch, expand_composites=True) if tf.is_tensor(part)]
         with tf.control_dependencies(there):
             self.waited.assign_add(tf.timestamp() - start)

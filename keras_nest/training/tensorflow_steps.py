@@ -6,13 +6,11 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
-from keras_nest.training.distributed_optimizer import (
-    DistributedUpdates,
-    divide_among_replicas,
-    sum_over_replicas,
-)
+from keras_nest.training.distributed_optimizer import DistributedUpdates
+from keras_nest.training.loss_scaling import LossScaleOptimizer
 from keras_nest.training.micro_batches import Batch, accumulated_gradients, sharp_gradients
 from keras_nest.training.model_around import ModelAround
+from keras_nest.training.replicas import divide_among_replicas, replicas, sum_over_replicas
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.step_functions import (
     StepFunction,
@@ -32,19 +30,22 @@ class TensorFlowSteps(ModelAround):
     """Base of `Trainer`: what `fit` and `evaluate` call."""
 
     _train_steps: StepFunction | None = None
+    _steps_of_call: tf.Variable | None = None
 
     def check_backend(self, sharpness: SharpnessAware | None, prepare: Prepare | None) -> None:
         """Nothing: here everything works."""
 
     def resolve_jit(self, jit_compile: Any = "auto", run_eagerly: bool = False, **_: Any) -> bool:
-        """What `jit_compile` of `compile` means.
+        """What `jit_compile` of `compile` means: of several replicas, forward and backward pass alone.
 
         Raises:
-            ValueError: it is True under a strategy.
+            ValueError: it is True on a TPU.
         """
-        if self.distribute_strategy.num_replicas_in_sync > 1 or is_tpu(self.distribute_strategy):
+        if is_tpu(self.distribute_strategy):
             if jit_compile is True:
-                raise ValueError("jit_compile=True fails under a strategy; leave it out, a TPU compiles by itself.")
+                raise ValueError("jit_compile=True is not for TPUs, which compile by themselves; leave it out.")
+            return False
+        if self.distribute_strategy.num_replicas_in_sync > 1 and jit_compile == "auto":
             return False
         if jit_compile == "auto":
             # Keras takes the machine of a TPU for a GPU.
@@ -56,17 +57,24 @@ class TensorFlowSteps(ModelAround):
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         if self.prepare is not None:
             batch = Batch(*self.prepare(batch.images, batch.labels))
-        gradients = sum_over_replicas(self._gradients(batch))
+        gradients_of = self._gradients
+        if self.jit_compile and replicas() > 1:
+            # A sum over replicas cannot be compiled. A new function for each replica, whose variables it holds.
+            gradients_of = tf.function(gradients_of, jit_compile=True, autograph=False)
+        gradients = sum_over_replicas(gradients_of(batch))
+        scaling = self.optimizer if isinstance(self.optimizer, LossScaleOptimizer) else None
+        gradients = scaling.unscale(gradients) if scaling else gradients
         norm = tf.linalg.global_norm(gradients)
         if self.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
-        if isinstance(self.optimizer, DistributedUpdates):
+        is_skipped = scaling.is_skipped(norm) if scaling else False
+        if isinstance(self.optimizer, (DistributedUpdates, LossScaleOptimizer)):
             self.optimizer.apply_summed(gradients, self.trainable_variables)
         else:
             # It sums over the replicas once more.
             self.optimizer.apply(divide_among_replicas(gradients), self.trainable_variables)
         share_statistics(self.model)
-        self.watch.update(self.loss_tracker.total, norm)
+        self.watch.update(self.loss_tracker.total, norm, is_skipped)
         return {**self.get_metrics_result(), "grad_norm": norm} if self.log_every_step else {}
 
     def _gradients(self, batch: Batch) -> list[tf.Tensor]:
@@ -88,9 +96,10 @@ class TensorFlowSteps(ModelAround):
         with tf.GradientTape() as tape:
             outputs = self(batch.images, training=True)
             loss = self.loss_of(batch, outputs, training=True)
+            scaled = self.optimizer.scale_loss(loss)
         if measured:
             self.count(batch, outputs, loss)
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Those of embeddings are lists of rows, of which norms and optimizers take repeated ones for different rows.
         return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
@@ -101,13 +110,14 @@ class TensorFlowSteps(ModelAround):
     def make_train_function(self, force: bool = False) -> None:
         """Prepares what `fit` calls for every `steps_per_execution` batches, anew if what is in it was changed."""
         if self.has_changed() or self.train_function is None or force:
-            self._train_steps = self._steps(self.train_step)
+            steps = int(self.steps_per_execution) if self._steps_of_call is None else self._steps_of_call
+            self._train_steps = self._steps(self.train_step, steps)
             self.train_function = self._function(self._train_steps, self.prepare)
 
     def make_test_function(self, force: bool = False) -> None:
         """Prepares what `evaluate` calls for every `steps_per_execution` batches."""
         if self.test_function is None or force:
-            self.test_function = self._function(self._steps(self.test_step), None)
+            self.test_function = self._function(self._steps(self.test_step, int(self.steps_per_execution)), None)
 
     @property
     def waited(self) -> float | None:
@@ -118,9 +128,23 @@ class TensorFlowSteps(ModelAround):
         measured = None if self._train_steps is None else self._train_steps.waited
         return None if measured is None else float(measured)
 
-    def _steps(self, step: Callable[[Any], Any]) -> StepFunction:
-        steps = int(self.steps_per_execution)
-        return StepFunction(step, self.distribute_strategy, steps, self.jit_compile, self.run_eagerly)
+    def vary_steps(self) -> None:
+        """From now on each "batch" of `fit` is as many as `set_steps_of_call` said last; the data must have them all.
+
+        Keras' `steps_per_execution` stays 1, and the number of calls is what `steps_per_epoch` counts.
+        """
+        with tf.device("CPU:0"):
+            self._steps_of_call = tf.Variable(1, trainable=False, dtype=tf.int32)
+        self.train_function = None
+
+    def set_steps_of_call(self, steps: int) -> None:
+        """How many batches the next call of the train function takes, after `vary_steps`."""
+        if self._steps_of_call is not None:
+            self._steps_of_call.assign(steps)
+
+    def _steps(self, step: Callable[[Any], Any], steps: int | tf.Variable) -> StepFunction:
+        compiles_all = self.jit_compile and self.distribute_strategy.num_replicas_in_sync == 1
+        return StepFunction(step, self.distribute_strategy, steps, compiles_all, self.run_eagerly)
 
     def _function(self, run: StepFunction, prepare: Prepare | None) -> Callable[[Iterable[Any]], Any]:
         strategy = self.distribute_strategy

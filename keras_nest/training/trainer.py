@@ -7,12 +7,14 @@ from keras import ops
 
 from keras_nest.backends import on_tensorflow
 from keras_nest.layers.changes import layers_inside
-from keras_nest.models.outputs import ClassifierCompile
+from keras_nest.models.outputs import ClassifierCompile, computes_in_float16
 from keras_nest.training.averages import Averages
-from keras_nest.training.distributed_optimizer import DistributedUpdates, check_numbers, check_optimizer, replicas
+from keras_nest.training.distributed_optimizer import DistributedUpdates, check_numbers, check_optimizer
 from keras_nest.training.gradient_watch import GradientWatch
 from keras_nest.training.jax_steps import JaxSteps
+from keras_nest.training.loss_scaling import LossScaleOptimizer
 from keras_nest.training.micro_batches import Batch, count_images
+from keras_nest.training.replicas import replicas
 from keras_nest.training.sharpness import SharpnessAware
 from keras_nest.training.tensorflow_steps import Prepare, TensorFlowSteps
 
@@ -83,7 +85,9 @@ class Trainer(ClassifierCompile, Steps):
         return self.model
 
     def compile(self, optimizer: Any = "rmsprop", *arguments: Any, **options: Any) -> None:
-        """As `keras_nest.models.ImageModel.compile`, for the inner model; `auto_scale_loss` has nothing to do here.
+        """As `keras_nest.models.ImageModel.compile`, for the inner model.
+
+        The loss is scaled where a layer computes in float16, whatever `auto_scale_loss` says.
 
         Args:
             optimizer: a name or an object.
@@ -98,7 +102,10 @@ class Trainer(ClassifierCompile, Steps):
         _check_layers(self.model)
         optimizer = keras.optimizers.get(optimizer)
         if optimizer is not None:
-            self._check_optimizer(optimizer)
+            scales = isinstance(optimizer, LossScaleOptimizer)
+            self._check_optimizer(optimizer.inner_optimizer if scales else optimizer)
+            if computes_in_float16(self.model) and not scales:
+                optimizer = LossScaleOptimizer(optimizer)
         options |= {"jit_compile": self.resolve_jit(**options), "auto_scale_loss": False}
         super().compile(optimizer, *arguments, **options)
         if optimizer is not None:
@@ -191,13 +198,8 @@ class Trainer(ClassifierCompile, Steps):
 
 
 def _check_layers(model: keras.Model) -> None:
-    for layer in (model, *layers_inside(model)):
-        if layer.compute_dtype == "float16":
-            raise ValueError(
-                f"The layer {layer.name!r} computes in float16, which needs loss scaling, and under a strategy that "
-                "looks at the gradients of the first replica alone; use the policy mixed_bfloat16."
-            )
-        if layer is not model and not layer.built:
+    for layer in layers_inside(model):
+        if not layer.built:
             raise ValueError(
                 f"The layer {layer.name!r} of {model.name!r} is not built; begin the model with a keras.Input, or call "
                 "its build."

@@ -143,6 +143,10 @@ def test_a_file_in_the_place_of_the_directory(run, folder, tmp_path):  # noqa: F
         ),
         (["FOLDER", "--model", "tasting"], r"There is no model 'tasting'; did you mean testing"),
         (["FOLDER", "--model", "testing", "--blocks", "some"], r"--blocks is 'some'; it must be a number of blocks"),
+        (
+            ["FOLDER", "--model", "testing", "--backend", "jax"],
+            r"keras-nest finetune runs .*; keras-nest train --backend=jax",
+        ),
         (["FOLDER", "--model", "testing", "--max-broken", "0"], r"3 of 223 images cannot be read, and --max-broken"),
         (
             ["FOLDER/Katze", "--model", "testing"],

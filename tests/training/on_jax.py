@@ -15,7 +15,13 @@ from tests.training import runs
 CONFIG = runs.CONFIG | {"num_epochs": 1, "optim": "sgd", "learning_rate": 0.2}
 # What is drawn in a step differs from one backend to the other, what is drawn in the data does not.
 DRAWING_NOTHING = CONFIG | {"model": runs.CONFIG["model"] | {"stochastic_depth_drop": 0.0}}
-FIELDS_OF_TENSORFLOW = {"transfer": "uint8", "sam_rho": 0.1, "profile_steps": (1, 2), "log_model_profile": True}
+FIELDS_OF_TENSORFLOW = {
+    "transfer": "uint8",
+    "sam_rho": 0.1,
+    "profile_steps": (1, 2),
+    "log_model_profile": True,
+    "steps_per_execution": 2,
+}
 
 
 def config(folder, fields):

@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 from typing import Any
 
 import keras
@@ -22,6 +23,8 @@ from keras_nest.mirror import mirrored
 from keras_nest.opening import open_model
 from keras_nest.places import as_place
 from keras_nest.training import lease
+from keras_nest.training.stopping import Stopped
+from tests.buckets_in_memory import listing_late
 from tests.data import photographs
 from tests.training import runs
 from tests.training.test_resume import MOMENTS, BrokenOffError, broken_off
@@ -117,6 +120,22 @@ def test_a_bucket_that_refuses_files(finished):
         with failing_at(number), pytest.raises(OSError, match=f"{bucket} cannot be written to: 503."):
             main(runs.CONFIG, bucket)
     main(runs.CONFIG, bucket)
+    with mirrored(bucket) as directory:
+        runs.assert_same_results(directory, finished[0])
+
+
+@pytest.mark.slow
+def test_a_slow_bucket_that_lists_late_and_a_clock_that_goes_back(finished, monkeypatch):
+    """A signal comes while a checkpoint is on its way; the next start does not see the newest one."""
+    bucket, now = "ram://slow/run", iter(range(10**9, 0, -1))
+    monkeypatch.setattr(time, "time", lambda: float(next(now)))
+    on_its_way = tf.io.gfile, "copy", lambda source, target, **_: target.endswith("ckpt-16.index")
+    with runs.signaled(*on_its_way), pytest.raises(Stopped, match="after step 17"):
+        main(runs.CONFIG, bucket)
+    with mirrored(bucket) as directory:
+        assert {path.stem for path in directory.glob("checkpoints/*.index")} == {"ckpt-16", "ckpt-17"}
+    with listing_late(lambda name: "-17." in name):
+        main(runs.CONFIG, bucket)
     with mirrored(bucket) as directory:
         runs.assert_same_results(directory, finished[0])
 

@@ -36,12 +36,20 @@ class Training:
 
     def run(self, until=None):
         self.loop.on_train_begin()
-        for batch in range((until or self.plan.total_steps) - self.step):
-            self.step += 1
-            self.now += 1 if batch else 50  # the first one is compiled
-            self.seen.append(self.losses.get(self.step, float(self.step)))
-            self.loop.on_train_batch_end(batch)
+        is_first = True
+        while self.step < (until or self.plan.total_steps):
+            self.loop.on_train_batch_begin(0)
+            self.events.append(("called", self.step, self.steps_of_call))
+            for _ in range(self.steps_of_call):
+                self.step += 1
+                self.now += 50 if is_first else 1  # the first one is compiled
+                self.seen.append(self.losses.get(self.step, float(self.step)))
+                is_first = False
+            self.loop.on_train_batch_end(0)
         return self
+
+    def set_steps_of_call(self, steps):
+        self.steps_of_call = steps
 
     @property
     def watch(self):
@@ -93,6 +101,14 @@ def test_rows_evaluations_and_checkpoints(training):
     assert done.happened("saved") == [4, 8, 12]
     # Evaluated, written, saved, in this order.
     assert [event[:2] for event in done.events[-3:]] == [("evaluated", 12), ("row", 12), ("saved", 12)]
+
+
+def test_what_is_due_comes_after_its_own_step_however_many_go_at_once(training):
+    done, one_by_one = training(dataclasses.replace(PLAN, steps_per_execution=5, log_every=0)).run(), training().run()
+    assert [event[1:] for event in done.events if event[0] == "called"] == [(0, 4), (4, 2), (6, 2), (8, 4)]
+    assert done.happened("evaluated") == one_by_one.happened("evaluated")
+    assert done.happened("saved") == one_by_one.happened("saved")
+    assert [row["loss"] for row in done.history.rows] == [2.5, 5.5, 7.5, 10.5]
 
 
 def test_the_share_of_waiting_is_that_of_the_steps_of_a_row(training):

@@ -60,8 +60,7 @@ OF_ALL = [
     ({"wurst": 3}, "unknown field 'wurst'; its fields are "),
     ({"model_name": None}, "does not say model_name; it must"),
     ({"jit_compile": "yes"}, "jit_compile is 'yes'; it must be 'auto' or True or False"),
-    ({"dtype_policy": "float16"}, "dtype_policy is 'float16'; .* loss scaling that float16 needs is broken under a"),
-    ({"dtype_policy": "mixed_float16"}, "dtype_policy is 'mixed_float16'; it must be 'float32' or 'mixed_bfloat16'"),
+    ({"dtype_policy": "float16"}, "dtype_policy is 'float16'; it must be 'float32' or 'mixed_bfloat16' or 'mixed_fl"),
 ]
 OF_TRAININGS = [
     ({"sed": 3}, "unknown field 'sed'; did you mean seed"),

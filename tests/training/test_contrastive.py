@@ -132,6 +132,12 @@ def test_accuracy_is_the_share_of_right_texts():
     assert found["accuracy"] == pytest.approx(np.mean(shares), abs=1e-6)
 
 
+def test_xla_on_several_replicas_is_refused():
+    trainer = trainer_of("mirrored")
+    with pytest.raises(ValueError, match="jit_compile=True is not for a LiT on several replicas"):
+        trainer.compile("adam", jit_compile=True)
+
+
 def test_other_models_are_refused():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="Sequential has no two towers"):

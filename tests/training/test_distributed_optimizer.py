@@ -181,7 +181,10 @@ class TestRefused:
             (lambda: DistributedOptimizer(STOCK(global_clipnorm=1.0)), "has global_clipnorm, .*; use clip_norm"),
             (lambda: DistributedOptimizer(STOCK(clipvalue=1.0)), "has clipvalue, .*; use clip_norm"),
             (lambda: DistributedOptimizer(STOCK(gradient_accumulation_steps=2)), "a strategy breaks; use accum_steps"),
-            (lambda: DistributedOptimizer(STOCK(loss_scale_factor=2.0)), "scales the loss, .*; use mixed_bfloat16"),
+            (
+                lambda: DistributedOptimizer(STOCK(loss_scale_factor=2.0)),
+                "scales the loss, .*LossScaleOptimizer, outermost",
+            ),
             (lambda: DistributedOptimizer(keras.optimizers.LossScaleOptimizer(STOCK())), "scales the loss"),
         ],
     )

@@ -2,15 +2,25 @@
 again over what was trained."""
 
 import json
+import re
 import shutil
 import threading
 
 import pytest
+import tensorflow as tf
 
-from keras_nest.cli.train import main, run
+from keras_nest.cli.train import execute, main, run
+from keras_nest.data import ONLY_HOST, open_source
+from keras_nest.data.sources.base import decode
 from keras_nest.training.experiment import Experiment
 from keras_nest.training.lock import InUseError, locked
+from tests.data import photographs
 from tests.training import runs
+
+
+def make_way(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @pytest.fixture
@@ -59,6 +69,28 @@ def test_checkpoints_that_are_lost_are_one_sentence(gone, workdir, tmp_path, cap
         f"{workdir}/checkpoints; put it back, choose another --workdir, or pass --overwrite to start anew.\n"
     )
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "1.png; No such file"), (b"\x89PNG\r\n\x1a\n00", "Invalid PNG")]
+)
+def test_an_image_that_is_lost_in_a_training_is_one_sentence(content, reason, tmp_path, capsys):
+    for split in ("train", "test"):
+        for name in ("a/1.png", "b/2.png"):
+            photographs.small("rocket", (8, 8)).save(make_way(tmp_path / split / name))
+    examples = open_source(str(tmp_path)).train
+    (tmp_path / "train/a/1.png").unlink()
+    if content:
+        (tmp_path / "train/a/1.png").write_bytes(content)
+    read = tf.function(lambda images: next(images))
+    with pytest.raises(SystemExit) as ended:
+        execute(lambda: read(iter(examples.in_order(ONLY_HOST).map(decode))), tf.distribute.get_strategy(), tmp_path)
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert re.fullmatch(
+        rf"error: An image or its label cannot be read any more \(.*{reason}.*\). Put that right; .* else is broken.\n",
+        told,
+    )
 
 
 class TestInUse:

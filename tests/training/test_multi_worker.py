@@ -90,7 +90,7 @@ def test_two_machines(tmp_path):
     together = tmp_path / "together"
     assert_a_lost_machine_is_told(together)
     assert_both_end_where_one_is_asked_to(together)
-    with started(together, "--config.num_epochs=2") as workers:
+    with started(together, "--config.num_epochs=2", "--config.steps_per_execution=4") as workers:
         spoken = finish(workers)
     assert_both_end_cleanly_and_one_speaks(together, *spoken)
     assert_the_same_as_on_one_machine(together, tmp_path / "alone")

@@ -33,6 +33,19 @@ def test_nest_counts_in_epochs_and_devices():
         }
 
 
+def test_steps_that_are_handed_over_at_once():
+    config = {**OF_NEST, "num_epochs": 1, "log_loss_every_steps": 10, "checkpoint_every_steps": 8}
+    planned = plan(config, steps_per_execution=7, profile_steps=(3, 4))
+    ends = [0]
+    while ends[-1] < planned.total_steps:
+        ends.append(planned.execution_end(ends[-1]))
+    assert ends == [0, 2, 4, 8, 10, 16, 20, 22]
+    assert planned.executions(0) == len(ends) - 1
+    # One that goes on from within gets to the same steps.
+    assert [planned.execution_end(step) for step in (3, 5, 9, 21)] == [4, 8, 10, 22]
+    assert plan(config).executions(0) == 22
+
+
 def test_what_is_left_of_an_epoch_is_no_step():
     assert plan(OF_NEST, images=127).steps_per_epoch == 1
     assert plan(OF_NEST, images=128).steps_per_epoch == 2

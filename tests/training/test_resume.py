@@ -112,6 +112,16 @@ def test_on_two_replicas(tmp_path):
 
 
 @pytest.mark.slow
+def test_several_steps_at_once(finished, tmp_path):
+    """A signal comes in the steps from 11 to 16, which are finished first; how many go at once may change."""
+    with runs.signaled(*runs.in_step(11)), pytest.raises(Stopped, match="after step 16"):
+        main({**runs.CONFIG, "steps_per_execution": 7}, tmp_path / "run")
+    main({**runs.CONFIG, "steps_per_execution": 30}, tmp_path / "run")
+    runs.assert_same_weights(tmp_path / "run", finished[0])
+    runs.assert_same_rows_but_for_rounding(tmp_path / "run", finished[0])
+
+
+@pytest.mark.slow
 def test_on_another_number_of_devices(tmp_path, capsys):
     """Two, one, two: the same whole batches, learning rates and order of images."""
     model = {**runs.CONFIG["model"], "stochastic_depth_drop": 0.0}
