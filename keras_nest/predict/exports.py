@@ -15,6 +15,7 @@ from keras_nest.exported import ASSETS, LABELS, PREPROCESSING, VALUES
 from keras_nest.places import Place
 from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
 from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.processes import check_process
 from keras_nest.targets import REGRESSION, SINGLE_LABEL
 from keras_nest.tflite import TFLiteModel
 from keras_nest.untrusted.archive import open_archive
@@ -30,7 +31,9 @@ def open_saved_model(path: Place) -> Predictor:
 
     Raises:
         ValueError: it is no classifier of images.
+        RuntimeError: this process was forked from one that had opened a model.
     """
+    check_process()
     _tell_of_programs(path)
     try:
         signatures = tf.saved_model.load(str(path)).signatures
