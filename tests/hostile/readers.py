@@ -94,8 +94,8 @@ def _make_texts(folder: pathlib.Path) -> None:
         "history.csv": "step,loss,lr\n1,2.5,0.1\n2,,0.05\n",
         "pairs.csv": 'image,caption\na.png,"a, dog"\na.png,cat\n',
         "table.csv": "file,class,part\na.png,owl,train\na.png,cat,test\n",
-        "records.csv": "file,label\na.png,owl\na.png,cat\n",
-        "records.jsonl": '{"file": "a.png", "label": "owl"}\n{"file": "a.png", "label": "cat"}\n',
+        "records.csv": "file,label\na.png,owl\nb.png,cat\n",
+        "records.jsonl": '{"file": "a.png", "label": "owl"}\n{"file": "b.png", "label": "cat"}\n',
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
