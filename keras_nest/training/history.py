@@ -113,6 +113,8 @@ def read_history(path: pathlib.Path) -> list[Row]:
         ValueError: it is damaged.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("a pipe or a device")  # which may have no end
         reader = csv.DictReader(text_lines(path.read_bytes(), path))
         rows = ({name: float(value) for name, value in row.items() if value} for row in reader)
         found = [{**row, "step": int(row["step"])} for row in rows]

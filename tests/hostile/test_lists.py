@@ -1,5 +1,6 @@
 """Lists and texts that take far more memory than they have bytes: rows of nothing, lines without end."""
 
+import os
 import tracemalloc
 
 import pytest
@@ -72,6 +73,12 @@ def test_a_vocabulary_of_empty_lines(tmp_path):
     (tmp_path / "vocab.txt").write_text("[CLS]\n" + "\n" * 600_000)
     with pytest.raises(ValueError, match=r"vocab\.txt has more than 600,000 pieces"):
         read_pieces(tmp_path / "vocab.txt")
+
+
+def test_a_history_that_has_no_end(tmp_path):
+    os.mkfifo(tmp_path / "history.csv")
+    with pytest.raises(ValueError, match=r"history\.csv cannot be read as a history"):
+        read_history(tmp_path / "history.csv")
 
 
 def test_lines_are_those_of_a_spreadsheet(tmp_path):
