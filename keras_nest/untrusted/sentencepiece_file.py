@@ -25,7 +25,8 @@ _LONGEST_PIECE = 4096
 _MAX_BYTES = 2**23
 _NODES = 2**14  # of a trie at a time
 
-Value: TypeAlias = int | memoryview
+Value: TypeAlias = int | bytes | memoryview
+"""A number of any length, one of a fixed length, or a text or message; the library ignores what is of another kind."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def parse_sentencepiece(content: bytes) -> SentencePieceModel:
             _check_rules(_bytes(rules.get(2, memoryview(b""))))
             if number == 3:
                 normalizer.update(rules)
-        elif number == 4 and isinstance(value, int):
+        elif number == 4 and not isinstance(value, memoryview):
             raise ValueError("it is no SentencePiece model")
     if not pieces:
         raise ValueError("it has no pieces")
@@ -142,8 +143,8 @@ def _piece(message: Value) -> tuple[str, float, int]:
     text = bytes(_bytes(fields.get(1, memoryview(b""))))
     if not text or b"\0" in text or len(text) > _LONGEST_PIECE:
         raise ValueError(f"it has the piece {text[:40]!r}, which is empty or too long, or holds a zero")
-    score = _bytes(fields.get(2, memoryview(bytes(4))))
-    if len(score) != 4 or not math.isfinite(number := struct.unpack("<f", score)[0]):
+    score = fields.get(2, bytes(4))
+    if not isinstance(score, bytes) or len(score) != 4 or not math.isfinite(number := struct.unpack("<f", score)[0]):
         raise ValueError(f"it has the piece {text[:40]!r} without a score")
     try:
         return text.decode(), number, _int(fields.get(3, NORMAL))
@@ -152,7 +153,7 @@ def _piece(message: Value) -> tuple[str, float, int]:
 
 
 def _bytes(value: Value) -> memoryview:
-    if isinstance(value, int):
+    if not isinstance(value, memoryview):
         raise ValueError("it is no SentencePiece model")
     return value
 
@@ -181,7 +182,7 @@ def _fields(message: Value) -> Iterator[tuple[int, Value]]:
             raise ValueError("it is no protobuf")
         if size > len(data) - at:
             raise ValueError("it is truncated")
-        yield number, data[at : at + size]
+        yield number, data[at : at + size] if kind == _BYTES else bytes(data[at : at + size])
         at += size
 
 

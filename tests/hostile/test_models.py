@@ -209,6 +209,7 @@ def scored(score):
 
 SENTENCEPIECE = {
     "too large": (bytes(2**23 + 1), "too large"),
+    "a piece that is a number": (sentencepiece((1, b"\x0dabcd")), "no SentencePiece model"),
     "a score that is none": (sentencepiece(scored(float("nan"))), "without a score"),
     "a piece that is no text": (sentencepiece(piece(b"\xff")), "no text in UTF-8"),
     "no protobuf": (b"\xff" * 20, "no protobuf|truncated"),
