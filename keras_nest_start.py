@@ -16,8 +16,12 @@ def main() -> int:
     """The `keras-nest` command; help, completion and wrong usage end it before Keras and TensorFlow are imported."""
     _add_package()
     from keras_nest.cli.commands import execute, parse
+    from keras_nest.console import run
+    from keras_nest.startup import check_limits
 
     args = parse()
+    if code := run(check_limits):
+        return code
     with quiet_start(_backend(args)):
         pass
     return execute(args)

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -82,7 +83,8 @@ def _of_the_system(error: Exception) -> str | None:
     message = str(getattr(error, "message", error)).partition("\n")[0]
     if isinstance(error, RuntimeError) and "start new thread" in message:
         return "the system starts no more threads for this process; end others, or allow more (ulimit -u)."
-    # Those of TensorFlow, which is not imported here.
+    # Those of TensorFlow, which is not imported here; they name a place in the graph before and behind.
+    message = re.sub(r"^{{.*?}} |\s*\[Op:.*$", "", message)
     return f"{message.rstrip('.')}." if hasattr(error, "error_code") and hasattr(error, "node_def") else None
 
 

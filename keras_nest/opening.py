@@ -28,6 +28,7 @@ from keras_nest.models.keras_file import find_keras_file
 from keras_nest.models.timm import timm_models
 from keras_nest.models.user_model import as_image_model
 from keras_nest.places import Place, as_place
+from keras_nest.processes import check_process
 from keras_nest.registry import is_name, resolve
 from keras_nest.run_files import CLASSES, CONFIG, METRICS, MODEL, VOCABULARIES
 from keras_nest.untrusted.json_text import read_object
@@ -106,7 +107,9 @@ def open_model(
         FileNotFoundError: there is no such file or directory, or no model in it.
         ValueError: the name is unknown or lacks its weights, the file is damaged, of another package, or carries code
             and is not trusted, the weights do not fit, or there are not as many class names as classes.
+        RuntimeError: this process was forked from one that had opened a model.
     """
+    check_process()
     if untrained and weights is None and _is_name_only(os.fspath(source)):
         model = create_model(os.fspath(source))
         return LoadedModel(model, _class_names(model, None, labels))

@@ -7,6 +7,7 @@ buckets of Google comes over https, see `keras_nest.buckets`. Writing is in `ker
 import contextlib
 import functools
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -18,6 +19,10 @@ import tensorflow as tf
 from keras_nest import buckets
 from keras_nest.files import PARTIAL, is_address
 
+MAX_LINES = 1_500_000
+"""Of a text: a list of ImageNet has 1,281,167, and each that names an image takes some 400 bytes in memory."""
+
+_LONGEST_LINE = 1_000_000
 # Those whose file systems are in a package of their own.
 _PLUGIN = ("s3://", "s3a://", "hdfs://", "az://")
 # Directories of this machine, and files in them, that stand for addresses.
@@ -152,16 +157,28 @@ def beside(file: str | os.PathLike[str], name: str) -> str:
     return normal(os.path.normpath(path)) if is_address(path) else path
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """Content of a text file in UTF-8, its ends of lines as they are; without a mark of the order of bytes.
+def text_lines(content: bytes, name: str | os.PathLike[str], newline: str | None = "") -> Iterator[str]:
+    """Lines of a text in UTF-8, one after another, without a mark of the order of bytes.
+
+    Args:
+        content: of the file.
+        name: of the file, for messages.
+        newline: what ends a line, and whether it becomes a line feed, as `open` takes it; by default lines keep it.
 
     Raises:
-        FileNotFoundError: there is no such file.
         UnicodeDecodeError: it is no such text.
-        ValueError: TensorFlow has no file system for such addresses.
-        OSError: it cannot be read.
+        ValueError: it has more than `MAX_LINES`, or one that no text of people has.
     """
-    return as_place(path).read_bytes().decode("utf-8-sig")
+    with io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=newline) as text:
+        for number in itertools.count(1):
+            line = text.readline(_LONGEST_LINE)
+            if not line:
+                return
+            if len(line) == _LONGEST_LINE:
+                raise ValueError(f"Line {number} of {name} is too long: {_LONGEST_LINE:,} characters.")
+            if number > MAX_LINES:
+                raise ValueError(f"{name} has more than {MAX_LINES:,} lines, which is as many as are read.")
+            yield line
 
 
 def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
@@ -179,10 +196,12 @@ def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
     if not place.is_file():
         raise FileNotFoundError(f"There is no file of {what}s {place}.")
     try:
-        text = place.read_text("utf-8-sig").rstrip("\n")
+        lines = [line.removesuffix("\n") for line in text_lines(place.read_bytes(), place, None)]
     except UnicodeDecodeError:
         raise ValueError(f"{place} is no text in UTF-8; it must hold one {what} a line.") from None
-    return text.split("\n") if text else []
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def normal(address: str) -> str:

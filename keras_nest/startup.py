@@ -3,9 +3,37 @@
 import contextlib
 import importlib.util
 import os
+import resource
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
+
+# Bytes of addresses that a process must be allowed: with fewer, importing TensorFlow crashes, or has no end.
+_ADDRESSES = 3_000_000_000
+
+
+def check_limits() -> None:
+    """Refuses limits of the process under which TensorFlow would end it without a word, or never start.
+
+    Raises:
+        OSError: it may take too little memory.
+        RuntimeError: it may start too few threads, as Python says it.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if resource.RLIM_INFINITY != most < _ADDRESSES:
+        raise OSError(
+            f"this process may take {most / 1e6:,.0f} MB (ulimit -v), and TensorFlow takes {_ADDRESSES / 1e6:,.0f} MB "
+            "of addresses to start; allow more."
+        )
+    # What TensorFlow and NumPy start at least.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    go = threading.Event()
+    try:
+        for _ in range(2 * cores + 4):
+            threading.Thread(target=go.wait, daemon=True).start()
+    finally:
+        go.set()
 
 
 @contextlib.contextmanager

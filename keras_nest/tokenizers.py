@@ -13,10 +13,12 @@ import tensorflow as tf
 from keras_nest.models.text import Bert, TextModel, TextTransformer
 from keras_nest.optional import import_optional
 from keras_nest.places import as_place
-from keras_nest.untrusted.sentencepiece_file import check_sentencepiece
+from keras_nest.untrusted.sentencepiece_file import parse_sentencepiece
 
 _LOGGER = logging.getLogger(__name__)
 _CLS, _UNK, _EOS = b"[CLS]", b"[UNK]", b"</s>"
+# The largest that is published, of LaBSE, has 501,153 pieces in 5 MB.
+_MAX_PIECES, _MAX_VOCABULARY = 600_000, 2**24
 _FILES: dict[type, str] = {Bert: "a WordPiece vocabulary (.txt)", TextTransformer: "a SentencePiece model (.model)"}
 
 
@@ -236,7 +238,7 @@ class SentencePieceTokenizer(Tokenizer):
         text = _tensorflow_text()
         content = as_place(path).read_bytes()
         try:
-            check_sentencepiece(content)
+            parse_sentencepiece(content)
         except ValueError as error:
             raise ValueError(f"{path} cannot be read as a SentencePiece model: {error}.") from None
         try:
@@ -282,7 +284,10 @@ def read_pieces(path: str | os.PathLike[str]) -> list[bytes]:
     Raises:
         ValueError: the file has no line `[CLS]`, or one line twice.
     """
-    content = as_place(path).read_bytes().replace(b"\r\n", b"\n")
+    content = as_place(path).read_bytes()
+    if len(content) > _MAX_VOCABULARY or content.count(b"\n") > _MAX_PIECES:
+        raise ValueError(f"{path} has more than {_MAX_PIECES:,} pieces, or is larger than any vocabulary.")
+    content = content.replace(b"\r\n", b"\n")
     pieces = content.removesuffix(b"\n").split(b"\n")
     if _CLS not in pieces:
         raise ValueError(f"{path} has no line {_CLS.decode()}; it must be a WordPiece vocabulary with a piece a line.")

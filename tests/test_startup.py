@@ -48,6 +48,32 @@ def test_a_command_where_keras_is_set_to_another_backend(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("limit", "sentence"),
+    [
+        ("resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9,) * 2)", "error: this process may take 2,000 MB (ulimit"),
+        ("threading.Thread.start = no_more", "error: the system starts no more threads for this process; end others"),
+    ],
+)
+def test_limits_under_which_tensorflow_does_not_start(limit, sentence):
+    code = f"""
+import resource, sys, threading
+import keras_nest_start
+def no_more(_):
+    raise RuntimeError("can't start new thread")
+sys.argv = ["keras-nest", "list"]
+{limit}
+sys.exit(keras_nest_start.main())
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert sentence in said.stderr
+    assert (said.returncode, said.stdout) == (2, "")
+
+
+def test_the_limits_of_this_process_are_enough():
+    startup.check_limits()
+
+
+@pytest.mark.parametrize(
     ("words", "backend"),
     [
         ("--backend=jax --workdir=x", "jax"),

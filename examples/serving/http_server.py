@@ -8,6 +8,7 @@ once the requests that have come are answered.
 """
 
 import asyncio
+import concurrent.futures
 import signal
 from typing import Any
 
@@ -28,6 +29,12 @@ def create_app(model: Model, name: str) -> fastapi.FastAPI:
     """The application: who answers, and the name of the model in addresses."""
     app = fastapi.FastAPI(title=name, docs_url=None, redoc_url=None, openapi_url=None)
     busy = asyncio.Semaphore(model.limits.waiting)
+    # JSON takes many times its size in memory while it is read, and of several one after another none takes longer.
+    json_thread = concurrent.futures.ThreadPoolExecutor(1, "json")
+
+    async def beside(*call: Any) -> Any:
+        """Calls in that thread: numbers in JSON take long, which must not keep the other clients waiting."""
+        return await asyncio.get_running_loop().run_in_executor(json_thread, *call)
 
     @app.get(f"/v1/models/{name}")
     def status() -> dict[str, Any]:
@@ -43,10 +50,9 @@ def create_app(model: Model, name: str) -> fastapi.FastAPI:
             try:
                 async with asyncio.timeout(model.limits.seconds):
                     body = await _body(request, model.limits.megabytes << 20)
-                    # Numbers in JSON take long to read, which must not keep the others waiting.
-                    signature, inputs, in_rows = await asyncio.to_thread(read_request, body, model)
+                    signature, inputs, in_rows = await beside(read_request, body, model)
                     answers = await asyncio.wrap_future(model.submit(signature, inputs))
-                    content = await asyncio.to_thread(as_json, answers, in_rows)
+                    content = await beside(as_json, answers, in_rows)
             except TooLarge as error:
                 return _refused(413, str(error))
             except tuple(_CODES) as error:

@@ -13,6 +13,9 @@ import numpy as np
 import tensorflow as tf
 from batches import Model
 
+# 32 images of 224 pixels have 1.6 million, one a pixel; a list takes twenty times as much memory as JSON for it.
+_MAX_LISTS = 2_000_000
+
 
 def read_request(body: bytes, model: Model) -> tuple[str, dict[str, np.ndarray], bool]:
     """The signature, its inputs, and whether the answer is to come by rows.
@@ -21,6 +24,8 @@ def read_request(body: bytes, model: Model) -> tuple[str, dict[str, np.ndarray],
         KeyError: there is no such signature.
         ValueError: it is no request.
     """
+    if body.count(b"[") + body.count(b"{") > _MAX_LISTS:
+        raise ValueError("The request has too many lists.")
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
@@ -31,6 +36,7 @@ def read_request(body: bytes, model: Model) -> tuple[str, dict[str, np.ndarray],
     if not isinstance(signature, str):
         raise ValueError("signature_name must be a string.")
     specs, in_rows = model.specs(signature), "instances" in request
+    _check_rows(request["instances" if in_rows else "inputs"], model.limits.images)
     columns = _columns(request["instances"], list(specs)) if in_rows else request["inputs"]
     if not isinstance(columns, dict) or (len(specs) == 1 and columns.keys() == {"b64"}):
         if len(specs) > 1:
@@ -39,6 +45,13 @@ def read_request(body: bytes, model: Model) -> tuple[str, dict[str, np.ndarray],
     if columns.keys() != specs.keys():
         raise ValueError(f"The inputs are {sorted(columns)}; those of {signature} are {sorted(specs)}.")
     return signature, {name: _array(name, columns[name], spec) for name, spec in specs.items()}, in_rows
+
+
+def _check_rows(values: Any, most: int) -> None:
+    """Refuses more rows than may be, before anything is made of them."""
+    for column in values.values() if isinstance(values, dict) else (values,):
+        if isinstance(column, list) and len(column) > most:
+            raise ValueError(f"The request has {len(column)} rows; it may have {most}.")
 
 
 def _columns(instances: Any, names: list[str]) -> dict[str, list[Any]]:
@@ -62,18 +75,23 @@ def _array(name: str, values: Any, spec: tf.TensorSpec) -> np.ndarray:
         if not isinstance(values, list):
             raise ValueError(f"The input {name} must be a list of strings.")
         return np.array([_string(name, value) for value in values], object)
+    # As objects first: in an array of texts each would take as much memory as the longest.
+    found = np.array(values, object)
+    kinds = set(map(type, found.reshape(-1)))
+    if list in kinds:
+        raise ValueError(f"The input {name} has rows of different lengths, or of more axes than it may have.")
+    if not kinds <= ({int} if spec.dtype.is_integer else {int, float}):
+        raise ValueError(f"The input {name} must be {'whole ' if spec.dtype.is_integer else ''}numbers.")
     try:
-        found = np.array(values)
-    except ValueError:
-        raise ValueError(f"The input {name} has rows of different lengths.") from None
-    if found.dtype.kind not in "iuf":
-        raise ValueError(f"The input {name} must be numbers.")
-    return found.astype(spec.dtype.as_numpy_dtype)
+        with np.errstate(over="ignore"):  # what becomes infinite, the model refuses
+            return found.astype(np.int64 if spec.dtype.is_integer else float).astype(spec.dtype.as_numpy_dtype)
+    except OverflowError:
+        raise ValueError(f"The input {name} has numbers that are too large.") from None
 
 
 def _string(name: str, value: Any) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        return value.encode("utf-8", "replace")  # halves of pairs, which JSON may hold, are no characters
     encoded = value.get("b64") if isinstance(value, dict) else None
     try:
         return base64.b64decode(encoded, validate=True)

@@ -87,10 +87,11 @@ class Server(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: Server
+    timeout = 60  # seconds in which a client must go on
 
     def do_GET(self) -> None:
         """Static files, facts on the model, and examples."""
-        path = urllib.parse.urlsplit(self.path).path
+        path, _, query = self.path.partition("?")
         if not self._is_from_here():
             return
         if path == "/":
@@ -102,30 +103,32 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(content, _KINDS[".js"])
         elif path == "/model":
             self._answer(lambda: _facts(self.server))
-        elif (number := path.removeprefix("/examples/")).isdecimal() and int(number) < len(self.server.examples):
-            file, small = self.server.examples[int(number)]
-            whole = urllib.parse.urlsplit(self.path).query == "whole"
+        elif (number := _number(path.removeprefix("/examples/"))) is not None and number < len(self.server.examples):
+            file, small = self.server.examples[number]
+            whole = query == "whole"
             self._send(file.read_bytes() if whole else small, "application/octet-stream" if whole else "image/jpeg")
         else:
             self._send(b"", "text/plain", 404)
 
     def do_POST(self) -> None:
         """A question about the image that comes with it."""
-        url = urllib.parse.urlsplit(self.path)
+        path, _, query = self.path.partition("?")
         questions = {"/predict": _predict, "/explain": _explain}
         if not self._is_from_here():
             return
-        if url.path not in questions:
+        if path not in questions:
             self._send(b"", "text/plain", 404)
             return
-        asked = urllib.parse.parse_qs(url.query, keep_blank_values=True)
-        given = self.headers.get("Content-Length") or ""
-        length = int(given) if given.isdecimal() else 0
+        asked = urllib.parse.parse_qs(query, keep_blank_values=True)
+        length = _number(self.headers.get("Content-Length") or "")
+        if length is None:
+            self._answer(lambda: _refuse("The request does not say how many bytes it has."))
+            return
         if length > _LARGEST:
             self._answer(lambda: _refuse(f"The file has {length:,} bytes; it may have {_LARGEST:,}."))
             return
         content = self.rfile.read(length)
-        self._answer(lambda: questions[url.path](self.server.model, content, asked))
+        self._answer(lambda: questions[path](self.server.model, content, asked))
 
     def _is_from_here(self) -> bool:
         """Refuses other pages of the same browser, which may reach this machine under a name of theirs."""
@@ -144,6 +147,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             # TensorFlow's messages go on with where in the graph it was.
             message = error.message if isinstance(error, tf.errors.OpError) else str(error)
             answer = json.dumps({"error": message.partition("\n")[0]})
+        except MemoryError:
+            answer = json.dumps({"error": "There is not enough memory for this."})
         self._send(answer.encode(), "application/json")
 
     def _send(self, content: bytes, kind: str, status: int = 200) -> None:
@@ -179,10 +184,15 @@ def _predict(model: AppModel, content: bytes, asked: dict[str, list[str]]) -> di
 
 
 def _explain(model: AppModel, content: bytes, asked: dict[str, list[str]]) -> dict[str, Any]:
-    method, index = (asked.get(name, [""])[0] for name in ("method", "class"))
-    if not index.isdecimal():
-        raise ValueError(f"There is no class {index!r}.")
-    return model.explain(decode_image(content, asked.get("name", ["The image"])[0]), method, int(index))
+    method, given = (asked.get(name, [""])[0] for name in ("method", "class"))
+    if (index := _number(given)) is None:
+        raise ValueError(f"There is no class {given!r}.")
+    return model.explain(decode_image(content, asked.get("name", ["The image"])[0]), method, index)
+
+
+def _number(text: str) -> int | None:
+    """A whole number from 0 on; of thousands of digits Python makes none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
 def _refuse(message: str) -> dict[str, Any]:

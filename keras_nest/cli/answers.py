@@ -110,12 +110,14 @@ class Broken:
             yield
         except BrokenPipeError:
             raise
-        except (ValueError, OSError, tf.errors.OpError) as error:
-            self.tell(f"{path}: {_first_line(error)}")
+        except (ValueError, OSError, MemoryError, tf.errors.OpError) as error:
+            self.tell(f"{path}: {_sentence(error)}")
 
 
-def _first_line(error: Exception) -> str:
-    """TensorFlow's messages go on with where in the graph it was."""
+def _sentence(error: Exception) -> str:
+    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+        return "there is not enough memory for this image."
+    # TensorFlow's messages go on with where in the graph it was.
     return str(error.message if isinstance(error, tf.errors.OpError) else error).partition("\n")[0]
 
 
@@ -150,9 +152,9 @@ def _probabilities(predictor: Predictor, images: Sequence[Image], broken: Broken
     """A row for each image; None where there is none, and why is told."""
     try:
         rows: list[np.ndarray | None] = list(predictor.answers([image for _, image in images]))
-    except (ValueError, tf.errors.OpError):
+    except (ValueError, MemoryError, tf.errors.OpError):
         if len(images) > 1:
-            # One of them is refused; each by itself tells which.
+            # One of them is refused, or is too much; each by itself tells which.
             return [_probabilities(predictor, [image], broken)[0] for image in images]
         rows = [None]
         with broken.told(images[0][0]):

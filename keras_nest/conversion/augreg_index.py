@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from keras_nest import registry
 from keras_nest.copies import local_file
 from keras_nest.optional import import_optional
+from keras_nest.places import text_lines
 
 if TYPE_CHECKING:
     import pandas
@@ -53,6 +54,8 @@ def augreg(index: str | os.PathLike[str] = INDEX) -> pandas.DataFrame:
     path = os.fspath(index)
     try:
         with local_file(path, "index") as file:
+            for _ in text_lines(file.read_bytes(), path):
+                pass  # refuses one that would take gigabytes in pandas
             table = pd.read_csv(file, dtype=_NUMBERS)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"The index {path} is no CSV file: {' '.join(str(error).split()).rstrip('.')}.") from None

@@ -14,6 +14,7 @@ from keras_nest.untrusted.archive import open_archive
 from keras_nest.untrusted.json_text import parse_json
 from keras_nest.untrusted.tensors import check_dtype, check_length, check_names, check_shape
 
+_MAGIC = np.lib.format.MAGIC_PREFIX
 # Of the versions of NumPy's format; the third is for records with names in other letters.
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -37,10 +38,11 @@ def read_npz(file: BinaryIO) -> Tree:
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, key: str) -> np.ndarray | None:
     """A member; None of one that is no array."""
     with archive.open(member) as file:
-        try:
-            version = np.lib.format.read_magic(file)
-        except ValueError:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            if member.filename.endswith(".npy"):
+                raise ValueError(f"{key!r} is no array of NumPy")
             return None
+        version = tuple(file.read(2))
         if version not in _HEADERS:
             raise ValueError(f"{key!r} is of the version {version} of NumPy's format, which holds no numbers alone")
         try:

@@ -146,6 +146,7 @@ def decodable(encoded: bytes) -> bytes:
 
     Raises:
         ValueError: it is broken, none of these or too large; the message lacks the name of the file.
+        MemoryError: it takes more memory than there is.
     """
     if encoded.startswith(_BY_TENSORFLOW):
         return encoded
@@ -156,6 +157,8 @@ def decodable(encoded: bytes) -> bytes:
                 return _as_bmp(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"has more than {MAX_PIXELS} pixels, which an image may have.") from None
+    except MemoryError:
+        raise
     except Exception:  # what Pillow raises about broken files is not listed anywhere
         raise ValueError(_why_not(encoded)) from None
     raise ValueError(too_large(height, width))

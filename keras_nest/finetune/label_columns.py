@@ -54,9 +54,11 @@ class LabelColumns:
 def label_columns(task: str, column: str, rows: Iterable[Mapping[str, Any]]) -> LabelColumns:
     """How to read the one column that holds the labels."""
     if task == MULTI_LABEL:
-        cells = [row.get(column) for row in rows]
-        used = [mark for mark in SEPARATORS if any(mark in cell for cell in cells if isinstance(cell, str))]
-        return LabelColumns((column,), Target(task), next(iter(used), SEPARATOR))
+        used: set[str] = set()
+        for row in rows:
+            if isinstance(cell := row.get(column), str):
+                used.update(mark for mark in SEPARATORS if mark in cell)
+        return LabelColumns((column,), Target(task), next((mark for mark in SEPARATORS if mark in used), SEPARATOR))
     return LabelColumns((column,), Target(task, " ".join(column.split()) if task == REGRESSION else ""))
 
 

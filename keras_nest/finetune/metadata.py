@@ -1,15 +1,17 @@
 """Lists of files and their classes as people have them: tables, JSON lines, the metadata of Hugging Face's folders."""
 
 import csv
-import io
+import functools
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
+from keras_nest.console import shorten
 from keras_nest.files import is_address
 from keras_nest.finetune.label_columns import LabelColumns, label_columns, switch_columns
 from keras_nest.finetune.labels import PARTS, Place, check_labels
-from keras_nest.places import as_place, beside, has_file_system, is_file, read_text
+from keras_nest.places import as_place, beside, has_file_system, is_file, text_lines
 from keras_nest.targets import MULTI_LABEL, REGRESSION, SEPARATOR, SINGLE_LABEL, Target
 from keras_nest.untrusted.json_text import parse_json
 
@@ -26,6 +28,9 @@ _PART = ("part", "split", "subset", "partition", "set")
 # Of two columns, what the other is not: captions are for LiT, and the rest are facts about the file.
 _NO_LABEL = ("text", "caption", "captions", "title", "prompt", "description", "id", "width", "height", "size", "note")
 _DELIMITERS = ",;\t"
+
+Row: TypeAlias = tuple[int, Mapping[str, Any]]
+"""Number of a row, and what it says."""
 
 
 class Listed(NamedTuple):
@@ -48,12 +53,17 @@ class Records(NamedTuple):
     Attributes:
         path: of the list.
         columns: names of the columns, or all keys.
-        rows: number of each row, and what it says.
+        parse: the rows that say something, anew each time: all of them would take many times what the list takes.
     """
 
     path: str
     columns: Sequence[str]
-    rows: Sequence[tuple[int, Mapping[str, Any]]]
+    parse: Callable[[], Iterator[Row]]
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """Number of each row, and what it says."""
+        return self.parse()
 
 
 def read_records(path: str) -> Records:
@@ -69,11 +79,13 @@ def read_records(path: str) -> Records:
     """
     if not is_file(path):
         raise FileNotFoundError(f"There is no list of images {path}.")
+    content = as_place(path).read_bytes()
     try:
-        text = read_text(path)
+        return _read_lines(path, content) if path.lower().endswith(TABLES[2:]) else _read_table(path, content)
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text in UTF-8; save it as such.") from None
-    return _read_lines(path, text) if path.lower().endswith(TABLES[2:]) else _read_table(path, text)
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read as comma-separated values: {error}.") from None
 
 
 def list_images(
@@ -147,29 +159,40 @@ def has_labels(records: Records, label_column: str | None = None, task: str = SI
         return False
 
 
-def _read_table(path: str, text: str) -> Records:
+def _read_table(path: str, content: bytes) -> Records:
     # A spreadsheet may write semicolons; what divides the names of the columns divides the cells.
-    delimiter = max(_DELIMITERS, key=text.partition("\n")[0].count)
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"{path} cannot be read as comma-separated values: {error}.") from None
-    columns = [name.strip() for name in rows[0]] if rows else []
-    records = []
-    for number, row in enumerate(rows[1:], 2):
+    delimiter = max(_DELIMITERS, key=next(text_lines(content, path), "").count)
+    parse = functools.partial(_table_rows, path, content, delimiter)
+    columns = [name.strip() for name in next(_cells(path, content, delimiter), [])]
+    for _ in parse():  # as far as the first that cannot be read
+        pass
+    return Records(path, columns, parse)
+
+
+def _cells(path: str, content: bytes, delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(text_lines(content, path), delimiter=delimiter, strict=True)
+
+
+def _table_rows(path: str, content: bytes, delimiter: str) -> Iterator[Row]:
+    rows = _cells(path, content, delimiter)
+    columns = [name.strip() for name in next(rows, [])]
+    for number, row in enumerate(rows, 2):
         if any(row[len(columns) :]):
             raise ValueError(
                 f"Row {number} of {path} has {len(row)} cells, and there are {len(columns)} columns; a cell with "
                 f"{delimiter!r} must stand in quotation marks."
             )
         if any(row):
-            records.append((number, dict(zip(columns, row, strict=False))))
-    return Records(path, columns, records)
+            yield number, dict(zip(columns, row, strict=False))
 
 
-def _read_lines(path: str, text: str) -> Records:
-    records: list[tuple[int, dict[str, Any]]] = []
-    for number, line in enumerate(text.split("\n"), 1):
+def _read_lines(path: str, content: bytes) -> Records:
+    parse = functools.partial(_json_rows, path, content)
+    return Records(path, list(dict.fromkeys(name for _, record in parse() for name in record)), parse)
+
+
+def _json_rows(path: str, content: bytes) -> Iterator[Row]:
+    for number, line in enumerate(text_lines(content, path, "\n"), 1):
         if not line.strip():
             continue
         try:
@@ -180,13 +203,12 @@ def _read_lines(path: str, text: str) -> Records:
             raise ValueError(
                 f'Line {number} of {path} is no object in JSON, such as {{"file": "a.jpg", "label": "cat"}}.'
             )
-        records.append((number, record))
-    return Records(path, list(dict.fromkeys(name for _, record in records for name in record)), records)
+        yield number, record
 
 
 def _find_columns(records: Records, label_column: str | None, task: str) -> tuple[str, LabelColumns, str | None]:
     """The columns of files, of what they show and, if there is one, of parts."""
-    path, columns, rows = records
+    path, columns = records.path, records.columns
     file, part = (_find(path, columns, known) for known in (_FILE, _PART))
     if file is None:
         raise ValueError(
@@ -198,19 +220,19 @@ def _find_columns(records: Records, label_column: str | None, task: str) -> tupl
         if label_column not in columns:
             raise ValueError(f"{path} has no column {label_column!r}; it has {_shown(columns)}.")
         part = part if part != label_column else None
-        return file, label_columns(task, label_column, (row for _, row in rows)), part
+        return file, label_columns(task, label_column, (row for _, row in records.rows)), part
     return file, _find_labels(records, rest, task), part
 
 
 def _find_labels(records: Records, rest: list[str], task: str) -> LabelColumns:
     """The columns of what the images show, among those that are no files and no parts."""
-    path, columns, rows = records
+    path, columns = records.path, records.columns
     is_clear = len(rest) == 1 and _normalized(rest[0]) not in _NO_LABEL
     label = _find(path, columns, _LABEL) or (_find(path, columns, _NUMBER) if task == REGRESSION else None)
     label = label or (rest[0] if is_clear else None)
     if label is not None:
-        return label_columns(task, label, (row for _, row in rows))
-    if task == MULTI_LABEL and len(switches := switch_columns(rest, (row for _, row in rows))) > 1:
+        return label_columns(task, label, (row for _, row in records.rows))
+    if task == MULTI_LABEL and len(switches := switch_columns(rest, (row for _, row in records.rows))) > 1:
         if wrong := [name for name in switches if SEPARATOR in name]:
             raise ValueError(f"{path} has the column {wrong[0]!r}; the name of a class must have no {SEPARATOR} in it.")
         return LabelColumns(switches, Target(task))
@@ -236,7 +258,7 @@ def _normalized(name: str) -> str:
 
 
 def _shown(columns: Sequence[str]) -> str:
-    return ", ".join(columns) or "nothing"
+    return shorten(", ".join(columns), 500) or "nothing"
 
 
 def _place(
@@ -257,7 +279,8 @@ def _place(
     found = label.read(record, path, row)
     if not found and not (split and not part) and label.target.task != MULTI_LABEL:
         raise ValueError(f"{path} has no label in {row}; remove the row, or give its image a label.")
-    return Place(_resolve(path, name), found, PARTS.get(part, ""))
+    # One text for all images of a class.
+    return Place(_resolve(path, name), sys.intern(found), PARTS.get(part, ""))
 
 
 def _resolve(path: str, name: str) -> str:

@@ -15,6 +15,7 @@ from keras_nest.exported import ASSETS, LABELS, PREPROCESSING, VALUES
 from keras_nest.places import Place
 from keras_nest.predict.predictor import Images, Predictor, softmax, stretched
 from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.processes import check_process
 from keras_nest.targets import REGRESSION, SINGLE_LABEL
 from keras_nest.tflite import TFLiteModel
 from keras_nest.untrusted.archive import open_archive
@@ -22,6 +23,7 @@ from keras_nest.untrusted.json_text import parse_object
 
 _LOGGER = logging.getLogger(__name__)
 _ANSWERS = ("probabilities", VALUES)
+_LONGEST_TEXT = 10_000_000  # bytes
 
 
 def open_saved_model(path: Place) -> Predictor:
@@ -29,7 +31,9 @@ def open_saved_model(path: Place) -> Predictor:
 
     Raises:
         ValueError: it is no classifier of images.
+        RuntimeError: this process was forked from one that had opened a model.
     """
+    check_process()
     _tell_of_programs(path)
     try:
         signatures = tf.saved_model.load(str(path)).signatures
@@ -136,13 +140,16 @@ def open_tflite(path: Place) -> Predictor:
 
 
 def _files_inside(path: Place) -> dict[str, str]:
-    """Name -> text of what is packed behind the model."""
+    """Name -> text of what is packed behind the model, of that what is known here."""
     file = path if isinstance(path, pathlib.Path) else io.BytesIO(path.read_bytes())
     if not zipfile.is_zipfile(file):
         return {}
     try:
         with file if isinstance(file, io.BytesIO) else file.open("rb") as opened, open_archive(opened) as archive:
-            return {name: archive.read(name).decode() for name in archive.namelist()}
+            members = {name: archive.getinfo(name) for name in (PREPROCESSING, LABELS) if name in archive.namelist()}
+            if large := [name for name, member in members.items() if member.file_size > _LONGEST_TEXT]:
+                raise ValueError(f"{large[0]} in it is too large")
+            return {name: archive.read(member).decode() for name, member in members.items()}
     except ValueError as error:
         raise ValueError(f"{path} holds files that cannot be read: {error}.") from None
 

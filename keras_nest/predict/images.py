@@ -115,7 +115,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         uint8 (H, W, 3).
 
     Raises:
-        ValueError: the file is broken, no image, or has more than `image_files.MAX_PIXELS`.
+        ValueError: the file is broken, no image, has more than `image_files.MAX_PIXELS`, or takes more memory than
+            there is.
         OSError: it cannot be read.
     """
     return _upright(path, lambda: read_encoded(path))
@@ -138,6 +139,8 @@ def _upright(name: str | os.PathLike[str], read: Callable[[], bytes]) -> np.ndar
     try:
         encoded = read()
         return decode_upright(tf.constant(encoded), read_orientation(encoded)).numpy()
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise ValueError(f"{printable(name)} takes more memory than there is.") from None
     except tf.errors.OpError:
         raise ValueError(f"{printable(name)} {BROKEN_FILE}") from None
     except ValueError as error:

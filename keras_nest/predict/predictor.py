@@ -1,21 +1,18 @@
 """A model as `predict` sees it: images in, class probabilities or numbers out."""
 
 import dataclasses
-import functools
-import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_nest.pixels import as_levels
 from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.processes import in_its_process
 from keras_nest.specs import STRETCHED
 from keras_nest.targets import REGRESSION, SINGLE_LABEL
 from keras_nest.types import Size
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 Images = Sequence[np.ndarray]
 """uint8 (h, w, channels), each of its own size."""
@@ -75,27 +72,6 @@ class Predictor:
         """Name of a class or a number, or what stands for one."""
         unknown = "number" if self.gives_numbers else f"class {index}"
         return self.class_names[index] if self.class_names else unknown
-
-
-def in_its_process(function: Function) -> Function:
-    """The same function, but refused after a fork, where TensorFlow would wait for ever for threads that are gone.
-
-    Raises:
-        RuntimeError: from the function, in another process than the one that this is called in.
-    """
-    process = os.getpid()
-
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        if os.getpid() != process:
-            raise RuntimeError(
-                f"This model was opened in the process {process}, from which the process {os.getpid()} was forked, and "
-                "TensorFlow cannot be forked once it runs; open the model in each process, or start processes with "
-                "multiprocessing.get_context('spawn')."
-            )
-        return function(*args, **kwargs)
-
-    return checked  # type: ignore[return-value]
 
 
 def stretched(size: Size, channels: int = 3) -> EvalPreprocessing:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.files import atomic_output
+from keras_nest.places import text_lines
 from keras_nest.training.checkpoints import writing
 from keras_nest.training.trackers import Tracker
 
@@ -112,12 +113,14 @@ def read_history(path: pathlib.Path) -> list[Row]:
         ValueError: it is damaged.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = [{name: float(value) for name, value in row.items() if value} for row in reader]
+        if path.exists() and not path.is_file():
+            raise ValueError("a pipe or a device")  # which may have no end
+        reader = csv.DictReader(text_lines(path.read_bytes(), path))
+        rows = ({name: float(value) for name, value in row.items() if value} for row in reader)
+        found = [{**row, "step": int(row["step"])} for row in rows]
         if "step" not in (reader.fieldnames or ["step"]):
             raise KeyError("step")
-        return [{**row, "step": int(row["step"])} for row in rows]
+        return found
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, csv.Error):
         raise ValueError(
             f"{path} cannot be read as a history; put it right, or remove it to go on without its rows."

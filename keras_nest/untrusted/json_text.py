@@ -95,9 +95,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(_MAX_DEPTH):
+    level, depth = [value], 0
+    while level:
+        if depth == _MAX_DEPTH:
+            raise ValueError("is nested too deeply")
         inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))]
-        level = [value for values in inner for value in values]
-    if level:
-        raise ValueError("is nested too deeply")
+        level, depth = [value for values in inner for value in values], depth + 1

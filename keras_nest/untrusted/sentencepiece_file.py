@@ -1,25 +1,55 @@
-"""SentencePiece models: what the library takes for granted about one is looked at first, since it crashes otherwise.
+"""SentencePiece models: what one says, once it is sure that it does not crash the library.
 
-A model is a protobuf (`sentencepiece_model.proto`): 1 pieces (1 text, 2 score, 3 kind), 2 trainer, 3 normalizer and 5
-denormalizer (2 rules of characters). Rules are a length, a trie of that length (a double array of 32-bit units, as
-Darts-clone writes it), and the texts that the leaves of the trie point into.
+A model is a protobuf (`sentencepiece_model.proto` of https://github.com/google/sentencepiece, whose names these are).
+Its rules of characters are a length, a trie of that length (a double array of 32-bit units, as Darts-clone writes it),
+and the texts that the leaves of the trie point into.
 """
 
+import dataclasses
+import math
+import struct
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 
-_PIECE, _NORMALIZER, _DENORMALIZER = 1, 3, 5
-_TEXT, _RULES = 1, 2
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+"""Types of pieces."""
+
+UNIGRAM, BPE, WORD, CHAR = range(1, 5)
+"""Types of models."""
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_PIECE = 4096
+# Nearly twice the largest that is published. A field takes two bytes, and Python half a microsecond for it.
+_MAX_BYTES = 2**23
+_NODES = 2**14  # of a trie at a time
 
-Field = tuple[int, int, int | memoryview]
-"""Number, kind on the wire, value."""
+Value: TypeAlias = int | bytes | memoryview
+"""A number of any length, one of a fixed length, or a text or message; the library ignores what is of another kind."""
 
 
-def check_sentencepiece(content: bytes) -> None:
-    """Refuses what would make the library read beside its memory.
+@dataclasses.dataclass(frozen=True)
+class SentencePieceModel:
+    """What a model file says.
+
+    Attributes:
+        pieces: text, score and type of each, in the order of the ids.
+        model_type: see `UNIGRAM` and the others.
+        charsmap: compiled rules of what replaces characters before.
+        flags: `add_dummy_prefix`, `remove_extra_whitespaces`, `escape_whitespaces` and `treat_whitespace_as_suffix`.
+        byte_fallback: whether unknown characters become their bytes.
+    """
+
+    pieces: list[tuple[str, float, int]]
+    model_type: int
+    charsmap: bytes
+    flags: dict[str, bool]
+    byte_fallback: bool
+
+
+def parse_sentencepiece(content: bytes) -> SentencePieceModel:
+    """Reads a model, and refuses what would make the library read beside its memory.
 
     Args:
         content: of a model file.
@@ -27,38 +57,122 @@ def check_sentencepiece(content: bytes) -> None:
     Raises:
         ValueError: it is damaged; the message goes on after the name of the file.
     """
-    pieces: set[bytes] = set()
-    for number, kind, value in _fields(memoryview(content)):
-        if number == _PIECE:
-            piece = b"".join(bytes(inner) for inner in _values(value, _TEXT))
-            if not piece or b"\0" in piece or len(piece) > _LONGEST_PIECE or piece in pieces:
-                raise ValueError(f"it has the piece {piece[:40]!r}, which is empty, too long, or there twice")
-            pieces.add(piece)
-        elif number in (_NORMALIZER, _DENORMALIZER):
-            for rules in _values(value, _RULES):
-                _check_rules(rules)
-        elif number < _DENORMALIZER and kind != _BYTES:
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"it is too large: {len(content):,} bytes")
+    pieces: list[tuple[str, float, int]] = []
+    trainer: dict[int, Value] = {}
+    normalizer: dict[int, Value] = {}
+    seen: set[str] = set()
+    for number, value in _fields(memoryview(content)):
+        if number == 1:
+            piece = _piece(value)
+            if piece[0] in seen:
+                raise ValueError(f"it has the piece {piece[0][:40]!r} twice")
+            seen.add(piece[0])
+            pieces.append(piece)
+        elif number == 2:
+            trainer.update(_fields(value))
+        elif number in (3, 5):  # 5 is used on the way back
+            rules = dict(_fields(value))
+            _check_rules(_bytes(rules.get(2, memoryview(b""))))
+            if number == 3:
+                normalizer.update(rules)
+        elif number == 4 and not isinstance(value, memoryview):
             raise ValueError("it is no SentencePiece model")
     if not pieces:
         raise ValueError("it has no pieces")
+    flags = {
+        "add_dummy_prefix": bool(normalizer.get(3, True)),
+        "remove_extra_whitespaces": bool(normalizer.get(4, True)),
+        "escape_whitespaces": bool(normalizer.get(5, True)),
+        "treat_whitespace_as_suffix": bool(trainer.get(24, False)),
+    }
+    charsmap = bytes(_bytes(normalizer.get(2, memoryview(b""))))
+    return SentencePieceModel(pieces, _int(trainer.get(3, UNIGRAM)), charsmap, flags, bool(trainer.get(35, False)))
 
 
-def _values(message: int | memoryview, number: int) -> list[memoryview]:
-    """Texts of a field of a message."""
-    if isinstance(message, int):
+def trie_units(charsmap: bytes | memoryview) -> tuple[np.ndarray, bytes]:
+    """The trie of compiled rules, uint32 (n,), and the texts behind it.
+
+    A unit has its label in the lowest byte, whether a value is among its children in bit 8, and the place of its
+    children in the others; a value has the highest bit set.
+
+    Raises:
+        ValueError: they do not fill the rules.
+    """
+    size = int.from_bytes(charsmap[:4], "little")
+    texts = bytes(charsmap[4 + size :])
+    if size == 0 or size % 4 or size > len(charsmap) - 4 or not texts.endswith(b"\0"):
+        raise ValueError("its rules of characters are damaged")
+    return np.frombuffer(charsmap, "<u4", size // 4, 4), texts
+
+
+def trie_children(units: np.ndarray) -> np.ndarray:
+    """What the label of a child and the place of its parent are combined with to find its place, int64."""
+    return (units >> 10 << ((units & 0x200) >> 6)).astype(np.int64)
+
+
+def trie_ways(units: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which letters lead on from nodes.
+
+    Args:
+        units: of the trie.
+        places: of the children of each node, (N,).
+
+    Returns:
+        Node, and letter from 1 on, of each way; sorted by nodes.
+
+    Raises:
+        ValueError: a node lies out of the trie.
+    """
+    letters = np.arange(256)
+    rows, steps = [], []
+    for start in range(0, len(places), _NODES):
+        ways = places[start : start + _NODES, None] ^ letters
+        if ways.max() >= len(units):
+            raise ValueError("its rules of characters lead out of them")
+        nodes, found = np.nonzero((units[ways] & 0x800000FF) == letters)
+        rows.append(nodes[found > 0] + start)  # 0 is a value, and no letter
+        steps.append(found[found > 0])
+    return np.concatenate(rows), np.concatenate(steps)
+
+
+def _piece(message: Value) -> tuple[str, float, int]:
+    """Text, score and type."""
+    fields = dict(_fields(message))
+    text = bytes(_bytes(fields.get(1, memoryview(b""))))
+    if not text or b"\0" in text or len(text) > _LONGEST_PIECE:
+        raise ValueError(f"it has the piece {text[:40]!r}, which is empty or too long, or holds a zero")
+    score = fields.get(2, bytes(4))
+    if not isinstance(score, bytes) or len(score) != 4 or not math.isfinite(number := struct.unpack("<f", score)[0]):
+        raise ValueError(f"it has the piece {text[:40]!r} without a score")
+    try:
+        return text.decode(), number, _int(fields.get(3, NORMAL))
+    except UnicodeDecodeError:
+        raise ValueError(f"it has the piece {text[:40]!r}, which is no text in UTF-8") from None
+
+
+def _bytes(value: Value) -> memoryview:
+    if not isinstance(value, memoryview):
         raise ValueError("it is no SentencePiece model")
-    return [value for found, _, value in _fields(message) if found == number and isinstance(value, memoryview)]
+    return value
 
 
-def _fields(data: memoryview) -> Iterator[Field]:
-    """What a protobuf message holds, in order."""
-    at = 0
+def _int(value: Value) -> int:
+    if not isinstance(value, int):
+        raise ValueError("it is no SentencePiece model")
+    return value
+
+
+def _fields(message: Value) -> Iterator[tuple[int, Value]]:
+    """Number and value of what a protobuf message holds, in order; the last of a number counts."""
+    data, at = _bytes(message), 0
     while at < len(data):
         key, at = _varint(data, at)
         number, kind = key >> 3, key & 7
         if kind == _VARINT:
             value, at = _varint(data, at)
-            yield number, kind, value
+            yield number, value
             continue
         if kind == _BYTES:
             size, at = _varint(data, at)
@@ -68,7 +182,7 @@ def _fields(data: memoryview) -> Iterator[Field]:
             raise ValueError("it is no protobuf")
         if size > len(data) - at:
             raise ValueError("it is truncated")
-        yield number, kind, data[at : at + size]
+        yield number, data[at : at + size] if kind == _BYTES else bytes(data[at : at + size])
         at += size
 
 
@@ -85,31 +199,19 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise ValueError("it is no protobuf")
 
 
-def _check_rules(rules: memoryview) -> None:
+def _check_rules(charsmap: memoryview) -> None:
     """Walks through the trie: every way must stay in it, and every leaf point at a text that ends."""
-    if not rules:
+    if not charsmap:
         return
-    size = int.from_bytes(rules[:4], "little")
-    texts = bytes(rules[4 + size :])
-    if size == 0 or size % 4 or size > len(rules) - 4 or not texts.endswith(b"\0"):
-        raise ValueError("its rules of characters are damaged")
-    units = np.frombuffer(rules[4 : 4 + size], "<u4").astype(np.int64)
+    units, texts = trie_units(charsmap)
     # From the root, all nodes at one depth at a time; a node is seen once.
     seen, nodes = np.zeros(len(units), bool), np.zeros(1, np.int64)
     while len(nodes):
         seen[nodes] = True
-        found = units[nodes]
-        places = nodes ^ ((found >> 10) << ((found & 512) >> 6))
-        ways = places[:, None] ^ np.arange(256)
-        if ways.max() >= len(units):
-            raise ValueError("its rules of characters lead out of them")
-        _check_leaves(units[places[found & 256 > 0]], len(texts))
-        matches = (units[ways] & 0x800000FF) == np.arange(256)
-        matches[:, 0] = False  # a leaf, not a letter
-        nodes = np.unique(ways[matches])
+        places = nodes ^ trie_children(units[nodes])
+        rows, letters = trie_ways(units, places)
+        leaves = units[places[units[nodes] & 256 > 0]]
+        if len(leaves) and (leaves & 0x7FFFFFFF).max() >= len(texts):
+            raise ValueError("its rules of characters point behind their texts")
+        nodes = np.unique(places[rows] ^ letters)
         nodes = nodes[~seen[nodes]]
-
-
-def _check_leaves(leaves: np.ndarray, length: int) -> None:
-    if len(leaves) and (leaves & 0x7FFFFFFF).max() >= length:
-        raise ValueError("its rules of characters point behind their texts")

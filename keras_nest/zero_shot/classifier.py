@@ -12,8 +12,8 @@ from keras_nest.data.prompts import PLAIN, TEXTS, Progress, check_labels, check_
 from keras_nest.graphs import compiled
 from keras_nest.models.lit import LiT
 from keras_nest.pixels import as_levels
-from keras_nest.predict.predictor import in_its_process
 from keras_nest.preprocessing import preprocessor
+from keras_nest.processes import in_its_process
 from keras_nest.tokenizers import Tokenizer, as_texts, check_tokenizer
 
 _LOGGER = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import json
+import re
 import socket
 import urllib.error
 
@@ -75,6 +76,29 @@ def test_what_is_no_image_is_one_sentence(serve, opened, files, tmp_path, capsys
     answer = serve(opened).post("predict", BROKEN[name], name=name)
     assert answer == {"error": expected.removeprefix("error: ").replace(f"{tmp_path}/", "")}
     assert answer["error"].startswith(f"{name} cannot be read as an image; it must be a complete JPEG, PNG, ")
+
+
+HEAD = "Content-Length: 0\r\n"
+# The first line, further ones, and what the answer begins and ends with.
+REQUESTS = {
+    "no length": ("POST /predict", "", "200 .*does not say how many bytes it has"),
+    "a length below 0": ("POST /predict", "Content-Length: -1\r\n", "200 .*does not say how many bytes it has"),
+    "a length of digits": ("POST /predict", f"Content-Length: {'9' * 5000}\r\n", "200 .*does not say how many bytes"),
+    "an example of digits": (f"GET /examples/{'9' * 5000}", "", "404 "),
+    "a class of digits": (f"POST /explain?class={'9' * 5000}", HEAD, "200 .*There is no class"),
+    "an address that is none": ("GET http://[::1", "", "404 "),
+    "another folder": ("GET /../../../etc/passwd", "", "404 "),
+}
+
+
+@pytest.mark.parametrize(("line", "more", "answer"), REQUESTS.values(), ids=REQUESTS)
+def test_requests_that_no_browser_makes(serve, opened, capsys, line, more, answer):
+    port = int(serve(opened).address.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(f"{line} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{more}\r\n".encode())
+        found = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+    assert re.search(rf"^HTTP/1.0 {answer}", found, re.DOTALL)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("method", ["gradcat", "attention", "cam"])

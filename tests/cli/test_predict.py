@@ -133,8 +133,19 @@ class TestFaultsOfTheModel:
 
         return set_function
 
-    @pytest.mark.parametrize("error", [ValueError("no\nmore"), tf.errors.InvalidArgumentError(None, None, "no\nmore")])
-    def test_an_image_that_is_refused_does_not_take_its_batch_with_it(self, capsys, photos, answers, error):
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [
+            (ValueError("no\nmore"), "no"),
+            (tf.errors.InvalidArgumentError(None, None, "no\nmore"), "no"),
+            (
+                tf.errors.ResourceExhaustedError(None, None, "{{node}} OOM"),
+                "there is not enough memory for this image.",
+            ),
+            (MemoryError(), "there is not enough memory for this image."),
+        ],
+    )
+    def test_an_image_that_is_refused_does_not_take_its_batch_with_it(self, capsys, photos, answers, error, said):
         def refuse(height):
             if height == 36:
                 raise error
@@ -143,7 +154,7 @@ class TestFaultsOfTheModel:
         answers(refuse)
         code, out, err = predict(capsys, photos, "--model", "any", "--json")
         assert (code, len(out.splitlines())) == (1, 2)
-        assert err == f"error: {photos}/chelsea.png: no\n"
+        assert err == f"error: {photos}/chelsea.png: {said}\n"
 
     def test_what_is_no_number_is_no_answer(self, capsys, photos, answers):
         answers(lambda height: [0.5, np.nan if height == 36 else 0.5])

@@ -9,9 +9,10 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from keras_nest.export.web.sentencepiece_model import BYTE, NORMAL, USER_DEFINED, message_class
 from keras_nest.export.web.tokenizer import describe_tokenizer
 from keras_nest.tokenizers import get_tokenizer
+from keras_nest.untrusted.sentencepiece_file import BYTE, NORMAL, USER_DEFINED
+from tests.sentencepiece_message import message_class
 from tests.test_tokenizers import FILES, FOLDER, GOLDEN, TEXTS
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is no program `node`")

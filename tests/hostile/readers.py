@@ -29,7 +29,7 @@ from keras_nest.conversion.tree import flatten, select_variables
 from keras_nest.data.sources.pairs import read_pairs
 from keras_nest.data.sources.table import read_table
 from keras_nest.export import to_tflite
-from keras_nest.finetune.metadata import read_records
+from keras_nest.finetune.metadata import list_images, read_records
 from keras_nest.models.weights_file import read_weights_file
 from keras_nest.opening import read_json
 from keras_nest.predict import open_predictor, read_image
@@ -94,8 +94,8 @@ def _make_texts(folder: pathlib.Path) -> None:
         "history.csv": "step,loss,lr\n1,2.5,0.1\n2,,0.05\n",
         "pairs.csv": 'image,caption\na.png,"a, dog"\na.png,cat\n',
         "table.csv": "file,class,part\na.png,owl,train\na.png,cat,test\n",
-        "records.csv": "file,label\na.png,owl\na.png,cat\n",
-        "records.jsonl": '{"file": "a.png", "label": "owl"}\n{"file": "a.png", "label": "cat"}\n',
+        "records.csv": "file,label\na.png,owl\nb.png,cat\n",
+        "records.jsonl": '{"file": "a.png", "label": "owl"}\n{"file": "b.png", "label": "cat"}\n',
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
@@ -210,6 +210,6 @@ READERS = {
     "classes": Reader(("classes.txt",), lambda path: read_class_names(path, 3)),
     "pairs": Reader(("pairs.csv",), read_pairs, ("a.png",)),
     "table": Reader(("table.csv",), read_table, ("a.png",)),
-    "records": Reader(("records.csv", "records.jsonl"), lambda path: read_records(str(path)), ("a.png",)),
+    "records": Reader(("records.csv", "records.jsonl"), lambda path: list_images(read_records(str(path))), ("a.png",)),
     "images": Reader(("a.jpg", "a.png", "a.bmp", "a.tif", "a.webp", "a.gif", "16.png", "cmyk.jpg"), read_image),
 }

@@ -63,6 +63,8 @@ NPZ = {
     "a header that is nested": (npz([("k.npy", npy((), header="(" * 5000))]), "a header that does not say"),
     "a header that is code": (npz([("k.npy", npy((), header="__import__('os').getcwd()"))]), "a header that does not"),
     "a header of 60 KB": (npz([("k.npy", npy((), header="{" + " " * 60000 + "}"))]), "a header that does not say"),
+    "a member that is no array": (npz([("a.npy", ONE), ("k.npy", b"hello")]), "'k' is no array of NumPy"),
+    "an array that is cut off": (npz([("a.npy", ONE), ("k.npy", ONE[:6])]), r"'k' is of the version \(\)"),
     "statistics that are no array": (npz([("batch_stats/x", b"hello")]), "holds no model parameters"),
     "a name that leads out": (npz([("../../x.npy", ONE)]), r"the name '\.\./\.\./x"),
     "a name from the root": (npz([("/etc/x.npy", ONE)]), "the name '/etc/x"),

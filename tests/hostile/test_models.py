@@ -14,6 +14,7 @@ import tensorflow as tf
 import keras_nest
 from keras_nest.conversion.save import write_checkpoint
 from keras_nest.conversion.sources import read_checkpoint
+from keras_nest.export.web.sentencepiece_model import rules_of
 from keras_nest.finetune.plan import read_plan
 from keras_nest.models import read_model
 from keras_nest.models.weights_file import read_weights_file
@@ -22,8 +23,10 @@ from keras_nest.tokenizers import get_tokenizer
 from keras_nest.training.history import read_history
 from keras_nest.untrusted import limits
 from keras_nest.untrusted.json_text import parse_json
+from keras_nest.untrusted.sentencepiece_file import parse_sentencepiece
 from tests import families
 from tests.hostile.readers import GOLDEN
+from tests.sentencepiece_message import message_class
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +193,25 @@ def piece(text):
     return 1, bytes([1 << 3 | 2, len(text)]) + text
 
 
+def varint(number):
+    return bytes([number & 127 | 128, number >> 7]) if number > 127 else bytes([number])
+
+
 def rules(*units, texts=b"\0"):
     trie = struct.pack(f"<{len(units)}I", *units)
     content = struct.pack("<I", len(trie)) + trie + texts
     return 3, bytes([2 << 3 | 2, len(content)]) + content
 
 
+def scored(score):
+    return 1, b"\x0a\x01a\x15" + struct.pack("<f", score)
+
+
 SENTENCEPIECE = {
+    "too large": (bytes(2**23 + 1), "too large"),
+    "a piece that is a number": (sentencepiece((1, b"\x0dabcd")), "no SentencePiece model"),
+    "a score that is none": (sentencepiece(scored(float("nan"))), "without a score"),
+    "a piece that is no text": (sentencepiece(piece(b"\xff")), "no text in UTF-8"),
     "no protobuf": (b"\xff" * 20, "no protobuf|truncated"),
     "no pieces": (b"", "has no pieces"),
     "a piece of zeros": (sentencepiece(piece(b"\0a")), "has the piece"),
@@ -213,6 +228,32 @@ def test_sentencepiece(tmp_path, content, message):
     (tmp_path / "bad.model").write_bytes(content)
     with pytest.raises(ValueError, match=rf"bad\.model cannot be read as a SentencePiece model: .*{message}"):
         get_tokenizer(tmp_path / "bad.model")
+
+
+def test_rules_of_characters_without_end():
+    """A letter that leads back to where it came from."""
+    trie = struct.pack("<256I", 3 << 10, 2 << 10 | 2, *[0] * 254)
+    charsmap = struct.pack("<I", len(trie)) + trie + b"\0"
+    field = bytes([2 << 3 | 2]) + varint(len(charsmap)) + charsmap
+    content = sentencepiece(piece(b"a")) + bytes([3 << 3 | 2]) + varint(len(field)) + field
+    model = parse_sentencepiece(content)
+    with pytest.raises(ValueError, match=r"x\.model has more, or longer, rules of characters than a page reads"):
+        rules_of(model.charsmap, "x.model")
+
+
+def test_sentencepiece_says_what_protobuf_does():
+    content = (GOLDEN / "vit" / "tokenizer" / "sp.model").read_bytes()
+    found, expected = parse_sentencepiece(content), message_class().FromString(content)
+    assert found.pieces == [(piece.piece, piece.score, piece.type) for piece in expected.pieces]
+    assert found.charsmap == expected.normalizer_spec.precompiled_charsmap
+    assert found.model_type == expected.trainer_spec.model_type
+    assert found.byte_fallback == expected.trainer_spec.byte_fallback
+    given = {**fields_of_message(expected.normalizer_spec), **fields_of_message(expected.trainer_spec)}
+    assert found.flags == {name: given[name] for name in found.flags}
+
+
+def fields_of_message(message):
+    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
 
 
 @pytest.fixture(scope="module")

@@ -91,6 +91,10 @@ def test_other_cells_stay(name):
         (MemoryError(), "there is not enough memory for this."),
         (RuntimeError("can't start new thread"), "the system starts no more threads"),
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nHint"), "OOM when allocating."),
+        (
+            tf.errors.AbortedError(None, None, "{{function_node a/b:0}} no primitive [Op:Softmax] name: "),
+            "no primitive.",
+        ),
     ],
 )
 def test_what_the_machine_denies_is_a_sentence(capsys, error, sentence):

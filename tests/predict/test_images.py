@@ -105,6 +105,19 @@ def test_broken(tmp_path, content):
         read_image(tmp_path / "broken.png")
 
 
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_no_memory_for_an_image_is_not_said_to_be_its_fault(tmp_path, monkeypatch, format):
+    photographs.small("chelsea").save(tmp_path / "cat", format)
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("keras_nest.predict.images.decode_upright", fail)
+    monkeypatch.setattr("keras_nest.data.image_files._as_bmp", fail)
+    with pytest.raises(ValueError, match=r"cat takes more memory than there is\."):
+        read_image(tmp_path / "cat")
+
+
 @pytest.mark.parametrize("format", ["TIFF", "WEBP", "BMP", "GIF"])
 def test_formats_are_known_by_content(tmp_path, format):
     content = photographs.encoded(photographs.small("chelsea").quantize(16).convert("RGB"), format)

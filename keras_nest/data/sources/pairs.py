@@ -2,13 +2,14 @@
 
 import csv
 import dataclasses
-import io
 import os
+from collections.abc import Iterator
 
+from keras_nest.console import shorten
 from keras_nest.data.image_files import Convert
 from keras_nest.data.sources.base import DatasetInfo, Source
 from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, index_examples, without_broken
-from keras_nest.places import Place, as_place, beside, read_text
+from keras_nest.places import Place, as_place, beside, text_lines
 
 TABLES = ("captions.csv", "captions.txt", "metadata.csv")
 """Names of the list in a folder of images: those that Flickr8k and Hugging Face's image folders have, too."""
@@ -54,18 +55,15 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
     table = _find_table(as_place(path))
     delimiter = "\t" if table.suffix == ".tsv" else ","
     try:
-        rows = list(csv.reader(io.StringIO(read_text(table), newline=""), delimiter=delimiter, strict=True))
+        pairs = _read_rows(table, csv.reader(text_lines(table.read_bytes(), table), delimiter=delimiter, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table} cannot be read as comma-separated values in UTF-8: {error}.") from None
-    image, text = _columns(table, rows[0] if rows else [])
-    pairs = [_pair(table, number, row, len(rows[0]), image, text) for number, row in enumerate(rows[1:], 2) if any(row)]
-    if not pairs:
+    if not pairs.images:
         raise ValueError(f"{table} has no rows; each must have an image and a caption.")
-    missing = [str(file) for file in dict.fromkeys(image for image, _ in pairs) if not file.is_file()]
+    missing = [str(file) for file in dict.fromkeys(pairs.images) if not file.is_file()]
     if missing:
         raise FileNotFoundError(f"{table} names {len(missing)} images that are not there, such as {missing[0]}.")
-    images, texts = zip(*pairs, strict=True)
-    return Pairs(images, texts)
+    return pairs
 
 
 def has_captions(path: str | os.PathLike[str], split: str) -> bool:
@@ -133,17 +131,34 @@ def _find_table(path: Place) -> Place:
     raise FileNotFoundError(f"{path} is to be a list of images and captions, but {among}.")
 
 
+def _read_rows(table: Place, rows: Iterator[list[str]]) -> Pairs:
+    header = next(rows, [])
+    image, text = _columns(table, header)
+    files: dict[str, Place] = {}
+    images, texts = [], []
+    for number, row in enumerate(rows, 2):
+        if any(row):
+            name, caption = _pair(table, number, row, len(header), image, text)
+            if name not in files:
+                files[name] = as_place(beside(table, name))
+            images.append(files[name])
+            texts.append(caption)
+    return Pairs(tuple(images), tuple(texts))
+
+
 def _columns(table: Place, header: list[str]) -> tuple[int, int]:
     """Where images and captions stand."""
     names = [name.strip().lower() for name in header]
     places = [next((names.index(name) for name in known if name in names), None) for known in (_IMAGE, _TEXT)]
     image, text = places
     if image is None or text is None:
-        raise ValueError(f"{table} begins with the columns {', '.join(header)}; it needs 'image' and 'caption'.")
+        raise ValueError(
+            f"{table} begins with the columns {shorten(', '.join(header), 500)}; it needs 'image' and 'caption'."
+        )
     return image, text
 
 
-def _pair(table: Place, number: int, row: list[str], columns: int, image: int, text: int) -> tuple[Place, str]:
+def _pair(table: Place, number: int, row: list[str], columns: int, image: int, text: int) -> tuple[str, str]:
     if len(row) <= max(image, text):
         raise ValueError(f"Line {number} of {table} has {len(row)} columns, fewer than its first line.")
     if any(row[columns:]):
@@ -155,4 +170,4 @@ def _pair(table: Place, number: int, row: list[str], columns: int, image: int, t
     caption = " ".join(row[text].split())
     if not (row[image].strip() and caption):
         raise ValueError(f"Line {number} of {table} lacks the image or the caption.")
-    return as_place(beside(table, row[image].strip())), caption
+    return row[image].strip(), caption

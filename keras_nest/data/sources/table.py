@@ -1,9 +1,9 @@
 """Labeled images that a CSV file lists, one a row: which file, which class or what else, which part of the data set."""
 
 import csv
-import io
 import os
 import pathlib
+import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from keras_nest.data.sources.base import DatasetInfo, Source
 from keras_nest.data.sources.folder import TEST_SPLITS, File, check_broken, index_examples, without_broken
 from keras_nest.files import atomic_output
 from keras_nest.mirror import run_directory
-from keras_nest.places import Place, absolute, as_place, beside, read_text
+from keras_nest.places import Place, absolute, as_place, beside, text_lines
 from keras_nest.run_files import IMAGES, MODEL
 from keras_nest.targets import ONE_CLASS, REGRESSION, Target, read_number, target_of_column
 
@@ -81,17 +81,11 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     if not table.is_file():
         raise FileNotFoundError(f"There is no table of images {table}.")
     try:
-        reader = csv.DictReader(io.StringIO(read_text(table), newline=""), strict=True)
-        columns, rows = reader.fieldnames or (), list(reader)
+        reader = csv.DictReader(text_lines(table.read_bytes(), table), strict=True)
+        target = _target(table, reader.fieldnames or ())
+        return Table([_row(table, number, row, target) for number, row in enumerate(reader, 2)], target)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table} cannot be read as comma-separated values in UTF-8: {error}.") from None
-    target = target_of_column(columns)
-    missing = [name for name in (_FILE, _PART) if name not in columns] + ([] if target else ["class"])
-    if target is None or missing:
-        raise ValueError(
-            f"{table} has no column {missing[0]}; its first row must name file, class (or classes, or number), part."
-        )
-    return Table([_row(table, number, row, target) for number, row in enumerate(rows, 2)], target)
 
 
 def rows_of_run(source: str | os.PathLike[str]) -> list[Row]:
@@ -167,6 +161,17 @@ def source_of(
     return Source(info, index_examples(train, convert), index_examples(test, convert))
 
 
+def _target(table: Place, columns: Sequence[str]) -> Target:
+    """What the columns of a table tell."""
+    target = target_of_column(columns)
+    missing = [name for name in (_FILE, _PART) if name not in columns] + ([] if target else ["class"])
+    if target is None or missing:
+        raise ValueError(
+            f"{table} has no column {missing[0]}; its first row must name file, class (or classes, or number), part."
+        )
+    return target
+
+
 def _row(table: Place, number: int, cells: dict[str, str | None], target: Target) -> Row:
     file, label, part = (cells[name] for name in (_FILE, target.column, _PART))
     if not file or label is None or part is None or (part and not label and target.is_single_label):
@@ -179,7 +184,8 @@ def _row(table: Place, number: int, cells: dict[str, str | None], target: Target
     if not all((text or "0").isdecimal() for text in numbers):
         raise ValueError(f"Row {number} of {table} has an orientation or size that is no whole number.")
     orientation, size = (int(text) if text else None for text in numbers)
-    return Row(file, label, part, orientation, size, cells.get("note") or "")
+    # One text for all images of a class, and for those of a part.
+    return Row(file, sys.intern(label), sys.intern(part), orientation, size, cells.get("note") or "")
 
 
 def _part(table: Place, parts: dict[str, list[Row]], names: Sequence[str]) -> list[Row]:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.export.web.sentencepiece_model import BYTE, NORMAL, UNKNOWN, USER_DEFINED, read_sentencepiece
+from keras_nest.export.web.sentencepiece_model import read_unigram, rules_of
 from keras_nest.optional import import_optional
 from keras_nest.places import as_place
 from keras_nest.tokenizers import BertTokenizer, SentencePieceTokenizer, Tokenizer, read_pieces
+from keras_nest.untrusted.sentencepiece_file import BYTE, NORMAL, UNKNOWN, USER_DEFINED
 
 # From here to there lie no characters.
 _SURROGATES = range(0xD800, 0xE000)
@@ -73,8 +74,10 @@ def _words_of_characters() -> tuple[dict[str, str], list[tuple[int, int]]]:
 
 
 def _sentencepiece(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
-    model = read_sentencepiece(as_place(tokenizer.path).read_bytes(), tokenizer.path)
+    model = read_unigram(as_place(tokenizer.path).read_bytes(), tokenizer.path)
     normal = [score for _, score, kind in model.pieces if kind == NORMAL]
+    if not normal:
+        raise ValueError(f"{tokenizer.path} has no pieces but special ones.")
     ids = {
         kind: [i for i, piece in enumerate(model.pieces) if piece[2] == kind] for kind in (UNKNOWN, BYTE, USER_DEFINED)
     }
@@ -88,7 +91,7 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
         "pieces": {piece: (i, _shortest(score)) for i, piece, score, _ in searched},
         "symbols": [model.pieces[i][0] for i in ids[USER_DEFINED]],
         "bytes": ids[BYTE] if model.byte_fallback else None,
-        "rules": model.rules,
+        "rules": rules_of(model.charsmap, tokenizer.path),
         **model.flags,
     }
 
