@@ -20,7 +20,10 @@ from keras_nest import buckets
 from keras_nest.files import PARTIAL, is_address
 
 MAX_LINES = 1_500_000
-"""Of a text: a list of ImageNet has 1,281,167, and each that names an image takes some 400 bytes in memory."""
+"""Of a text whose lines are short: a list of ImageNet has 1,281,167. Each names an image, some 400 bytes in memory."""
+
+# Bytes of a line with a path and a class, on average: of these there may be any number.
+_LONG_LINES = 50
 
 _LONGEST_LINE = 1_000_000
 # Those whose file systems are in a package of their own.
@@ -167,8 +170,9 @@ def text_lines(content: bytes, name: str | os.PathLike[str], newline: str | None
 
     Raises:
         UnicodeDecodeError: it is no such text.
-        ValueError: it has more than `MAX_LINES`, or one that no text of people has.
+        ValueError: it has more than `MAX_LINES` that are short, or one that is longer than any that people write.
     """
+    most = max(MAX_LINES, len(content) // _LONG_LINES)
     with io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=newline) as text:
         for number in itertools.count(1):
             line = text.readline(_LONGEST_LINE)
@@ -176,8 +180,10 @@ def text_lines(content: bytes, name: str | os.PathLike[str], newline: str | None
                 return
             if len(line) == _LONGEST_LINE:
                 raise ValueError(f"Line {number} of {name} is too long: {_LONGEST_LINE:,} characters.")
-            if number > MAX_LINES:
-                raise ValueError(f"{name} has more than {MAX_LINES:,} lines, which is as many as are read.")
+            if number > most:
+                raise ValueError(
+                    f"{name} has more than {most:,} lines, too many for {len(content):,} bytes; leave out empty rows."
+                )
             yield line
 
 

@@ -62,6 +62,12 @@ def test_too_many_lines(tmp_path, monkeypatch, name, text, empty, read):
         read(tmp_path / name)
 
 
+def test_there_may_be_any_number_of_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "MAX_LINES", 10)
+    (tmp_path / "pairs.csv").write_text("image,caption\n" + 50 * f"a.png,{' '.join(12 * ['a cat'])}\n")
+    assert len(read_pairs(tmp_path / "pairs.csv").texts) == 50
+
+
 @pytest.mark.parametrize(("name", "text", "empty", "read"), (LISTS | TEXTS).values(), ids=LISTS | TEXTS)
 def test_a_line_without_end(tmp_path, name, text, empty, read):
     (tmp_path / name).write_text(text + "," * 1_000_001)
