@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # One worker a core; a worker takes neighboring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
-.PHONY: env demo test test-slow test-all fuzz env-oldest test-oldest test-torch test-mediapipe test-tfjs tpu-check \
+.PHONY: env demo test test-slow test-all test-large fuzz env-oldest test-oldest test-torch test-mediapipe test-tfjs tpu-check \
   tpu-check-full lint format dist-check audit licenses bench bench-peers load data-efficiency table docs clean
 
 env: .venv/.complete
@@ -27,9 +27,13 @@ test: env
 test-slow: env
 	$(BIN)/python -m pytest $(PARALLEL) -m slow --durations=30
 
-# Both at once: what the tests of a file share is then computed once.
+# Both at once, what the tests of a file share is then computed once; but for models of published sizes, which leave
+# gigabytes to the process that computes them.
 test-all: env
-	$(BIN)/python -m pytest $(PARALLEL) -m "not tpu" --durations=30
+	$(BIN)/python -m pytest $(PARALLEL) -m "not large and not tpu" --durations=30
+
+test-large: env
+	$(BIN)/python -m pytest -m large --durations=10
 
 # Damaged files for every reader, so many seconds each; FUZZ_READERS="npz msgpack" are some of them.
 FUZZ_SECONDS ?= 300

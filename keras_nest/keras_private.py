@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 from keras.src.backend.common.remat import get_current_remat_mode
 from keras.src.saving import saving_lib, serialization_lib
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 
 def in_safe_mode() -> bool | None:
@@ -116,6 +117,18 @@ def keep_short(error: ValueError) -> ValueError:
     """
     error._keras_call_info_injected = error.ag_pass_through = True  # type: ignore[attr-defined]
     return error
+
+
+def with_constants(function: Any) -> Any:
+    """A concrete function of TensorFlow with the values of its variables in the graph.
+
+    Why: a file that is optimized for processors holds kernels as constants, which oneDNN lays out once, and nothing
+    public makes them such. If it changes: ImportError, or `optimize="cpu"` fails.
+
+    Args:
+        function: as `get_concrete_function` gives it; all of its graph has less than 2 GiB.
+    """
+    return convert_variables_to_constants_v2(function)
 
 
 @contextlib.contextmanager

@@ -324,6 +324,15 @@ def test_a_scope_of_rematerialization_is_seen():
     assert not keras_private.in_remat_scope()
 
 
+def test_variables_become_constants():
+    variable = tf.Variable([2.0, 3.0])
+    traced = tf.function(lambda x: x * variable).get_concrete_function(tf.TensorSpec([2]))
+    frozen = keras_private.with_constants(traced)
+    variable.assign([0.0, 0.0])
+    assert not frozen.variables
+    np.testing.assert_array_equal(frozen(tf.constant([1.0, 10.0]))[0], [2, 30])
+
+
 @pytest.fixture
 def collections():
     """How many objects each collection of garbage passed over; nothing is kept apart before."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_nest.backends import require_tensorflow
 from keras_nest.choices import OPTIMIZATIONS, SAVED_MODEL_PRECISIONS
 from keras_nest.export.inference import in_precision
 from keras_nest.export.network import TO_A_FILE, Carrier
+from keras_nest.keras_private import with_constants
 from keras_nest.layers.formulation import Formulation, formulated
 
 # The graph is one message of Protocol Buffers, which may have 2 GiB; what is not weights has some MB.
@@ -54,7 +54,7 @@ class OptimizedCarrier(Carrier):
                 return network(inputs, training=False)
 
         traced = infer.get_concrete_function()
-        frozen = convert_variables_to_constants_v2(traced)
+        frozen = with_constants(traced)
         structure = traced.structured_outputs
 
         def call(inputs: tf.Tensor, training: bool = False) -> Any:

@@ -84,6 +84,7 @@ def test_a_run_is_published(models):
         ("--overwrite --activation softmax", {"overwrite": True, "activation": "softmax"}),
         ("--head none --no-warm-up", {"head": "none", "warm_up": False}),
         ("--labels names.txt", {"class_names": tuple("abcdefg")}),
+        ("--optimize cpu --precision bfloat16", {"optimize": "cpu", "precision": "bfloat16"}),
     ],
 )
 def test_options_are_handed_on(run, models, workdir, tmp_path, monkeypatch, arguments, expected):
@@ -99,7 +100,7 @@ def test_options_are_handed_on(run, models, workdir, tmp_path, monkeypatch, argu
     pathlib.Path("names.txt").write_text("\n".join("abcdefg"))
     assert run(workdir, "--format", "saved_model", "--output", "out", *arguments.split())[0] == 0
     defaults = {"head": "classifier", "activation": "sigmoid", "warm_up": None, "archive": False, "overwrite": False}
-    defaults["vocab"] = None
+    defaults |= {"vocab": None, "optimize": None, "precision": None}
     metrics = {"dataset": "digits", "top1": 0.75, "examples": 360}
     assert given == {**defaults, "class_names": toys.CLASS_NAMES, "metrics": metrics, **expected}
 

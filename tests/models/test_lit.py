@@ -85,6 +85,7 @@ class TestTinyModels:
 
 
 @pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.parametrize("name", ["LiT-B16B", "LiT-B16B_2"])
 def test_published_models(name):
     case = lit_loading.case(name)
@@ -104,7 +105,11 @@ def test_published_models(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["LiT-L16Ti_text", *(pytest.param(f"LiT-L16{size}_text", marks=pytest.mark.slow) for size in "SL")]
+    "name",
+    [
+        "LiT-L16Ti_text",
+        *(pytest.param(f"LiT-L16{size}_text", marks=[pytest.mark.slow, pytest.mark.large]) for size in "SL"),
+    ],
 )
 def test_published_text_towers(name):
     """Without the image tower, which is ViT-L_16."""

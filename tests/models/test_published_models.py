@@ -19,7 +19,7 @@ QUICK = ["ViT-Ti_16", "R+ViT-Ti_16"]
 
 
 def slow_but(quick, names):
-    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in names]
+    return [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow, pytest.mark.large]) for name in names]
 
 
 @pytest.mark.parametrize("name", slow_but(QUICK, vit_loading.FULL_SIZE))
