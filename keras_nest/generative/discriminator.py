@@ -13,7 +13,7 @@ from keras import ops
 from keras_nest.layers.base import Layer
 from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.configured import ConfiguredModel
-from keras_nest.models.fields import check_image_size, check_num_classes, constructor_arguments
+from keras_nest.models.fields import check_image_size, constructor_arguments
 from keras_nest.types import Shape, Size, as_size
 
 
@@ -140,7 +140,6 @@ def _residual(x: Any, width: int, name: str, halve: bool) -> Any:
 
 
 def _check_fields(config: dict[str, Any]) -> None:
-    check_num_classes(config["num_classes"])
     if len(config["widths"]) < 2 or min(config["widths"]) < 1:
         raise ValueError(f"widths is {config['widths']}; it must hold two or more positive numbers.")
     if config["stem_stride"] < 1:

@@ -21,7 +21,6 @@ from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.fields import (
     check_heads,
     check_image_size,
-    check_num_classes,
     constructor_arguments,
     resolve_policy,
 )
@@ -260,6 +259,5 @@ def _check_fields(config: dict[str, Any]) -> None:
             raise ValueError(f"{field} is {config[field]}; it must be 1 or more.")
     for width, heads in zip(config["embedding_dims"], config["num_heads"], strict=True):
         check_heads(width, heads, "embedding_dims")
-    check_num_classes(config["num_classes"])
     reason = f"{2 ** (levels - 1)} x {2 ** (levels - 1)} blocks of tokens of {config['patch_size']} pixels"
     check_image_size(config["image_size"], _unit(config), reason)

@@ -11,6 +11,9 @@ from keras_nest.choices import ACTIVATIONS
 from keras_nest.types import Size
 
 _MOST_LAYERS = 1000
+# How signatures say that a field counts something, and which of these may be none.
+_COUNTS = (int, int | None)
+_MAY_BE_NONE = ("num_layers", "num_blocks")
 
 
 def constructor_arguments(architecture: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,27 +27,35 @@ def constructor_arguments(architecture: type, values: Mapping[str, Any]) -> dict
         Values by field, in the order of the signature.
 
     Raises:
-        ValueError: there are more layers than any model has, which would be built for hours.
+        ValueError: a number of something is negative, or 0 where there must be some, or there are more layers than any
+            model has, which would be built for hours.
     """
     fields = inspect.signature(vars(architecture)["__init__"]).parameters
-    for field in fields:
-        if "num_layers" in field or field == "num_blocks":
+    for field, parameter in fields.items():
+        if field == "num_classes":
+            _check_num_classes(values[field])
+        elif parameter.annotation in _COUNTS:
+            _check_count(field, values[field])
+        if "num_layers" in field or field in ("num_blocks", "block_repeats"):
             _check_depth(field, values[field])
     return {field: values[field] for field in fields if field not in ("self", "name")}
 
 
+def _check_count(field: str, value: int | None) -> None:
+    least = 0 if field in _MAY_BE_NONE else 1
+    if value is not None and value < least:
+        raise ValueError(f"{field} is {value}; it must be {least} or more.")
+
+
 def _check_depth(field: str, depth: Any) -> None:
     depths = depth if isinstance(depth, (list, tuple)) else [depth]
+    if any(isinstance(each, int) and each < 0 for each in depths):
+        raise ValueError(f"{field} is {str(depth)[:80]}; there are 0 layers or more.")
     if sum(each for each in depths if isinstance(each, int)) > _MOST_LAYERS:
         raise ValueError(f"{field} is {str(depth)[:80]}; a model has {_MOST_LAYERS:,} layers at most.")
 
 
-def check_num_classes(num_classes: int) -> None:
-    """Refuses numbers that no head has.
-
-    Raises:
-        ValueError: below 0.
-    """
+def _check_num_classes(num_classes: int) -> None:
     if num_classes < 0:
         raise ValueError(f"num_classes is {num_classes}; it must be 0 (no head) or more.")
 
@@ -74,10 +85,10 @@ def check_feature_blocks(feature_blocks: Sequence[int] | None, depth: int) -> tu
     """
     if feature_blocks is None:
         return (depth,) if depth else ()
-    numbers = tuple(feature_blocks)
-    if not numbers or list(numbers) != sorted(set(numbers)) or not 1 <= numbers[0] <= numbers[-1] <= depth:
-        raise ValueError(f"feature_blocks is {numbers}; it must hold rising numbers from 1 to {depth}.")
-    return numbers
+    blocks = tuple(feature_blocks)
+    if not blocks or list(blocks) != sorted(set(blocks)) or not 1 <= blocks[0] <= blocks[-1] <= depth:
+        raise ValueError(f"feature_blocks is {blocks}; it must hold rising numbers from 1 to {depth}.")
+    return blocks
 
 
 def check_heads(width: int, num_heads: int, width_field: str) -> None:

@@ -21,7 +21,6 @@ from keras_nest.models.base import STRETCHED_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
 from keras_nest.models.fields import (
     check_feature_blocks,
-    check_num_classes,
     constructor_arguments,
     resolve_policy,
     square_side,
@@ -171,7 +170,6 @@ class MlpMixer(ImageModel):
         config = constructor_arguments(MlpMixer, locals())
         policy = resolve_policy(dtype)
         check_gelu(activation)
-        check_num_classes(num_classes)
         numbers = check_feature_blocks(feature_blocks, num_blocks)
         config |= {"image_size": as_size(image_size), "dtype": policy.name}
         config["feature_blocks"] = feature_blocks and numbers  # the default goes with num_blocks

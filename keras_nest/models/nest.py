@@ -27,7 +27,6 @@ from keras_nest.models.families import register_family
 from keras_nest.models.fields import (
     check_heads,
     check_image_size,
-    check_num_classes,
     check_rates,
     constructor_arguments,
     resolve_policy,
@@ -308,7 +307,8 @@ def _check_fields(config: dict[str, Any]) -> None:
         raise ValueError(f"attn_type is {config['attn_type']!r}; it must be one of {', '.join(map(repr, ATTENTIONS))}.")
     check_gelu(config["activation"])
     check_heads(config["embedding_dim"], config["num_heads"], "embedding_dim")
-    check_num_classes(config["num_classes"])
     if not config["num_layers_per_block"] or min(config["num_layers_per_block"]) < 1:
         raise ValueError("num_layers_per_block must hold a positive number of encoder layers for each level.")
+    if int(config["mlp_ratio"] * config["embedding_dim"]) < 1:
+        raise ValueError(f"mlp_ratio is {config['mlp_ratio']}; it must make an MLP of 1 unit or more.")
     check_rates(config, ("attn_drop", "proj_drop", "stochastic_depth_drop"))

@@ -19,7 +19,7 @@ from keras_nest.layers.resnet import ResidualUnit
 from keras_nest.models.arguments import plain_arguments
 from keras_nest.models.base import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING, ImageModel, Paper
 from keras_nest.models.families import register_family
-from keras_nest.models.fields import check_num_classes, constructor_arguments, resolve_policy
+from keras_nest.models.fields import constructor_arguments, resolve_policy
 from keras_nest.models.heads import classifier_endpoints
 from keras_nest.models.inputs import image_input
 from keras_nest.types import Shape, Size, as_size
@@ -238,7 +238,6 @@ def _width(config: Mapping[str, Any]) -> int:
 
 
 def _check_fields(config: Mapping[str, Any]) -> None:
-    check_num_classes(config["num_classes"])
     if not config["stage_sizes"] or min(config["stage_sizes"]) < 1:
         raise ValueError(
             f"stage_sizes is {config['stage_sizes']}; it must hold a positive number of blocks for each stage."

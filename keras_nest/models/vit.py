@@ -21,7 +21,6 @@ from keras_nest.models.families import register_family
 from keras_nest.models.fields import (
     check_feature_blocks,
     check_heads,
-    check_num_classes,
     check_rates,
     constructor_arguments,
     resolve_policy,
@@ -316,7 +315,6 @@ def _check_fields(config: dict[str, Any]) -> None:
     if config["classifier"] not in CLASSIFIERS:
         known = ", ".join(map(repr, CLASSIFIERS))
         raise ValueError(f"classifier is {config['classifier']!r}; it must be one of {known}.")
-    check_num_classes(config["num_classes"])
     check_gelu(config["activation"])
     check_variant(config["resnet_variant"])
     check_rates(config, ("dropout_rate", "attention_dropout_rate"))

@@ -174,6 +174,17 @@ def test_a_nest_with_its_files_beside_it(library, nest, tmp_path):
         check_answers(seen, nest, 1e-3)
 
 
+@pytest.mark.large
+@pytest.mark.parametrize("name", ["nest_tiny_s196_224", "ViT-Ti_16"])
+def test_published_sizes(library, name, tmp_path):
+    assert library
+    model = families.randomized(keras_nest.create_model(name))
+    site = export.to_web(model, tmp_path / "site", precision="float32", litert_from="npm")
+    with served(site) as address, page(address, width=1280) as seen:
+        ready(seen)
+        check_answers(seen, model, 1e-4)
+
+
 def test_a_vit_whose_library_is_fetched(library, tmp_path, monkeypatch):
     """float32; LiteRT.js comes from another address, by its checksums."""
     model = families.vit(num_classes=11, image_size=48)
