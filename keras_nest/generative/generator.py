@@ -254,9 +254,6 @@ def _check_fields(config: dict[str, Any]) -> None:
     for field in _OF_LEVELS:
         if len(config[field]) != levels or not levels or min(config[field]) < 1:
             raise ValueError(f"{field} is {config[field]}; it must hold a positive number for each of {levels} levels.")
-    for field in ("latent_dim", "out_channels", "patch_size", "kernel_size"):
-        if config[field] < 1:
-            raise ValueError(f"{field} is {config[field]}; it must be 1 or more.")
     for width, heads in zip(config["embedding_dims"], config["num_heads"], strict=True):
         check_heads(width, heads, "embedding_dims")
     reason = f"{2 ** (levels - 1)} x {2 ** (levels - 1)} blocks of tokens of {config['patch_size']} pixels"
