@@ -35,16 +35,16 @@ def constructor_arguments(architecture: type, values: Mapping[str, Any]) -> dict
         if field == "num_classes":
             _check_num_classes(values[field])
         elif parameter.annotation in _COUNTS:
-            _check_count(field, values[field])
+            _check_count(field, values[field], parameter.annotation is not int)
         if "num_layers" in field or field in ("num_blocks", "block_repeats"):
             _check_depth(field, values[field])
     return {field: values[field] for field in fields if field not in ("self", "name")}
 
 
-def _check_count(field: str, value: int | None) -> None:
+def _check_count(field: str, value: int | None, may_be_absent: bool) -> None:
     least = 0 if field in _MAY_BE_NONE else 1
     if value is not None and value < least:
-        raise ValueError(f"{field} is {value}; it must be {least} or more.")
+        raise ValueError(f"{field} is {value}; it must be {least} or more{', or None' * may_be_absent}.")
 
 
 def _check_depth(field: str, depth: Any) -> None:

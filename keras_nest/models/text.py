@@ -110,7 +110,6 @@ class Bert(TextModel):
         config = constructor_arguments(Bert, locals())
         policy = resolve_policy(dtype)
         config["dtype"] = policy.name
-        _check_sizes(config)
         check_heads(hidden_size, num_heads, "hidden_size")
         if max_len > max_length:
             raise ValueError(f"max_len is {max_len}; the tower has positions for {max_length} tokens at most.")
@@ -166,7 +165,6 @@ class TextTransformer(TextModel):
         config = constructor_arguments(TextTransformer, locals())
         policy = resolve_policy(dtype)
         config["dtype"] = policy.name
-        _check_sizes(config)
         check_heads(width, num_heads, "width")
         check_rates(config, ("dropout_rate", "attention_dropout_rate"))
 
@@ -181,12 +179,3 @@ class TextTransformer(TextModel):
         endpoints |= {"Encoder_0": x} | {f"Encoder_0/{part}": value for part, value in parts.items()}
         endpoints["pre_logits"] = PoolTokens("last", name="pool", dtype=policy.variable_dtype)(x)
         super().__init__(tokens, endpoints, config, policy, name, kernel_initializer="lecun_normal")
-
-
-def _check_sizes(config: dict[str, Any]) -> None:
-    """Refuses a text without tokens, a vocabulary without words and a head without outputs."""
-    for field in ("vocab_size", "max_len"):
-        if config[field] < 1:
-            raise ValueError(f"{field} is {config[field]}; it must be 1 or more.")
-    if config["out_dim"] is not None and config["out_dim"] < 1:
-        raise ValueError(f"out_dim is {config['out_dim']}; it must be 1 or more, or None for no head.")

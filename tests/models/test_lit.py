@@ -379,7 +379,7 @@ class TestErrors:
             (keras_nest.Bert, {"num_heads": 5}, "hidden_size 768 is not a multiple of num_heads 5"),
             (keras_nest.TextTransformer, {"width": 10}, "width 10 is not a multiple of num_heads 3"),
             (keras_nest.TextTransformer, {"max_len": 0}, "max_len is 0; it must be 1 or more"),
-            (keras_nest.Bert, {"out_dim": 0}, "out_dim is 0; it must be 1 or more, or None for no head"),
+            (keras_nest.Bert, {"out_dim": 0}, "out_dim is 0; it must be 1 or more, or None"),
             (keras_nest.TextTransformer, {"dropout_rate": 1.0}, r"dropout_rate is 1.0; it must be in \[0, 1\)"),
         ],
     )
