@@ -197,4 +197,5 @@ docs: .venv-docs/.complete
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-audit .venv-docs .venv-tpu $(PEERS_ENV) $(TORCH) $(OLDEST) build dist site *.egg-info runs
+	rm -rf .venv .venv-audit .venv-docs .venv-tpu $(PEERS_ENV) $(MEDIAPIPE) $(TFJS) $(TORCH) $(OLDEST) \
+	  build dist site *.egg-info runs

@@ -22,6 +22,7 @@ class SafeConsole(Console):
     """A console that shows what would command the terminal, such as escape sequences in names, as `printable` does."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As `Console.render`, of which every text is made visible."""
         for segment in super().render(renderable, options):
             # Colors and the bars of progress are no text yet.
             yield segment if segment.control else segment._replace(text=_visible(segment.text, but="\n"))

@@ -46,10 +46,12 @@ class GanLoop(StepCallback):
         self._config, self._show = config, show
 
     def logs_at(self, step: int) -> bool:
+        """See `StepCallback.logs_at`."""
         fields = ("progress_every", "sample_every", "checkpoint_every")
         return any(self._is_due(step, field) for field in fields)
 
     def end_step(self, step: int) -> None:
+        """See `StepCallback.end_step`; samples are shown, too."""
         if self.logs_at(step):
             self._end_row()
         if self._is_due(step, "sample_every"):

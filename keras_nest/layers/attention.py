@@ -197,9 +197,11 @@ class BlockAttention(Layer):
         return self.proj(values) if self.proj.has_weights else project(values, self.proj_kernel, self.bias, inputs=2)
 
     def save_own_variables(self, store: Any) -> None:
+        """As every layer, wherever the weights of the output projection are."""
         (self.proj.write if self.proj.has_weights else super().save_own_variables)(store)
 
     def load_own_variables(self, store: Any) -> None:
+        """Inverse of `save_own_variables`."""
         (self.proj.read if self.proj.has_weights else super().load_own_variables)(store)
 
     def build_key_value(self, input_shape: Shape) -> keras.layers.Layer:

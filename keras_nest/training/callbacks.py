@@ -75,6 +75,7 @@ class StepCallback(keras.callbacks.Callback):
             self._checkpoints.drop_row(self._first_step)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Starts the clocks: of the run, which counts what earlier starts took, and of the row."""
         self._run_start = time.perf_counter() - (self._begun["seconds"] if self._begun else self._history.seconds)
         self._start_clock()
 
