@@ -80,6 +80,7 @@ class StepCallback(keras.callbacks.Callback):
         self._start_clock()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Counts the steps of a call; does what is due after them."""
         self._step = self.call_end()
         if self._is_first and not self.logs_at(self._step):
             # What comes first was compiled too; the speed is that of the others.
@@ -215,15 +216,19 @@ class Loop(StepCallback):
         self._looked = first_step // self._look_every
 
     def call_end(self) -> int:
+        """See `StepCallback.call_end`; what is due ends a call."""
         return self._plan.execution_end(self._step)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Says how many steps come at once."""
         self.model.set_steps_of_call(self.call_end() - self._step)
 
     def logs_at(self, step: int) -> bool:
+        """See `StepCallback.logs_at`."""
         return self._plan.logs_at(step)
 
     def end_step(self, step: int) -> None:
+        """See `StepCallback.end_step`; the bar moves, and ends of rows are measured."""
         self._bar.advance(step)
         if self.logs_at(step):
             self._end_row()
@@ -308,15 +313,18 @@ class Profiler(keras.callbacks.Callback):
         self._loop, self._records = loop, False
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Starts the profiler before its first step."""
         if self._loop.step + 1 == self._first:
             tf.profiler.experimental.start(self._directory)
             self._records = True
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Stops it after its last."""
         if self._loop.step == self._last:
             self._stop()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Stops it, if the training ended before that."""
         self._stop()
 
     def _stop(self) -> None:

@@ -91,9 +91,11 @@ class ContrastiveTrainer(Trainer):
         super().compile(optimizer, loss or contrastive_loss, loss_weights, chosen, weighted_metrics, **options)
 
     def train_step(self, data: Any) -> dict[str, Any]:
+        """As `Trainer.train_step`, of images and texts."""
         return super().train_step(_with_matches(data))
 
     def test_step(self, data: Any) -> dict[str, Any]:
+        """As `Trainer.test_step`, of images and texts."""
         return super().test_step(_with_matches(data))
 
     def measured(self, batch: Any, prepare: Any = None) -> tuple[Any, Any, Any]:
