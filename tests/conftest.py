@@ -42,6 +42,14 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """New weights are the same, whichever tests ran before, and in whatever process."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
 _GROWTH = 2**30  # bytes
 _resident = 0
 
