@@ -192,7 +192,8 @@ def measure(model: keras.Model, folder: pathlib.Path, browser: Browser, runs: in
         for context in browser.contexts:
             context.close()
         onnx = f"{isolated}/onnx.html?threads={THREADS}&{asked}" if has_onnx else None
-        firsts = timing.interleave(_first_answers(model, folder, browser, plain, onnx), -(-runs // 3), "first answers")
+        visits = _first_answers(model, folder, browser, plain, onnx)
+        firsts = timing.interleave(visits, -(-runs // 3), "first answers", settled=False)
     best = next(name for name in reversed(calls) if name.startswith("page, "))
     told = {
         _python(THREADS): {FIRST: "TFLite"},

@@ -1,8 +1,9 @@
 """The forward pass of a model of this package in all that runs it, and of the same architecture elsewhere.
 
-All take turns in one process with as many threads as there are processors, on the same batch. Weights are random, those
-of the peers their own. The limit is that of `benchmarks.forward`: one matrix product with as many multiply-adds.
-Runs in an environment of its own, which `make bench-peers` makes (benchmarks/peers.txt).
+All take turns in one process with as many threads as there are processors, on the same batch; each model and batch size
+has a process of its own, whose gigabytes go with it. Weights are random, those of the peers their own. The limit is that
+of `benchmarks.forward`: one matrix product with as many multiply-adds. Runs in an environment of its own, which
+`make bench-peers` makes (benchmarks/peers.txt).
 """
 
 import argparse
@@ -11,6 +12,7 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -68,8 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--picture", type=local_path, default=pathlib.Path("docs/peers.png"), help="file of the plot")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(os.cpu_count() or 1)
-    rows = [row for name in options.models for batch in options.batch for row in measure_one(name, batch, options.runs)]
+    cases = [(name, batch, options.runs) for name in options.models for batch in options.batch]
+    with ProcessPoolExecutor(max_workers=1, max_tasks_per_child=1) as processes:
+        rows = [row for found in processes.map(measure_one, *zip(*cases, strict=True)) for row in found]
     note = f"{os.cpu_count()} processors; times the limit: of one matrix product with as many multiply-adds"
     timing.report("Forward pass, here and elsewhere", rows, options.results / "peers.csv", note)
     draw(options.picture, rows)
@@ -77,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure_one(name: str, batch: int, runs: int) -> list[dict[str, Any]]:
     """Rows of one model at one batch size."""
+    torch.set_num_threads(os.cpu_count() or 1)
     model = keras_nest.create_model(name)
     randomize(model)
     images = np.random.default_rng(0).random((batch, *model.input.shape[1:]), np.float32)

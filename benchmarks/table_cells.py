@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
+SHORT_NAMES = {"nest_tiny_s196_224": "NesT-T", "ViT-S_16": "ViT-S/16", "Mixer-B_16": "Mixer-B/16"}
+"""What tables and plots call models."""
 
 
 def read_rows(name: str) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from benchmarks import cores
 from benchmarks.model_tables import exactness, published_models, selected_models, timm_names
-from benchmarks.table_cells import RESULTS, ROOT, difference, markdown, ratio, read_rows
+from benchmarks.table_cells import RESULTS, ROOT, SHORT_NAMES, difference, markdown, ratio, read_rows
 from keras_nest.console import console
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -76,6 +76,19 @@ def forward() -> str:
         rows[row["candidate"]] += [f"{float(row['median ms']):.1f} ms", ratio(row["times Flax"])]
     header = ["NesT-T at 224, float32", "batch 1", "times Flax", "batch 8", "times Flax"]
     return markdown(header, rows.values(), "lrrrr")
+
+
+def peers() -> str:
+    """Milliseconds of a forward pass in all that runs it, and times those of the matrix products alone."""
+    rows = read_rows("peers")
+    columns = list(dict.fromkeys((row["model"], row["batch"]) for row in rows))
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    for row in rows:
+        cell = f"{float(row['median ms']):.0f} ms ({float(row['times limit']):.2f})"
+        cells.setdefault(row["candidate"], {})[row["model"], row["batch"]] = cell
+    header = ["", *(f"{SHORT_NAMES[model]}, batch {batch}" for model, batch in columns)]
+    lines = [[name, *(found.get(column, "") for column in columns)] for name, found in cells.items()]
+    return markdown(header, lines, "l" + len(columns) * "r")
 
 
 def train_step() -> str:
@@ -322,6 +335,7 @@ TABLES: dict[str, Callable[[], str]] = {
         selected_models,
         exactness,
         forward,
+        peers,
         train_step,
         speed,
         input_pipeline,

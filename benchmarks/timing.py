@@ -63,10 +63,12 @@ class Rounds(Generic[Name]):
         return statistics.median(ours / theirs for ours, theirs in pairs)
 
 
-def interleave(candidates: Mapping[Name, Callable[[], Any]], runs: int, title: str) -> Rounds[Name]:
+def interleave(
+    candidates: Mapping[Name, Callable[[], Any]], runs: int, title: str, *, settled: bool = True
+) -> Rounds[Name]:
     """Times callables in turns: whatever slows the machine down meanwhile slows down all of them.
 
-    Two warm-up calls of each come first. Then every round calls each once, in random order. Rounds that other
+    Two warm-up calls of each come first. Then every round times a call of each, in random order. Rounds that other
     processes disturb are repeated, up to three times as many in all; if there are still not enough quiet ones, all
     rounds count.
 
@@ -74,6 +76,8 @@ def interleave(candidates: Mapping[Name, Callable[[], Any]], runs: int, title: s
         candidates: what to time, by name. Each returns when its work is done.
         runs: rounds to keep.
         title: what is being timed, for the progress bar.
+        settled: whether a call that is not timed comes right before, so that threads are awake and caches hold weights
+            of this candidate, not of the one before it: as in a process that answers one request after the other.
     """
     for call in candidates.values():
         call(), call()
@@ -84,7 +88,7 @@ def interleave(candidates: Mapping[Name, Callable[[], Any]], runs: int, title: s
         task = progress.add_task(title, total=_PATIENCE * runs)
         while sum(load <= _DISTURBED for load in loads) < runs and len(loads) < _PATIENCE * runs:
             shuffle(order)
-            load, times = _round({name: candidates[name] for name in order})
+            load, times = _round({name: candidates[name] for name in order}, settled)
             loads.append(load)
             for name in candidates:
                 seconds[name].append(times[name])
@@ -107,17 +111,19 @@ def best_of(call: Callable[[], Any], runs: int) -> float:
     return min(_timed(call) for _ in range(runs))
 
 
-def _timed(call: Callable[[], Any]) -> float:
+def _timed(call: Callable[[], Any], settled: bool = False) -> float:
     time.sleep(_PAUSE)
+    if settled:
+        call()
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
-def _round(candidates: Mapping[Name, Callable[[], Any]]) -> tuple[float, dict[Name, float]]:
+def _round(candidates: Mapping[Name, Callable[[], Any]], settled: bool) -> tuple[float, dict[Name, float]]:
     """Share of the processors that others used, and the time of every candidate."""
     others, begin = _others_seconds(), time.perf_counter()
-    seconds = {name: _timed(call) for name, call in candidates.items()}
+    seconds = {name: _timed(call, settled) for name, call in candidates.items()}
     available = (time.perf_counter() - begin) * (os.cpu_count() or 1)
     # The system counts in ticks, which can come late: the difference may be negative.
     return max(_others_seconds() - others, 0.0) / available, seconds

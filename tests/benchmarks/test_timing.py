@@ -12,18 +12,21 @@ def loads(monkeypatch):
     def play(*values):
         shares = iter(values)
         real = timing._round
-        monkeypatch.setattr(timing, "_round", lambda candidates: (next(shares), real(candidates)[1]))
+        monkeypatch.setattr(timing, "_round", lambda *given: (next(shares), real(*given)[1]))
 
     monkeypatch.setattr(timing, "_PAUSE", 0)
     return play
 
 
-def test_rounds_call_every_candidate_after_a_warm_up(loads):
+@pytest.mark.parametrize(("settled", "times"), [(False, 1), (True, 2)])
+def test_rounds_call_every_candidate_after_a_warm_up(loads, settled, times):
     loads(0, 0, 0)
     calls = []
     candidates = {name: lambda name=name: calls.append(name) for name in "ab"}
-    rounds = timing.interleave(candidates, 3, "test")
-    assert sorted(calls) == ["a"] * 5 + ["b"] * 5
+    rounds = timing.interleave(candidates, 3, "test", settled=settled)
+    assert calls[:4] == ["a", "a", "b", "b"]
+    assert [calls[4:].count(name) for name in "ab"] == [3 * times] * 2
+    assert calls[4::times] == calls[3 + times :: times]  # the call before the one that is timed is of the same
     assert [len(seconds) for seconds in rounds.seconds.values()] == [3, 3]
     assert rounds.load == 0
 
