@@ -1,8 +1,8 @@
 """The forward pass of a model of this package in all that runs it, and of the same architecture elsewhere.
 
 All take turns in one process with as many threads as there are processors, on the same batch; each model and batch size
-has a process of its own, whose gigabytes go with it. Weights are random, those of the peers their own. The limit is that
-of `benchmarks.forward`: one matrix product with as many multiply-adds. Runs in an environment of its own, which
+has a process of its own, whose gigabytes go with it. Weights are random, those of the peers their own. The limit is
+that of `benchmarks.forward`: one matrix product with as many multiply-adds. Runs in an environment of its own, which
 `make bench-peers` makes (benchmarks/peers.txt).
 """
 
