@@ -1,8 +1,8 @@
-"""What weights of 8 and of 4 bits cost: size, accuracy and agreement with the float model.
+"""What weights of 8 and of 4 bits and products in bfloat16 cost: size, accuracy and agreement with the float model.
 
 A small NesT is trained on the digits and one on the crops of photographs that need no download, then each is quantized
-with `model.quantize`, and asked about the held-out images. Differences are of probabilities, the largest of a class and
-an image.
+with `model.quantize`, or exported in bfloat16, and asked about the held-out images. Differences are of probabilities,
+the largest of a class and an image.
 
 Writes the table to results/quantization.csv.
 """
@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import timing
-from keras_nest import create_model, data
+from keras_nest import create_model, data, export
 from keras_nest.configs import digits_nest, photos_nest
 from keras_nest.files import local_path
 from keras_nest.training import AdamW, WarmupDecay
@@ -37,6 +37,7 @@ WAYS = {
     "int8, weights alone": keras.quantizers.Int8QuantizationConfig(activation_quantizer=None),
     "int4, weights alone": keras.quantizers.Int4QuantizationConfig(),
 }
+BFLOAT16 = "SavedModel for processors in bfloat16"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,19 +79,37 @@ def compare(name: str, config: Any, size: int, steps: int) -> list[dict[str, Any
         probabilities = tf.nn.softmax(quantized.predict(images, verbose=0)).numpy()
         plain = probabilities if plain is None else plain
         rows.append({"weights": way, "images": len(images), **_row(quantized, probabilities, plain, labels)})
+    probabilities = _in_bfloat16(model, images)
+    rows.append({"weights": BFLOAT16, "images": len(images), **_row(model, probabilities, plain, labels)})
     return rows
 
 
 def trained(name: str, config: Any, size: int, steps: int) -> tuple[keras.Model, Any, Any]:
     """A small NesT, and the normalized data sets of its training and of its test; arguments as `compare` takes them."""
     keras.utils.set_random_seed(0)
-    train, test, info = data.load(name, recipe="shift", image_size=size, batch_size=BATCH)
+    recipe = data.create_recipe("shift", data.open_source(name).info, size)
+    train, test, info = data.load(name, recipe, image_size=size, batch_size=BATCH)
     fields = {**config.get_config().model.to_dict(), "num_classes": info.num_classes}
+    fields["preprocessing"] = dict(recipe.preprocessing)  # what it is trained with, which exports and files hold
     model = create_model("nest_tiny_s16_32", **fields)
     schedule = WarmupDecay(RATE, steps_per_epoch=steps, num_epochs=1, warmup_epochs=0.1)
     model.compile(AdamW(schedule, weight_decay=0.05, clip_norm=1.0))
     model.fit(train, steps_per_epoch=steps, shuffle=False, verbose=0)
     return model, train, test
+
+
+def in_unit_range(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Normalized images in [0, 1] again, float32 (N, H, W, C)."""
+    spec = model.config["preprocessing"]
+    return np.clip(images * np.float32(spec["std"]) + np.float32(spec["mean"]), 0, 1).astype(np.float32)
+
+
+def _in_bfloat16(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Probabilities of an optimized SavedModel."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = export.to_saved_model(model, pathlib.Path(folder, "model"), optimize="cpu", precision="bfloat16")
+        logits = tf.saved_model.load(str(path))(in_unit_range(model, images))
+    return tf.nn.softmax(logits).numpy()
 
 
 def _row(model: keras.Model, probabilities: np.ndarray, plain: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

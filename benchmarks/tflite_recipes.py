@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks import timing
 from benchmarks.latency import MODELS
-from benchmarks.quantization import TASKS, trained
+from benchmarks.quantization import TASKS, in_unit_range, trained
 from keras_nest import create_model, export
 from keras_nest.export.tflite_report import sample_images
 from keras_nest.files import local_path
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if name == "photos":
                 subprocess.run([sys.executable, "examples/photographs.py", folder], check=True)
             model, train, test = trained(folder if name == "photos" else name, config, size, steps)
-            calibration = _unit(model, train.unbatch().take(_CALIBRATION).batch(_CALIBRATION).as_numpy_iterator())
-            images = _unit(model, test.as_numpy_iterator())
+            calibration = _images(model, train.unbatch().take(_CALIBRATION).batch(_CALIBRATION).as_numpy_iterator())
+            images = _images(model, test.as_numpy_iterator())
             rows += compare(f"NesT, {name}", model, calibration, images, options.recipes, options.runs)
         for name in () if options.quick else MODELS:
             model = create_model(name)
@@ -104,11 +104,10 @@ def _call(file: TFLiteModel, image: np.ndarray) -> Callable[[], Any]:
     return lambda: run(images=pixels)
 
 
-def _unit(model: keras.Model, batches: Any) -> np.ndarray:
+def _images(model: keras.Model, batches: Any) -> np.ndarray:
     """Images of a normalized data set in [0, 1], without those that fill the last batch."""
-    spec = model.config["preprocessing"]
     images = np.concatenate([batch[0][batch[2] > 0] if len(batch) > 2 else batch[0] for batch in batches])
-    return np.clip(images * np.float32(spec["std"]) + np.float32(spec["mean"]), 0, 1).astype(np.float32)
+    return in_unit_range(model, images)
 
 
 if __name__ == "__main__":
