@@ -2,7 +2,9 @@
 
 import gc
 import os
+import random
 
+import numpy as np
 import psutil
 import pytest
 
@@ -44,10 +46,12 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
-    """New weights are the same, whichever tests ran before, and in whatever process."""
-    import keras
+    """New weights are the same, whichever tests ran before, and in whatever process.
 
-    keras.utils.set_random_seed(0)
+    Keras draws seeds of initializers here. `tf.random.set_seed` forgets what operations hold, such as tokenizers.
+    """
+    random.seed(0)
+    np.random.seed(0)
 
 
 _GROWTH = 2**30  # bytes
