@@ -223,6 +223,7 @@ class DistributedOptimizer(DistributedUpdates, keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, rate: Any) -> None:
+        """Sets that of the inner optimizer."""
         self.inner_optimizer.learning_rate = rate
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:

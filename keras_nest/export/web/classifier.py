@@ -120,7 +120,6 @@ def _build(model: keras.Model, precision: str, facts: Mapping[str, Any]) -> tupl
         )
     }
     if parts.explain:
-        networks["explain"] = Network(
-            "explain.tflite", parts.module, parts.explain, parts.evidence, "float16", on_gpu=False
-        )
+        own = "float32" if precision == "float32" else "float16"
+        networks["explain"] = Network("explain.tflite", parts.module, parts.explain, parts.evidence, own, on_gpu=False)
     return networks, {"why_not": f"{page.NOT_SHOWN}: {parts.why_not}" if parts.why_not else ""}
