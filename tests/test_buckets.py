@@ -1,6 +1,7 @@
 """What everybody may read in buckets comes over https, at every door: here from a stand-in on the loopback address."""
 
 import functools
+import os
 import pathlib
 import random
 import socket
@@ -43,7 +44,7 @@ def change_tensorflow(monkeypatch, change):
     for name in ("isdir", "exists", "listdir", "stat", "GFile"):
 
         def read(read, path, *arguments):
-            return read(change(str(path)), *arguments)
+            return read(change(tf.compat.as_str(os.fspath(path))), *arguments)
 
         monkeypatch.setattr(tf.io.gfile, name, functools.partial(read, getattr(tf.io.gfile, name)))
 
@@ -54,9 +55,8 @@ def tensorflow_is_not_asked(monkeypatch):
         assert not path.startswith("gs://"), path
         return path
 
-    with monkeypatch.context() as patch:
-        change_tensorflow(patch, refuse)
-        yield
+    # Not in a context of its own: that would end before what a test patches, whose undoing would bring this back.
+    change_tensorflow(monkeypatch, refuse)
 
 
 @pytest.fixture
