@@ -1,4 +1,4 @@
-"""Everything that this package uses of Keras, TensorFlow and LiteRT without their promise.
+"""Everything that this package uses of Keras, TensorFlow, TF Text and LiteRT without their promise.
 
 Nothing else in the package touches a name with a leading underscore of theirs, or `keras.src`. Each entry says why it
 is needed and what breaks if it changes; tests/test_keras_private.py has a contract test for each, which runs with the
@@ -8,6 +8,7 @@ oldest and the newest Keras that pyproject.toml allows.
 import contextlib
 import functools
 import gc
+import hashlib
 import io
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -312,3 +313,26 @@ def tflite_operations(interpreter: Any) -> list[dict[str, Any]] | None:
     """
     ask = getattr(interpreter, "_get_ops_details", None)
     return None if ask is None else ask()
+
+
+def sentencepiece_tokenizer(content: bytes) -> Any:
+    """TF Text's `SentencepieceTokenizer` of a model, to int32, whose model outlives `keras.utils.set_random_seed`.
+
+    Why: TF Text lets the operation that makes a model own it, and TensorFlow throws operations away whenever it is
+    seeded; a name makes the model TensorFlow's own, one for each content. If it changes: AttributeError, or
+    NotFoundError from a tokenizer after a seed.
+
+    Raises:
+        tf.errors.OpError: SentencePiece does not read it.
+    """
+    import tensorflow_text as text
+    from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer as operations
+
+    class Model(tf.saved_model.experimental.TrackableResource):
+        def _create_resource(self) -> tf.Tensor:
+            name = f"sentencepiece_{hashlib.sha256(content).hexdigest()}"
+            return operations.sentencepiece_op(model=content, shared_name=name)
+
+    tokenizer = text.SentencepieceTokenizer(content, out_type=tf.int32)
+    tokenizer._model_resource = Model()
+    return tokenizer

@@ -10,6 +10,7 @@ from typing import ClassVar
 import keras
 import tensorflow as tf
 
+from keras_nest.keras_private import sentencepiece_tokenizer
 from keras_nest.models.text import Bert, TextModel, TextTransformer
 from keras_nest.optional import import_optional
 from keras_nest.places import as_place
@@ -235,14 +236,14 @@ class SentencePieceTokenizer(Tokenizer):
 
     def __init__(self, path: str | os.PathLike[str], max_len: int = 16) -> None:
         super().__init__(path, max_len)
-        text = _tensorflow_text()
+        _tensorflow_text()
         content = as_place(path).read_bytes()
         try:
             parse_sentencepiece(content)
         except ValueError as error:
             raise ValueError(f"{path} cannot be read as a SentencePiece model: {error}.") from None
         try:
-            self._pieces = text.SentencepieceTokenizer(content, out_type=tf.int32)
+            self._pieces = sentencepiece_tokenizer(content)
         except tf.errors.OpError as error:
             raise ValueError(
                 f"{path} cannot be read as a SentencePiece model; give the published .model file."

@@ -1,4 +1,4 @@
-"""What is used of Keras and TensorFlow without their promise; runs with the oldest and the newest Keras that may be."""
+"""What is used of Keras, TensorFlow and TF Text without their promise; runs with the oldest and the newest Keras that may be."""
 
 import ast
 import functools
@@ -20,7 +20,7 @@ from keras_nest.training.averages import get_averages
 ROOT = pathlib.Path(__file__).parents[1]
 IMAGES = np.zeros((2, 3), "float32")
 # Modules of others that are not private by their names, and not promised either.
-PRIVATE = re.compile(r"keras\.src|tensorflow\.python|tensorflow\.__internal__")
+PRIVATE = re.compile(r"keras\.src|tensorflow(?:_text)?\.python|tensorflow\.__internal__")
 
 
 def accesses(tree):
@@ -374,3 +374,10 @@ def test_models_are_quantized_and_opened_without_looking_through_all_objects(col
     keras.saving.load_model(tmp_path / "model.keras")
     assert len(collections) > 10
     assert min(collections) > 100_000
+
+
+def test_a_tokenizer_outlives_a_seed():
+    tokenizer = keras_private.sentencepiece_tokenizer((ROOT / "tests/golden/vit/tokenizer/sp.model").read_bytes())
+    before = tokenizer.tokenize(["a dog"]).to_list()
+    tf.random.set_seed(3)
+    assert tokenizer.tokenize(["a dog"]).to_list() == before

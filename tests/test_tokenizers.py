@@ -124,6 +124,14 @@ class TestTexts:
         function = tf.function(tokenizer, input_signature=[tf.TensorSpec(None, tf.string)])
         np.testing.assert_array_equal(function(tf.constant(TEXTS)), expected(tokenizer))
 
+    def test_after_a_seed(self, tokenizer):
+        function = tf.function(tokenizer, input_signature=[tf.TensorSpec(None, tf.string)])
+        before = tokenizer(TEXTS[:3]).numpy()
+        np.testing.assert_array_equal(function(TEXTS[:3]), before)
+        keras.utils.set_random_seed(3)
+        np.testing.assert_array_equal(tokenizer(TEXTS[:3]), before)
+        np.testing.assert_array_equal(function(TEXTS[:3]), before)
+
     @pytest.mark.parametrize("texts", [3, [1, 2], None, ["cat", None], tf.constant([1])], ids=str)
     def test_what_is_no_text(self, tokenizer, texts):
         with pytest.raises(ValueError, match="must be a string, a list of strings or a string tensor"):
