@@ -56,7 +56,7 @@ def fitting(folder):
     # Of a larger epsilon, lest it make weights of the rounding of gradients that are 0, those of the keys' biases.
     optimizer = training.AdamW(schedule, epsilon=1e-2, clip_norm=0.5, accum_steps=2)
     model.compile(optimizer, metrics=["accuracy"])
-    train, test, _ = data.load("digits", image_size=16, batch_size=64)
+    train, test, _ = data.load("digits", image_size=16, batch_size=64, preprocessing=model.config["preprocessing"])
     history = model.fit(train, steps_per_epoch=5, shuffle=False, validation_data=test.take(1), verbose=0).history
     if on_jax:
         assert len(model.weights[0].value.devices()) == 2

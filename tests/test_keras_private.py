@@ -1,4 +1,4 @@
-"""What is used of Keras, TensorFlow and TF Text without their promise; runs with the oldest and the newest Keras that may be."""
+"""What is used of others without their promise; runs with the oldest and the newest Keras that may be."""
 
 import ast
 import functools

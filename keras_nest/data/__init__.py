@@ -5,10 +5,10 @@
 >>> model.fit(train, steps_per_epoch=train.steps_per_epoch, epochs=300, shuffle=False)
 """
 
+import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Any
-
-import tensorflow as tf
 
 from keras_nest.data.captions import Captions, captioned_batches
 from keras_nest.data.color_jitter import random_color_jitter
@@ -16,11 +16,19 @@ from keras_nest.data.configuration import recipe_of
 from keras_nest.data.crops import normalize, pad_and_crop, random_flip, random_resized_crop
 from keras_nest.data.erasing import random_erasing
 from keras_nest.data.mixing import cutmix, mixup, random_mix
-from keras_nest.data.pipeline import TrainBatches, Transfer, eval_batches, train_batches, without_filling
+from keras_nest.data.pipeline import (
+    PreparedBatches,
+    TrainBatches,
+    Transfer,
+    eval_batches,
+    train_batches,
+    without_filling,
+)
 from keras_nest.data.randaugment import RandAugment
 from keras_nest.data.recipes import RECIPES, Recipe, create_recipe
 from keras_nest.data.sources import ONLY_HOST, Host, Source, open_source
 from keras_nest.data.sources.base import DatasetInfo, Split
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size, as_size
 
 __all__ = [
@@ -28,6 +36,7 @@ __all__ = [
     "Captions",
     "DatasetInfo",
     "Host",
+    "PreparedBatches",
     "RandAugment",
     "Recipe",
     "Source",
@@ -63,9 +72,10 @@ def load(
     host: Host = ONLY_HOST,
     transfer: Transfer = "float32",
     channels: int | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
     service: str | None = None,
     **options: Any,
-) -> tuple[TrainBatches, tf.data.Dataset, DatasetInfo]:
+) -> tuple[TrainBatches, PreparedBatches, DatasetInfo]:
     """Batches of a data set, for training and for evaluation.
 
     Everything follows from the seed: the same arguments give the same bytes, however many run in parallel, and
@@ -81,6 +91,8 @@ def load(
         host: which of the processes that train together this is.
         transfer: "float32" gives finished batches, "uint8" what `Recipe.finish` finishes in the train step.
         channels: of the images: 3, or 1 for models with `in_channels=1`; None is what the recipe says, 3 by name.
+        preprocessing: how images are normalized, and test images resized and cropped: that of the model,
+            `model.config["preprocessing"]`; None is what the recipe says.
         service: address of a tf.data service, "grpc://HOST:PORT", whose workers prepare the training images.
         **options: `train_split`, `test_split`, `data_dir`, `shuffle_buffer`, `broken` and `converted` of
             `open_source`.
@@ -91,7 +103,7 @@ def load(
         info: names and sizes.
 
     Raises:
-        ValueError: what is asked for does not exist, or not in this way; see `open_source`.
+        ValueError: what is asked for does not exist, or not in this way; see `open_source`; or `preprocessing` is none.
         FileNotFoundError: the data set is not there; how to get it is told.
         ModuleNotFoundError: the package that holds or reads the data is not installed.
         ConnectionError: no service answers.
@@ -100,6 +112,8 @@ def load(
     size = source.info.usual_size if image_size is None else as_size(image_size)
     if not isinstance(recipe, Recipe):
         recipe = create_recipe(recipe, source.info, size)
+    if preprocessing is not None:
+        recipe = dataclasses.replace(recipe, preprocessing=PreprocessingSpec.from_dict(preprocessing))
     if channels is not None:
         recipe = recipe.for_channels(channels)
     train = train_batches(source, recipe, size, batch_size, seed, host, transfer, service=service)

@@ -12,6 +12,7 @@ from keras_nest.data.mixing import check_labels
 from keras_nest.data.recipes import Recipe, as_uint8
 from keras_nest.data.sources.base import ONLY_HOST, Example, Host, Source
 from keras_nest.keras_private import DatasetAround
+from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
 
 Transfer: TypeAlias = Literal["float32", "uint8"]
@@ -20,7 +21,24 @@ Target: TypeAlias = Callable[[Example, tf.Tensor], tf.Tensor]
 """(example, key (2,)) -> scalar."""
 
 
-class TrainBatches(DatasetAround):
+class PreparedBatches(DatasetAround):
+    """Batches that say how their images were prepared; else an ordinary `tf.data.Dataset`.
+
+    Attributes:
+        preprocessing: of the recipe, which the model that takes them should have, too. It says so in `fit` and
+            `evaluate` if not.
+
+    Args:
+        batches: the data set.
+        preprocessing: see above.
+    """
+
+    def __init__(self, batches: tf.data.Dataset, preprocessing: PreprocessingSpec) -> None:
+        self.preprocessing = preprocessing
+        super().__init__(batches)
+
+
+class TrainBatches(PreparedBatches):
     """Endless training batches that can start anywhere.
 
     An ordinary `tf.data.Dataset`, but for `skip`, which neither reads nor decodes what it leaves out; so a training
@@ -29,12 +47,20 @@ class TrainBatches(DatasetAround):
     Args:
         start_at: number of batches to leave out -> the others.
         steps_per_epoch: full batches in the data set.
+        preprocessing: of the images.
+        first_step: number of batches that are left out.
     """
 
-    def __init__(self, start_at: Callable[[int], tf.data.Dataset], steps_per_epoch: int, first_step: int = 0) -> None:
+    def __init__(
+        self,
+        start_at: Callable[[int], tf.data.Dataset],
+        steps_per_epoch: int,
+        preprocessing: PreprocessingSpec,
+        first_step: int = 0,
+    ) -> None:
         self.steps_per_epoch = steps_per_epoch
         self._start_at, self._first_step = start_at, first_step
-        super().__init__(start_at(first_step))
+        super().__init__(start_at(first_step), preprocessing)
 
     def skip(self, count: int, name: str | None = None) -> "TrainBatches":
         """The same batches without the next `count`.
@@ -46,7 +72,7 @@ class TrainBatches(DatasetAround):
             raise ValueError(f"count is {count}; it must be 0 or more batches.")
         if count == 0:
             return self  # Building the graph anew takes seconds.
-        return TrainBatches(self._start_at, self.steps_per_epoch, self._first_step + int(count))
+        return TrainBatches(self._start_at, self.steps_per_epoch, self.preprocessing, self._first_step + int(count))
 
 
 def train_batches(
@@ -123,12 +149,12 @@ def train_batches(
         batches = batches if service is None else prepared_elsewhere(batches, service)
         return batches.prefetch(tf.data.AUTOTUNE)
 
-    return TrainBatches(start_at, count // batch_size)
+    return TrainBatches(start_at, count // batch_size, recipe.preprocessing)
 
 
 def eval_batches(
     source: Source, recipe: Recipe, image_size: Size, batch_size: int, host: Host = ONLY_HOST
-) -> tf.data.Dataset:
+) -> PreparedBatches:
     """Every test image once, among all hosts together.
 
     All batches are full and every host has the same number of them, so that replicas stay in step: what is missing is
@@ -164,7 +190,8 @@ def eval_batches(
     filling = tf.data.Dataset.from_tensors(nothing)
     filled = images.concatenate(filling.repeat(padded - len(host.part(count))))
     batches = with_own_threads(filled.batch(share, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
-    return batches.apply(tf.data.experimental.assert_cardinality(padded // share))
+    counted = batches.apply(tf.data.experimental.assert_cardinality(padded // share))
+    return PreparedBatches(counted, recipe.preprocessing)
 
 
 def without_filling(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -2,6 +2,7 @@
 
 import os
 import types
+import warnings
 import weakref
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from keras_nest.imagenet import read_classes
 from keras_nest.layers.image_input import ImageInput
 from keras_nest.models.configured import ConfiguredModel, copied
 from keras_nest.models.heads import feature_pyramid
-from keras_nest.models.inputs import check_images, warn_of_range
+from keras_nest.models.inputs import check_images, other_preparation, warn_of_range
 from keras_nest.models.keras_file import read_keras_file
 from keras_nest.models.outputs import ClassifierCompile, is_linear
 from keras_nest.targets import SINGLE_LABEL
@@ -76,6 +77,7 @@ class PublishedModel(ConfiguredModel):
     """
 
     _warned_of_range = False
+    _told_of_preparation: str | None = None
     PAPER: ClassVar[Paper | None] = None
     HEAD: ClassVar[tuple[str, ...]] = ()
     PRE_HEAD: ClassVar[Mapping[str, str]] = types.MappingProxyType({})
@@ -122,6 +124,14 @@ class PublishedModel(ConfiguredModel):
         check_images(inputs, self.name)
         if not self._warned_of_range and self.config.get("preprocessing"):
             self._warned_of_range = warn_of_range(inputs, self.config["preprocessing"], self.name)
+
+    def checked(self, data: Any) -> Any:
+        """As every model of this package, with a warning of images that were prepared otherwise."""
+        told = other_preparation(data, self.config.get("preprocessing"), self.name)
+        if told and told != self._told_of_preparation:
+            self._told_of_preparation = told  # `fit` comes by again with the validation data of each epoch.
+            warnings.warn(told, stacklevel=3)
+        return super().checked(data)
 
     @classmethod
     def checkpoint_patch(cls, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Size:

@@ -1,5 +1,6 @@
 """The inputs of models: their first layer, and what they refuse or warn of before they compute."""
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_nest.layers.image_input import ImageInput
+from keras_nest.specs import PreprocessingSpec
 
 # Of an array given to `fit` or `predict`, so many images show its range.
 _SEEN = 32
@@ -96,6 +98,35 @@ def warn_of_range(inputs: Any, preprocessing: Mapping[str, Any], name: str) -> b
             )
             return True
     return False
+
+
+def other_preparation(data: Any, preprocessing: Mapping[str, Any] | None, name: str) -> str | None:
+    """The sentence about a data set whose images were prepared otherwise than the model will prepare its users'.
+
+    Args:
+        data: whatever `fit` takes; data sets of `keras_nest.data` say how their images were prepared.
+        preprocessing: of the model, if it has one.
+        name: of the model.
+
+    Returns:
+        None where there is nothing to say.
+    """
+    given = getattr(data, "preprocessing", None)
+    if not preprocessing or not isinstance(given, PreprocessingSpec):
+        return None
+    channels = max(len(given.mean), len(preprocessing["mean"]))
+    theirs, ours = (
+        dataclasses.asdict(spec.broadcast(channels)) for spec in (given, PreprocessingSpec.from_dict(preprocessing))
+    )
+    # Files are read in the range that they have; it concerns arrays of users alone.
+    differing = [field for field in ours if field != "value_range" and theirs[field] != ours[field]]
+    if not differing:
+        return None
+    found, expected = (", ".join(f"{field} {values[field]}" for field in differing) for values in (theirs, ours))
+    return (
+        f"The images are prepared with {found}; those that the model {name!r} will predict, with {expected}. Load them "
+        'with preprocessing=model.config["preprocessing"], or make the model with preprocessing=train.preprocessing.'
+    )
 
 
 def _dtypes(inputs: Any) -> list[str]:

@@ -23,6 +23,10 @@ from keras_nest.data.crops import pad_and_crop
 from keras_nest.data.mixing import random_mix
 from keras_nest.data.pipeline import without_filling
 from keras_nest.data.sources import IndexedExamples
+from keras_nest.data.sources.base import decode
+from keras_nest.pixels import as_channels
+from keras_nest.preprocessing import EvalPreprocessing
+from keras_nest.specs import PreprocessingSpec
 
 SIZE = (6, 6)
 UNCHANGED = {"mean": [0.0] * 3, "std": [1 / 255] * 3, "crop_ratio": 1.0}
@@ -269,6 +273,22 @@ class TestLoad:
         assert train.element_spec[0].shape == (8, 48, 40, 3)
         assert train.element_spec[1].shape == (8, 10)
         assert next(iter(test))[0].shape == (8, 48, 40, 3)
+
+    @pytest.mark.parametrize("channels", [None, 1])
+    def test_preprocessing_of_a_model(self, channels):
+        spec = {"mean": [0.1], "std": [0.7], "crop_ratio": 0.9, "interpolation": "bicubic"}
+        plain, plain_test, _ = load("digits", image_size=16, batch_size=8, channels=channels)
+        train, test, _ = load("digits", image_size=16, batch_size=8, channels=channels, preprocessing=spec)
+        assert train.preprocessing == train.skip(3).preprocessing == test.preprocessing == spec
+        assert plain.preprocessing == plain_test.preprocessing != spec
+        prepare = EvalPreprocessing((16, 16), **PreprocessingSpec.from_dict(spec).broadcast(channels or 3))
+        scans = open_source("digits").test.in_order(Host()).take(8)
+        expected = [prepare(as_channels(decode(example), channels or 3)) for example in scans]
+        np.testing.assert_allclose(next(iter(test))[0], expected, atol=1e-6)
+
+    def test_what_is_no_preprocessing(self):
+        with pytest.raises(ValueError, match="preprocessing lacks std"):
+            load("digits", preprocessing={"mean": [0.5]})
 
     @pytest.mark.slow
     def test_is_the_same_for_the_same_seed(self):

@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 import keras_nest
+from keras_nest import specs, training
+from keras_nest.data import PreparedBatches
 from keras_nest.models import Bert, LiT
 
 # A patch embedding, a mean and the head: the quickest of our models.
@@ -76,6 +78,41 @@ def test_normalized_images_pass_in_silence(model, door):
     images = keras_nest.preprocessor(model)(LEVELS).numpy()
     for scale in (1, 2.6):
         DOORS[door](model, scale * images)
+
+
+OTHERS = {
+    "mean and std": {**specs.STRETCHED, "mean": [0.5, 0.4, 0.3], "std": (0.2, 0.2, 0.2)},
+    "interpolation": {**specs.STRETCHED, "interpolation": "bicubic"},
+}
+
+
+def prepared(spec):
+    images = np.zeros((4, 16, 16, 3), np.float32)
+    return PreparedBatches(batches(images), specs.PreprocessingSpec.from_dict(spec))
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_data_set_that_was_prepared_otherwise_is_warned_of_once(model, what):
+    data = prepared(OTHERS[what])
+    told = what.split(" and ")[0] + rf" .*; those that the model 'small' will predict, with {what.split(' and ')[0]} "
+    with pytest.warns(UserWarning, match=told + r".*preprocessing=train\.preprocessing") as record:
+        model.fit(data, validation_data=data, epochs=2, verbose=0, shuffle=False)
+    assert len(record) == 1
+    assert record[0].filename == __file__
+    with pytest.warns(UserWarning, match="std"):
+        model.evaluate(prepared({**OTHERS[what], "std": [0.1]}), verbose=0)
+    trainer = training.Trainer(type(model)(**model.config))
+    trainer.compile("sgd")
+    with pytest.warns(UserWarning, match=told.replace("small", "vit")):
+        trainer.fit(data, verbose=0, shuffle=False)
+
+
+@pytest.mark.parametrize("fields", [{}, {"mean": [0.5], "std": [0.5]}, {"value_range": [0, 255]}], ids=str)
+def test_one_that_was_prepared_likewise_passes_in_silence(model, fields):
+    model.fit(prepared({**specs.STRETCHED, **fields}), verbose=0, shuffle=False)
+    unknown = keras_nest.create_model("ViT-B_16", **SMALL, preprocessing=None)
+    unknown.compile("sgd")
+    unknown.fit(prepared(OTHERS["mean and std"]), verbose=0, shuffle=False)
 
 
 def test_inside_another_model(model):
