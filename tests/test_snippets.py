@@ -14,12 +14,14 @@ import pytest
 import tensorflow as tf
 
 import keras_nest
-from keras_nest import data, training
+from keras_nest import data, specs, training
 from keras_nest.data.sources import digits
 from tests.pages import block
 
 TOY = {"embedding_dim": 24, "num_heads": 2, "num_layers_per_block": (1, 1), "init_patch_embed_size": 4}
 TOY |= {"image_size": 16, "num_classes": 10, "stochastic_depth_drop": 0.0}
+# That of the digits at this size, or `fit` would warn.
+TOY |= {"preprocessing": specs.IMAGENET}
 # A tenth would be chance, and what a head of zeros says that never moves.
 LEARNED = 0.5
 
