@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 # TensorFlow's start-up notes would bury tables and progress bars.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Python compiles what it imports; compiling all that is installed takes longer than the rest of the installation.
+PIP_INSTALL = -m pip install --quiet --no-compile --disable-pip-version-check
 # One worker a core; a worker takes neighboring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
 
@@ -15,7 +17,7 @@ env: .venv/.complete
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 13) else \
 	    "Python 3.11 or 3.12 is needed, and $(PYTHON) is another; name one with make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: env
@@ -53,7 +55,7 @@ test-oldest: env-oldest
 
 $(OLDEST)/.complete: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
+	$(OLDEST)/bin/python $(PIP_INSTALL) --constraint constraints-oldest.txt \
 	  --editable '.[dev]'
 	@touch $@
 
@@ -70,8 +72,8 @@ test-torch: env $(TORCH)/.complete
 # timm without what it names, torchvision: theirs.py says why.
 $(TORCH)/.complete: tests/torch_check/requirements.txt
 	$(PYTHON) -m venv $(TORCH)
-	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
-	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31
+	$(TORCH)/bin/python $(PIP_INSTALL) --requirement $<
+	$(TORCH)/bin/python $(PIP_INSTALL) --no-deps timm==1.0.31
 	@touch $@
 
 # TFLite files in the tasks of MediaPipe: classifier, thresholds, embedder.
@@ -83,7 +85,7 @@ test-mediapipe: env $(MEDIAPIPE)/.complete
 
 $(MEDIAPIPE)/.complete: tests/mediapipe_check/requirements.txt
 	$(PYTHON) -m venv $(MEDIAPIPE)
-	$(MEDIAPIPE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(MEDIAPIPE)/bin/python $(PIP_INSTALL) --requirement $<
 	@touch $@
 
 # A SavedModel through the converter of TensorFlow.js, in node.
@@ -98,8 +100,8 @@ test-tfjs: env $(TFJS)/.complete
 
 $(TFJS)/.complete: tests/tfjs_check/requirements.txt
 	$(PYTHON) -m venv $(TFJS)
-	$(TFJS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
-	$(TFJS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps tensorflowjs==4.22.0
+	$(TFJS)/bin/python $(PIP_INSTALL) --requirement $<
+	$(TFJS)/bin/python $(PIP_INSTALL) --no-deps tensorflowjs==4.22.0
 	npm install --silent --no-audit --no-fund --prefix $(TFJS) @tensorflow/tfjs@4.22.0
 	@touch $@
 
@@ -120,7 +122,7 @@ tpu-check-full: env .venv-tpu/.complete
 
 .venv-tpu/.complete: tpu_check/requirements.txt
 	$(PYTHON) -m venv .venv-tpu
-	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check --requirement tpu_check/requirements.txt
+	.venv-tpu/bin/python $(PIP_INSTALL) --requirement tpu_check/requirements.txt
 	@touch $@
 
 lint: env
@@ -144,7 +146,7 @@ audit: env .venv-audit/.complete
 
 .venv-audit/.complete:
 	$(PYTHON) -m venv .venv-audit
-	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
+	.venv-audit/bin/python $(PIP_INSTALL) 'pip-audit>=2.9,<3'
 	@touch $@
 
 licenses: env
@@ -173,9 +175,9 @@ bench-peers: $(PEERS_ENV)/.complete
 
 $(PEERS_ENV)/.complete: benchmarks/peers.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS_ENV)
-	$(PEERS_ENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	$(PEERS_ENV)/bin/python $(PIP_INSTALL) --constraint constraints.txt \
 	  --requirement benchmarks/peers.txt --editable '.[flax,onnx]'
-	$(PEERS_ENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31
+	$(PEERS_ENV)/bin/python $(PIP_INSTALL) --no-deps timm==1.0.31
 	@touch $@
 
 # 36 short trainings on the digits; see benchmarks/data_efficiency.py.
@@ -193,7 +195,7 @@ docs: .venv-docs/.complete
 
 .venv-docs/.complete: docs/requirements.txt
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	.venv-docs/bin/python $(PIP_INSTALL) --requirement docs/requirements.txt
 	@touch $@
 
 clean:

@@ -111,7 +111,7 @@ def install(environment: pathlib.Path, wheel: pathlib.Path) -> pathlib.Path:
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
     pip = (python, "-m", "pip", "--disable-pip-version-check")
-    run(*pip, "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel)
+    run(*pip, "install", "--quiet", "--no-compile", "--constraint", ROOT / "constraints.txt", wheel)
     run(*pip, "check")
     return python
 
