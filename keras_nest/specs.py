@@ -137,6 +137,8 @@ class PreprocessingSpec(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.to_dict())
 
+    # Called where a data set is traced: AutoGraph would translate `dataclasses.replace` for a third of a second.
+    @tf.autograph.experimental.do_not_convert
     def pixels_only(self, channels: int) -> Self:
         """The same without normalization, for models that have it inside: pixels stay in [0, 1].
 
@@ -159,6 +161,7 @@ class PreprocessingSpec(Mapping[str, Any]):
         mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
         return dataclasses.replace(self, mean=(mean,) * channels, std=(std,) * channels)
 
+    @tf.autograph.experimental.do_not_convert
     def broadcast(self, channels: int) -> Self:
         """The same with a value of its own for each channel, where one may stand for all.
 
