@@ -96,4 +96,4 @@ def captioned_batches(
     def start_at(first_step: int) -> tf.data.Dataset:
         return batches.skip(first_step).map(tokenize, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
-    return TrainBatches(start_at, batches.steps_per_epoch, batches.preprocessing)
+    return TrainBatches(start_at, batches.steps_per_epoch, preprocessing=batches.preprocessing)

@@ -25,15 +25,15 @@ class PreparedBatches(DatasetAround):
     """Batches that say how their images were prepared; else an ordinary `tf.data.Dataset`.
 
     Attributes:
-        preprocessing: of the recipe, which the model that takes them should have, too. It says so in `fit` and
-            `evaluate` if not.
+        preprocessing: of the recipe, which the model that takes them should have, too; it says so in `fit` and
+            `evaluate` if not. None where it is not known.
 
     Args:
         batches: the data set.
         preprocessing: see above.
     """
 
-    def __init__(self, batches: tf.data.Dataset, preprocessing: PreprocessingSpec) -> None:
+    def __init__(self, batches: tf.data.Dataset, preprocessing: PreprocessingSpec | None) -> None:
         self.preprocessing = preprocessing
         super().__init__(batches)
 
@@ -47,16 +47,16 @@ class TrainBatches(PreparedBatches):
     Args:
         start_at: number of batches to leave out -> the others.
         steps_per_epoch: full batches in the data set.
-        preprocessing: of the images.
         first_step: number of batches that are left out.
+        preprocessing: of the images; None where it is not known.
     """
 
     def __init__(
         self,
         start_at: Callable[[int], tf.data.Dataset],
         steps_per_epoch: int,
-        preprocessing: PreprocessingSpec,
         first_step: int = 0,
+        preprocessing: PreprocessingSpec | None = None,
     ) -> None:
         self.steps_per_epoch = steps_per_epoch
         self._start_at, self._first_step = start_at, first_step
@@ -72,7 +72,7 @@ class TrainBatches(PreparedBatches):
             raise ValueError(f"count is {count}; it must be 0 or more batches.")
         if count == 0:
             return self  # Building the graph anew takes seconds.
-        return TrainBatches(self._start_at, self.steps_per_epoch, self.preprocessing, self._first_step + int(count))
+        return TrainBatches(self._start_at, self.steps_per_epoch, self._first_step + int(count), self.preprocessing)
 
 
 def train_batches(
@@ -149,7 +149,7 @@ def train_batches(
         batches = batches if service is None else prepared_elsewhere(batches, service)
         return batches.prefetch(tf.data.AUTOTUNE)
 
-    return TrainBatches(start_at, count // batch_size, recipe.preprocessing)
+    return TrainBatches(start_at, count // batch_size, preprocessing=recipe.preprocessing)
 
 
 def eval_batches(
@@ -194,13 +194,13 @@ def eval_batches(
     return PreparedBatches(counted, recipe.preprocessing)
 
 
-def without_filling(batches: tf.data.Dataset) -> tf.data.Dataset:
+def without_filling(batches: tf.data.Dataset) -> PreparedBatches:
     """Test batches for one device, where the last may be smaller: images and labels of weight 1 alone."""
 
     def kept(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.boolean_mask(images, weights > 0), tf.boolean_mask(labels, weights > 0)
 
-    return batches.map(kept, tf.data.AUTOTUNE)
+    return PreparedBatches(batches.map(kept, tf.data.AUTOTUNE), getattr(batches, "preprocessing", None))
 
 
 def _share(batch_size: int, host: Host) -> int:

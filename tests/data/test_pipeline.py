@@ -280,6 +280,7 @@ class TestLoad:
         plain, plain_test, _ = load("digits", image_size=16, batch_size=8, channels=channels)
         train, test, _ = load("digits", image_size=16, batch_size=8, channels=channels, preprocessing=spec)
         assert train.preprocessing == train.skip(3).preprocessing == test.preprocessing == spec
+        assert without_filling(test).preprocessing == spec
         assert plain.preprocessing == plain_test.preprocessing != spec
         prepare = EvalPreprocessing((16, 16), **PreprocessingSpec.from_dict(spec).broadcast(channels or 3))
         scans = open_source("digits").test.in_order(Host()).take(8)
