@@ -26,7 +26,7 @@ def timm_names() -> str:
     """Timm's names, with what timm publishes of them."""
     rows = [
         [
-            f"`{one.name}`",
+            f"`{one.name}`" + (" *" if one.is_default else ""),
             f"`{one.model}`",
             str(one.image_size),
             str(one.num_classes or ""),

@@ -25,7 +25,7 @@ from keras_nest.factory import create_model
 from keras_nest.models import LiT
 from keras_nest.models.base import ConfiguredModel, published_class_names, read_model
 from keras_nest.models.keras_file import find_keras_file
-from keras_nest.models.timm import timm_models
+from keras_nest.models.timm import find_timm_model
 from keras_nest.models.user_model import as_image_model
 from keras_nest.places import Place, as_place
 from keras_nest.processes import check_process
@@ -187,7 +187,8 @@ def _check_checkpoint(source: str) -> None:
             beside = " Weights of PyTorch tell it by a config.json beside them." if is_pytorch(source) else ""
             raise ValueError(f"The file name {name} does not tell which model it is; {_REMEDY}{beside}")
     elif is_name(source):
-        weights = timm_models()[source].handle if source in timm_models() else "CHECKPOINT"
+        theirs = find_timm_model(source)
+        weights = theirs.handle if theirs else "CHECKPOINT"
         raise ValueError(
             f"{source} is the name of a model, not a trained one; add its weights (--weights {weights}, weights=…)."
         )

@@ -14,7 +14,7 @@ from keras_nest.hints import did_you_mean
 from keras_nest.imagenet import find_dataset
 from keras_nest.models import PublishedModel
 from keras_nest.models.families import ALIASES, MODELS
-from keras_nest.models.timm import architecture_of, not_computed, timm_models
+from keras_nest.models.timm import architecture_of, find_timm_model, not_computed, timm_models
 from keras_nest.models.wrapping import find_preprocessing, image_symbol
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.types import Size
@@ -47,21 +47,22 @@ def list_models(pattern: str | None = None, timm: bool = False) -> list[str]:
 
 def is_name(name: str) -> bool:
     """Whether a name is one of `list_models`, of ours or of timm's, or an alias."""
-    return name in MODELS or name in ALIASES or name in timm_models()
+    return name in MODELS or name in ALIASES or find_timm_model(name) is not None
 
 
 def resolve(name: str) -> tuple[str, type[PublishedModel], dict[str, Any]]:
     """Full name, architecture and published fields of a model.
 
     Args:
-        name: a name of `list_models`, of ours or of timm's, or an alias.
+        name: a name of `list_models`, of ours or of timm's, with its tag or without, or an alias.
 
     Raises:
         ValueError: unknown name; the nearest ones are suggested.
     """
-    full_name = ALIASES.get(name, name)
-    if not is_name(full_name):
+    if not is_name(name):
         _refuse_name(name)
+    theirs = find_timm_model(name)
+    full_name = theirs.name if theirs else ALIASES.get(name, name)
     return full_name, *_published(full_name)
 
 
@@ -119,8 +120,8 @@ def published_weights(name: str | None, weights: str | os.PathLike[str]) -> str 
     """
     if os.fspath(weights) != PRETRAINED or os.path.exists(weights):
         return weights
-    if name is not None and name in timm_models():
-        return timm_models()[name].handle
+    if name is not None and (theirs := find_timm_model(name)):
+        return theirs.handle
     if name is not None:
         resolve(name)
     raise ValueError(

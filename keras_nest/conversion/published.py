@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from keras_nest import registry
 from keras_nest.conversion.augreg_index import FOLDER, INDEX, NEST_DIRECTORIES, checkpoint_uri, parse_model_name
 from keras_nest.hints import did_you_mean
-from keras_nest.models.timm import timm_models
+from keras_nest.models.timm import find_timm_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,8 +171,8 @@ def find(name: str) -> PublishedCheckpoint:
         return named
     with contextlib.suppress(ValueError):
         return _augreg_row(name.removeprefix(f"{FOLDER}/").removeprefix("augreg/"))
-    if name in timm_models():
-        return PublishedCheckpoint(name, "", timm_models()[name].handle)
+    if theirs := find_timm_model(name):
+        return PublishedCheckpoint(theirs.name, "", theirs.handle)
     if "://" in name or os.path.exists(name):
         return PublishedCheckpoint(parse_model_name(name) or "", "", name)
     known = sorted({known for row in PUBLISHED for known in names(row)})

@@ -31,6 +31,7 @@ class TimmModel(NamedTuple):
 
     Attributes:
         name: with its tag; that of the repository of the hub, too, "timm/NAME".
+        is_default: whether timm takes this one for the name without a tag.
         model: full published name of the model here that computes it.
         num_classes: of its head; 0 without one.
         image_size: side in pixels.
@@ -42,6 +43,7 @@ class TimmModel(NamedTuple):
     """
 
     name: str
+    is_default: bool
     model: str
     num_classes: int
     image_size: int
@@ -76,6 +78,14 @@ def timm_models() -> Mapping[str, TimmModel]:
     return {row["name"]: _model(row) for row in csv.DictReader(table.read_text("utf-8").splitlines())}
 
 
+def find_timm_model(name: str) -> TimmModel | None:
+    """The one of a name, with its tag or without, as in `timm.create_model`; None if there is none."""
+    tagged = timm_models().get(name)
+    return tagged or next(
+        (one for one in timm_models().values() if one.is_default and architecture_of(one.name) == name), None
+    )
+
+
 def architecture_of(name: str) -> str:
     """The part of a name in front of its tag."""
     return name.partition(".")[0]
@@ -93,6 +103,7 @@ def _model(row: Mapping[str, str]) -> TimmModel:
     classes, size, parameters = (int(row[name]) for name in ("num_classes", "image_size", "parameters"))
     return TimmModel(
         name=row["name"],
+        is_default=row["default"] == "yes",
         model=row["model"],
         num_classes=classes,
         image_size=size,

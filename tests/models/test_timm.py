@@ -88,7 +88,10 @@ def test_a_file_without_config_computes_what_timm_does(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vit_base_patch32_384", "of timm's vit_base_patch32_384 there are vit_base_patch32_384.augreg_in1k, vit_base"),
+        (
+            "vit_base_patch32_384.",
+            "of timm's vit_base_patch32_384 there are vit_base_patch32_384.augreg_in1k, vit_base",
+        ),
         ("nest_base_jx.goog_in21k", "of timm's nest_base_jx there are nest_base_jx.goog_in1k."),
         ("nest_bse_jx.goog_in1k", "did you mean nest_base_jx.goog_in1k"),
     ],
@@ -96,6 +99,27 @@ def test_a_file_without_config_computes_what_timm_does(tmp_path):
 def test_what_is_no_name(name, message):
     with pytest.raises(ValueError, match=message):
         keras_nest.create_model(name)
+
+
+def test_a_name_without_its_tag_is_the_one_that_timm_takes(tmp_path, capsys):
+    architectures = {name.partition(".")[0] for name in PUBLISHED}
+    assert not architectures & {*registry.MODELS, *registry.ALIASES}
+    defaults = [registry.resolve(name)[0] for name in sorted(architectures)]
+    assert [name.partition(".")[0] for name in defaults] == sorted(architectures)
+    assert {name.partition(".")[2] for name in defaults if name.startswith("vit_base_patch16")} == {
+        "augreg2_in21k_ft_in1k",
+        "augreg_in21k_ft_in1k",
+        "in21k",
+    }
+    name, full_name = "vit_tiny_patch16_224", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    model = keras_nest.create_model(name, num_classes=3, image_size=32)
+    assert (model.name, model.config) == (
+        full_name,
+        keras_nest.create_model(full_name, num_classes=3, image_size=32).config,
+    )
+    assert registry.preprocessing_spec(name) == registry.preprocessing_spec(full_name)
+    assert cli.main(["info", name]) == 0
+    assert full_name in capsys.readouterr().out
 
 
 def test_the_table_is_whole_at_80_columns(capsys, monkeypatch):
@@ -144,6 +168,7 @@ def test_what_is_computed_is_not_refused():
 
 def test_published_weights(tmp_path, monkeypatch):
     assert registry.published_weights("nest_tiny_jx.goog_in1k", "pretrained") == "hf://timm/nest_tiny_jx.goog_in1k"
+    assert registry.published_weights("nest_tiny_jx", "pretrained") == "hf://timm/nest_tiny_jx.goog_in1k"
     assert registry.published_weights("nest_tiny", "other.npz") == "other.npz"
     for name in ("nest_tiny", None):
         with pytest.raises(ValueError, match="pretrained weights are those of timm's names"):

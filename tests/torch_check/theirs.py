@@ -1,5 +1,6 @@
 """The side of timm and transformers in `make test-torch`: opens what ours.py wrote, compares, writes back."""
 
+import csv
 import pathlib
 import sys
 from unittest.mock import MagicMock
@@ -26,6 +27,15 @@ import timm  # noqa: E402
 from timm.models import save_for_hf  # noqa: E402
 
 TOLERANCE = 2e-5  # of the largest logit
+TABLE = pathlib.Path(__file__).parents[2] / "keras_nest" / "models" / "timm.csv"
+
+
+def check_tags() -> None:
+    """Names without a tag mean the same here as in timm."""
+    with TABLE.open(newline="") as file:
+        rows = [(*row["name"].split("."), row["default"]) for row in csv.DictReader(file)]
+    ours = {architecture: tag for architecture, tag, default in rows if default}
+    assert ours == {architecture: timm.models.get_pretrained_cfg(architecture).tag for architecture, *_ in rows}
 
 
 def check(folder: pathlib.Path) -> None:
@@ -53,4 +63,5 @@ def check(folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
+    check_tags()
     check(pathlib.Path(sys.argv[1]))
