@@ -13,9 +13,13 @@ def with_own_threads(batches: tf.data.Dataset) -> tf.data.Dataset:
 
     Images are many, so that they run side by side; an operation that divides one image among threads gains nothing,
     and takes threads from a model that trains on the same cores. So do the references.
+
+    TensorFlow's tuner has nothing to do then, and is left out: it sleeps for up to a minute between its rounds, and the
+    end of an iterator, after each evaluation and each training, waits until it wakes.
     """
     options = tf.data.Options()
-    options.threading.private_threadpool_size = _cores()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = cores()
     options.threading.max_intra_op_parallelism = 1
     return batches.with_options(options)
 
@@ -59,6 +63,6 @@ def check_service(service: str) -> None:
         raise ConnectionError(f"No tf.data service answers at {service} ({error}).") from error
 
 
-def _cores() -> int:
-    """Those that this process may use."""
+def cores() -> int:
+    """Those that this process may use; so many images are prepared at once."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 import tensorflow as tf
 
 from keras_nest.data.checks import check_whole_number
-from keras_nest.data.host import prepared_elsewhere, with_own_threads
+from keras_nest.data.host import cores, prepared_elsewhere, with_own_threads
 from keras_nest.data.keys import Stream, derive_key
 from keras_nest.data.mixing import check_labels
 from keras_nest.data.recipes import Recipe, as_uint8
@@ -141,10 +141,12 @@ def train_batches(
     def start_at(first_step: int) -> tf.data.Dataset:
         first = first_step * share
         examples = source.train.shuffled(seed, host, first).enumerate(first)
-        prepared = examples.map(prepare, tf.data.AUTOTUNE, deterministic=True)
+        prepared = examples.map(prepare, cores(), deterministic=True)
         batches = prepared.batch(share, drop_remainder=True)
         if recipe.mix is not None and transfer == "float32":
-            batches = batches.enumerate(first_step).map(mix, tf.data.AUTOTUNE, deterministic=True)
+            # A tenth of the work, on whole batches, which take memory.
+            at_once = max(2, cores() // 8)
+            batches = batches.enumerate(first_step).map(mix, at_once, deterministic=True)
         batches = with_own_threads(batches)
         batches = batches if service is None else prepared_elsewhere(batches, service)
         return batches.prefetch(tf.data.AUTOTUNE)
@@ -184,7 +186,7 @@ def eval_batches(
         return recipe.test_image(example, image_size), label, tf.constant(1.0)
 
     numbered = source.test.in_order(host).enumerate(host.part(count).start)
-    images = numbered.map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    images = numbered.map(prepare, cores(), deterministic=True)
     label = images.element_spec[1]
     nothing = (tf.zeros((*image_size, recipe.channels)), tf.zeros(label.shape, label.dtype), 0.0)
     filling = tf.data.Dataset.from_tensors(nothing)

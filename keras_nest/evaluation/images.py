@@ -12,6 +12,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest.console import printable
+from keras_nest.data.host import with_own_threads
 from keras_nest.data.sources import ONLY_HOST, Source, open_source
 from keras_nest.data.sources.base import decode
 from keras_nest.data.sources.folder import TEST_SPLITS, names_in
@@ -210,7 +211,7 @@ def _of_source(source: Source, split: str | None) -> LabeledImages:
 
     def read(tell: Tell) -> Iterator[LabeledImage]:
         decoded = source.test.in_order(ONLY_HOST).map(lambda example: (decode(example), example.label))
-        for number, (pixels, label) in enumerate(decoded.prefetch(tf.data.AUTOTUNE)):
+        for number, (pixels, label) in enumerate(with_own_threads(decoded.prefetch(tf.data.AUTOTUNE))):
             yield LabeledImage(f"{_NUMBERED}{number}", info.class_names[int(label)], pixels.numpy())
 
     def find(names: Sequence[str]) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.data.checks import check_whole_number
+from keras_nest.data.host import cores, with_own_threads
 from keras_nest.data.mixing import check_labels
 from keras_nest.data.prompts import Progress, silent
 from keras_nest.data.sources import ONLY_HOST, Example, Examples, Source, open_source
@@ -55,8 +56,8 @@ def evaluate(
     def prepare(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
         return classifier.embedder.preprocess(decode(example)), example.label
 
-    images = examples.in_order(ONLY_HOST).map(prepare, tf.data.AUTOTUNE, deterministic=True)
-    batches = iter(images.batch(batch_size).prefetch(tf.data.AUTOTUNE))
+    images = examples.in_order(ONLY_HOST).map(prepare, cores(), deterministic=True)
+    batches = iter(with_own_threads(images.batch(batch_size).prefetch(tf.data.AUTOTUNE)))
     found: list[tuple[np.ndarray, ...]] = []
     for _ in progress(range(0, len(examples), batch_size), "classifying"):
         pixels, classes = next(batches)

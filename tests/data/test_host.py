@@ -37,6 +37,8 @@ def test_threads_are_the_pipelines_own():
         threading = batches.options().threading
         assert threading.max_intra_op_parallelism == 1
         assert threading.private_threadpool_size >= 1
+        # It holds up the end of each iterator.
+        assert batches.options().autotune.enabled is False
 
 
 def test_a_worker_prepares_the_same_batches_in_the_same_order(start_service):
