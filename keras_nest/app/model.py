@@ -70,6 +70,13 @@ class AppModel:
         best = np.argsort(-shares, kind="stable").tolist()
         return [{"class": k, "label": predictor.name_of(k), "probability": float(shares[k])} for k in best]
 
+    def close(self) -> None:
+        """Waits for the question that is being answered, and answers none after it.
+
+        A thread that computes while Python ends takes the process down with it.
+        """
+        self._lock.acquire()
+
     def explain(self, image: np.ndarray, method: str, index: int) -> dict[str, Any]:
         """Where in an image a class comes from, as `keras-nest explain --json` has it.
 

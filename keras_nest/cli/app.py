@@ -30,6 +30,8 @@ def main(args: argparse.Namespace) -> int:
             server.serve_forever()
         except KeyboardInterrupt:
             print()
+        finally:
+            server.model.close()
     return 0
 
 

@@ -14,8 +14,8 @@ def with_own_threads(batches: tf.data.Dataset) -> tf.data.Dataset:
     Images are many, so that they run side by side; an operation that divides one image among threads gains nothing,
     and takes threads from a model that trains on the same cores. So do the references.
 
-    TensorFlow's tuner has nothing to do then, and is left out: it sleeps for up to a minute between its rounds, and the
-    end of an iterator, after each evaluation and each training, waits until it wakes.
+    TensorFlow's tuner has nothing to do then, and is left out: it sleeps for up to a minute between its rounds, and now
+    and then misses the end of an iterator, of an evaluation or a training, which then waits until it wakes.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

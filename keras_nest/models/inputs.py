@@ -114,10 +114,11 @@ def other_preparation(data: Any, preprocessing: Mapping[str, Any] | None, name: 
     given = getattr(data, "preprocessing", None)
     if not preprocessing or not isinstance(given, PreprocessingSpec):
         return None
-    channels = max(len(given.mean), len(preprocessing["mean"]))
-    theirs, ours = (
-        dataclasses.asdict(spec.broadcast(channels)) for spec in (given, PreprocessingSpec.from_dict(preprocessing))
-    )
+    both = given, PreprocessingSpec.from_dict(preprocessing)
+    lengths = {len(values) for spec in both for values in (spec.mean, spec.std)}
+    if len(lengths - {1}) > 1:
+        return None  # Images of other channels, which the model refuses.
+    theirs, ours = (dataclasses.asdict(spec.broadcast(max(lengths))) for spec in both)
     # Files are read in the range that they have; it concerns arrays of users alone.
     differing = [field for field in ours if field != "value_range" and theirs[field] != ours[field]]
     if not differing:

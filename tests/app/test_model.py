@@ -1,10 +1,12 @@
 """Models of every kind answer the page, and say what they cannot."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import keras_nest
-from keras_nest.app.model import open_app_model
+from keras_nest.app.model import AppModel, open_app_model
 from keras_nest.predict import read_image
 from tests import keras_models
 from tests.predict.conftest import NAMES, SMALL
@@ -60,3 +62,32 @@ def test_answers_that_are_no_numbers(photos, tmp_path):
     opened = open_app_model(str(tmp_path / "model.keras"))
     with pytest.raises(ValueError, match=r"^The model does not answer with numbers"):
         opened.predict(read_image(photos / "rocket.png"))
+
+
+def test_it_is_closed_when_the_question_in_progress_is_answered():
+    began, go_on, events = threading.Event(), threading.Event(), []
+
+    def choose(labels):
+        began.set()
+        go_on.wait()
+        events.append("answered")
+        raise ValueError
+
+    def ask():
+        with pytest.raises(ValueError):
+            model.predict(np.zeros((2, 2, 3), np.uint8))
+
+    def close():
+        model.close()
+        events.append("closed")
+
+    model = AppModel("toy", (), choose)
+    threads = [threading.Thread(target=ask), threading.Thread(target=close)]
+    threads[0].start()
+    began.wait()
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert events == ["answered", "closed"]
+    assert not model._lock.acquire(blocking=False)

@@ -107,7 +107,11 @@ def test_a_data_set_that_was_prepared_otherwise_is_warned_of_once(model, what):
         trainer.fit(data, verbose=0, shuffle=False)
 
 
-@pytest.mark.parametrize("fields", [{}, {"mean": [0.5], "std": [0.5]}, {"value_range": [0, 255]}], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"mean": [0.5]}, {"mean": [0.5], "std": [0.5]}, {"mean": [0.1] * 4, "std": [0.1]}, {"value_range": [0, 255]}],
+    ids=str,
+)
 def test_one_that_was_prepared_likewise_passes_in_silence(model, fields):
     model.fit(prepared({**specs.STRETCHED, **fields}), verbose=0, shuffle=False)
     unknown = keras_nest.create_model("ViT-B_16", **SMALL, preprocessing=None)
