@@ -71,10 +71,10 @@ def test_it_is_closed_when_the_question_in_progress_is_answered():
         began.set()
         go_on.wait()
         events.append("answered")
-        raise ValueError
+        raise ValueError("asked")
 
     def ask():
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="asked"):
             model.predict(np.zeros((2, 2, 3), np.uint8))
 
     def close():
