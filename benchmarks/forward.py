@@ -33,6 +33,8 @@ BARS = {1: 1.0, 8: 0.8}
 _SIDE = 1024
 
 Candidates = dict[str, Callable[[], Any]]
+# Takes normalized images (B, H, W, 3) and gives a call that computes the logits.
+Engine = Callable[[np.ndarray], Callable[[], Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,23 +58,24 @@ def _toy_model() -> ImageModel:
     return keras_nest.NesT(10, 16, embedding_dim=16, num_heads=2, num_layers_per_block=(1, 1), init_patch_embed_size=2)
 
 
-def make_engines(model: ImageModel) -> dict[str, Callable[[np.ndarray], Callable[[], Any]]]:
-    """Ways to run a model; each takes normalized images (B, H, W, 3) and gives a call that computes the logits.
+def _tensorflow(jit_compile: bool) -> Callable[[ImageModel], Engine]:
+    def engine(model: ImageModel) -> Engine:
+        function = tf.function(lambda images: model(images, training=False), autograph=False, jit_compile=jit_compile)
+        return lambda images: bind_tensorflow(function, tf.constant(images))
 
-    Args:
-        model: the Keras model; the Flax module of its configuration gets random weights of its own.
-    """
-    graph = tf.function(lambda images: model(images, training=False), autograph=False)
-    xla = tf.function(lambda images: model(images, training=False), autograph=False, jit_compile=True)
+    return engine
+
+
+def _flax(model: ImageModel) -> Engine:
+    """Of the configuration of the Keras model, with random weights of its own."""
     module = flax_reference.for_config(type(model).__name__, model.config)
-    shape = (1, *model.input.shape[1:])
-    parameters = jax.jit(module.init)(jax.random.key(0), jnp.zeros(shape))
-    flax = jax.jit(module.apply)
-    return {
-        GRAPH: lambda images: bind_tensorflow(graph, tf.constant(images)),
-        XLA: lambda images: bind_tensorflow(xla, tf.constant(images)),
-        FLAX: lambda images: _bind_jax(lambda x: flax(parameters, x), jnp.asarray(images)),
-    }
+    parameters = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, *model.input.shape[1:])))
+    compute = jax.jit(module.apply)
+    return lambda images: _bind_jax(lambda x: compute(parameters, x), jnp.asarray(images))
+
+
+ENGINES: dict[str, Callable[[ImageModel], Engine]] = {GRAPH: _tensorflow(False), XLA: _tensorflow(True), FLAX: _flax}
+"""Ways to run a model."""
 
 
 def bind_tensorflow(function: Callable[..., Any], *operands: tf.Tensor) -> Callable[[], Any]:
@@ -113,7 +116,7 @@ def measure(model: ImageModel, batches: Sequence[int], runs: int) -> list[dict[s
         batches: images at a time.
         runs: interleaved rounds.
     """
-    engines, macs = make_engines(model), count_macs(model)
+    engines, macs = {name: make(model) for name, make in ENGINES.items()}, count_macs(model)
     random = np.random.default_rng(0)
     candidates: dict[tuple[int, str], Callable[[], Any]] = {}
     for batch in batches:

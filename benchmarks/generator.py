@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import timing
+from benchmarks import memory, timing
 from keras_nest import NesTGenerator
 from keras_nest.figures import new_figure, picture_file, plain_logarithmic
 from keras_nest.files import local_path
@@ -129,18 +129,7 @@ def added_peak(fields: dict[str, Any]) -> float:
     Args:
         fields: of `NesTGenerator`.
     """
-    model = NesTGenerator(**fields)
-    # Linux forgets the peak that making the weights had.
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    _call(model, 1)()
-    return _status("VmHWM") - before
-
-
-def _status(field: str) -> float:
-    """A size in MiB that Linux tells of this process; `getrusage` would tell the peak of its parent."""
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 2**10
+    return memory.added_peak(_call(NesTGenerator(**fields), 1))
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -2,17 +2,19 @@
 
 All take turns in one process with as many threads as there are processors, on the same batch; each model and batch size
 has a process of its own, whose gigabytes go with it. Weights are random, those of the peers their own. The limit is
-that of `benchmarks.forward`: one matrix product with as many multiply-adds. Runs in an environment of its own, which
+that of `benchmarks.forward`: one matrix product with as many multiply-adds. Memory is what an engine holds and takes at
+the peak of a warm call, weights too, in a process of its own. Runs in an environment of its own, which
 `make bench-peers` makes (benchmarks/peers.txt).
 """
 
 import argparse
+import concurrent.futures
+import multiprocessing
 import os
 import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -27,12 +29,12 @@ import tensorflow as tf
 import torch
 
 import keras_nest
-from benchmarks import forward, timing
+from benchmarks import forward, memory, timing
+from benchmarks.forward import Engine
 from benchmarks.peers_picture import draw
 from keras_nest import export
 from keras_nest.export.tflite import to_tflite
 from keras_nest.files import local_path
-from keras_nest.models import ImageModel
 from keras_nest.profiling import count_macs
 from keras_nest.tflite import TFLiteModel
 
@@ -54,41 +56,58 @@ TIMM = {
 }
 # hidden size, heads and width of the MLP, of what keras-hub builds.
 KERAS_HUB = {"ViT-S_16": (384, 6, 1536)}
-OPTIMIZED = {"SavedModel": {}, "SavedModel, cpu": {"optimize": "cpu"}}
-OPTIMIZED["SavedModel, cpu, bfloat16"] = {"optimize": "cpu", "precision": "bfloat16"}
+# Options of `to_saved_model`, and what OpenVINO computes in.
+SAVED_MODELS: dict[str, dict[str, Any]] = {
+    "SavedModel": {},
+    "SavedModel, cpu": {"optimize": "cpu"},
+    "SavedModel, cpu, bfloat16": {"optimize": "cpu", "precision": "bfloat16"},
+}
+TFLITE = {"TFLite, float32": "float32", "TFLite, dynamic_int8": "dynamic_int8"}
 OPENVINO = {"OpenVINO": "f32", "OpenVINO, bfloat16": "bf16"}
-# Takes images (B, H, W, 3) in [0, 1] and gives a call that computes the logits.
-Engine = Callable[[np.ndarray], Callable[[], Any]]
+KERAS_HUB_XLA = "keras-hub, XLA"
+# Whether it is compiled.
+TORCH = {"timm, eager": False, "timm, compiled": True}
+# Memory is measured at this batch size; each engine takes a process of its own for it.
+MEMORY_BATCH = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["nest_tiny_s196_224", "ViT-S_16"], choices=TIMM, help="which")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="batch sizes")
+    parser.add_argument("--models", nargs="+", default=list(TIMM), choices=TIMM, help="which")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], help="batch sizes")
     parser.add_argument("--runs", type=int, default=15, help="interleaved rounds")
     parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--picture", type=local_path, default=pathlib.Path("docs/peers.png"), help="file of the plot")
     options = parser.parse_args(arguments)
-    cases = [(name, batch, options.runs) for name in options.models for batch in options.batch]
-    with ProcessPoolExecutor(max_workers=1, max_tasks_per_child=1) as processes:
-        rows = [row for found in processes.map(measure_one, *zip(*cases, strict=True)) for row in found]
+    rows: list[dict[str, Any]] = []
+    for name in options.models:
+        for batch in options.batch:
+            rows += in_own_process(measure, name, batch, options.runs)
     note = f"{os.cpu_count()} processors; times the limit: of one matrix product with as many multiply-adds"
     timing.report("Forward pass, here and elsewhere", rows, options.results / "peers.csv", note)
     draw(options.picture, rows)
 
 
-def measure_one(name: str, batch: int, runs: int) -> list[dict[str, Any]]:
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns in a process that goes with it, and with its memory."""
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def measure(name: str, batch: int, runs: int) -> list[dict[str, Any]]:
     """Rows of one model at one batch size."""
-    torch.set_num_threads(os.cpu_count() or 1)
-    model = keras_nest.create_model(name)
-    randomize(model)
-    images = np.random.default_rng(0).random((batch, *model.input.shape[1:]), np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        engines = {**ours(model, pathlib.Path(folder), batch), **others(name, batch)}
-        calls = {candidate: bind(images) for candidate, bind in engines.items()}
-    calls |= forward.limit(count_macs(model) * batch)
-    limit = next(candidate for candidate in calls if candidate.startswith(forward.LIMIT))
+    candidates = [*forward.ENGINES, *SAVED_MODELS, *TFLITE, "ONNX Runtime", *OPENVINO, *TORCH]
+    candidates += [KERAS_HUB_XLA] if name in KERAS_HUB else []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        macs = in_own_process(write_files, name, batch, folder)
+        peaks: dict[str, float] = {}
+        if batch == MEMORY_BATCH:
+            peaks = {candidate: in_own_process(peak, candidate, name, batch, folder) for candidate in candidates}
+        calls = {candidate: prepare(candidate, name, batch, folder) for candidate in candidates}
+    calls |= (product := forward.limit(macs * batch))
+    (limit,) = product
     rounds = timing.interleave(calls, runs, f"{name}, batch {batch}")
     return [
         {
@@ -98,6 +117,7 @@ def measure_one(name: str, batch: int, runs: int) -> list[dict[str, Any]]:
             "median ms": rounds.median(candidate) * 1e3,
             "times Keras, XLA": rounds.ratio(candidate, forward.XLA),
             "times limit": rounds.ratio(candidate, limit),
+            "peak MiB": peaks.get(candidate),
             "runs": len(rounds.seconds[candidate]),
             "load of others": round(rounds.load, 2),
         }
@@ -105,46 +125,55 @@ def measure_one(name: str, batch: int, runs: int) -> list[dict[str, Any]]:
     ]
 
 
+def write_files(name: str, batch: int, folder: pathlib.Path) -> int:
+    """Exports a model into a folder, and counts its multiply-adds for an image."""
+    model = keras_nest.create_model(name)
+    randomize(model)
+    for candidate, options in SAVED_MODELS.items():
+        export.to_saved_model(model, folder / candidate, **options)
+    to_tflite(model, folder / "lite", list(TFLITE.values()), batch_size=batch, activation="none")
+    export.to_onnx(model, folder / "model.onnx")
+    return count_macs(model)
+
+
+def peak(candidate: str, name: str, batch: int, folder: pathlib.Path) -> float:
+    """MiB of a warm engine; to be called in a process that has computed nothing."""
+    return memory.steady_peak(lambda: prepare(candidate, name, batch, folder))[1]
+
+
+def prepare(candidate: str, name: str, batch: int, folder: pathlib.Path) -> Callable[[], Any]:
+    """A call that computes the logits of a batch."""
+    images = np.random.default_rng(0).random((batch, 224, 224, 3), np.float32)
+    return engine(candidate, name, folder)(images)
+
+
+def engine(candidate: str, name: str, folder: pathlib.Path) -> Engine:
+    """One of those that take turns: of the files that `write_files` wrote, or of new weights."""
+    if candidate in forward.ENGINES:
+        model = keras_nest.create_model(name)
+        randomize(model)
+        return forward.ENGINES[candidate](model)
+    if candidate in SAVED_MODELS:
+        return _saved_model(tf.saved_model.load(str(folder / candidate)))
+    if candidate in TFLITE:
+        file = TFLiteModel(folder / "lite" / f"{TFLITE[candidate]}.tflite", os.cpu_count() or 1)
+        return lambda images: lambda: file(images)
+    if candidate in OPENVINO:
+        hint = {"INFERENCE_PRECISION_HINT": OPENVINO[candidate]}
+        compiled = openvino.Core().compile_model(str(folder / "model.onnx"), "CPU", hint)
+        return lambda images: lambda: compiled({"images": images})["logits"]
+    if candidate in TORCH:
+        return _timm(TIMM[name], TORCH[candidate])
+    if candidate == KERAS_HUB_XLA:
+        return _keras_hub(*KERAS_HUB[name])
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    return lambda images: lambda: session.run(["logits"], {"images": images})
+
+
 def randomize(model: keras.Model) -> None:
     """Gives every weight noise: graph optimizers leave out what multiplies by one or adds zero."""
     for seed, variable in enumerate(model.trainable_variables):
         variable.assign(variable + keras.random.normal(variable.shape, stddev=0.02, seed=seed))
-
-
-def ours(model: ImageModel, folder: pathlib.Path, batch: int) -> dict[str, Engine]:
-    """A model as Keras runs it, Flax' of the same configuration, and the files that are exported of it."""
-    engines: dict[str, Engine] = dict(forward.make_engines(model))
-    for number, (name, options) in enumerate(OPTIMIZED.items()):
-        path = export.to_saved_model(model, folder / str(number), **options)
-        engines[name] = _saved_model(tf.saved_model.load(str(path)))
-    to_tflite(model, folder / "lite", ["float32", "dynamic_int8"], batch_size=batch, activation="none")
-    for precision in ("float32", "dynamic_int8"):
-        file = TFLiteModel(folder / "lite" / f"{precision}.tflite", os.cpu_count() or 1)
-        engines[f"TFLite, {precision}"] = lambda images, file=file: lambda: file(images)
-    onnx = export.to_onnx(model, folder / "model.onnx")
-    engines["ONNX Runtime"] = _onnx_runtime(onnxruntime.InferenceSession(str(onnx)))
-    core = openvino.Core()
-    for name, precision in OPENVINO.items():
-        compiled = core.compile_model(str(onnx), "CPU", {"INFERENCE_PRECISION_HINT": precision})
-        engines[name] = lambda images, compiled=compiled: lambda: compiled({"images": images})["logits"]
-    return engines
-
-
-def others(name: str, batch: int) -> dict[str, Engine]:
-    """The same architecture in other libraries, with weights of their own."""
-    network = timm.create_model(TIMM[name], pretrained=False).eval()
-    engines = {"timm, eager": _torch(network), "timm, compiled": _torch(torch.compile(network))}
-    if name in KERAS_HUB:
-        width, heads, mlp = KERAS_HUB[name]
-        fields = {"patch_size": 16, "num_layers": 12, "num_heads": heads, "hidden_dim": width, "mlp_dim": mlp}
-        backbone = keras_hub.models.ViTBackbone(image_shape=(224, 224, 3), **fields)
-        engines["keras-hub, XLA"] = _keras(backbone)
-    return engines
-
-
-def _keras(model: keras.Model) -> Engine:
-    compute = tf.function(lambda images: model(images, training=False), autograph=False, jit_compile=True)
-    return lambda images: forward.bind_tensorflow(compute, tf.constant(images))
 
 
 def _saved_model(loaded: Any) -> Engine:
@@ -155,17 +184,24 @@ def _saved_model(loaded: Any) -> Engine:
     )
 
 
-def _onnx_runtime(session: Any) -> Engine:
-    return lambda images: lambda: session.run(["logits"], {"images": images})
+def _keras_hub(width: int, heads: int, mlp: int) -> Engine:
+    fields = {"patch_size": 16, "num_layers": 12, "num_heads": heads, "hidden_dim": width, "mlp_dim": mlp}
+    model = keras_hub.models.ViTBackbone(image_shape=(224, 224, 3), **fields)
+    compute = tf.function(lambda images: model(images, training=False), autograph=False, jit_compile=True)
+    return lambda images: forward.bind_tensorflow(compute, tf.constant(images))
 
 
-def _torch(network: Any) -> Engine:
+def _timm(name: str, compiled: bool) -> Engine:
+    torch.set_num_threads(os.cpu_count() or 1)
+    network = timm.create_model(name, pretrained=False).eval()
+    compute = torch.compile(network) if compiled else network
+
     def bind(images: np.ndarray) -> Callable[[], Any]:
         x = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
 
         def call() -> Any:
             with torch.inference_mode():
-                return network(x)
+                return compute(x)
 
         return call
 

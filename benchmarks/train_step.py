@@ -9,32 +9,26 @@ as a graph takes at most 0.5 of Flax's time at batch 8.
 import argparse
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax
-import jax.numpy as jnp
 import keras
 import numpy as np
-import optax
 import tensorflow as tf
 
 from benchmarks import timing
 from benchmarks.input_pipeline import photographs
+from benchmarks.steps import flax_step, keras_step
 from keras_nest import create_model
-from keras_nest.conversion import flax_reference
 from keras_nest.data import create_recipe, train_batches
 from keras_nest.files import local_path
-from keras_nest.models.losses import cross_entropy
-from keras_nest.training import AdamW, Trainer
 
 GRAPH, FLAX = "Keras, graph", "Flax and optax, jax.jit"
 FED = "Keras, graph, fed by the input pipeline"
 BAR = 0.5
-RATE, DECAY = 1e-3, 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,26 +87,6 @@ def measure(name: str, fields: dict[str, Any], batch: int, runs: int) -> list[di
     ]
 
 
-def keras_step(
-    model: keras.Model, batches: tf.data.Dataset, jit_compile: bool = False, use_ema: bool = False, **options: Any
-) -> Callable[[], Any]:
-    """A call that makes one update.
-
-    Args:
-        model: to train.
-        batches: endless.
-        jit_compile: under XLA.
-        use_ema: keeps an average of the weights.
-        **options: of `Trainer`.
-    """
-    trainer = Trainer(model, **options)
-    trainer.log_every_step = False
-    trainer.compile(AdamW(RATE, weight_decay=DECAY, use_ema=use_ema), cross_entropy, jit_compile=jit_compile)
-    trainer.make_train_function()
-    iterator: Iterator[Any] = iter(batches.prefetch(tf.data.AUTOTUNE))
-    return lambda: (trainer.train_function(iterator), trainer.optimizer.iterations.numpy())
-
-
 def pipeline(model: keras.Model, batch: int) -> tf.data.Dataset:
     """Photographs as NesT is trained on them."""
     source = photographs(quality=92)
@@ -120,33 +94,6 @@ def pipeline(model: keras.Model, batch: int) -> tf.data.Dataset:
     batches = train_batches(source, recipe, model.image_size, batch, seed=0)
     # A toy model has fewer classes.
     return batches.map(lambda images, labels: (images, labels[:, : model.num_classes]))
-
-
-def flax_step(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Callable[[], Any]:
-    """A call that makes one update of the Flax module of the same configuration."""
-    module = flax_reference.for_config(type(model).__name__, model.config)
-    optimizer = optax.adamw(RATE, weight_decay=DECAY)
-    inputs, targets = jnp.asarray(images), jnp.asarray(labels)
-    parameters = jax.jit(module.init)(jax.random.key(0), inputs[:1])
-    state: dict[str, Any] = {"parameters": parameters, "optimizer": optimizer.init(parameters), "step": 0}
-
-    @jax.jit
-    def update(parameters: Any, optimizer_state: Any, step: Any) -> tuple[Any, Any, Any]:
-        def loss(parameters: Any) -> Any:
-            random = {"dropout": jax.random.fold_in(jax.random.key(1), step)}
-            logits = module.apply(parameters, inputs, train=True, rngs=random)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
-
-        gradients = jax.grad(loss)(parameters)
-        updates, optimizer_state = optimizer.update(gradients, optimizer_state, parameters)
-        return optax.apply_updates(parameters, updates), optimizer_state, step + 1
-
-    def step() -> None:
-        state["parameters"], state["optimizer"], state["step"] = jax.block_until_ready(
-            update(state["parameters"], state["optimizer"], state["step"])
-        )
-
-    return step
 
 
 if __name__ == "__main__":

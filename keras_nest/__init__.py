@@ -24,6 +24,7 @@ from keras_nest.models import (
     ViTFlaxNesT,
 )
 from keras_nest.opening import LoadedModel, open_model
+from keras_nest.predict import predictor
 from keras_nest.preprocessing import EvalPreprocessing, preprocessor
 from keras_nest.registry import list_models
 from keras_nest.tokenizers import get_tokenizer
@@ -57,5 +58,6 @@ __all__ = [
     "list_models",
     "merge_lora",
     "open_model",
+    "predictor",
     "preprocessor",
 ]

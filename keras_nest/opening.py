@@ -111,8 +111,7 @@ def open_model(
     """
     check_process()
     if untrained and weights is None and _is_name_only(os.fspath(source)):
-        model = create_model(os.fspath(source))
-        return LoadedModel(model, _class_names(model, None, labels))
+        return loaded_model(create_model(os.fspath(source)), labels)
     name, checkpoint = find_model(source, weights)
     file = find_keras_file(checkpoint)
     model = (
@@ -126,6 +125,16 @@ def open_model(
     if folder := _run_directory(checkpoint, file):
         facts |= {"metrics": read_json(folder / METRICS), "config": read_json(folder / CONFIG)}
     return LoadedModel(model, **facts)
+
+
+def loaded_model(model: keras.Model, labels: str | os.PathLike[str] | None = None) -> LoadedModel:
+    """A model at hand, with the class names of a file, or of its published head.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there are not as many names as classes.
+    """
+    return LoadedModel(model, _class_names(model, None, labels))
 
 
 def _run_directory(checkpoint: str, file: str | None) -> Place | None:

@@ -11,16 +11,10 @@ from keras_nest.console import printable
 from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.export.exporter import Exporter, Signatures
 from keras_nest.export.exporters import exporter_for
-from keras_nest.export.module import (
-    image_shape,
-    is_classifier,
-    model_config,
-    resolve_activation,
-    task_of,
-    without_head,
-)
+from keras_nest.export.module import image_shape, without_head
 from keras_nest.exported import VALUES
 from keras_nest.models import LiT
+from keras_nest.models.answers import is_classifier, model_config, resolve_activation, task_of
 from keras_nest.profiling import count_parameters
 from keras_nest.registry import published_name
 from keras_nest.run_files import CLASSES

@@ -10,8 +10,9 @@ import tensorflow as tf
 from keras_nest.data.decoding import decode_upright, header_size
 from keras_nest.data.image_files import MAX_PIXELS, too_large
 from keras_nest.data.orientation import orientation_in_graph
-from keras_nest.export.module import image_shape, model_config
+from keras_nest.export.module import image_shape
 from keras_nest.graphs import as_written
+from keras_nest.models.answers import model_config
 from keras_nest.preprocessing import EvalPreprocessing
 from keras_nest.registry import preprocessing_spec
 from keras_nest.specs import PreprocessingSpec

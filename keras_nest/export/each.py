@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from keras_nest.export.decoding import image_decoder, judging_decoder
-from keras_nest.export.module import image_shape, model_config
+from keras_nest.export.module import image_shape
+from keras_nest.models.answers import model_config
 from keras_nest.value_range import are_unit
 
 Outputs: TypeAlias = dict[str, tf.Tensor]

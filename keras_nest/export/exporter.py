@@ -13,7 +13,7 @@ from keras_nest.class_names import check_class_names
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.decoding import unit_preprocessing
 from keras_nest.export.inference import Inference, below_head, inference
-from keras_nest.export.module import image_shape, is_classifier, resolve_activation, reusable_object
+from keras_nest.export.module import image_shape, reusable_object
 from keras_nest.export.network import Carrier
 from keras_nest.export.signatures import Outputs, create_signatures
 from keras_nest.export.tflite_files import TFLiteSource
@@ -21,6 +21,7 @@ from keras_nest.export.tflite_sources import image_source
 from keras_nest.export.wrapped import AUTO, Preprocessing, as_exported
 from keras_nest.hints import did_you_mean
 from keras_nest.layers.changes import layers_inside
+from keras_nest.models.answers import is_classifier, resolve_activation
 from keras_nest.models.base import published_class_names
 from keras_nest.models.user_model import way_to_classes
 

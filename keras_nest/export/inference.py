@@ -6,16 +6,9 @@ import keras
 import tensorflow as tf
 
 from keras_nest.export.activations import ACTIVATIONS
-from keras_nest.export.module import (
-    check_outputs,
-    holder,
-    image_shape,
-    model_config,
-    on_unit_images,
-    output_name,
-    without_head,
-)
+from keras_nest.export.module import check_outputs, holder, image_shape, on_unit_images, output_name, without_head
 from keras_nest.layers.changes import layers_inside
+from keras_nest.models.answers import model_config
 from keras_nest.models.base import logits_model
 
 # Images float32 (B, H, W, C) in [0, 1] -> outputs by name.

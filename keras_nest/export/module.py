@@ -12,13 +12,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.choices import ACTIVATIONS
 from keras_nest.export.network import Carrier
 from keras_nest.exported import VALUES
-from keras_nest.models.agreement import activation_of_loss
+from keras_nest.models.answers import model_config, task_of
 from keras_nest.models.base import ImageModel, logits_model
 from keras_nest.specs import PreprocessingSpec
-from keras_nest.targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from keras_nest.targets import REGRESSION
 from keras_nest.value_range import check_unit
 
 _ACTIVATIONS = (keras.activations.softmax, keras.activations.sigmoid)
@@ -131,29 +130,6 @@ def _regularization_losses(model: keras.Model) -> list[Callable[..., Any]]:
     return [loss(variable) for variable in model.trainable_variables if variable.regularizer]
 
 
-def model_config(model: keras.Model) -> dict[str, Any]:
-    """Arguments of a model of this package; empty for other models."""
-    return getattr(model, "config", {})
-
-
-def resolve_activation(model: keras.Model, activation: str | None = None) -> str:
-    """What makes probabilities of the logits of a classifier.
-
-    Returns:
-        What is asked for; else what the model itself ends with; else "sigmoid" where it was trained to tell each class
-        for itself; else that of the loss that it was compiled with; else "softmax", or "sigmoid" of a single class,
-        whose softmax is always 1.
-    """
-    of_task = "sigmoid" if task_of(model) == MULTI_LABEL else None
-    own = activation or model_config(model).get("classifier_activation") or of_task
-    if own or not is_classifier(model):
-        return own or "softmax"
-    of_loss = activation_of_loss(getattr(model, "loss", None))
-    if of_loss in ACTIVATIONS:
-        return of_loss
-    return "sigmoid" if model.output.shape[-1] == 1 else "softmax"
-
-
 def output_name(model: keras.Model) -> str:
     """What the signatures call the output of a model that has one.
 
@@ -166,25 +142,6 @@ def output_name(model: keras.Model) -> str:
     if model_config(model).get("num_classes") == 0:
         return "embedding"
     return "probabilities" if not isinstance(model, ImageModel) and _ends_with_activation(model) else "logits"
-
-
-def is_classifier(model: keras.Model) -> bool:
-    """Whether what a model puts out are scores of classes: that of this package, or a user's around one.
-
-    A user's is not where it was compiled with a loss of numbers, such as "mse".
-    """
-    config = model_config(model)
-    if not config or not isinstance(model.output, keras.KerasTensor) or task_of(model) == REGRESSION:
-        return False
-    if "num_classes" in config:
-        return bool(config["num_classes"])
-    shape, of_loss = model.output.shape, activation_of_loss(getattr(model, "loss", None))
-    return len(shape) == 2 and of_loss != "linear" and (shape[-1] > 1 or of_loss == "sigmoid")
-
-
-def task_of(model: keras.Model) -> str:
-    """What a model was trained to tell of an image, one of `keras_nest.choices.TASKS`, as far as it says it."""
-    return getattr(model, "task", SINGLE_LABEL)
 
 
 def _ends_with_activation(model: keras.Model) -> bool:

@@ -8,13 +8,9 @@ import tensorflow as tf
 
 from keras_nest.export.activations import ACTIVATIONS
 from keras_nest.export.each import EACH, ImageInput, Outputs, for_each, has_room, image_inputs
-from keras_nest.export.module import (
-    is_classifier,
-    on_unit_images,
-    output_name,
-    resolve_activation,
-)
+from keras_nest.export.module import on_unit_images, output_name
 from keras_nest.export.network import Carrier
+from keras_nest.models.answers import is_classifier, resolve_activation
 from keras_nest.value_range import check_unit
 
 TOP = 5

@@ -7,9 +7,10 @@ import numpy as np
 
 from keras_nest.export.exporters import exporter_for
 from keras_nest.export.inference import in_float32
-from keras_nest.export.module import image_shape, model_config
+from keras_nest.export.module import image_shape
 from keras_nest.export.stock_layers import in_stock_layers
 from keras_nest.export.wrapped import AUTO, Preprocessing
+from keras_nest.models.answers import model_config
 from keras_nest.outputs import output_at
 from keras_nest.places import Place, as_place
 from keras_nest.specs import PreprocessingSpec

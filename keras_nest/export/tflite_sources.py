@@ -10,10 +10,11 @@ import tensorflow as tf
 from keras_nest.class_names import check_class_names
 from keras_nest.export.decoding import outside_preprocessing
 from keras_nest.export.inference import inference
-from keras_nest.export.module import image_shape, is_classifier, output_name, resolve_activation
+from keras_nest.export.module import image_shape, output_name
 from keras_nest.export.tflite_files import TFLiteSource
 from keras_nest.export.tflite_report import sample_images
 from keras_nest.exported import LABELS, PREPROCESSING, VALUES
+from keras_nest.models.answers import is_classifier, resolve_activation
 
 _ROUNDING = 1e-3
 

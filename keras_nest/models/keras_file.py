@@ -74,6 +74,9 @@ def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = F
         trust: build layers that carry code, too; keras.config.enable_unsafe_deserialization() allows it everywhere.
         around: a model of a user around one of this package is right, too.
 
+    Returns:
+        The model, not compiled; `loss` is what it was compiled with, where that is a loss of Keras or this package.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, holds another model, carries code and is not trusted (nothing was built then), or
@@ -89,7 +92,9 @@ def read_keras_file(path: str | os.PathLike[str], kind: type[M], trust: bool = F
             _check_parts(name, config, trust)
             _check_weights(name, file)
             with weights_within(file.stat().st_size):
-                return keras.saving.load_model(file, compile=False, safe_mode=not trust)
+                model = keras.saving.load_model(file, compile=False, safe_mode=not trust)
+            model.loss = _compiled_loss(config)
+            return model
         except ClaimError as error:
             raise ValueError(f"{name} cannot be read: {error}.") from None
         except (_RefusedError, BackendError) as error:
@@ -132,6 +137,23 @@ def _check_weights(name: str, path: pathlib.Path) -> None:
                 check_weights(weights, path.stat().st_size)
         except ValueError as error:
             raise _RefusedError(f"{name} cannot be read: {error}.") from None
+
+
+def _compiled_loss(config: dict[str, Any]) -> Any:
+    """The loss that a model was compiled with, which tells what it answers; None where Keras has no such loss."""
+    compiled = config.get("compile_config")
+    loss = compiled.get("loss") if isinstance(compiled, dict) else None
+    if isinstance(loss, dict) and loss.get("class_name") == "function":
+        loss = loss.get("config")  # its name, in what a name of Keras is asked for
+    is_known = isinstance(loss, dict) and (
+        loss.get("module") == "keras.losses" or str(loss.get("registered_name")).startswith("keras_nest>")
+    )
+    if not (isinstance(loss, str) or is_known):
+        return None
+    try:
+        return keras.losses.get(loss)
+    except _DAMAGED:
+        return None
 
 
 class _RefusedError(ValueError):

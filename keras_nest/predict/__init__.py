@@ -5,7 +5,7 @@
 """
 
 from keras_nest.predict.images import find_images, read_image
-from keras_nest.predict.open import open_predictor
+from keras_nest.predict.open import open_predictor, predictor
 from keras_nest.predict.predictor import Predictor
 
-__all__ = ["Predictor", "find_images", "open_predictor", "read_image"]
+__all__ = ["Predictor", "find_images", "open_predictor", "predictor", "read_image"]

@@ -15,12 +15,13 @@ from keras_nest.copies import cached
 from keras_nest.exported import find_saved_model
 from keras_nest.files import is_address
 from keras_nest.graphs import compiled
+from keras_nest.models.answers import task_of
 from keras_nest.models.base import ImageModel
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.models.losses import ANSWERS
 from keras_nest.models.outputs import is_linear
 from keras_nest.models.user_model import way_to_classes
-from keras_nest.opening import LoadedModel, open_model
+from keras_nest.opening import LoadedModel, loaded_model, open_model
 from keras_nest.places import Place, as_place
 from keras_nest.predict.exports import open_saved_model, open_tflite
 from keras_nest.predict.predictor import Images, Predictor
@@ -28,6 +29,38 @@ from keras_nest.preprocessing import preprocessor
 from keras_nest.targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 _ACTIVATIONS = {SINGLE_LABEL: keras.ops.softmax, MULTI_LABEL: keras.ops.sigmoid, REGRESSION: lambda values: values}
+
+
+def predictor(
+    model: keras.Model | str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    trust: bool = False,
+) -> Predictor:
+    """A model to ask about images: one at hand, or whatever `open_predictor` opens.
+
+    It calls one graph, and prepares images as the model wants them: for one image or a few, ask it rather than
+    `model.predict`, which sets up a pipeline in each call.
+
+    >>> ask = keras_nest.predictor(model)
+    >>> probabilities = ask([image])
+
+    Args:
+        model: a model of this package or one of yours around such, with the weights that it has then; or a source.
+        weights: as for `open_predictor`, of a name.
+        labels: file of class names, one a line; by default those of a published head, or those that lie with the file.
+        trust: as for `open_predictor`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no model that classifies, or carries no preprocessing; or there are not as many names as
+            classes; or a model at hand is given weights.
+    """
+    if not isinstance(model, keras.Model):
+        return open_predictor(model, weights, labels, trust)
+    if weights is not None:
+        raise ValueError(f"The model {model.name!r} is at hand with its weights; weights are for the name of a model.")
+    return build_predictor(loaded_model(model, labels))
 
 
 def open_predictor(
@@ -125,7 +158,7 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     if len(model.inputs) != 1:
         raise ValueError(f"The model {model.name!r} takes {len(model.inputs)} inputs; it must take images alone.")
     # Of files that do not say it themselves, what lies beside them does.
-    task = ANSWERS.get(str(loaded.config.get("loss")), getattr(model, "task", SINGLE_LABEL))
+    task = ANSWERS.get(str(loaded.config.get("loss"))) or task_of(model)
     # The softmax of a single logit is always 1.
     is_single_logit = task == SINGLE_LABEL and model.num_classes == 1
     prepare, activation = preprocessor(model), _ACTIVATIONS[MULTI_LABEL if is_single_logit else task]

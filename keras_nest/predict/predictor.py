@@ -59,6 +59,10 @@ class Predictor:
             raise ValueError("The model gives numbers and no probabilities; ask for Predictor.answers.")
         return self.answers(images)
 
+    def __call__(self, images: Any) -> np.ndarray:
+        """As `answers`."""
+        return self.answers(images)
+
     def answers(self, images: Any) -> np.ndarray:
         """Class probabilities, or the numbers of a regression in their own unit; otherwise as `probabilities`."""
         return self.compute(as_levels(images, self.channels))

@@ -8,10 +8,11 @@ from keras import layers
 
 import keras_nest
 from keras_nest import export, training
-from keras_nest.export.module import is_classifier, on_unit_images, output_name, reusable_object, without_head
+from keras_nest.export.module import on_unit_images, output_name, reusable_object, without_head
 from keras_nest.export.signatures import create_signatures, image_inputs
 from keras_nest.export.tflite_sources import image_source
 from keras_nest.export.wrapped import AUTO, as_exported
+from keras_nest.models.answers import is_classifier
 from keras_nest.models.wrapping import find_preprocessing
 from keras_nest.tflite import TFLiteModel
 from tests.export import toys
@@ -189,7 +190,7 @@ def test_tflite(tmp_path, name):
 def test_what_a_model_of_numbers_gives_is_left_alone(tmp_path):
     """It was compiled with a loss of numbers, so they are no scores of classes, in no format."""
     model, images = stacked(headless(), dense()), toys.pixels(2)
-    for loss, name in (("mse", "logits"), ("sparse_categorical_crossentropy", "probabilities")):
+    for loss, name in (("mse", "values"), ("sparse_categorical_crossentropy", "probabilities")):
         model.compile(loss=loss)
         exported = as_exported(model)
         assert list(image_source(exported, 1).call(tf.constant(images))) == [name]

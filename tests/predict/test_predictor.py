@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_nest
+from keras_nest import export
 from keras_nest.export.tflite import to_tflite
 from keras_nest.models.losses import LOSSES
 from keras_nest.opening import LoadedModel
@@ -54,6 +55,52 @@ def test_every_loss(loss, files, images, model, tmp_path):
     activation = activations.get(loss, keras.ops.softmax)
     logits = model(keras_nest.preprocessor(model)(images))
     np.testing.assert_allclose(open_predictor(tmp_path).answers(images), activation(logits), atol=1e-5)
+
+
+LOSSES_OF_KERAS = {
+    "each class for itself": (keras.losses.BinaryCrossentropy(from_logits=True), tf.math.sigmoid),
+    "one class": (keras.losses.SparseCategoricalCrossentropy(from_logits=True), tf.nn.softmax),
+    "numbers": ("mse", tf.identity),
+}
+
+
+def compiled_around(model, loss):
+    """A user's model that ends with the one of these tests."""
+    own = keras.Sequential([keras.Input(model.input.shape[1:]), model])
+    own.compile("sgd", loss)
+    return own
+
+
+@pytest.mark.parametrize("case", LOSSES_OF_KERAS)
+def test_a_loss_of_keras_says_what_is_answered(case, images, model, tmp_path):
+    loss, activation = LOSSES_OF_KERAS[case]
+    own = compiled_around(model, loss)
+    own.save(tmp_path / "own.keras")
+    expected = activation(model(keras_nest.preprocessor(model)(images)))
+    for ask in (keras_nest.predictor(own), keras_nest.predictor(tmp_path / "own.keras")):
+        np.testing.assert_allclose(ask(images), expected, atol=1e-5)
+        assert ask.gives_numbers == (case == "numbers")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", LOSSES_OF_KERAS)
+def test_exports_of_the_file_answer_the_same(case, images, model, tmp_path):
+    loss, activation = LOSSES_OF_KERAS[case]
+    compiled_around(model, loss).save(tmp_path / "own.keras")
+    read = keras_nest.open_model(tmp_path / "own.keras").model
+    export.to_saved_model(read, tmp_path / "served")
+    to_tflite(read, tmp_path / "lite", ["float32"])
+    expected = activation(model(keras_nest.preprocessor(model)(images)))
+    for file in ("served", "lite/float32.tflite"):
+        np.testing.assert_allclose(keras_nest.predictor(tmp_path / file)(images), expected, atol=1e-5)
+
+
+def test_a_model_at_hand(images, model, expected, tmp_path):
+    np.testing.assert_allclose(keras_nest.predictor(model).probabilities(images), expected, atol=1e-6)
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    assert keras_nest.predictor(model, labels=tmp_path / "labels.txt").class_names == ("a", "b", "c")
+    with pytest.raises(ValueError, match="at hand with its weights"):
+        keras_nest.predictor(model, weights="nest_tiny.npz")
 
 
 def test_a_single_logit_is_no_certainty(images):

@@ -11,13 +11,14 @@ from keras_nest.data.image_files import MAX_PIXELS
 from keras_nest.explain.tree import MARGIN
 from keras_nest.export.decoding import unit_preprocessing
 from keras_nest.export.exporter import known_class_names
-from keras_nest.export.module import image_shape, output_name, resolve_activation
+from keras_nest.export.module import image_shape, output_name
 from keras_nest.export.web.examples import Example
 from keras_nest.export.web.files import Network, Page, check_pattern
 from keras_nest.export.web.networks import IMAGES as IMAGES_INPUT
 from keras_nest.export.web.networks import split
 from keras_nest.export.web.scripts import IMAGES, read_scripts
 from keras_nest.exported import LABELS
+from keras_nest.models.answers import resolve_activation
 
 _LARGEST_FILE = 200 * 2**20  # bytes of an image
 
