@@ -1,7 +1,7 @@
 """What is waited for before the first answer: imports, a model, a checkpoint, a prediction, each in a new process.
 
-Medians of interleaved rounds, files warm in the system's cache. What `import keras` takes is Keras' and TensorFlow's own;
-the last column is what comes on top of it.
+Medians of interleaved rounds, files warm in the system's cache. What `import keras` takes is Keras' and TensorFlow's
+own; the last column is what comes on top of it.
 """
 
 import argparse

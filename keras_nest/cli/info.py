@@ -8,6 +8,7 @@ from rich.table import Table
 
 from keras_nest import profiling
 from keras_nest.console import console, print_facts
+from keras_nest.models.answers import task_of
 from keras_nest.models.configured import ConfiguredModel
 from keras_nest.opening import LoadedModel, open_model
 from keras_nest.registry import is_name, resolve
@@ -30,7 +31,7 @@ def main(args: argparse.Namespace) -> int:
         "multiply-adds": profiling.count_macs(model),
         "input": ", ".join(" x ".join(map(str, x.shape[1:])) for x in model.inputs),
         "output": str(keras.tree.map_structure(lambda x: x.shape, model.output)),
-        **({"tells": model.task} if getattr(model, "task", SINGLE_LABEL) != SINGLE_LABEL else {}),
+        **({"tells": task_of(model)} if task_of(model) != SINGLE_LABEL else {}),
         "preprocessing": ", ".join(f"{name} {value}" for name, value in spec.items()) or "none",
     }
     hidden = ("preprocessing", "image_size", "in_channels", "features_only", "num_classes")

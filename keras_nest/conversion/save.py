@@ -11,6 +11,7 @@ from keras_nest.conversion.names import model_tree
 from keras_nest.conversion.npz_file import write_npz
 from keras_nest.conversion.orbax_directory import write_orbax
 from keras_nest.layers.changes import layers_by_path
+from keras_nest.models.answers import task_of
 from keras_nest.outputs import output_at
 from keras_nest.places import as_place
 from keras_nest.targets import SINGLE_LABEL
@@ -58,7 +59,7 @@ def write_checkpoint(
 
 def warn_of_task(model: keras.Model, path: str) -> None:
     """Says what a file of other programs does not keep: that a head tells several classes, or a number."""
-    task = getattr(model, "task", SINGLE_LABEL)
+    task = task_of(model)
     if task != SINGLE_LABEL:
         _LOGGER.warning(
             "%s does not keep that the model tells %s; set model.task = %r after reading it.", path, task, task

@@ -158,7 +158,8 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     if len(model.inputs) != 1:
         raise ValueError(f"The model {model.name!r} takes {len(model.inputs)} inputs; it must take images alone.")
     # Of files that do not say it themselves, what lies beside them does.
-    task = ANSWERS.get(str(loaded.config.get("loss"))) or task_of(model)
+    told = ANSWERS.get(str(loaded.config.get("loss")))
+    task = told or task_of(model)
     # The softmax of a single logit is always 1.
     is_single_logit = task == SINGLE_LABEL and model.num_classes == 1
     prepare, activation = preprocessor(model), _ACTIVATIONS[MULTI_LABEL if is_single_logit else task]
@@ -175,4 +176,7 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
     def compute(images: Images) -> np.ndarray:
         return forward(prepare(list(images))).numpy()
 
+    # A loss over each class for itself may have seen images of one class each, which lists would tell otherwise.
+    if task != REGRESSION:
+        task = told or getattr(model, "task", SINGLE_LABEL)
     return Predictor(compute, model.num_classes, loaded.class_names, len(prepare.mean), task)

@@ -15,6 +15,7 @@ from keras_nest.conversion.pytorch.files import CONFIG, IN_DIRECTORIES, PREPROCE
 from keras_nest.conversion.pytorch.safetensors_file import write_safetensors
 from keras_nest.conversion.save import refuse_quantized, warn_of_task
 from keras_nest.models import PublishedModel
+from keras_nest.models.answers import task_of
 from keras_nest.outputs import output_at
 from keras_nest.specs import PreprocessingSpec
 from keras_nest.targets import SINGLE_LABEL
@@ -115,7 +116,7 @@ def write_transformers(model: PublishedModel, directory: str | os.PathLike[str],
         "pooler_act": "tanh",
         "id2label": {str(i): f"LABEL_{i}" for i in range(model.num_classes)},
         "label2id": {f"LABEL_{i}": i for i in range(model.num_classes)},
-        **({"problem_type": PROBLEM_TYPES[model.task]} if model.task != SINGLE_LABEL else {}),
+        **({"problem_type": PROBLEM_TYPES[task_of(model)]} if task_of(model) != SINGLE_LABEL else {}),
     }
     return _write(tensors, {CONFIG: described, PREPROCESSOR: _preprocessor(model)}, directory, overwrite)
 
