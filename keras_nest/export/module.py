@@ -61,6 +61,7 @@ def reusable_object(
     module = holder(network, carrier)
     module.trainable_variables = carrier.variables(network.trainable_variables) if carrier.trains else []
     module.regularization_losses = _regularization_losses(network) if carrier.trains else []
+    module.weights = carrier.held()
     module.__call__ = call
     return module
 

@@ -40,6 +40,10 @@ class Carrier:
         # `.value` is TensorFlow's variable. Keras' wrapper around it would be stored as well, as a second copy.
         return [variable.value if on_tensorflow() else self._copy(variable) for variable in variables]
 
+    def held(self) -> list[tf.Variable]:
+        """What else a function of this carrier reads, and the SavedModel must hold."""
+        return []
+
     def function(self, network: keras.Model) -> Callable[..., Any]:
         """A function (inputs, training=False) of TensorFlow's tensors: the model itself, where that is one.
 

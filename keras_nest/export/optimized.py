@@ -1,8 +1,10 @@
-"""Networks for servers without an accelerator: what TensorFlow's oneDNN kernels fuse, with weights as constants.
+"""Networks for servers without an accelerator: what TensorFlow's oneDNN kernels fuse.
 
 What these kernels need, and what was tried besides, is in docs/development/speed.md.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,18 +23,31 @@ _MOST_BYTES = 2**31 - 2**26
 
 
 class OptimizedCarrier(Carrier):
-    """Brings networks for inference alone: their weights are constants of the function, which has no variables."""
+    """Brings networks for inference alone: what is computed of weights alone is computed here, and kept.
+
+    In float32 weights stay variables. In bfloat16 they are constants of the function: oneDNN lays such kernels out for
+    its instructions once, and those of variables in each call; but TensorFlow copies constants some 25 times when it
+    loads and optimizes a graph.
+    """
 
     whole = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: list[tf.Variable] = []
+
     @property
     def trains(self) -> bool:
-        """No: constants do not change."""
+        """No: a kernel that was put together does not follow its parts."""
         return False
 
     def variables(self, variables: Iterable[keras.Variable]) -> list[tf.Variable]:
-        """None: they are in the function."""
+        """None that TF-Hub should know."""
         return []
+
+    def held(self) -> list[tf.Variable]:
+        """What functions of this carrier read, and the SavedModel must hold."""
+        return self._held
 
     def function(self, network: keras.Model) -> Callable[..., Any]:
         """A function (inputs, training=False), as `Carrier.function`.
@@ -41,26 +56,56 @@ class OptimizedCarrier(Carrier):
             ValueError: Keras does not run on TensorFlow, or the weights do not fit into a graph.
         """
         require_tensorflow('optimize="cpu"', TO_A_FILE.format("saved_model --optimize cpu"))
-        size = sum(weight.shape.num_elements() * weight.dtype.size for weight in super().variables(network.variables))
-        if size > _MOST_BYTES:
-            raise ValueError(
-                f"The model {network.name!r} has {size / 2**30:.1f} GiB of weights, and optimize takes at most "
-                f"{_MOST_BYTES / 2**30:.1f}, since they become part of the graph; leave it out."
-            )
+        as_constants = any(layer.compute_dtype == "bfloat16" for layer in network.layers)
+        if as_constants:
+            _check_size(network)
+        kept = [] if as_constants else _results_of_weights(network)
 
         @tf.function(input_signature=[tf.TensorSpec(network.inputs[0].shape)], autograph=False)
         def infer(inputs: tf.Tensor) -> Any:
-            with formulated(OPTIMIZED):
+            results = iter(kept)
+            with formulated(OPTIMIZED if as_constants else _with_weights(lambda _: _read(next(results)))):
                 return network(inputs, training=False)
 
         traced = infer.get_concrete_function()
-        frozen = with_constants(traced)
+        function = with_constants(traced) if as_constants else traced
+        self._held += function.variables
         structure = traced.structured_outputs
 
         def call(inputs: tf.Tensor, training: bool = False) -> Any:
-            return tf.nest.pack_sequence_as(structure, tf.nest.flatten(frozen(inputs)))
+            return tf.nest.pack_sequence_as(structure, tf.nest.flatten(function(inputs)))
 
         return call
+
+
+def _results_of_weights(network: keras.Model) -> list[list[tf.Variable | None]]:
+    """What a network computes of weights alone, in the order in which it does."""
+    kept = []
+
+    def keep(make: Callable[[], Any]) -> Any:
+        kept.append([None if value is None else tf.Variable(value, trainable=False) for value in make()])
+        return _read(kept[-1])
+
+    with formulated(_with_weights(keep)):
+        network(tf.zeros((1, *network.inputs[0].shape[1:])), training=False)
+    return kept
+
+
+def _with_weights(of_weights: Callable[[Callable[[], Any]], Any]) -> Formulation:
+    return dataclasses.replace(OPTIMIZED, of_weights=of_weights)
+
+
+def _read(variables: Iterable[tf.Variable | None]) -> list[tf.Tensor | None]:
+    return [None if variable is None else tf.convert_to_tensor(variable) for variable in variables]
+
+
+def _check_size(network: keras.Model) -> None:
+    size = sum(math.prod(weight.shape) * tf.as_dtype(weight.dtype).size for weight in network.variables)
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"The model {network.name!r} has {size / 2**30:.1f} GiB of weights, and optimize takes at most "
+            f"{_MOST_BYTES / 2**30:.1f} with precision bfloat16, since they become part of the graph; leave that out."
+        )
 
 
 def optimized_model(model: keras.Model, optimize: str | None, precision: str | None) -> keras.Model:

@@ -65,9 +65,8 @@ def to_saved_model(
         vocab: vocabulary file of LiT's text tower, which the SavedModel takes in.
         warm_up: add the requests that TF-Serving answers before it takes others (package tensorflow-serving-api).
         preprocessing: of a user's model, where it cannot be told, see `keras_nest.export.wrapped.Preprocessing`.
-        optimize: "cpu" writes a file for servers without an accelerator: the same numbers but for rounding, faster,
-            its weights constants of the graph, so that it has no variables, no training and neither `embed` nor
-            `features`.
+        optimize: "cpu" writes a file for servers without an accelerator: the same numbers but for rounding, faster, for
+            inference alone, and with neither `embed` nor `features`.
         precision: "bfloat16" of an optimized file: its products compute in it, about twice as fast on processors that
             multiply so (AVX512-BF16, AMX) and far slower on others. None is the model's own.
 

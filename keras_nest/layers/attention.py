@@ -1,6 +1,6 @@
 """Self-attention inside each image block."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -39,23 +39,26 @@ def split_heads(x: Any, heads: int) -> Any:
     return ops.transpose(x, (0, 2, 1, 3))
 
 
-def heads_by_one_product(x: Any, *projections: tuple[Any, Any | None]) -> list[Any]:
+def heads_by_one_product(x: Any, projections: Callable[[], Iterable[tuple[Any, Any | None]]]) -> list[Any]:
     """What several projections make of tokens, by one product of their kernels put side by side.
 
     Args:
         x: (B, N, C).
-        *projections: kernel (C, h, d) and bias (h, d), or None, of each.
+        projections: gives kernel (C, h, d) and bias (h, d), or None, of each.
 
     Returns:
         (B, h, N, d) of each.
     """
-    kernels, biases = zip(*projections, strict=True)
-    kernel = ops.stack([ops.cast(part, x.dtype) for part in kernels], axis=1)
-    bias = None if biases[0] is None else ops.stack([ops.cast(part, x.dtype) for part in biases])
-    y = project(x, kernel, bias)
-    _, heads, size = kernels[0].shape
-    y = ops.reshape(y, (-1, x.shape[1], len(kernels), heads, size))
-    return ops.unstack(ops.transpose(y, (2, 0, 3, 1, 4)), len(kernels))
+
+    def side_by_side() -> tuple[Any, Any | None]:
+        kernels, biases = zip(*projections(), strict=True)
+        bias = None if biases[0] is None else ops.stack([ops.cast(part, x.dtype) for part in biases])
+        return ops.stack([ops.cast(part, x.dtype) for part in kernels], axis=1), bias
+
+    kernel, bias = formulation().of_weights(side_by_side)
+    _, count, heads, size = kernel.shape
+    y = ops.reshape(project(x, kernel, bias), (-1, x.shape[1], count, heads, size))
+    return ops.unstack(ops.transpose(y, (2, 0, 3, 1, 4)), count)
 
 
 def merge_heads(x: Any) -> Any:
@@ -276,10 +279,13 @@ class MultiHeadAttention(BlockAttention):
         """See `BlockAttention.attend_tokens`."""
         if not (formulation().one_projection and self.query.is_plain and self.key_value.is_plain):
             return super().attend_tokens(x, training)
-        kernels = ops.split(self.key_value.kernel, 2, axis=-1)
-        biases = ops.split(self.key_value.bias, 2, axis=-1) if self.qkv_bias else [None, None]
-        scaled = self.query.scaled_weights(self.head_dim**-0.5)
-        query, key, value = heads_by_one_product(x, scaled, *zip(kernels, biases, strict=True))
+
+        def projections() -> list[tuple[Any, Any | None]]:
+            kernels = ops.split(self.key_value.kernel, 2, axis=-1)
+            biases = ops.split(self.key_value.bias, 2, axis=-1) if self.qkv_bias else [None, None]
+            return [self.query.scaled_weights(self.head_dim**-0.5), *zip(kernels, biases, strict=True)]
+
+        query, key, value = heads_by_one_product(x, projections)
         return self._mix(query, key, value, training)
 
     def attend(self, query: Any, key_value: Any, training: bool | None) -> tuple[Any, Any]:

@@ -70,8 +70,8 @@ class MultiHeadDotProductAttention(Layer):
         layers, scale = (self.query, self.key, self.value), (x.shape[-1] // self.num_heads) ** -0.5
         is_open = None in x.shape[1:]
         if formulation().one_projection and not is_open and all(layer.is_plain for layer in layers):
-            others = ((layer.kernel, layer.bias) for layer in layers[1:])
-            return heads_by_one_product(x, self.query.scaled_weights(scale), *others)
+            others = [(layer.kernel, layer.bias) for layer in layers[1:]]
+            return heads_by_one_product(x, lambda: [self.query.scaled_weights(scale), *others])
         query = self.query(x) * ops.cast(scale, x.dtype)
         return [split_heads(part, self.num_heads) for part in (query, self.key(x), self.value(x))]
 

@@ -32,6 +32,7 @@ class TimmModel(NamedTuple):
     Attributes:
         name: with its tag; that of the repository of the hub, too, "timm/NAME".
         is_default: whether timm takes this one for the name without a tag.
+        old_names: those of before timm had tags, as its `register_model_deprecations` have them.
         model: full published name of the model here that computes it.
         num_classes: of its head; 0 without one.
         image_size: side in pixels.
@@ -44,6 +45,7 @@ class TimmModel(NamedTuple):
 
     name: str
     is_default: bool
+    old_names: tuple[str, ...]
     model: str
     num_classes: int
     image_size: int
@@ -79,11 +81,13 @@ def timm_models() -> Mapping[str, TimmModel]:
 
 
 def find_timm_model(name: str) -> TimmModel | None:
-    """The one of a name, with its tag or without, as in `timm.create_model`; None if there is none."""
+    """The one of a name, with its tag or without, or an old one, as in `timm.create_model`; None if there is none."""
     tagged = timm_models().get(name)
-    return tagged or next(
-        (one for one in timm_models().values() if one.is_default and architecture_of(one.name) == name), None
-    )
+    return tagged or next((one for one in timm_models().values() if name in _other_names(one)), None)
+
+
+def _other_names(one: TimmModel) -> tuple[str, ...]:
+    return (*one.old_names, architecture_of(one.name)) if one.is_default else one.old_names
 
 
 def architecture_of(name: str) -> str:
@@ -104,6 +108,7 @@ def _model(row: Mapping[str, str]) -> TimmModel:
     return TimmModel(
         name=row["name"],
         is_default=row["default"] == "yes",
+        old_names=tuple(row["old_names"].split()),
         model=row["model"],
         num_classes=classes,
         image_size=size,

@@ -177,6 +177,6 @@ def build_predictor(loaded: LoadedModel) -> Predictor:
         return forward(prepare(list(images))).numpy()
 
     # A loss over each class for itself may have seen images of one class each, which lists would tell otherwise.
-    if task != REGRESSION:
-        task = told or getattr(model, "task", SINGLE_LABEL)
+    if task == MULTI_LABEL and told is None:
+        task = getattr(model, "task", SINGLE_LABEL)
     return Predictor(compute, model.num_classes, loaded.class_names, len(prepare.mean), task)

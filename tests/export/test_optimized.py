@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_nest
 from keras_nest import export
 from keras_nest.export.inference import in_precision
 from keras_nest.export.optimized import OPTIMIZED, fused_layer_norm
@@ -44,7 +45,7 @@ def test_every_layer_norm_and_projection_is_computed_otherwise():
 
 
 @pytest.mark.slow
-def test_an_optimized_file_gives_the_same_numbers_as_constants(tmp_path):
+def test_an_optimized_file_gives_the_same_numbers(tmp_path):
     model, x = toys.build("nest"), toys.pixels(3)
     loaded = optimized(model, tmp_path, class_names=toys.CLASS_NAMES)
     expected = toys.logits(model, x)
@@ -75,6 +76,18 @@ def test_an_optimized_file_is_read_without_this_package_and_without_onednn(tmp_p
     environment = {"PATH": "/usr/bin:/bin", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, capture_output=True)
     toys.assert_close(np.load(tmp_path / "y.npy"), toys.logits(model, x))
+
+
+@pytest.mark.slow
+def test_weights_are_in_the_graph_in_bfloat16_alone(tmp_path):
+    """TensorFlow copies graphs, and what they hold, some 25 times."""
+    model = keras_nest.create_model("ViT-Ti_16", num_layers=1, num_classes=0)
+    weights = 4 * model.count_params()
+    optimized(model, tmp_path)
+    assert (tmp_path / "saved" / "saved_model.pb").stat().st_size < weights / 3
+    narrow = optimized(model, tmp_path / "narrow", precision="bfloat16")
+    assert (tmp_path / "narrow" / "saved" / "saved_model.pb").stat().st_size > weights
+    assert narrow.weights == []
 
 
 @pytest.mark.slow

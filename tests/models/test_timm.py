@@ -11,7 +11,7 @@ import keras_nest
 from keras_nest import cli, registry
 from keras_nest.conversion.pytorch.config_file import read_config
 from keras_nest.finetune.start import find_start
-from keras_nest.models.timm import not_computed, timm_models
+from keras_nest.models.timm import architecture_of, not_computed, timm_models
 from tests.golden import timm_loading
 
 # `default_cfgs` of timm 1.0.31.
@@ -120,6 +120,17 @@ def test_a_name_without_its_tag_is_the_one_that_timm_takes(tmp_path, capsys):
     assert registry.preprocessing_spec(name) == registry.preprocessing_spec(full_name)
     assert cli.main(["info", name]) == 0
     assert full_name in capsys.readouterr().out
+
+
+def test_names_of_before_there_were_tags():
+    """What timm maps them to; two of Mixer, which it maps to models of other classes than they say, are unknown."""
+    assert keras_nest.create_model("jx_nest_tiny", num_classes=3).name == "nest_tiny_jx.goog_in1k"
+    assert registry.resolve("vit_base_patch16_224_in21k")[0] == "vit_base_patch16_224.augreg_in21k"
+    old = [name for one in timm_models().values() for name in one.old_names]
+    assert len(old) == len(set(old)) == 24
+    assert not {*old} & {architecture_of(name) for name in timm_models()}
+    with pytest.raises(ValueError, match=r"did you mean mixer_b16_224\.miil_in21k or mixer_b16_224\.goog_in21k"):
+        keras_nest.create_model("mixer_b16_224_in21k")
 
 
 def test_the_table_is_whole_at_80_columns(capsys, monkeypatch):

@@ -24,18 +24,22 @@ _UNUSED = (
 sys.modules |= {f"torchvision{name}": MagicMock() for name in _UNUSED}
 
 import timm  # noqa: E402
-from timm.models import save_for_hf  # noqa: E402
+from timm.models import _registry, save_for_hf  # noqa: E402
 
 TOLERANCE = 2e-5  # of the largest logit
 TABLE = pathlib.Path(__file__).parents[2] / "keras_nest" / "models" / "timm.csv"
 
 
 def check_tags() -> None:
-    """Names without a tag mean the same here as in timm."""
+    """Names without a tag mean the same here as in timm, and old names, too."""
     with TABLE.open(newline="") as file:
-        rows = [(*row["name"].split("."), row["default"]) for row in csv.DictReader(file)]
-    ours = {architecture: tag for architecture, tag, default in rows if default}
+        rows = [(*row["name"].split("."), row["default"], row["old_names"]) for row in csv.DictReader(file)]
+    ours = {architecture: tag for architecture, tag, default, _ in rows if default}
     assert ours == {architecture: timm.models.get_pretrained_cfg(architecture).tag for architecture, *_ in rows}
+    known = {old: new for module in _registry._deprecated_models.values() for old, new in module.items()}
+    for architecture, tag, default, old_names in rows:
+        new = {f"{architecture}.{tag}"} | ({architecture} if default else set())
+        assert all(known[name] in new for name in old_names.split()), old_names
 
 
 def check(folder: pathlib.Path) -> None:
