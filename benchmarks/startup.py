@@ -42,7 +42,13 @@ STATEMENTS = {
 COMMANDS = {
     "keras-nest --help": ["--help"],
     "keras-nest info": ["info", "{folder}/model.keras"],
-    "keras-nest convert, of a checkpoint": ["convert", "{folder}/checkpoint", "{folder}/out.keras", "--model={name}"],
+    "keras-nest convert, of a checkpoint": [
+        "convert",
+        "{name}",
+        "{folder}/checkpoint.flax",
+        "{folder}/out.keras",
+        "--overwrite",
+    ],
     "keras-nest predict, .keras": ["predict", "{folder}/image.png", "--model={folder}/model.keras"],
     "keras-nest predict, SavedModel": ["predict", "{folder}/image.png", "--model={folder}/saved_model"],
     "keras-nest predict, .tflite": ["predict", "{folder}/image.png", "--model={folder}/lite/float32.tflite"],
@@ -98,7 +104,7 @@ def write_files(name: str, fields: dict[str, Any], folder: pathlib.Path) -> None
     module = flax_reference.for_config(type(model).__name__, model.config)
     weights = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, *model.input.shape[1:])))
     state = {"step": 1, "optimizer": {"target": jax.tree.map(np.asarray, weights["params"])}}
-    (folder / "checkpoint").write_bytes(flax.serialization.msgpack_serialize(state))
+    (folder / "checkpoint.flax").write_bytes(flax.serialization.msgpack_serialize(state))
     Image.fromarray(skimage.data.astronaut()).save(folder / "image.png")
 
 
