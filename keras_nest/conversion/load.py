@@ -24,6 +24,7 @@ from keras_nest.conversion.own import check_name, read_own, read_weights, rebuil
 from keras_nest.conversion.pytorch.files import is_pytorch
 from keras_nest.conversion.sources import locate, read_checkpoint, read_image_size, told, told_of_model
 from keras_nest.exported import refuse_export
+from keras_nest.models.answers import task_of
 from keras_nest.models.base import ImageModel, PublishedModel
 from keras_nest.models.budget import weights_within
 from keras_nest.models.keras_file import find_keras_file
@@ -177,6 +178,8 @@ def _adapted(
 ) -> tuple[PublishedModel, LoadReport]:
     """A model that was read, or one like it with other fields."""
     tree = model_tree(source)
+    if isinstance(source, ImageModel):
+        source.task = task_of(source)  # The loss that tells it does not come with the weights.
     if not given and not reinit_head:
         return source, LoadReport(len(tree), sum(value.size for value in tree.values()))
     model = rebuild(source, given, reinit_head)

@@ -55,9 +55,9 @@ def task_of(model: keras.Model) -> str:
     """What a model tells of an image, one of `keras_nest.choices.TASKS`, as it says itself, or its loss or end."""
     if (task := getattr(model, "task", SINGLE_LABEL)) != SINGLE_LABEL:
         return task
-    config, output = model_config(model), model.output
-    is_answer = isinstance(output, keras.KerasTensor) and len(output.shape) == 2
-    if not (config and is_answer) or config.get("num_classes") == 0:
+    config = model_config(model)
+    output = model.output if config else None  # a Sequential does not tell it
+    if not (isinstance(output, keras.KerasTensor) and len(output.shape) == 2) or config.get("num_classes") == 0:
         return SINGLE_LABEL
     if _is_fitted_to_numbers(model):
         return REGRESSION

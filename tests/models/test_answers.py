@@ -68,3 +68,13 @@ def test_a_loss_of_one_s_own_says_nothing(tmp_path):
     model.save(tmp_path / "model.keras")
     assert keras_nest.open_model(tmp_path / "model.keras").model.loss is None
     assert task_of(model) == SINGLE_LABEL
+
+
+def test_a_model_with_the_weights_answers_as_the_file_did(tmp_path):
+    model = ours(3)
+    model.compile("sgd", BINARY)
+    model.save(tmp_path / "model.keras")
+    for fields in ({}, {"image_size": 32}):
+        found = keras_nest.create_model(weights=tmp_path / "model.keras", **fields)
+        found.save(tmp_path / "again.keras")
+        assert keras_nest.open_model(tmp_path / "again.keras").model.task == MULTI_LABEL
