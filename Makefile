@@ -166,12 +166,13 @@ bench: env
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python examples/digits_demo.py && cp runs/demo/summary.json results/demonstration.json
 
-# The forward pass beside timm, keras-hub, Flax, ONNX Runtime and OpenVINO, in an environment with all of them.
-# PEERS='--models Mixer-B_16 --batch 32' measures others.
+# The forward pass beside timm, keras-hub, Flax, ONNX Runtime and OpenVINO, in an environment with all of them, and the
+# train step beside timm and Flax. PEERS='--models Mixer-B_16 --batch 32' measures other forward passes.
 PEERS_ENV = .venv-peers
 PEERS ?=
 bench-peers: $(PEERS_ENV)/.complete
 	$(PEERS_ENV)/bin/python -m benchmarks.peers $(PEERS)
+	$(PEERS_ENV)/bin/python -m benchmarks.peers_training
 
 $(PEERS_ENV)/.complete: benchmarks/peers.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS_ENV)
