@@ -36,10 +36,9 @@ def check_tags() -> None:
         rows = [(*row["name"].split("."), row["default"], row["old_names"]) for row in csv.DictReader(file)]
     ours = {architecture: tag for architecture, tag, default, _ in rows if default}
     assert ours == {architecture: timm.models.get_pretrained_cfg(architecture).tag for architecture, *_ in rows}
-    known = {old: new for module in _registry._deprecated_models.values() for old, new in module.items()}
     for architecture, tag, default, old_names in rows:
         new = {f"{architecture}.{tag}"} | ({architecture} if default else set())
-        assert all(known[name] in new for name in old_names.split()), old_names
+        assert all(_registry._deprecated_models[name] in new for name in old_names.split()), old_names
 
 
 def check(folder: pathlib.Path) -> None:
