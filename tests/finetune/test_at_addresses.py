@@ -35,7 +35,9 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(photos):
-    """The same at an address."""
+    """The same at an address. A process may come here twice, and TensorFlow's ram:// appends to a file that is there."""
+    if tf.io.gfile.exists("ram://photos"):
+        tf.io.gfile.rmtree("ram://photos")
     for path in filter(lambda path: path.is_file(), photos.rglob("*")):
         target = f"ram://photos/all/{path.relative_to(photos)}"
         tf.io.gfile.makedirs(target.rpartition("/")[0])
