@@ -35,7 +35,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(photos):
-    """The same at an address. A process may come here twice, and TensorFlow's ram:// appends to a file that is there."""
+    """The same at an address; a process may come here twice, and TensorFlow's ram:// appends to what is there."""
     if tf.io.gfile.exists("ram://photos"):
         tf.io.gfile.rmtree("ram://photos")
     for path in filter(lambda path: path.is_file(), photos.rglob("*")):
