@@ -8,8 +8,6 @@ Writes the table to results/growth.csv and a picture to docs/growth.png.
 """
 
 import argparse
-import concurrent.futures
-import multiprocessing
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,11 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="toys, which show that it works")
     options = parser.parse_args(arguments)
     points, runs = (list(toys()), 1) if options.quick else (list(published()), options.runs)
-    rows = []
-    for point in points:
-        # A process of its own: memory that others left would be used again, and not be counted.
-        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            rows.append(pool.submit(measure, point, runs).result())
+    # Each in a process of its own: memory that others left would be used again, and not be counted.
+    rows = [timing.in_own_process(measure, point, runs) for point in points]
     note = f"{os.cpu_count()} processors"
     timing.report("Growth of time and memory", rows, options.results / "growth.csv", note)
     draw(options.picture, rows)

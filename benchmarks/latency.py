@@ -6,8 +6,6 @@ most 0.75 of the SavedModel's time, and dynamic int8 at most 0.55 of TFLite's fl
 """
 
 import argparse
-import concurrent.futures
-import multiprocessing
 import os
 import pathlib
 import tempfile
@@ -53,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         reports = write_files(models, pathlib.Path(folder))
         runs = 2 if options.quick else options.runs
-        tables = [_in_own_process(measure, models, pathlib.Path(folder), threads, runs) for threads in THREADS]
+        tables = [timing.in_own_process(measure, models, pathlib.Path(folder), threads, runs) for threads in THREADS]
     rows = [{**row, **_facts(reports, row)} for table in tables for row in table]
     note = f"load: of other processes, on {os.cpu_count()} processors"
     timing.report("Latency of one image", rows, options.results / "latency.csv", note)
@@ -93,11 +91,6 @@ def _facts(reports: Reports, row: Mapping[str, Any]) -> dict[str, Any]:
     """Size of a TFLite file, and its largest difference from the Keras model on photographs."""
     report = reports.get((row["model"], row["candidate"]))
     return {"MB": report and report["bytes"] / 1e6, "max diff": report and report["max_abs_diff"]}
-
-
-def _in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def measure(models: Models, folder: pathlib.Path, threads: int, runs: int) -> list[dict[str, Any]]:

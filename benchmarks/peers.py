@@ -8,8 +8,6 @@ the peak of a warm call, weights too, in a process of its own. Runs in an enviro
 """
 
 import argparse
-import concurrent.futures
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -83,16 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     for name in options.models:
         for batch in options.batch:
-            rows += in_own_process(measure, name, batch, options.runs)
+            rows += timing.in_own_process(measure, name, batch, options.runs)
     note = f"{os.cpu_count()} processors; times the limit: of one matrix product with as many multiply-adds"
     timing.report("Forward pass, here and elsewhere", rows, options.results / "peers.csv", note)
     draw(options.picture, rows)
-
-
-def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a process that goes with it, and with its memory."""
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def measure(name: str, batch: int, runs: int) -> list[dict[str, Any]]:
@@ -101,10 +93,10 @@ def measure(name: str, batch: int, runs: int) -> list[dict[str, Any]]:
     candidates += [KERAS_HUB_XLA] if name in KERAS_HUB else []
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        macs = in_own_process(write_files, name, batch, folder)
+        macs = timing.in_own_process(write_files, name, batch, folder)
         peaks: dict[str, float] = {}
         if batch == MEMORY_BATCH:
-            peaks = {candidate: in_own_process(peak, candidate, name, batch, folder) for candidate in candidates}
+            peaks = {candidate: timing.in_own_process(peak, candidate, name, batch, folder) for candidate in candidates}
         calls = {candidate: prepare(candidate, name, batch, folder) for candidate in candidates}
     calls |= (product := forward.limit(macs * batch))
     (limit,) = product

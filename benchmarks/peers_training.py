@@ -21,7 +21,7 @@ import torch
 
 import keras_nest
 from benchmarks import forward, memory, steps, timing
-from benchmarks.peers import TIMM, in_own_process, timm
+from benchmarks.peers import TIMM, timm
 from keras_nest.files import local_path
 from keras_nest.models.families import MODELS
 from keras_nest.profiling import count_macs
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     for name in options.models:
-        rows += in_own_process(measure, name, options.batch, options.runs)
+        rows += timing.in_own_process(measure, name, options.batch, options.runs)
     note = (
         f"batch {options.batch}, {os.cpu_count()} processors; limit: of one matrix product with as many multiply-adds"
     )
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(name: str, batch: int, runs: int) -> list[dict[str, Any]]:
     """Rows of one model."""
-    peaks = {candidate: in_own_process(peak, candidate, name, batch) for candidate in CANDIDATES}
+    peaks = {candidate: timing.in_own_process(peak, candidate, name, batch) for candidate in CANDIDATES}
     calls = {candidate: step(candidate, name, batch) for candidate in CANDIDATES}
     product = forward.limit(3 * count_macs(keras_nest.create_model(name)) * batch)
     (limit,) = product

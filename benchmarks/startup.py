@@ -15,17 +15,13 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import flax.serialization
-import jax
-import jax.numpy as jnp
-import numpy as np
 import skimage.data
 from PIL import Image
 
 import keras_nest
 from benchmarks import timing
+from benchmarks.conversion import write_published
 from keras_nest import export
-from keras_nest.conversion import flax_reference
 from keras_nest.export.tflite import to_tflite
 from keras_nest.files import local_path
 
@@ -45,7 +41,7 @@ COMMANDS = {
     "keras-nest convert, of a checkpoint": [
         "convert",
         "{name}",
-        "{folder}/checkpoint.flax",
+        "{folder}/published",
         "{folder}/out.keras",
         "--overwrite",
     ],
@@ -96,15 +92,12 @@ def in_new_process(command: Sequence[str]) -> Callable[[], Any]:
 
 
 def write_files(name: str, fields: dict[str, Any], folder: pathlib.Path) -> None:
-    """A model with random weights as each kind of file, a Flax checkpoint of it, and an image."""
+    """A model with random weights as each kind of file, a published checkpoint like it, and an image."""
     model = keras_nest.create_model(name, **fields)
     model.save(folder / "model.keras")
     export.to_saved_model(model, folder / "saved_model")
     to_tflite(model, folder / "lite", ["float32"])
-    module = flax_reference.for_config(type(model).__name__, model.config)
-    weights = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, *model.input.shape[1:])))
-    state = {"step": 1, "optimizer": {"target": jax.tree.map(np.asarray, weights["params"])}}
-    (folder / "checkpoint.flax").write_bytes(flax.serialization.msgpack_serialize(state))
+    write_published(model, folder / "published")
     Image.fromarray(skimage.data.astronaut()).save(folder / "image.png")
 
 

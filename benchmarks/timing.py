@@ -1,7 +1,9 @@
 """Timing of alternatives against each other, and the tables that come of it."""
 
+import concurrent.futures
 import csv
 import dataclasses
+import multiprocessing
 import os
 import pathlib
 import random
@@ -103,6 +105,12 @@ def _without_disturbed(rounds: Rounds[Name], runs: int) -> Rounds[Name]:
         return rounds
     seconds = {name: [times[i] for i in quiet] for name, times in rounds.seconds.items()}
     return Rounds(seconds, [rounds.loads[i] for i in quiet])
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns in a new process that goes with it, and with its memory and settings."""
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def best_of(call: Callable[[], Any], runs: int) -> float:

@@ -21,7 +21,7 @@ def test_commands_find_their_files(tmp_path):
         build_parser().parse_args(given)
         files = [word.removeprefix("--model=") for word in given if str(tmp_path) in word]
         assert [file for file in files if not pathlib.Path(file).exists()] in ([], [str(tmp_path / "out.keras")])
-    keras_nest.create_model(name, weights=tmp_path / "checkpoint.flax", **timing.TOY_NEST)
+    keras_nest.create_model(name, weights=tmp_path / "published", **timing.TOY_NEST)
 
 
 def test_statements_are_python():
