@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN = .venv/bin
 # TensorFlow's start-up notes would bury tables and progress bars.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-# Python compiles what it imports; compiling all that is installed takes longer than the rest of the installation.
+# Python compiles what it imports; compiling all that is installed takes longer than the rest of the installation. It has
+# to keep what it compiled, or each process compiles TensorFlow anew, for 15 seconds; images of containers forbid that.
+unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL = -m pip install --quiet --no-compile --disable-pip-version-check
 # One worker a core; a worker takes neighboring tests, which share what they compute.
 PARALLEL ?= --numprocesses=logical --dist=worksteal
