@@ -110,12 +110,17 @@ $(TFJS)/.complete: tests/tfjs_check/requirements.txt
 # Three gates, none of which needs a TPU: its operations, its strategy, its compiler.
 comma := ,
 TPUS ?= v4,v5e,v6e
+# Names of steps of tpu_check/steps.py, separated by semicolons; all of them if empty.
+TPU_STEPS ?=
 # Of all of them, for the table of docs/guides/distribution.md; of some, somewhere else.
-TPU_RESULTS ?= $(if $(filter v4$(comma)v5e$(comma)v6e,$(TPUS)),results,runs)/tpu_check.csv
+TPU_RESULTS ?= $(if $(filter v4$(comma)v5e$(comma)v6e;,$(TPUS);$(TPU_STEPS)),results,runs)/tpu_check.csv
+# Keras on JAX, with four cores that are none.
+FOUR_CORES = KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=4
 tpu-check: env .venv-tpu/.complete
 	$(BIN)/python -m pytest -m tpu tests/tpu_check
-	$(BIN)/python -m tpu_check.lower runs/tpu_check
-	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check --tpus $(TPUS) --results $(TPU_RESULTS)
+	$(BIN)/python -m tpu_check.lower runs/tpu_check --steps '$(TPU_STEPS)'
+	$(FOUR_CORES) $(BIN)/python -m tpu_check.lower runs/tpu_check_jax --steps '$(TPU_STEPS)'
+	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check runs/tpu_check_jax --tpus $(TPUS) --results $(TPU_RESULTS)
 
 # NesT-T at 224 pixels and batch 64, which takes minutes to compile.
 tpu-check-full: env .venv-tpu/.complete

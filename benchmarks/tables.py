@@ -39,6 +39,13 @@ _TPU_STEPS = {
     "MLP-Mixer": "MLP-Mixer, 2 blocks",
     "ResNet": "ResNet-18, 32 pixels, float32",
     "LiT": "LiT, toy, both towers, on one core",
+    "NesT, JAX": "on JAX: NesT, toy",
+    "vit-flax NesT, JAX": "vit-flax NesT, toy",
+    "ViT, JAX": "ViT, toy, in 2 accumulated parts",
+    "ViT, JAX, 2 x 2 cores": "the same on 4 cores, of which each pair divides the weights",
+    "ViT hybrid, JAX": "ViT hybrid, toy",
+    "MLP-Mixer, JAX": "MLP-Mixer, 2 blocks",
+    "ResNet, JAX": "ResNet-18, 32 pixels, float32",
 }
 _STAGES = {
     "decode, crop, normalize": "decoding, random resized crop, normalization",

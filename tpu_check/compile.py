@@ -1,6 +1,6 @@
-"""Compiles train steps for TPUs ahead of time, without one: `python -m tpu_check.compile DIR [--tpus=v4,v5e,v6e]`.
+"""Compiles train steps for TPUs ahead of time, without one: `python -m tpu_check.compile DIR … [--tpus=v4,v5e,v6e]`.
 
-Needs tpu_check/requirements.txt and the programs that `tpu_check.lower` wrote to DIR. Prints a table and writes
+Needs tpu_check/requirements.txt and the programs that `tpu_check.lower` wrote to each DIR. Prints a table and writes
 results/tpu_check.csv; ends with code 1 if a step does not compile.
 """
 
@@ -27,21 +27,22 @@ from jaxlib.mlir.dialects import stablehlo
 # The smallest slice of each kind that the compiler knows.
 TOPOLOGIES = {"v4": "v4:2x2x1", "v5e": "v5e:2x2", "v6e": "v6e:2x2"}
 RESULTS = pathlib.Path("results", "tpu_check.csv")
-COLUMNS = ("step", "tpu", "batch", "policy", "parameters", "memory_MB", "GFLOPs", "compiled_in_s", "result")
+COLUMNS = ("step", "tpu", "cores", "batch", "policy", "parameters", "memory_MB", "GFLOPs", "compiled_in_s", "result")
 
 
 def main() -> None:
     """Compiles all programs for all kinds of TPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=pathlib.Path)
+    parser.add_argument("directories", type=pathlib.Path, nargs="+")
     parser.add_argument("--tpus", default=",".join(TOPOLOGIES), help="kinds of TPU")
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
     options = parser.parse_args()
     rows = []
-    for facts in json.loads((options.directory / "steps.json").read_text()):
-        program = (options.directory / facts.pop("file")).read_bytes()
+    found = [(path, facts) for path in options.directories for facts in json.loads((path / "steps.json").read_text())]
+    for path, facts in found:
+        program = (path / facts.pop("file")).read_bytes()
         for tpu in options.tpus.split(","):
-            rows.append({**facts, "tpu": tpu, **compiled(program, tpu)})
+            rows.append({**facts, "tpu": tpu, **compiled(program, tpu, facts["cores"])})
             print("  ".join(f"{rows[-1][column]!s:>14.28}" for column in COLUMNS), flush=True)
     options.results.parent.mkdir(parents=True, exist_ok=True)
     with options.results.open("w", newline="", encoding="utf-8") as file:
@@ -53,24 +54,27 @@ def main() -> None:
     sys.exit(1 if failed else 0)
 
 
-def compiled(program: bytes, tpu: str) -> dict[str, Any]:
+def compiled(program: bytes, tpu: str, cores: int = 1) -> dict[str, Any]:
     """Compiles one program for one kind of TPU.
 
     Args:
         program: StableHLO, serialized.
         tpu: a key of `TOPOLOGIES`.
+        cores: among which it is divided.
 
     Returns:
-        Memory of arguments and intermediates, operations of one step, time to compile; "result" is "compiles", or what
-        the compiler says.
+        Memory of a core for arguments and intermediates, its operations in one step, time to compile; "result" is
+        "compiles", or what the compiler says.
     """
-    device = topologies.get_topology_desc(topology_name=TOPOLOGIES[tpu], platform="tpu").devices[0]
+    devices = topologies.get_topology_desc(topology_name=TOPOLOGIES[tpu], platform="tpu").devices[:cores]
     options = xla_client.CompileOptions()
-    options.num_replicas = options.num_partitions = 1
-    options.device_assignment = xla_client.DeviceAssignment.create(np.array([[device.id]]))
+    options.num_replicas, options.num_partitions = 1, cores
+    options.executable_build_options.use_spmd_partitioning = cores > 1
+    options.executable_build_options.use_shardy_partitioner = cores > 1
+    options.device_assignment = xla_client.DeviceAssignment.create(np.array([[device.id for device in devices]]))
     start = time.perf_counter()
     try:
-        executable = device.client.compile(_module(program), _jax.DeviceList((device,)), options)
+        executable = devices[0].client.compile(_module(program), _jax.DeviceList(tuple(devices)), options)
     except Exception as error:
         sentence = str(error).splitlines()[0]
         return {"memory_MB": "", "GFLOPs": "", "compiled_in_s": "", "result": sentence}

@@ -26,6 +26,8 @@ class Case:
         optimizer: "adamw" or "momentum", as the paper of the family has it.
         on_device: images come as uint8 and are normalized, erased and mixed in the step.
         policy: dtype policy.
+        cores: that the step runs on, of JAX alone; TensorFlow has a program for each core.
+        model_parallel: cores among which the weights are divided.
     """
 
     model: str
@@ -35,6 +37,8 @@ class Case:
     optimizer: str = "adamw"
     on_device: bool = False
     policy: str = "mixed_bfloat16"
+    cores: int = 1
+    model_parallel: int = 1
 
 
 _NEST = {"image_size": 32, "num_classes": 10, "embedding_dim": 16, "num_heads": 2, "num_layers_per_block": (1, 1, 1)}
@@ -68,6 +72,16 @@ CASES = {
 """The families, small: what compiles depends on the operations, not on their sizes."""
 FULL_SIZE = {"NesT-T 224, batch 64": Case("nest_tiny_s196_224", batch=64, fields={"stochastic_depth_drop": 0.2})}
 """What it takes at a size that is trained; minutes on two cores."""
+_DIVIDED = {"cores": 4, "model_parallel": 2}
+ON_JAX = {
+    **{
+        f"{name}, JAX": dataclasses.replace(case, on_device=False)
+        for name, case in CASES.items()
+        if name != "LiT" and "sharpness" not in case.trainer
+    },
+    "ViT, JAX, 2 x 2 cores": dataclasses.replace(CASES["ViT"], **_DIVIDED),
+}
+"""What trains on JAX; of several cores each pair has other images, and each of a pair half of the weights."""
 
 
 def trainer_of(case: Case) -> Trainer:

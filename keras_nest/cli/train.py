@@ -26,7 +26,7 @@ from keras_nest.training.checkpoints import OtherModelError, UnreadableError, sa
 from keras_nest.training.config import Config
 from keras_nest.training.lock import InUseError
 from keras_nest.training.stopping import Stopped
-from keras_nest.training.strategies import Strategy, is_chief, wait_for_all
+from keras_nest.training.strategies import Strategy, create_strategy, is_chief, wait_for_all
 from keras_nest.training.tasks import Run, Task, task_name
 
 TASKS: dict[str, Task] = {
@@ -127,7 +127,10 @@ def run(argv: Sequence[str] | None = None) -> None:
             keras.config.enable_unsafe_deserialization()
         workdir = places.enter_context(mirrored(asked.workdir))
         with telling_addresses():
-            ready.append(prepare(asked.config, workdir, asked.overwrite, asked.strategy, asked.tpu))
+            strategy: str | Strategy = asked.strategy
+            if asked.model_parallel > 1:
+                strategy = create_strategy(asked.strategy, asked.tpu, asked.model_parallel)
+            ready.append(prepare(asked.config, workdir, asked.overwrite, strategy, asked.tpu))
 
     with contextlib.ExitStack() as places:
         if code := console.run(get_ready):

@@ -34,6 +34,7 @@ class Arguments(NamedTuple):
         tpu: name of the TPU.
         trust: read .keras files that carry code.
         backend: that Keras shall run on; None is whichever it does.
+        model_parallel: devices among which the weights of blocks are divided.
     """
 
     config: ConfigDict
@@ -43,6 +44,7 @@ class Arguments(NamedTuple):
     tpu: str | None
     trust: bool = False
     backend: str | None = None
+    model_parallel: int = 1
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -74,7 +76,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     if left:
         raise ValueError(f"The argument {left[0]!r} has no meaning; --help lists those that have.")
     given = parsed.workdir, parsed.overwrite, parsed.strategy, parsed.tpu, parsed.trust, parsed.backend
-    return Arguments(parsed.config, *given)
+    return Arguments(parsed.config, *given, parsed.model_parallel)
 
 
 def _overrides(argv: Sequence[str]) -> list[str]:
@@ -105,6 +107,7 @@ def _flags(argv: list[str] | None = None, config: ConfigDict | None = None) -> f
     flags.DEFINE_string("strategy", "auto", "where to train", **options)
     flags.DEFINE_string("tpu", None, "name of a TPU", **options)
     flags.DEFINE_enum("backend", None, BACKENDS, "what Keras trains with", **options)
+    flags.DEFINE_integer("model_parallel", 1, "devices among which weights are divided", lower_bound=1, **options)
     flags.DEFINE_boolean("overwrite", False, "replace the results of an earlier run", **options)
     flags.DEFINE_boolean("trust", False, "read .keras files that carry code", **options)
     flags.DEFINE_boolean("help", False, "this text", **options)

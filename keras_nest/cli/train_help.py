@@ -16,15 +16,17 @@ broken off.
 
 usage: {program} --config=NAME|FILE[:ARGUMENT] --workdir=DIR [--config.FIELD=VALUE …]
        [--strategy={{{strategies}}}] [--tpu=NAME]
-       [--backend={{{backends}}}] [--overwrite] [--trust] [--help|--helpfull]
+       [--backend={{{backends}}}] [--model_parallel=NUMBER]
+       [--overwrite] [--trust] [--help|--helpfull]
 
-  --config     configuration: {configs}; or a file of yours
-  --workdir    directory of the run
-  --strategy   where to train; auto: a TPU if one is named, else all GPUs, else the CPU
-  --tpu        name or address of a Cloud TPU, or local
-  --backend    what Keras runs on; jax trains classifiers, on TPUs too, and a run of one goes on with the other
-  --overwrite  start anew and replace the results of an earlier run in that directory
-  --trust      read .keras files that carry code, which runs then
+  --config          configuration: {configs}; or a file of yours
+  --workdir         directory of the run
+  --strategy        where to train; auto: a TPU if one is named, else all GPUs, else the CPU
+  --tpu             name or address of a Cloud TPU, or local
+  --backend         what Keras runs on; jax trains classifiers, on TPUs too; a run of one goes on with the other
+  --model_parallel  with --backend=jax: devices among which the weights of each block are divided
+  --overwrite       start anew and replace the results of an earlier run in that directory
+  --trust           read .keras files that carry code, which runs then
 
 Fields go as --config.FIELD=VALUE, those of groups as --config.GROUP.FIELD=VALUE; a configuration says which it sets,
 in brackets is what holds otherwise.
@@ -38,7 +40,7 @@ def help_text(program: str) -> str:
     Args:
         program: what was called; a path is left out.
     """
-    configs = textwrap.fill(", ".join(list_configs()), 97, subsequent_indent=" " * 15)
+    configs = textwrap.fill(", ".join(list_configs()), 92, subsequent_indent=" " * 20)
     fields = "\n\n".join(f"{heading}:\n" + "\n".join(_lines(fields)) for heading, fields in HEADINGS.items())
     return _HELP.format(
         program=os.path.basename(program),

@@ -19,6 +19,7 @@ from keras_nest.targets import REGRESSION
 from keras_nest.training.config import resolve
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
+from keras_nest.training.jax_devices import JaxDevices
 from keras_nest.training.measures import step_metric
 from keras_nest.training.plan import Plan
 from keras_nest.training.setup import Setup, freeze, get_start, get_weights, set_up
@@ -71,6 +72,8 @@ def prepare(
     with setup.scope():
         model = build_classifier(config, setup.plan, info, size, recipe)
         _check_classes(model, info)
+        if isinstance(setup.strategy, JaxDevices):
+            setup.strategy.check(model)
         trainer = _compile(model, setup, recipe)
         kept = setup.get_kept(model)
         evaluator = Evaluator(kept, ACTIVATIONS.get(config.loss, config.loss), info, config.jit_compile)

@@ -27,7 +27,7 @@ _TPU_REMEDY = (
 )
 
 
-def create_strategy(name: str = "auto", tpu: str | None = None) -> Strategy:
+def create_strategy(name: str = "auto", tpu: str | None = None, model_parallel: int = 1) -> Strategy:
     """The strategy under whose `scope()` a model is made and trained.
 
     Args:
@@ -37,19 +37,25 @@ def create_strategy(name: str = "auto", tpu: str | None = None) -> Strategy:
             the CPU.
         tpu: name or address ("grpc://…") of a Cloud TPU, or "local" for that of this machine; None is what TPU_NAME
             says, or "local".
+        model_parallel: devices among which the weights of blocks are divided, on JAX alone; the others get other
+            images. 1 divides nothing but the batch.
 
     Returns:
         A strategy, or what stands for one where Keras runs on JAX: all devices of JAX, or one, see `JaxDevices`.
 
     Raises:
-        ValueError: unknown name, TF_CONFIG is missing, the address of the TPU is none, or Keras runs neither on
-            TensorFlow nor on JAX.
+        ValueError: unknown name, TF_CONFIG is missing, the address of the TPU is none, weights cannot be divided so,
+            or Keras runs neither on TensorFlow nor on JAX.
         ConnectionError: no TPU answers.
     """
     if name not in STRATEGIES:
         raise ValueError(f"There is no strategy {name!r}; {_hint(name)}")
     if on_jax():
-        return JaxDevices(name, tpu)
+        return JaxDevices(name, tpu, model_parallel)
+    if model_parallel != 1:
+        raise ValueError(
+            f"Weights are divided among {model_parallel} devices (--model_parallel) by --backend=jax alone."
+        )
     require_tensorflow("training.create_strategy", "train on one device, without a strategy")
     tpu = tpu or os.environ.get("TPU_NAME")
     if name == "tpu" or (name == "auto" and tpu):

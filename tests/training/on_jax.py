@@ -1,4 +1,4 @@
-"""Short trainings on JAX, on one device and on two: `python -m tests.training.on_jax DIR`."""
+"""Short trainings on JAX, on one device and on four: `python -m tests.training.on_jax DIR`."""
 
 import json
 import pathlib
@@ -7,7 +7,8 @@ import sys
 import keras
 import pytest
 
-from keras_nest.cli.train import main
+from keras_nest.cli.train import main, prepare
+from keras_nest.training import create_strategy
 from keras_nest.training.stopping import Stopped
 from tests.training import runs
 
@@ -25,7 +26,7 @@ FIELDS_OF_TENSORFLOW = {
 
 
 def config(folder, fields):
-    """Batches that one device takes, or both together."""
+    """Batches that one device takes, or all together."""
     return fields | {"init_checkpoint": str(folder / "start.keras"), "batch": 64, "per_device_batch_size": 64}
 
 
@@ -50,7 +51,24 @@ def refusals(fields):
             main(fields, "refused", strategy=strategy)
         except (ValueError, ConnectionError) as error:
             said[strategy] = str(error)
+    no_blocks = {name: value for name, value in fields.items() if name != "init_checkpoint"}
+    no_blocks |= {"model_name": "resnet18_cifar", "model": {}}
+    for name, size, one in (("groups", 3, fields), ("no blocks", 2, no_blocks)):
+        try:
+            main(one, "refused", strategy=create_strategy(model_parallel=size))
+        except ValueError as error:
+            said[name] = str(error)
     return said
+
+
+def stop_divided(fields, workdir, step):
+    """A training in which two devices have parts of the weights, and two others the same parts; what is divided."""
+    ready = prepare(fields, workdir, strategy=create_strategy(model_parallel=2))
+    with runs.signaled(*runs.in_step(step)), pytest.raises(Stopped):
+        ready.execute()
+    variables = [*ready.model.weights, *ready.trainer.optimizer.variables]
+    parts = {each.path: each.value.sharding.shard_shape(each.value.shape) for each in variables}
+    return {each.path: [each.shape, parts[each.path]] for each in variables if parts[each.path] != each.shape}
 
 
 def run(folder):
@@ -59,7 +77,10 @@ def run(folder):
     main(fields, folder / "whole", strategy="one_device")
     stop(fields, folder / "parts", "one_device", 13)
     main(fields, folder / "parts", strategy="one_device")
-    main(fields, folder / "two", strategy="mirrored")
+    main(fields, folder / "several", strategy="mirrored")
+    divided = stop_divided(fields, folder / "divided", 13)
+    (folder / "divided.json").write_text(json.dumps(divided))
+    main(fields, folder / "divided", strategy="one_device")
     stop(config(folder, DRAWING_NOTHING), folder / "crossing", "auto", 17)
     said = refusals(fields)
     assert not pathlib.Path("refused").exists()

@@ -24,6 +24,14 @@ REFUSED = {
 }
 REFUSED["gan"] = LEAVE_OUT.format("trainer=gan", "train without --backend=jax")
 REFUSED["multi_worker"] = "On JAX a training runs on one machine; choose --strategy=auto."
+REFUSED["groups"] = (
+    "4 devices cannot be divided into groups of 3 that share the weights (--model_parallel); choose a number that "
+    "divides 4."
+)
+REFUSED["no blocks"] = (
+    "No heads of attention and no MLP of this model can be divided among 2 devices; choose another --model_parallel, "
+    "or leave it out."
+)
 REFUSED["tpu"] = "JAX finds no TPU on this machine, only a CPU; pip install 'jax[tpu]'."
 
 
@@ -35,13 +43,13 @@ def on_backend_jax(*words, devices=1):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A training that TensorFlow began, and went on with after JAX; and what the program left on two devices."""
+    """A training that TensorFlow began, and went on with after JAX; and what the program left on four devices."""
     folder = tmp_path_factory.mktemp("jax")
     fields = on_jax.config(folder, on_jax.DRAWING_NOTHING)
     keras_nest.create_model("nest_tiny_s16_32", num_classes=10, **fields["model"]).save(folder / "start.keras")
     main(fields, folder / "undisturbed")
     on_jax.stop(fields, folder / "crossing", "auto", 5)
-    on_backend_jax("tests.training.on_jax", str(folder), devices=2)
+    on_backend_jax("tests.training.on_jax", str(folder), devices=4)
     main(fields, folder / "crossing")
     return folder
 
@@ -54,14 +62,27 @@ def test_a_training_goes_on_bit_for_bit(folder):
 
 
 @pytest.mark.slow
-def test_two_devices_compute_what_one_does(folder):
+def test_several_devices_compute_what_one_does(folder):
     """What is drawn in a step, too."""
-    assert_same_losses(folder / "two", folder / "whole")
+    assert_same_losses(folder / "several", folder / "whole")
+
+
+@pytest.mark.slow
+def test_devices_that_have_parts_of_the_weights(folder):
+    """It ends on one device, which takes what they had."""
+    assert_same_losses(folder / "divided", folder / "whole")
+    divided = json.loads((folder / "divided.json").read_text())
+    block = "EncoderNDBlock_1"
+    assert divided[f"{block}/MultiQueryAttention_0/DenseGeneral_0/kernel"] == [[8, 2, 4], [8, 1, 4]]
+    assert divided[f"{block}/MultiQueryAttention_0/proj_kernel"] == [[2, 4, 8], [1, 4, 8]]
+    assert divided[f"{block}/MlpBlock_0/Dense_1/kernel"] == [[32, 8], [16, 8]]
+    # Six of each block, and what the optimizer keeps of them: momentum and average.
+    assert len(divided) == 2 * 6 * 3
 
 
 @pytest.mark.slow
 def test_a_training_goes_from_backend_to_backend(folder):
-    """From TensorFlow to two devices of JAX and back, with the averages of the weights and all of the optimizer."""
+    """From TensorFlow to four devices of JAX and back, with the averages of the weights and all of the optimizer."""
     assert_same_losses(folder / "crossing", folder / "undisturbed")
 
 

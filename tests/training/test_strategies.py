@@ -51,6 +51,10 @@ class TestChoice:
         assert strategy is tf.distribute.get_strategy()
         assert strategy.num_replicas_in_sync == 1
 
+    def test_weights_are_divided_on_jax_alone(self):
+        with pytest.raises(ValueError, match=r"Weights are divided among 2 devices .* by --backend=jax alone\.$"):
+            create_strategy("mirrored", model_parallel=2)
+
     def test_all_devices_of_this_machine(self):
         assert isinstance(mirrored(), tf.distribute.MirroredStrategy)
         assert mirrored().num_replicas_in_sync == len(tf.config.list_logical_devices("CPU")) == 2
