@@ -110,7 +110,8 @@ def fit(visit):
     before = visit.answers(model)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     labels = visit.of_classes(LABELS)
-    model.compile("adam", visit.of_classes(loss))
+    # As a graph once: making one takes seconds, and the door of the trainer makes one of each family.
+    model.compile("adam", visit.of_classes(loss), run_eagerly=visit.family != "NesT")
     whole, weights = visit.folder / "best.keras", visit.folder / "best.weights.h5"
     checkpoints = [keras.callbacks.ModelCheckpoint(whole)]
     checkpoints += [keras.callbacks.ModelCheckpoint(weights, save_weights_only=True)]
