@@ -75,6 +75,9 @@ COMMON: dict[str, Field] = {
         "float32",
         '"uint8": a quarter of the bytes to the device, which then normalizes, erases and mixes',
     ),
+    "cache_side": Field(
+        None, "training images are kept decoded, the shorter side so many pixels at most; 0: as they are", "whole"
+    ),
     "data_service": Field(None, "grpc://HOST:PORT of a tf.data service that prepares the training images", "text"),
     "loss": Field(
         "softmax", '"softmax"; "sigmoid": each class for itself; "focal": sure ones count less; "squared": numbers'

@@ -45,6 +45,13 @@ def _add_images(images: argparse._ArgumentGroup) -> None:
     images.add_argument("--label-column", metavar="NAME", help="of a list, if its name does not tell")
     images.add_argument("--image-size", type=int, metavar="N", help="pixels a side (default: that of the weights)")
     images.add_argument(
+        "--cache-side",
+        type=int,
+        metavar="N",
+        help="training images are kept decoded, the shorter side N pixels at most; for large photographs, twice the "
+        "image size",
+    )
+    images.add_argument(
         "--augment", choices=choices.AUGMENTS, default="crop", help="of training (default: %(default)s)"
     )
     images.add_argument(

@@ -8,6 +8,7 @@ import hashlib
 import pathlib
 import shutil
 import threading
+from collections.abc import Callable
 
 from keras_nest.data.image_files import decodable
 from keras_nest.files import atomic_output, check_local
@@ -16,15 +17,14 @@ MOST_BYTES = 2**34
 """That all copies may take; nor do they take more than half of what is free on the disk."""
 
 
-class Converted:
-    """`image_files.decodable` with a memory: gives the same, and keeps it in a folder.
+class Copies:
+    """Files in a folder that are made once and read from then on, within limits.
 
-    Copies are called by the content of what they were made of, so that none is ever out of date; each is there
-    completely or not at all, and any number of processes may share the folder. What cannot be written is not kept, nor
-    is what was hardly compressed: it is read as quickly as a copy.
+    Each is there completely or not at all, and any number of processes may share the folder. What cannot be written is
+    not kept.
 
     Args:
-        folder: where; it is made when the first image is kept. Once it is removed, no more images are kept.
+        folder: where; it is made when the first file is kept. Once it is removed, no more are kept.
 
     Raises:
         ValueError: the folder is an address such as gs://….
@@ -36,13 +36,19 @@ class Converted:
         self._lock = threading.Lock()
         self._room: int | None = None
 
-    def __call__(self, encoded: bytes) -> bytes:
-        """Content of an image file as TensorFlow decodes it; arguments and errors are those of `decodable`."""
-        copy = self._folder / f"{hashlib.sha256(encoded).hexdigest()[:32]}.bmp"
+    def get(self, key: bytes, make: Callable[[], bytes], is_worth_it: Callable[[bytes], bool] = bool) -> bytes:
+        """The content of a BMP file, from the folder or made now.
+
+        Args:
+            key: what tells it from all others.
+            make: makes it.
+            is_worth_it: whether a content is to be kept.
+        """
+        copy = self._folder / f"{hashlib.sha256(key).hexdigest()[:32]}.bmp"
         with contextlib.suppress(OSError):
             return copy.read_bytes()
-        content = decodable(encoded)
-        if 2 * len(encoded) < len(content):
+        content = make()
+        if is_worth_it(content):
             with contextlib.suppress(OSError):
                 self._keep(copy, content)
         return content
@@ -61,3 +67,21 @@ class Converted:
         self._folder.mkdir(parents=True, exist_ok=True)
         taken = sum(copy.stat().st_size for copy in self._folder.glob("*.bmp"))
         return min(MOST_BYTES - taken, shutil.disk_usage(self._folder).free // 2)
+
+
+class Converted:
+    """`image_files.decodable` with a memory: gives the same, and keeps it in a folder.
+
+    Copies are called by the content of what they were made of, so that none is ever out of date. What was hardly
+    compressed is not kept: it is read as quickly as a copy.
+
+    Args:
+        folder: of `Copies`.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._copies = Copies(folder)
+
+    def __call__(self, encoded: bytes) -> bytes:
+        """Content of an image file as TensorFlow decodes it; arguments and errors are those of `decodable`."""
+        return self._copies.get(encoded, lambda: decodable(encoded), lambda content: 2 * len(encoded) < len(content))

@@ -154,12 +154,13 @@ def build_config(
 
 
 def _objective(request: Request) -> dict[str, Any]:
-    """What is asked for about the loss and how often the classes come up."""
+    """What is asked for about the loss, how often the classes come up, and what is written or kept beside."""
     smoothing = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "smoothing": request.label_smoothing}
     loss = "focal" if request.loss == "focal" else LOSSES_OF_TASK[request.task][0]
     return {
         **({"loss": loss} if loss != training_fields.COMMON["loss"].default else {}),
         **({"log": request.log} if request.log else {}),
+        **({"cache_side": request.cache_side} if request.cache_side is not None else {}),
         **({"mix": smoothing} if request.label_smoothing else {}),
         **({"sampling": "balanced"} if request.sampling == "balanced" else {}),
     }

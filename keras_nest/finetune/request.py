@@ -35,6 +35,7 @@ class Request:
         sampling: one of `keras_nest.choices.SAMPLINGS`.
         log: one of `keras_nest.choices.TRACKERS`.
         calibrate: whether a temperature is fit to the validation images at the end; None is no.
+        cache_side: training images are kept decoded, their shorter side so many pixels at most; None keeps none.
     """
 
     folder: str
@@ -61,12 +62,15 @@ class Request:
     sampling: str | None = None
     calibrate: bool | None = None
     log: str | None = None
+    cache_side: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("image_size", "batch_size", "epochs", "minutes", "learning_rate", "patience"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0.")
+        if self.cache_side is not None and self.cache_side < 0:
+            raise ValueError(f"--cache-side is {self.cache_side}; it must be a number of pixels, or 0.")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer-decay is {self.layer_decay}; it must be above 0 and at most 1.")
         if not (self.val > 0 and self.test >= 0 and self.val + self.test < 1):

@@ -125,7 +125,15 @@ class Setup:
             recipe: what happens to the images.
             size: of the images.
             batches: (source, recipe, size, batch size, seed, host) -> endless training batches.
+
+        Raises:
+            ValueError: images are kept smaller than the model takes them.
         """
+        if 0 < (self.config.cache_side or 0) < min(size):
+            raise ValueError(
+                f"cache_side is {self.config.cache_side}, and images of {min(size)} pixels are made of what is kept; "
+                f"it must be {min(size)} or more, and twice that is usual."
+            )
         source, plan = self.source, self.plan
         train = functools.partial(batches, source, recipe, size, plan.batch_size, self.config.seed)
         test = functools.partial(data.eval_batches, source, recipe, size, plan.eval_batch_size)
@@ -174,8 +182,10 @@ def set_up(
         check_service(config.data_service)
     directory, given = pathlib.Path(workdir), directories.as_json(config)
     directories.check_place(directory)
-    converted = None if config.eval_only else directory / CONVERTED
-    source = data.open_source(config.dataset, **source_options(config), converted=converted)
+    kept = {} if config.eval_only else {"converted": directory / CONVERTED, "cache_side": config.cache_side}
+    if kept and config.cache_side is not None and config.data_service:
+        raise ValueError("cache_side keeps images on this machine, and those of a data_service are prepared elsewhere.")
+    source = data.open_source(config.dataset, **source_options(config), **kept)
     source = balance_classes(source) if config.sampling else source
     if not overwrite and (batch := _begun_with(directory, given)):
         config = _keep_batch(config, batch, strategy)

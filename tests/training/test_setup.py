@@ -8,6 +8,7 @@ import keras_nest
 from keras_nest.cli.train import prepare
 from keras_nest.data import ONLY_HOST
 from keras_nest.data.sources import digits
+from keras_nest.predict import read_image
 from keras_nest.training.optimizers import reference_path
 from tests.data import photographs
 from tests.training import runs
@@ -137,6 +138,22 @@ def test_parts_of_a_data_set(tmp_path):
     assert first(experiment.test(ONLY_HOST))[0].shape == (3, 24, 24, 3)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         prepare({**OF_VIT, **change, "pp": {**pp, "test": "nowhere"}}, tmp_path / "other")
+
+
+def test_training_images_are_kept_reduced(tmp_path):
+    photographs.write_folder(tmp_path / "photos")
+    fields = {**PLAIN, "dataset": str(tmp_path / "photos"), "per_device_batch_size": 4}
+    experiment = prepare({**fields, "cache_side": 16}, tmp_path / "run")
+    assert first(experiment.train(ONLY_HOST))[0].shape == (4, 16, 16, 3)
+    kept = list((tmp_path / "run" / "converted").glob("*.bmp"))
+    assert {read_image(path).shape for path in kept} == {(16, 21, 3)}
+    experiment.model.save(tmp_path / "model.keras")
+    evaluated = {**fields, "cache_side": 16, "eval_only": True, "init_checkpoint": str(tmp_path / "model.keras")}
+    prepare(evaluated, tmp_path / "evaluated")  # which keeps none
+    with pytest.raises(
+        ValueError, match=r"^cache_side is 15, and images of 16 pixels are made of what is kept; it must"
+    ):
+        prepare({**fields, "cache_side": 15}, tmp_path / "small")
 
 
 class TestOptimizer:

@@ -4,7 +4,10 @@ import logging
 import os
 import pathlib
 
+from keras_nest.data.checks import check_whole_number
 from keras_nest.data.converted import Converted
+from keras_nest.data.image_files import MAX_PIXELS
+from keras_nest.data.reduced import reduce_images
 from keras_nest.data.sources import digits
 from keras_nest.data.sources.base import ONLY_HOST, Example, Examples, Host, IndexedExamples, Source
 from keras_nest.data.sources.folder import check_broken, open_folder
@@ -26,6 +29,7 @@ def open_source(
     shuffle_buffer: int = 4096,
     broken: str = "refuse",
     converted: pathlib.Path | None = None,
+    cache_side: int | None = None,
 ) -> Source:
     """Finds a data set.
 
@@ -43,12 +47,32 @@ def open_source(
             leaves them out and logs their names, "unchecked" does not look, which saves reading everything once.
         converted: folder in which images that TensorFlow does not decode, such as HEIC, are kept as it does, so that
             they are converted once and not every epoch; None keeps nothing. Those of TFDS are not kept.
+        cache_side: training images are kept there decoded, each reduced until its shorter side has so many pixels at
+            most, and 0 as they are; None decodes every image each time. For image files.
 
     Raises:
         ValueError: unknown name, broken files, empty classes, or options without meaning for the data set.
         FileNotFoundError: the data set is not there; how to get it is told.
         ModuleNotFoundError: the package that holds or reads the data is not installed.
     """
+    source = _open(name, train_split, test_split, data_dir, shuffle_buffer, broken, converted)
+    if cache_side is None:
+        return source
+    check_whole_number("cache_side", cache_side, 0)
+    if converted is None:
+        raise ValueError("cache_side needs converted, the folder in which images are kept.")
+    return reduce_images(source, cache_side or MAX_PIXELS, converted)
+
+
+def _open(
+    name: str | os.PathLike[str],
+    train_split: str,
+    test_split: str | None,
+    data_dir: str | None,
+    shuffle_buffer: int,
+    broken: str,
+    converted: pathlib.Path | None,
+) -> Source:
     path = os.path.expanduser(name)
     check_broken(broken)
     convert = Converted(converted) if converted else None

@@ -1,6 +1,7 @@
 """Data sets: names and sizes, and labeled images one after the other, once in order or shuffled without end."""
 
 import abc
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
@@ -161,6 +162,9 @@ class IndexedExamples(Examples):
 
     The order of an epoch is a permutation of all images, and leaving out images costs nothing.
 
+    Attributes:
+        read: as below.
+
     Args:
         contents: uint8 (N, H, W, 3), or strings (N,): encoded images, or what `read` makes encoded images of.
         labels: integers (N,), strings (N,) of captions, or floats (N, K).
@@ -186,11 +190,11 @@ class IndexedExamples(Examples):
                 "each image must have one of each."
             )
         self._count = len(labels)
+        self.read = read
         self._contents = tf.constant(contents)
         dtypes = {"O": tf.string, "f": tf.float32}
         self._labels = tf.constant(labels, dtypes.get(np.asarray(labels).dtype.kind, tf.int32))
         self._orientations = tf.constant(orientations, tf.int32)
-        self._read = read
 
     def __len__(self) -> int:
         return self._count
@@ -217,10 +221,16 @@ class IndexedExamples(Examples):
         """Integers (N,), strings (N,) of captions, or floats (N, K)."""
         return self._labels.numpy()
 
+    def with_read(self, read: Callable[[tf.Tensor], tf.Tensor]) -> "IndexedExamples":
+        """The same images, read in another way."""
+        other = copy.copy(self)
+        other.read = read
+        return other
+
     def at(self, index: tf.Tensor) -> Example:
         """One image, by its number: an integer scalar."""
         content = self._contents[index]
-        content = content if self._read is None else self._read(content)
+        content = content if self.read is None else self.read(content)
         return Example(content, self._labels[index], self._orientations[index])
 
 
