@@ -77,7 +77,7 @@ ON_JAX = {
     **{
         f"{name}, JAX": dataclasses.replace(case, on_device=False)
         for name, case in CASES.items()
-        if name != "LiT" and "sharpness" not in case.trainer
+        if "sharpness" not in case.trainer
     },
     "ViT, JAX, 2 x 2 cores": dataclasses.replace(CASES["ViT"], **_DIVIDED),
 }

@@ -97,7 +97,7 @@ def prepare(
     if name not in TASKS:
         known = " or ".join(map(repr, ("train", *TASKS)))
         raise ValueError(f"trainer is {name!r}; it must be {known}.")
-    if name != "classify":
+    if name not in ("classify", "lit"):
         require_tensorflow(f"trainer={name}", "train without --backend=jax")
     task = TASKS[name]
     ready = task.prepare(task.resolve(config), workdir, overwrite, strategy, tpu)

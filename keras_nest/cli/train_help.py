@@ -23,7 +23,7 @@ usage: {program} --config=NAME|FILE[:ARGUMENT] --workdir=DIR [--config.FIELD=VAL
   --workdir         directory of the run
   --strategy        where to train; auto: a TPU if one is named, else all GPUs, else the CPU
   --tpu             name or address of a Cloud TPU, or local
-  --backend         what Keras runs on; jax trains classifiers, on TPUs too; a run of one goes on with the other
+  --backend         what Keras runs on; jax trains on TPUs, too; a run of one goes on with the other
   --model_parallel  with --backend=jax: devices among which the weights of each block are divided
   --overwrite       start anew and replace the results of an earlier run in that directory
   --trust           read .keras files that carry code, which runs then

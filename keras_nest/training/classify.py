@@ -10,7 +10,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_nest import data
-from keras_nest.backends import on_tensorflow, require_tensorflow
+from keras_nest.backends import on_tensorflow
 from keras_nest.data.pipeline import Transfer
 from keras_nest.factory import create_model
 from keras_nest.models.base import ImageModel
@@ -19,7 +19,6 @@ from keras_nest.targets import REGRESSION
 from keras_nest.training.config import resolve
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
-from keras_nest.training.jax_devices import JaxDevices
 from keras_nest.training.measures import step_metric
 from keras_nest.training.plan import Plan
 from keras_nest.training.setup import Setup, freeze, get_start, get_weights, set_up
@@ -29,14 +28,6 @@ from keras_nest.training.trainer import Prepare, Trainer
 from keras_nest.training.units import standardize
 from keras_nest.types import Size
 
-# What fields have to be where Keras does not run on TensorFlow.
-_ELSEWHERE = {
-    "transfer": "float32",
-    "sam_rho": 0.0,
-    "profile_steps": (),
-    "log_model_profile": False,
-    "steps_per_execution": 1,
-}
 _OF_LIT = ("vocab", "image_tower", "class_texts")
 
 
@@ -63,7 +54,6 @@ def prepare(
         ModuleNotFoundError: the package with the data is not installed.
         ConnectionError: no TPU answers.
     """
-    _check_backend(config)
     setup = set_up(config, workdir, overwrite, strategy, tpu)
     info = setup.source.info
     _check_labels(config, info)
@@ -72,8 +62,6 @@ def prepare(
     with setup.scope():
         model = build_classifier(config, setup.plan, info, size, recipe)
         _check_classes(model, info)
-        if isinstance(setup.strategy, JaxDevices):
-            setup.strategy.check(model)
         trainer = _compile(model, setup, recipe)
         kept = setup.get_kept(model)
         evaluator = Evaluator(kept, ACTIVATIONS.get(config.loss, config.loss), info, config.jit_compile)
@@ -104,13 +92,6 @@ def build_classifier(
     if info.target.task == REGRESSION and weights is not None and not plan.new_head:
         standardize(model, info.scale)
     return model
-
-
-def _check_backend(config: ConfigDict) -> None:
-    """Refuses what is written for TensorFlow where Keras runs on something else."""
-    for field, usual in _ELSEWHERE.items():
-        if config[field] != usual:
-            require_tensorflow(f"{field}={config[field]}", "leave it out")
 
 
 def _compile(model: ImageModel, setup: Setup, recipe: data.Recipe) -> Trainer:

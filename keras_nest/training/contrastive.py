@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import KerasTensor as Tensor
 from keras import ops
 
-from keras_nest.backends import require_tensorflow
+from keras_nest.backends import on_tensorflow
 from keras_nest.models.lit import LiT
 from keras_nest.models.losses import cross_entropy
 from keras_nest.training.sharpness import SharpnessAware
@@ -19,7 +19,7 @@ from keras_nest.training.trainer import Trainer
 
 
 class ContrastiveTrainer(Trainer):
-    """Tunes a LiT on matching images and texts with `compile` and `fit`, under any `tf.distribute` strategy.
+    """Tunes a LiT on matching images and texts with `compile` and `fit`, on any number of devices.
 
     >>> with strategy.scope():
     ...     model.image_model.trainable = False
@@ -29,8 +29,8 @@ class ContrastiveTrainer(Trainer):
     >>> model.save("lit.keras")
 
     The loss is that of the global batch: embeddings of all replicas are gathered, and gradients flow back to where they
-    came from, so that the number of replicas changes nothing but rounding. `fit` logs as `accuracy` the share of images
-    whose own text, or one of the same words, is the most similar of the batch.
+    came from, so that the number of replicas changes nothing but rounding. (On JAX a step has the global batch.) `fit`
+    logs as `accuracy` the share of images whose own text, or one of the same words, is the most similar of the batch.
 
     Args:
         model: of both towers; freeze the one that is locked.
@@ -38,13 +38,12 @@ class ContrastiveTrainer(Trainer):
         sharpness: as for `Trainer`.
 
     Raises:
-        ValueError: the model is no LiT, `clip_norm` is negative, or Keras does not run on TensorFlow.
+        ValueError: the model is no LiT, `clip_norm` is negative, or as for `Trainer`.
     """
 
     def __init__(self, model: LiT, clip_norm: float | None = None, sharpness: SharpnessAware | None = None) -> None:
         if not isinstance(model, LiT):
             raise ValueError(f"{type(model).__name__} has no two towers; contrastive training takes a LiT.")
-        require_tensorflow("training.ContrastiveTrainer", "train with the command keras-nest train")
         super().__init__(model, clip_norm, sharpness=sharpness)
 
     def resolve_jit(self, jit_compile: Any = "auto", run_eagerly: bool = False, **options: Any) -> bool:
@@ -53,11 +52,11 @@ class ContrastiveTrainer(Trainer):
         Raises:
             ValueError: it is True under a strategy, where replicas exchange embeddings in the forward pass.
         """
-        if jit_compile is True and self.distribute_strategy.num_replicas_in_sync > 1:
+        if jit_compile is True and on_tensorflow() and self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError(
                 "jit_compile=True is not for a LiT on several replicas, which exchange embeddings; leave it out."
             )
-        return super().resolve_jit(jit_compile, run_eagerly, **options)
+        return super().resolve_jit(jit_compile, run_eagerly=run_eagerly, **options)
 
     @property
     def output_names(self) -> list[str]:
@@ -68,9 +67,9 @@ class ContrastiveTrainer(Trainer):
         """Similarities (b, 2, B) of a replica's images to all texts, and of its texts to all images."""
         outputs = self.model(inputs, training=training)
         images, texts = outputs["zimg"], outputs["ztxt"]
-        to_texts = tf.matmul(images, gather(texts), transpose_b=True)
-        to_images = tf.matmul(texts, gather(images), transpose_b=True)
-        return outputs["t"] * tf.stack([to_texts, to_images], axis=1)
+        to_texts = ops.matmul(images, ops.transpose(gather(texts)))
+        to_images = ops.matmul(texts, ops.transpose(gather(images)))
+        return outputs["t"] * ops.stack([to_texts, to_images], axis=1)
 
     def compile(
         self,
@@ -90,13 +89,23 @@ class ContrastiveTrainer(Trainer):
         chosen = [match] if metrics is None else metrics
         super().compile(optimizer, loss or contrastive_loss, loss_weights, chosen, weighted_metrics, **options)
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """As `Trainer.train_step`, of images and texts."""
-        return super().train_step(_with_matches(data))
+    def train_step(self, *state_and_data: Any) -> Any:
+        """As `Trainer.train_step`, of images and texts; on JAX the state comes first."""
+        *state, data = state_and_data
+        return super().train_step(*state, _with_matches(data))
 
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """As `Trainer.test_step`, of images and texts."""
-        return super().test_step(_with_matches(data))
+    def test_step(self, *state_and_data: Any) -> Any:
+        """As `Trainer.test_step`, likewise."""
+        *state, data = state_and_data
+        return super().test_step(*state, _with_matches(data))
+
+    def compute_loss(self, x: Any = None, y: Any = None, *outputs: Any, **options: Any) -> Any:
+        """As for every Keras model; Keras on JAX asks before the first step, without matches."""
+        return super().compute_loss(x, y if _are_matches(y) else _matches(x), *outputs, **options)
+
+    def compute_metrics(self, x: Any, y: Any, *outputs: Any, **options: Any) -> dict[str, Any]:
+        """Likewise."""
+        return super().compute_metrics(x, y if _are_matches(y) else _matches(x), *outputs, **options)
 
     def measured(self, batch: Any, prepare: Any = None) -> tuple[Any, Any, Any]:
         """Matches and similarities, see `contrastive_loss`."""
@@ -131,11 +140,13 @@ def image_to_text_accuracy(matches: Tensor, similarities: Tensor) -> Tensor:
     return ops.cast(ops.take_along_axis(matches, best, axis=-1)[:, 0] > 0, "float32")
 
 
-def gather(values: tf.Tensor) -> tf.Tensor:
+def gather(values: Any) -> Any:
     """Rows of all replicas, in their order: float (b, C) -> (B, C); differentiable, for use inside a step.
 
     A sum in which each replica fills its own place, since `all_gather` has no gradient on every strategy.
     """
+    if not on_tensorflow():
+        return values
     context = tf.distribute.get_replica_context()
     replicas = context.num_replicas_in_sync
     if replicas == 1:
@@ -145,17 +156,28 @@ def gather(values: tf.Tensor) -> tf.Tensor:
     return tf.reshape(spread, (-1, values.shape[-1]))
 
 
-def _with_matches(data: Any) -> tuple[Any, tf.Tensor]:
-    """A replica's batch, and int32 (b, B): 2 where a text is an image's own, 1 where it has the same tokens, else 0."""
+def _with_matches(data: Any) -> tuple[Any, Any]:
+    """A replica's batch, and what matches in it."""
     inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-    tokens = tf.cast(inputs["tokens"], tf.float32)
-    replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+    return inputs, _matches(inputs)
+
+
+def _are_matches(labels: Any) -> bool:
+    return len(getattr(labels, "shape", ())) == 2
+
+
+def _matches(inputs: Any) -> Any:
+    """int32 (b, B): 2 where a text is an image's own, 1 where it has the same tokens, else 0."""
+    tokens = ops.cast(inputs["tokens"], "float32")
     everything = gather(tokens)
-    same = tf.reduce_all(tokens[:, None] == everything[None], axis=-1)
-    own = replica * _rows(tokens) + tf.range(_rows(tokens))
-    return inputs, tf.cast(same, tf.int32) + tf.one_hot(own, _rows(everything), dtype=tf.int32)
+    same = ops.all(tokens[:, None] == everything[None], axis=-1)
+    rows = ops.shape(tokens)[0]
+    own = _replica() * rows + ops.arange(rows)
+    return ops.cast(same, "int32") + ops.one_hot(own, ops.shape(everything)[0], dtype="int32")
 
 
-def _rows(values: tf.Tensor) -> int | tf.Tensor:
-    """Number of rows; TPUs want to know it beforehand."""
-    return values.shape[0] or tf.shape(values)[0]
+def _replica() -> Any:
+    """Which of the replicas this one is, from 0."""
+    if not on_tensorflow():
+        return 0
+    return tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)

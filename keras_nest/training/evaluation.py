@@ -1,7 +1,8 @@
 """Evaluation under any strategy: classifiers on labeled images, and LiTs as zero-shot classifiers."""
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_nest.backends import on_tensorflow
 from keras_nest.data.prompts import TEXTS, embed_classes
 from keras_nest.data.sources.base import DatasetInfo
 from keras_nest.layers.base import Layer
@@ -94,8 +96,7 @@ class ZeroShotEvaluator(Evaluator):
         lines = [caption.split("\n") for caption in captions]
         self._tokens = tokenizer([text for texts in lines for text in texts]).numpy()
         self._class_of = np.repeat(np.arange(len(lines)), [len(texts) for texts in lines])
-        self._strategy = tf.distribute.get_strategy()
-        self._encode = tf.function(self._on_replicas(model), autograph=False)
+        self._encode = _on_replicas(model) if on_tensorflow() else functools.partial(model.encode_text, training=False)
         self._similarities = Similarities(len(lines), name="similarities", dtype="float32")
         images = keras.Input(model.image_model.input_shape[1:], name="images")
         zimg = model.encode_image(images)
@@ -112,16 +113,19 @@ class ZeroShotEvaluator(Evaluator):
         """Embeddings (n, C) of texts; batches are of one size, so that one program computes them all."""
         tokens = self._tokens[numbers.start : numbers.stop]
         filled = np.pad(tokens, ((0, TEXTS - len(tokens)), (0, 0)))
-        return self._encode(filled).numpy()[: len(tokens)]
+        return ops.convert_to_numpy(self._encode(filled))[: len(tokens)]
 
-    def _on_replicas(self, model: LiT) -> Any:
-        """Encodes texts where the weights are; every replica does the same."""
 
-        def encode(tokens: tf.Tensor) -> tf.Tensor:
-            found = self._strategy.run(lambda: model.encode_text(tokens, training=False))
-            return self._strategy.experimental_local_results(found)[0]
+def _on_replicas(model: LiT) -> Callable[[np.ndarray], tf.Tensor]:
+    """Encodes texts where the weights are; every replica does the same."""
+    strategy = tf.distribute.get_strategy()
 
-        return encode
+    @tf.function(autograph=False)
+    def encode(tokens: tf.Tensor) -> tf.Tensor:
+        found = strategy.run(lambda: model.encode_text(tokens, training=False))
+        return strategy.experimental_local_results(found)[0]
+
+    return encode
 
 
 @keras.saving.register_keras_serializable(package="keras_nest")

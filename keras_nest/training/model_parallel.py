@@ -18,6 +18,10 @@ AXES: Mapping[str, int] = {
     r"(MlpBlock_\d+|_mixing)_Dense_0_kernel": 1,
     r"(MlpBlock_\d+|_mixing)_Dense_0_bias": 0,
     r"(MlpBlock_\d+|_mixing)_Dense_1_kernel": 0,
+    r"attention_block_dense_layer_kernel": 0,
+    r"_mlp_dense_layer_kernel": 1,
+    r"_mlp_dense_layer_bias": 0,
+    r"mlp_block_dense_layer_kernel": 0,
     r"FeedForward_\d+_Conv_0_kernel": 3,
     r"FeedForward_\d+_Conv_1_kernel": 2,
 }

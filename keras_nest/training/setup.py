@@ -13,6 +13,7 @@ import keras
 from ml_collections import ConfigDict
 
 from keras_nest import data
+from keras_nest.backends import require_tensorflow
 from keras_nest.conversion.own import read_own
 from keras_nest.data.host import check_service
 from keras_nest.data.sources.balanced import balance_classes
@@ -26,6 +27,7 @@ from keras_nest.run_files import CONFIG, CONVERTED
 from keras_nest.training import workdir as directories
 from keras_nest.training.evaluation import Evaluator
 from keras_nest.training.experiment import Experiment
+from keras_nest.training.jax_devices import JaxDevices
 from keras_nest.training.layer_rates import layer_rates
 from keras_nest.training.optimizers import create_optimizer
 from keras_nest.training.plan import Plan, build_plan, keep_batch, source_options
@@ -34,6 +36,15 @@ from keras_nest.training.strategies import Strategy, create_strategy, is_chief
 from keras_nest.training.trackers import check_tracker
 from keras_nest.training.trainer import Trainer
 from keras_nest.types import Size
+
+# What fields have to be where Keras does not run on TensorFlow.
+_ELSEWHERE = {
+    "transfer": "float32",
+    "sam_rho": 0.0,
+    "profile_steps": (),
+    "log_model_profile": False,
+    "steps_per_execution": 1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +138,11 @@ class Setup:
             batches: (source, recipe, size, batch size, seed, host) -> endless training batches.
 
         Raises:
-            ValueError: images are kept smaller than the model takes them.
+            ValueError: images are kept smaller than the model takes them, or its weights were to be divided among
+                devices and cannot be.
         """
+        if isinstance(self.strategy, JaxDevices):
+            self.strategy.check(trainer.model)
         if 0 < (self.config.cache_side or 0) < min(size):
             raise ValueError(
                 f"cache_side is {self.config.cache_side}, and images of {min(size)} pixels are made of what is kept; "
@@ -175,6 +189,7 @@ def set_up(
         ModuleNotFoundError: the package with the data, or that of `log`, is not installed.
         ConnectionError: no TPU answers, or no tf.data service.
     """
+    _check_backend(config)
     # Before anything else touches TensorFlow: several machines find each other only then.
     strategy = create_strategy(strategy, tpu) if isinstance(strategy, str) else strategy
     check_tracker(config.log)
@@ -195,6 +210,13 @@ def set_up(
     if not (overwrite or config.eval_only):
         directories.check_progress(directory, plan.total_steps, plan.saves_at)
     return Setup(config, config_json, directory, strategy, plan, source)
+
+
+def _check_backend(config: ConfigDict) -> None:
+    """Refuses what is written for TensorFlow where Keras runs on something else."""
+    for field, usual in _ELSEWHERE.items():
+        if config[field] != usual:
+            require_tensorflow(f"{field}={config[field]}", "leave it out")
 
 
 def _begun_with(directory: pathlib.Path, config: dict[str, Any]) -> int | None:

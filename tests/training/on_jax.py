@@ -11,6 +11,7 @@ from keras_nest.cli.train import main, prepare
 from keras_nest.training import create_strategy
 from keras_nest.training.stopping import Stopped
 from tests.training import runs
+from tests.training.test_lit import CONFIG as OF_LIT
 
 # With a term of the loss, and not with Adam, which makes a whole step of a gradient that is mere rounding.
 CONFIG = runs.CONFIG | {"num_epochs": 1, "optim": "sgd", "learning_rate": 0.2}
@@ -28,6 +29,12 @@ FIELDS_OF_TENSORFLOW = {
 def config(folder, fields):
     """Batches that one device takes, or all together."""
     return fields | {"init_checkpoint": str(folder / "start.keras"), "batch": 64, "per_device_batch_size": 64}
+
+
+def lit_config(folder, count=1):
+    """As `config`, of a LiT."""
+    start = {"init_checkpoint": str(folder / "lit_start.keras"), "optim": "sgd", "learning_rate": 0.005}
+    return OF_LIT | start | {"per_device_batch_size": 240 // count}
 
 
 def stop(fields, workdir, strategy, step):
@@ -82,6 +89,8 @@ def run(folder):
     (folder / "divided.json").write_text(json.dumps(divided))
     main(fields, folder / "divided", strategy="one_device")
     stop(config(folder, DRAWING_NOTHING), folder / "crossing", "auto", 17)
+    # Two groups of two devices, each of which gets half of the pairs that all are compared with.
+    main(lit_config(folder, 2), folder / "lit", strategy=create_strategy(model_parallel=2))
     said = refusals(fields)
     assert not pathlib.Path("refused").exists()
     (folder / "refusals.json").write_text(json.dumps(said))

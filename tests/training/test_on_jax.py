@@ -49,6 +49,8 @@ def folder(tmp_path_factory):
     keras_nest.create_model("nest_tiny_s16_32", num_classes=10, **fields["model"]).save(folder / "start.keras")
     main(fields, folder / "undisturbed")
     on_jax.stop(fields, folder / "crossing", "auto", 5)
+    keras_nest.create_model(on_jax.OF_LIT["model_name"], **on_jax.OF_LIT["model"]).save(folder / "lit_start.keras")
+    main(on_jax.lit_config(folder), folder / "lit_here")
     on_backend_jax("tests.training.on_jax", str(folder), devices=4)
     main(fields, folder / "crossing")
     return folder
@@ -84,6 +86,13 @@ def test_devices_that_have_parts_of_the_weights(folder):
 def test_a_training_goes_from_backend_to_backend(folder):
     """From TensorFlow to four devices of JAX and back, with the averages of the weights and all of the optimizer."""
     assert_same_losses(folder / "crossing", folder / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_lit_compares_all_pairs_of_a_batch(folder):
+    assert_same_losses(folder / "lit", folder / "lit_here")
+    top1 = [json.loads((folder / name / "metrics.json").read_text())["top1"] for name in ("lit", "lit_here")]
+    assert top1[0] == top1[1]
 
 
 @pytest.mark.slow

@@ -7,11 +7,11 @@ import pathlib
 from keras_nest.data.checks import check_whole_number
 from keras_nest.data.converted import Converted
 from keras_nest.data.image_files import MAX_PIXELS
-from keras_nest.data.reduced import reduce_images
 from keras_nest.data.sources import digits
 from keras_nest.data.sources.base import ONLY_HOST, Example, Examples, Host, IndexedExamples, Source
 from keras_nest.data.sources.folder import check_broken, open_folder
 from keras_nest.data.sources.pairs import has_captions, open_captions
+from keras_nest.data.sources.reduced import reduce_images
 from keras_nest.data.sources.table import SUFFIX, open_table
 from keras_nest.data.sources.tfds import open_tfds
 from keras_nest.files import is_address

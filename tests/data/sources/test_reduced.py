@@ -56,7 +56,7 @@ def test_pixels_as_they_are(photos):
 def test_nothing_is_decoded_twice(photos, monkeypatch):
     source = opened(photos, 30)
     first = pixels(source.train)
-    monkeypatch.setattr("keras_nest.data.reduced.decode_upright", None)
+    monkeypatch.setattr("keras_nest.data.sources.reduced.decode_upright", None)
     for again in (source, opened(photos, 30)):
         for one, other in zip(first, pixels(again.train), strict=True):
             np.testing.assert_array_equal(one, other)
