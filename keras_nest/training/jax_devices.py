@@ -74,4 +74,5 @@ class JaxDevices:
         if self._count == 1:
             return f"the {self._kind} with JAX"
         size = self._count // self.num_replicas_in_sync
-        return f"{self._count} {self._kind}s with JAX" + (f", {size} of which divide the weights" if size > 1 else "")
+        divided = f", the weights divided among {size}" if size > 1 else ""
+        return f"{self._count} {self._kind}s with JAX{divided}"
