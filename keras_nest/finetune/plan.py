@@ -139,6 +139,7 @@ def build_config(
         "dataset": shown(workdir / IMAGES),
         "pp": {"train": TRAIN, "test": VAL},
         "augment": _augment(request.augment, min(size)),
+        **({"cache_side": request.cache_side} if request.cache_side is not None else {}),
         "class_weights": None if settings.class_weights is None else list(settings.class_weights),
         **_objective(request),
         "per_device_batch_size": settings.batch // replicas,
@@ -154,13 +155,12 @@ def build_config(
 
 
 def _objective(request: Request) -> dict[str, Any]:
-    """What is asked for about the loss, how often the classes come up, and what is written or kept beside."""
+    """What is asked for about the loss and how often the classes come up."""
     smoothing = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "smoothing": request.label_smoothing}
     loss = "focal" if request.loss == "focal" else LOSSES_OF_TASK[request.task][0]
     return {
         **({"loss": loss} if loss != training_fields.COMMON["loss"].default else {}),
         **({"log": request.log} if request.log else {}),
-        **({"cache_side": request.cache_side} if request.cache_side is not None else {}),
         **({"mix": smoothing} if request.label_smoothing else {}),
         **({"sampling": "balanced"} if request.sampling == "balanced" else {}),
     }

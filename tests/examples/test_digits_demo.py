@@ -16,12 +16,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 @pytest.mark.slow
 def test_demonstration(tmp_path):
     """One run for all, since it takes a minute; `make bench` runs it as long as it is by itself."""
-    command = [sys.executable, str(ROOT / "examples" / "digits_demo.py"), f"--workdir={tmp_path}", "--epochs=6"]
+    command = [sys.executable, str(ROOT / "examples" / "digits_demo.py"), f"--workdir={tmp_path}", "--epochs=10"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert_summary(summary, json.loads((tmp_path / "metrics.json").read_text()), tmp_path / "saved_model")
-    assert summary["test_accuracy"] >= 0.98
+    assert summary["test_accuracy"] >= 0.99
     assert f"{summary['test_accuracy']:.2%}" in done.stdout
     assert f"{summary['max_abs_diff']:.1e}" in done.stdout
     assert str(tmp_path / "demo.png") in done.stdout
@@ -31,7 +31,7 @@ def test_demonstration(tmp_path):
 def assert_summary(summary, metrics, export):
     assert (summary["seed"], summary["test_images"]) == (0, 360)
     # With the steps of the images that are left of each epoch, see keras_nest/training/plan.py.
-    assert summary["epochs"] == pytest.approx(6, rel=0.01)
+    assert summary["epochs"] == pytest.approx(10, rel=0.01)
     assert summary["parameters"] == metrics["parameters"]
     assert 0.8e6 < summary["parameters"] < 1e6
     # Measured on the export, in another process, and still the same.

@@ -5,26 +5,26 @@ import pytest
 from tests import families
 from tests.harness import run_explain_test, run_features_test, run_model_test, run_saving_test
 
-# Twice the largest error in bfloat16 of six models with other weights, as a share of the largest output, on a processor
-# that has no products in bfloat16; one that has sums otherwise. It is the depth of a family that makes it, and a
-# normalization over few channels.
+# The largest error in bfloat16 of four models with other weights, as a share of the largest output: it is the depth of
+# a family that makes it, and a normalization over few channels. Two are those of a processor without products in
+# bfloat16, which sums otherwise: 0.0124 and 0.0103.
 ROUNDING = {
-    "NesT": 0.02,
-    "NesT, multi-query, BatchNorm": 0.012,
-    "ViT": 0.04,
-    "ViT, gap": 0.025,
-    "ViT, unpooled": 0.035,
-    "ViT, token_unpooled": 0.035,
-    "ViT, features": 0.035,
-    "hybrid": 0.08,
-    "hybrid of timm, exact GELU": 0.07,
-    "Mixer": 0.035,
+    "NesT": 0.006,
+    "NesT, multi-query, BatchNorm": 0.003,
+    "ViT": 0.014,
+    "ViT, gap": 0.003,
+    "ViT, unpooled": 0.013,
+    "ViT, token_unpooled": 0.011,
+    "ViT, features": 0.009,
+    "hybrid": 0.037,
+    "hybrid of timm, exact GELU": 0.037,
+    "Mixer": 0.006,
     "ResNet": 0.006,
-    "ViTFlaxNesT": 0.14,
-    "Bert": 0.015,
-    "TextTransformer": 0.03,
-    "LiT": 0.04,
-    "generator": 0.045,
+    "ViTFlaxNesT": 0.013,
+    "Bert": 0.008,
+    "TextTransformer": 0.011,
+    "LiT": 0.017,
+    "generator": 0.011,
     "discriminator": 0,
 }
 # One of every architecture; their other forms go the same way.

@@ -1,7 +1,4 @@
-"""Training images that are decoded and reduced once: large photographs take most of the time of a step.
-
-A photograph of 12 megapixels takes fifty times as long to decode as one of the size that a model is trained on.
-"""
+"""Training images that are decoded and reduced once: large photographs take most of the time of a step."""
 
 import dataclasses
 import io
