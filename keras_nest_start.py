@@ -35,11 +35,12 @@ def quiet_start(backend: str | None = None) -> Iterator[None]:
         backend: of Keras, as for `keras_nest.startup.choose_backend`.
     """
     _add_package()
-    from keras_nest.startup import choose_backend, hide_import_notes
+    from keras_nest.startup import choose_backend, hide_import_notes, without_optional_packages
 
     choose_backend(backend)
     with hide_import_notes():
-        _run_init()
+        with without_optional_packages():
+            _run_init()
         yield
 
 

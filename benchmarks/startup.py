@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         for candidate, words in COMMANDS.items():
             words = [word.format(folder=folder, name=name) for word in words]
-            calls[candidate] = in_new_process([sys.executable, "-m", "keras_nest", *words])
+            calls[candidate] = in_new_process([pathlib.Path(sys.executable).with_name("keras-nest"), *words])
         rounds = timing.interleave(calls, 1 if options.quick else options.runs, "start-up", settled=False)
     rows = [
         {

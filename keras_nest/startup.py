@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 
 # Bytes of addresses that a process must be allowed: with fewer, importing TensorFlow crashes, or has no end.
 _ADDRESSES = 3_000_000_000
+# What Keras and TensorFlow import only to take its objects or to draw, where it is installed: half of a start.
+_OPTIONAL = ("IPython", "jax", "matplotlib", "pandas", "sklearn")
 
 
 def check_limits() -> None:
@@ -53,6 +55,23 @@ def hide_import_notes() -> Iterator[None]:
     finally:
         os.dup2(standard_error, 2)
         os.close(standard_error)
+
+
+@contextlib.contextmanager
+def without_optional_packages() -> Iterator[None]:
+    """Imports within the block do without packages that they only try to import; later ones find them again.
+
+    For programs alone: there is no `keras.wrappers.SKLearnClassifier` then, and `fit` takes no pandas data frames.
+    """
+    used = os.environ.get("KERAS_BACKEND")
+    hidden = [name for name in _OPTIONAL if name not in sys.modules and name != used]
+    # So Python's import statement is told that there is no such module.
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def is_google_cloud() -> bool:

@@ -1,5 +1,6 @@
 """Command lines run Keras on TensorFlow, whatever other programs were given."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -92,3 +93,31 @@ def test_jax_can_be_asked_for(without_keras, monkeypatch, capsys, asked, chosen)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     startup.choose_backend(asked)
     assert (os.environ["KERAS_BACKEND"], capsys.readouterr().err) == (chosen, "")
+
+
+def test_a_command_starts_without_what_it_does_not_need_and_finds_it_later():
+    code = """
+import sys
+import keras_nest_start
+with keras_nest_start.quiet_start():
+    import keras
+print([name for name in ("IPython", "jax", "matplotlib", "pandas", "sklearn") if name in sys.modules])
+import jax, matplotlib.pyplot, pandas, sklearn
+print(keras.backend.backend())
+"""
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("[]\ntensorflow\n", "")
+
+
+def test_what_was_imported_stays_and_the_backend_is_needed(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setitem(sys.modules, "pandas", pandas := object())
+    for name in ("IPython", "jax", "sklearn"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with startup.without_optional_packages():
+        assert sys.modules["pandas"] is pandas
+        assert "jax" not in sys.modules
+        with pytest.raises(ModuleNotFoundError, match="sklearn"):
+            importlib.import_module("sklearn")
+    assert sys.modules["pandas"] is pandas
+    assert not {"IPython", "sklearn"} & sys.modules.keys()

@@ -1,6 +1,7 @@
 """`keras-nest app`, as its user sees it: a process, and a page in Chromium."""
 
 import io
+import pathlib
 import signal
 import socket
 import subprocess
@@ -38,7 +39,14 @@ def start():
     started = []
 
     def run(*words):
-        command = [sys.executable, "-m", "keras_nest", "app", "--port", "0", "--no-browser", *map(str, words)]
+        command = [
+            pathlib.Path(sys.executable).with_name("keras-nest"),
+            "app",
+            "--port",
+            "0",
+            "--no-browser",
+            *map(str, words),
+        ]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1], started[-1].stdout.readline().strip()
 

@@ -314,7 +314,7 @@ def test_new_weights(tmp_path, capsys):
 def test_a_learning_rate_is_found_and_taken(run, trained, folder, tmp_path):  # noqa: F811
     """Nothing is trained but what is thrown away, so that the same command with the rate begins anew."""
     words = (folder, "--model", trained, "--workdir", tmp_path / "run")
-    command = [sys.executable, "-m", "keras_nest", "finetune", *map(str, words), "--find-lr"]
+    command = [pathlib.Path(sys.executable).with_name("keras-nest"), "finetune", *map(str, words), "--find-lr"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"learning-rate.csv", "learning-rate.png"}
