@@ -5,7 +5,6 @@ model, or one that carries code, is refused while it is still text.
 """
 
 import contextlib
-import io
 import os
 import pathlib
 import zipfile
@@ -22,7 +21,7 @@ from keras_nest.keras_private import in_safe_mode
 from keras_nest.mirror import cached_run
 from keras_nest.models.budget import weights_within
 from keras_nest.run_files import GENERATOR, MODEL
-from keras_nest.untrusted.archive import open_archive
+from keras_nest.untrusted.archive import open_archive, seekable_member
 from keras_nest.untrusted.hdf5_file import check_weights
 from keras_nest.untrusted.json_text import parse_object
 from keras_nest.untrusted.limits import ClaimError
@@ -129,11 +128,8 @@ def _check_weights(name: str, path: pathlib.Path) -> None:
     with open(path, "rb") as file, open_archive(file) as archive:
         if _WEIGHTS not in archive.namelist():
             return
-        member = archive.getinfo(_WEIGHTS)
-        is_compressed = member.compress_type != zipfile.ZIP_STORED  # to go back and forth in which takes for ever
-        content = io.BytesIO(archive.read(member)) if is_compressed else archive.open(member)
         try:
-            with content, h5py.File(content) as weights:
+            with seekable_member(file, archive, _WEIGHTS) as content, h5py.File(content) as weights:
                 check_weights(weights, path.stat().st_size)
         except ValueError as error:
             raise _RefusedError(f"{name} cannot be read: {error}.") from None

@@ -1,12 +1,13 @@
 """Zip archives: what one lists is looked at before anything of it is unpacked."""
 
 import contextlib
+import io
 import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from keras_nest.untrusted.limits import check_claim, length_of
 from keras_nest.untrusted.tensors import check_names
@@ -21,6 +22,8 @@ _MAX_DIRECTORY = 10_000_000
 _ENDS = ((re.compile(rb"PK\x05\x06"), 12, "<L"), (re.compile(rb"PK\x06\x06"), 40, "<Q"))
 _TAIL = 2**16 + 22 + 20 + 56
 _UNTOLD = 2**32 - 1  # the other end has it
+# What stands before a member: the lengths of its name and of what follows that come last.
+_HEADER = "<26xHH"
 
 
 @contextlib.contextmanager
@@ -42,6 +45,51 @@ def open_archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
             yield archive
     except _DAMAGED as error:
         raise ValueError(f"it is truncated or damaged ({error})") from None
+
+
+def seekable_member(file: BinaryIO, archive: zipfile.ZipFile, name: str) -> BinaryIO:
+    """A member to go back and forth in, which `ZipFile.open` does by reading it again from its beginning.
+
+    Args:
+        file: that the archive was opened from.
+        archive: from `open_archive`.
+        name: of the member; one that is compressed is read whole.
+
+    Raises:
+        BadZipFile: it is damaged.
+    """
+    member = archive.getinfo(name)
+    if member.compress_type != zipfile.ZIP_STORED:
+        return io.BytesIO(archive.read(member))
+    archive.open(member).close()  # looks at its header
+    file.seek(member.header_offset)
+    lengths = struct.unpack(_HEADER, file.read(struct.calcsize(_HEADER)))
+    return io.BufferedReader(_Part(file, file.tell() + sum(lengths), member.file_size))
+
+
+class _Part(io.RawIOBase):
+    """Some bytes of a file, as a file."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        super().__init__()
+        self._file, self._start, self._size, self._position = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._start + self._position)
+        content = self._file.read(max(0, min(len(buffer), self._size - self._position)))
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
 
 
 def _check_directory(file: BinaryIO, length: int) -> None:
