@@ -49,14 +49,18 @@ def reusable_object(
     network = logits_model(model) if head == "classifier" else without_head(model)
     carrier = carrier or Carrier()
     compute = on_unit_images(carrier.function(network), model)
+    spec = tf.TensorSpec((None, *shape), name="images")
+    modes = (False, True) if carrier.trains else (False,)
+    # Saving traces what is saved anew, and signatures do, too; so that this is cheap, the model is traced here.
+    traced = {training: _traced(compute, spec, training) for training in modes}
 
     @tf.function(autograph=False)
     def call(images: tf.Tensor, training: bool = False) -> Any:
-        return compute(check_unit(images), training=training)
+        return traced[training](check_unit(images))
 
     # Only functions traced here exist in the file; the Python argument becomes two of them.
-    for training in (False, True) if carrier.trains else (False,):
-        call.get_concrete_function(tf.TensorSpec((None, *shape), name="images"), training=training)
+    for training in modes:
+        call.get_concrete_function(spec, training=training)
 
     module = holder(network, carrier)
     module.trainable_variables = carrier.variables(network.trainable_variables) if carrier.trains else []
@@ -64,6 +68,11 @@ def reusable_object(
     module.weights = carrier.held()
     module.__call__ = call
     return module
+
+
+def _traced(compute: Callable[..., Any], spec: tf.TensorSpec, training: bool) -> Callable[[tf.Tensor], Any]:
+    function = tf.function(lambda images: compute(images, training=training), autograph=False)
+    return function.get_concrete_function(spec)
 
 
 def holder(network: keras.Model, carrier: Carrier | None = None) -> tf.train.Checkpoint:
