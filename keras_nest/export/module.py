@@ -5,6 +5,7 @@ TensorFlow's), and their result is neither callable nor trainable by TF-Hub's la
 "Reusable SavedModels" and "Common SavedModel APIs for Images".
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,8 @@ def reusable_object(
 
     @tf.function(autograph=False)
     def call(images: tf.Tensor, training: bool = False) -> Any:
-        return traced[training](check_unit(images))
+        # A carrier that does not train says so itself.
+        return traced.get(training, functools.partial(compute, training=training))(check_unit(images))
 
     # Only functions traced here exist in the file; the Python argument becomes two of them.
     for training in modes:
