@@ -38,9 +38,11 @@ test-slow: env
 	$(BIN)/python -m pytest $(PARALLEL) -m slow --durations=30
 
 # Both at once, what the tests of a file share is then computed once; but for models of published sizes, which leave
-# gigabytes to the process that computes them.
+# gigabytes to the process that computes them. SLOW_UNTIL=2700 skips the slow ones that would begin after so many seconds.
+SLOW_UNTIL ?=
 test-all: env
-	$(BIN)/python -m pytest $(PARALLEL) -m "not large and not tpu" --durations=30
+	$(BIN)/python -m pytest $(PARALLEL) -m "not large and not tpu" --durations=30 -rs \
+	  $(if $(SLOW_UNTIL),--slow-until=$(SLOW_UNTIL))
 
 test-large: env
 	$(BIN)/python -m pytest -m large --durations=10

@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+import time
 
 import numpy as np
 import psutil
@@ -12,6 +13,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Imports and graphs make millions of objects that stay: a twentieth of the time went into looking for garbage in them.
 gc.set_threshold(100_000, 20, 100)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--slow-until", type=float, metavar="SECONDS", help="slow tests that would begin later are skipped"
+    )
 
 
 def pytest_configure(config):
@@ -44,12 +51,18 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+_started = time.monotonic()
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup():
-    """New weights are the same, whichever tests ran before, and in whatever process.
+def pytest_runtest_setup(item):
+    """Skips what there is no time for. New weights are the same, whichever tests ran before, and in whatever process.
 
     Keras draws seeds of initializers here. `tf.random.set_seed` forgets what operations hold, such as tokenizers.
     """
+    until = item.config.getoption("--slow-until")
+    if until is not None and item.get_closest_marker("slow") and time.monotonic() - _started > until:
+        pytest.skip("no time was left for slow tests")
     random.seed(0)
     np.random.seed(0)
 
