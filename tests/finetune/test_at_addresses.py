@@ -69,6 +69,8 @@ def test_the_same_is_found(name, photos, address):
     }
 
 
+# Both name what lies at the address.
+@pytest.mark.usefixtures("address")
 @pytest.mark.parametrize("root", ["address", "photos"])
 def test_a_list_may_name_addresses(root, request):
     found = look(f"{request.getfixturevalue(root)}/far.csv")
