@@ -71,7 +71,8 @@ def without_optional_packages() -> Iterator[None]:
         yield
     finally:
         for name in hidden:
-            del sys.modules[name]
+            if sys.modules.get(name, name) is None:
+                del sys.modules[name]
 
 
 def is_google_cloud() -> bool:
