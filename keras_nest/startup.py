@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 # Bytes of addresses that a process must be allowed: with fewer, importing TensorFlow crashes, or has no end.
 _ADDRESSES = 3_000_000_000
-# What Keras and TensorFlow import only to take its objects or to draw, where it is installed: half of a start.
+# What Keras and TensorFlow import only to take its objects or to draw, where it is installed: two fifths of a start.
 _OPTIONAL = ("IPython", "jax", "matplotlib", "pandas", "sklearn")
 
 
