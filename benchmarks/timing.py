@@ -138,7 +138,10 @@ def _round(candidates: Mapping[Name, Callable[[], Any]], settled: bool) -> tuple
 
 
 def _others_seconds() -> float:
-    """Processor time that other processes have used since the system started; 0 where Linux' /proc is missing."""
+    """Processor time that others than this process and its children have used; 0 where Linux' /proc is missing.
+
+    Children that still run count as others until they end.
+    """
     try:
         fields = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:
@@ -146,7 +149,7 @@ def _others_seconds() -> float:
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[:8])
     total = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
     own = os.times()
-    return total - own.user - own.system
+    return total - own.user - own.system - own.children_user - own.children_system
 
 
 def report(title: str, rows: Sequence[Mapping[str, Any]], path: pathlib.Path, note: str = "") -> None:
