@@ -3,7 +3,8 @@
 The images are parts of the photographs inside scikit-learn and scikit-image, as 500x375 JPEG files of quality 95 in
 memory. A number is the median over interleaved rounds of the CPU time of the whole process for one image, with
 everything up to that stage. In the same rounds: the nearest to the whole recipe that layers of Keras make, see
-`benchmarks.keras_pipeline`. The code of NesT had 220 images/s on such a machine, with synthetic images of that size.
+`benchmarks.keras_pipeline`, and with `--reference DIRECTORY` the code of NesT itself, of which that is a checkout
+(`git clone https://github.com/google-research/nested-transformer`).
 """
 
 import argparse
@@ -12,7 +13,7 @@ import os
 import pathlib
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,7 +24,7 @@ import sklearn.datasets
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import keras_pipeline, timing
+from benchmarks import keras_pipeline, reference_pipeline, timing
 from keras_nest.data import DatasetInfo, Host, Source, create_recipe
 from keras_nest.data.sources import IndexedExamples
 from keras_nest.data.speed import measure_batches, stage_times
@@ -31,7 +32,7 @@ from keras_nest.files import local_path
 
 WIDTH, HEIGHT = 500, 375
 BATCH = 24
-KERAS = "keras.layers"
+KERAS, REFERENCE = "keras.layers", "google-research/nested-transformer"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quality", type=int, default=95, help="of the JPEG files")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
     parser.add_argument("--duration", type=float, default=2.0, help="seconds for each stage in each round")
+    parser.add_argument("--reference", type=local_path, help="checkout of NesT's own code, to be measured too")
     parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
@@ -49,8 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.image_size, options.rounds, options.duration = 32, 1, 0.05
     _use_one_core()
     source = photographs(options.quality)
-    # Layers of Keras take a minute to become a graph.
-    beside = options.recipe == "nest" and not options.quick
+    beside = {}
+    if options.recipe == "nest" and not options.quick:  # Layers of Keras take a minute to become a graph.
+        beside[KERAS] = keras_pipeline.keras_layers(source, options.image_size, BATCH)
+    if options.reference:
+        beside[REFERENCE] = reference_pipeline.reference(options.reference, source, options.image_size, BATCH)
     rows = measure(source, options.recipe, options.image_size, options.rounds, options.duration, beside)
     note = f"{len(source.train)} photographs of {WIDTH}x{HEIGHT} pixels, mean {_mean_kilobytes(source):.0f} kB."
     title = f"Recipe {options.recipe} at {options.image_size} pixels"
@@ -58,7 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(
-    source: Source, recipe_name: str, image_size: int, rounds: int, duration: float, beside_keras: bool = False
+    source: Source,
+    recipe_name: str,
+    image_size: int,
+    rounds: int,
+    duration: float,
+    beside: Mapping[str, tf.data.Dataset] | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of the table.
 
@@ -68,22 +78,22 @@ def measure(
         image_size: side in pixels.
         rounds: how often each stage is measured.
         duration: seconds for each stage in each round.
-        beside_keras: also measure the pipeline of Keras' layers.
+        beside: endless batches of `BATCH` images that others make, to be measured too.
     """
     recipe, size = create_recipe(recipe_name, source.info, image_size), (image_size, image_size)
-    of_keras = keras_pipeline.keras_layers(source, image_size, BATCH) if beside_keras else None
+    beside = beside or {}
     seconds: dict[str, list[float]] = {}
     for _ in range(rounds):
         for time_of in stage_times(source, recipe, size, BATCH, duration, time.process_time, threads=1):
             seconds.setdefault(time_of.stage, []).append(time_of.seconds)
-        if of_keras is not None:
-            seconds.setdefault(KERAS, []).append(measure_batches(of_keras, BATCH, duration, time.process_time, 1))
+        for name, batches in beside.items():
+            seconds.setdefault(name, []).append(measure_batches(batches, BATCH, duration, time.process_time, 1))
     medians = {stage: statistics.median(values) for stage, values in seconds.items()}
     before = [0.0, *medians.values()]
     return [
         {
             "candidate": stage,
-            "ms added": "" if stage == KERAS else 1e3 * (median - so_far),
+            "ms added": "" if stage in beside else 1e3 * (median - so_far),
             "median ms": 1e3 * median,
             "images/s": 1 / median,
             "runs": rounds,
