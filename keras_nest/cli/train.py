@@ -24,6 +24,7 @@ from keras_nest.training import workdir as directories
 from keras_nest.training.callbacks import NotFiniteError
 from keras_nest.training.checkpoints import OtherModelError, UnreadableError, saved_steps
 from keras_nest.training.config import Config
+from keras_nest.training.jax_devices import JaxDevices
 from keras_nest.training.lock import InUseError
 from keras_nest.training.stopping import Stopped
 from keras_nest.training.strategies import Strategy, create_strategy, is_chief, wait_for_all
@@ -189,7 +190,12 @@ def execute(training: Callable[[], dict[str, Any]], strategy: Strategy, workdir:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
         if strategy.num_replicas_in_sync == 1:
             raise
-        raise _exit(1, _lost_worker(error, workdir)) from None
+        raise _exit(1, _lost_worker(str(error.message), workdir)) from None
+    except (RuntimeError, ValueError) as error:
+        lost = strategy.why_lost(error) if isinstance(strategy, JaxDevices) else None
+        if lost is None:
+            raise
+        raise _exit(1, _lost_worker(lost, workdir)) from None
 
 
 def _exit(code: int, sentence: object) -> SystemExit:
@@ -220,9 +226,9 @@ def _lost_image(error: tf.errors.OpError, workdir: pathlib.Path) -> str:
     )
 
 
-def _lost_worker(error: tf.errors.OpError, workdir: pathlib.Path) -> str:
+def _lost_worker(told: str, workdir: pathlib.Path) -> str:
     # TensorFlow puts the name of an operation before its words.
-    reason = re.sub(r"^{{.*?}} *", "", str(error.message)).splitlines()[0].rstrip(".:")
+    reason = re.sub(r"^{{.*?}} *", "", told).splitlines()[0].rstrip(".:")
     return (
         f"A machine of this training was lost ({reason}); start the same command again on all of them: "
         f"{_what_comes_next(workdir)}."

@@ -1,17 +1,31 @@
-"""Where a training runs on JAX: on one device, or on all of this machine, among which Keras divides each batch.
+"""Where a training runs on JAX: on one device, or on all of one or several machines, which share each batch.
 
-Groups of them can have parts of the weights, too, for models that are too large for one.
+Groups of the devices of one machine can have parts of the weights, too, for models that are too large for one.
 """
 
+import atexit
 import contextlib
+import os
+import re
+import sys
+import threading
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_nest.optional import import_optional
 from keras_nest.training.model_parallel import ModelParallel
 
+EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
+"""What TF_CONFIG says."""
+
 _LOCAL = "local"
+# Seconds. JAX waits five minutes for other machines, and says nothing.
+_PATIENCE = 10
+# A status of XLA, and what sums over the machines go through.
+_LOST = re.compile(r"[A-Z_]+: .*(Gloo|NCCL|[Cc]onnection|[Hh]eartbeat|[Bb]arrier|[Cc]oordination)")
 
 
 class JaxDevices:
@@ -21,26 +35,43 @@ class JaxDevices:
     program for all devices and its batch the whole one: losses, gradients, statistics and random draws are those of one
     device. TensorFlow, which prepares the data, gets no GPU.
 
+    Of several machines each has a process, which reads its own images. They find each other when the first is made, by
+    TF_CONFIG as under `MultiWorkerMirroredStrategy`, or as JAX finds them: on the hosts of a TPU slice, under SLURM,
+    Open MPI and Kubernetes. Processes that `keras.distribution.initialize` has brought together are taken as they are.
+
     Attributes:
         num_replicas_in_sync: number of devices, or of groups of them, each of which gets its own images.
+        machines: number of processes.
+        machine: which of them this is, from 0.
 
     Args:
-        name: "one_device", "mirrored" (all devices), "tpu" (all, which must be TPUs) or "auto" (all).
+        name: "one_device"; "mirrored" (all devices); "multi_worker" (those of several machines); "tpu" (all, which must
+            be TPUs); or "auto" (all, of the machines of TF_CONFIG if it is set).
         tpu: None, or "local", that of this machine.
         model_parallel: devices of a group, among which the weights of blocks are divided, see `ModelParallel`.
 
     Raises:
-        ValueError: JAX does not train so here, or the devices make no such groups.
-        ConnectionError: there is no TPU.
+        ValueError: JAX does not train so here, the devices make no such groups, or the other machines are not named.
+        ConnectionError: there is no TPU, or no other machine.
     """
 
     def __init__(self, name: str = "auto", tpu: str | None = None, model_parallel: int = 1) -> None:
         jax = import_optional("jax", "Keras' backend is JAX", "jax")
-        if name == "multi_worker" or jax.process_count() > 1:
-            raise ValueError("On JAX a training runs on one machine; choose --strategy=auto.")
-        kind = jax.default_backend()
         if tpu not in (None, _LOCAL):
             raise ValueError(f"On JAX a TPU is that of this machine, not {tpu!r}; leave --tpu out.")
+        if name == "multi_worker" or (name == "auto" and os.environ.get("TF_CONFIG")):
+            find_machines()
+        self.machines, self.machine = jax.process_count(), jax.process_index()
+        if self.machines > 1 and name == "one_device":
+            raise ValueError(f"one_device is for one machine, and here are {self.machines}; choose --strategy=auto.")
+        if self.machines > 1 and model_parallel != 1:
+            raise ValueError(
+                f"Weights are divided among devices of one machine (--model_parallel), and here are {self.machines}; "
+                "choose a machine with more devices, or leave --model_parallel out."
+            )
+        if jax.local_device_count() * self.machines != jax.device_count():
+            raise ValueError("The machines have different numbers of devices, which share no batch evenly.")
+        kind = jax.default_backend()
         if (name == "tpu" or tpu) and kind != "tpu":
             raise ConnectionError(f"JAX finds no TPU on this machine, only a {kind.upper()}; pip install 'jax[tpu]'.")
         with contextlib.suppress(RuntimeError):  # It has them already.
@@ -52,7 +83,8 @@ class JaxDevices:
         if model_parallel != 1:
             self._distribution = ModelParallel(devices, model_parallel)
         elif self._count > 1:
-            self._distribution = keras.distribution.DataParallel(devices=devices)
+            # Each process reads its own part of the images.
+            self._distribution = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
         self.num_replicas_in_sync = self._count // model_parallel
         keras.distribution.set_distribution(self._distribution)
 
@@ -75,4 +107,77 @@ class JaxDevices:
             return f"the {self._kind} with JAX"
         size = self._count // self.num_replicas_in_sync
         divided = f", the weights divided among {size}" if size > 1 else ""
-        return f"{self._count} {self._kind}s with JAX{divided}"
+        among = f" of {self.machines} machines" if self.machines > 1 else ""
+        return f"{self._count} {self._kind}s{among} with JAX{divided}"
+
+    def gather(self, numbers: Sequence[float]) -> np.ndarray:
+        """The numbers of all machines, float32 (machines, N); each has to ask for them."""
+        from jax.experimental import multihost_utils
+
+        own = np.asarray(numbers, np.float32)
+        return np.reshape(multihost_utils.process_allgather(own), (self.machines, -1))
+
+    def why_lost(self, error: Exception) -> str | None:
+        """What JAX says of another machine that does not answer any more; None if an error says something else.
+
+        The process has to end then, and will not wait for that machine, for which JAX would wait a minute and abort.
+        """
+        told = str(error).partition("\n")[0]
+        if self.machines == 1 or not _LOST.match(told):
+            return None
+        # What is registered last is called first.
+        atexit.register(_end_at_once)
+        return told.partition(": ")[2].rstrip(".")
+
+
+def _end_at_once() -> None:
+    sys.stdout.flush()
+    os._exit(1)
+
+
+def find_machines() -> None:
+    """Makes this process one of several that train together; before JAX has looked for devices.
+
+    Raises:
+        ValueError: TF_CONFIG is not what it should be, JAX knows of no other machines, or has already begun.
+        ConnectionError: they do not answer.
+    """
+    import jax
+
+    if jax.distributed.is_initialized():
+        return
+    addresses, index = _machines_of_environment()
+    if len(addresses) == 1:  # Services of the cloud set TF_CONFIG for one machine, too.
+        return
+    told = f"Waiting for the other machines of TF_CONFIG, {len(addresses)} in all; each needs the same command."
+    waiting = threading.Timer(_PATIENCE, print, (told,), {"file": sys.stderr, "flush": True})
+    waiting.daemon = True
+    if addresses:
+        waiting.start()
+    try:
+        # Seeds of Python, where none is set, become the same on all machines.
+        keras.distribution.initialize(",".join(addresses) or None, len(addresses) or None, index)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        if addresses:
+            raise ConnectionError(f"The machines of TF_CONFIG do not find each other ({reason}).") from error
+        raise ValueError(
+            f"JAX finds no other machines ({reason}); set TF_CONFIG on each of them, such as {EXAMPLE}, or leave "
+            "--strategy=multi_worker out."
+        ) from error
+    finally:
+        waiting.cancel()
+
+
+def _machines_of_environment() -> tuple[list[str], int | None]:
+    """Addresses in TF_CONFIG, and which of them is this process; none without it."""
+    if not os.environ.get("TF_CONFIG"):
+        return [], None
+    try:
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        jobs = resolver.cluster_spec().as_dict()
+        places = [(job, index) for job in ("chief", "worker") for index in range(len(jobs.get(job, [])))]
+        addresses = [jobs[job][index] for job, index in places]
+        return addresses, places.index((resolver.task_type, resolver.task_id))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"TF_CONFIG does not name machines, and which of them this is, as in {EXAMPLE}.") from error

@@ -14,7 +14,7 @@ from keras_nest.data import Host
 from keras_nest.hints import did_you_mean
 from keras_nest.keras_private import set_cardinality
 from keras_nest.startup import is_google_cloud
-from keras_nest.training.jax_devices import JaxDevices
+from keras_nest.training.jax_devices import EXAMPLE, JaxDevices
 
 Strategy: TypeAlias = tf.distribute.Strategy | JaxDevices
 """Where a training runs."""
@@ -89,7 +89,9 @@ def distribute(
     Raises:
         ValueError: the size is not static, or cannot be divided.
     """
-    if isinstance(strategy, JaxDevices) or (strategy.num_replicas_in_sync == 1 and not is_tpu(strategy)):
+    if isinstance(strategy, JaxDevices):
+        return batches_of(Host(strategy.machine, strategy.machines))
+    if strategy.num_replicas_in_sync == 1 and not is_tpu(strategy):
         return batches_of(Host(0, 1))
 
     steps = tf.data.UNKNOWN_CARDINALITY
@@ -117,6 +119,8 @@ def is_tpu(strategy: Strategy) -> bool:
 
 def is_chief(strategy: Strategy) -> bool:
     """Whether this process writes what a run leaves behind."""
+    if isinstance(strategy, JaxDevices):
+        return strategy.machine == 0
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
     resolver = strategy.cluster_resolver
@@ -128,6 +132,8 @@ def is_chief(strategy: Strategy) -> bool:
 
 def machines(strategy: Strategy) -> int:
     """Number of machines that read data, each for its own replicas."""
+    if isinstance(strategy, JaxDevices):
+        return strategy.machines
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.cluster_resolver is not None:
         return sum(map(len, strategy.cluster_resolver.cluster_spec().as_dict().values()))
     return strategy.extended.num_hosts if isinstance(strategy, tf.distribute.TPUStrategy) else 1
@@ -150,6 +156,8 @@ def any_machine(strategy: Strategy, asked: Sequence[bool]) -> tuple[bool, ...]:
     """
     if not has_processes(strategy):
         return tuple(asked)
+    if isinstance(strategy, JaxDevices):
+        return tuple(bool(number) for number in strategy.gather(asked).sum(0))
     return tuple(bool(number) for number in _sum(strategy)(tf.constant(asked, "float32")).numpy())
 
 
@@ -164,7 +172,9 @@ def _sum(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def has_processes(strategy: Strategy) -> bool:
-    """Whether each machine has a process of its own, as it has not on a TPU."""
+    """Whether each machine has a process of its own, as it has not on a TPU under TensorFlow."""
+    if isinstance(strategy, JaxDevices):
+        return strategy.machines > 1
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
@@ -189,10 +199,7 @@ def _mirrored() -> tf.distribute.Strategy:
 
 def _multi_worker() -> tf.distribute.Strategy:
     if not os.environ.get("TF_CONFIG"):
-        raise ValueError(
-            "TF_CONFIG is not set; every machine needs it, such as "
-            '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}.'
-        )
+        raise ValueError(f"TF_CONFIG is not set; every machine needs it, such as {EXAMPLE}.")
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 

@@ -1,10 +1,14 @@
-"""Two machines, as two processes of this one: the same training as on one, and what happens when one is lost."""
+"""Two machines, as two processes of this one: the same training as on one, and what happens when one is lost.
+
+Under TensorFlow's strategy, and on JAX, there with two devices each.
+"""
 
 import contextlib
 import csv
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -17,27 +21,40 @@ import pytest
 
 import keras_nest
 from keras_nest.cli.train import run
+from tests.models.test_backends import QUICK_COMPILATION
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH, WORKERS = 48, 2
+# As configs/digits_nest.py has them, but smaller, and without stochastic depth, of which each replica of TensorFlow
+# draws its own masks.
+MODEL = {
+    "image_size": 16,
+    "init_patch_embed_size": 4,
+    "embedding_dim": 8,
+    "num_heads": 2,
+    "scale_hidden_dims": 2,
+    "attn_type": "local_multi_head",
+    "num_layers_per_block": (1, 1),
+    "stochastic_depth_drop": 0.0,
+}
 FIELDS = (
     f"--config={ROOT / 'configs' / 'digits_nest.py'}",
     "--config.warmup_epochs=0",
+    "--config.num_epochs=2",
     "--config.checkpoint_every_steps=10",
-    "--config.model.image_size=16",
-    "--config.model.init_patch_embed_size=4",
-    "--config.model.embedding_dim=8",
-    "--config.model.num_layers_per_block=(1,1)",
-    # Its masks are drawn by each replica for itself.
-    "--config.model.stochastic_depth_drop=0.0",
     "--config.grad_clip_max_norm=1.0",
+    *(f"--config.model.{name}={str(value).replace(' ', '')}" for name, value in MODEL.items()),
 )
 # ml_collections loads configuration files with it.
 pytestmark = pytest.mark.slow
 
 
-def command(workdir, *fields):
-    return [sys.executable, str(ROOT / "train_keras.py"), *FIELDS, f"--workdir={workdir}", *fields]
+DEVICES = {"tensorflow": 1, "jax": 2}
+
+
+def command(workdir, start, *fields):
+    paths = f"--workdir={workdir}", f"--config.init_checkpoint={start}"
+    return [sys.executable, str(ROOT / "train_keras.py"), *FIELDS, *paths, *fields]
 
 
 def free_ports():
@@ -49,17 +66,18 @@ def free_ports():
 
 
 @contextlib.contextmanager
-def started(workdir, *fields):
+def started(backend, workdir, start, *fields):
     """The processes; none is left when the block ends."""
-    share = f"--config.per_device_batch_size={BATCH // WORKERS}"
+    share = f"--config.per_device_batch_size={BATCH // WORKERS // DEVICES[backend]}"
+    flags = f"{QUICK_COMPILATION} --xla_force_host_platform_device_count={DEVICES[backend]}"
     cluster = {"worker": [f"localhost:{port}" for port in free_ports()]}
     workers = []
     for index in range(WORKERS):
         place = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-        environment = {**os.environ, "TF_CONFIG": json.dumps(place)}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(place), "XLA_FLAGS": flags}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         # An address, of which each machine has a copy.
-        line = command(f"file://{workdir}", share, "--strategy=multi_worker", *fields)
+        line = command(f"file://{workdir}", start, share, f"--backend={backend}", "--strategy=multi_worker", *fields)
         workers.append(subprocess.Popen(line, cwd=ROOT, env=environment, **pipes))
     try:
         yield workers
@@ -70,7 +88,9 @@ def started(workdir, *fields):
 
 
 def finish(workers):
+    """What each said, but for what JAX' library of sums says of itself, and its status."""
     spoken = [worker.communicate(timeout=300) for worker in workers]
+    spoken = [(re.sub(r"(?m)^\[Gloo\].*\n", "", output), errors) for output, errors in spoken]
     return [(*words, worker.returncode) for words, worker in zip(spoken, workers, strict=True)]
 
 
@@ -85,29 +105,49 @@ def weights(workdir):
     return keras.models.load_model(workdir / "model.keras").get_weights()
 
 
-def test_two_machines(tmp_path):
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """New weights, which another backend would draw otherwise."""
+    path = tmp_path_factory.mktemp("start") / "start.keras"
+    keras_nest.create_model("nest_tiny_s16_32", num_classes=10, **MODEL).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, start):
+    """The training on one machine, which nothing disturbs."""
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    run(command(workdir, start, f"--config.per_device_batch_size={BATCH}", "--strategy=one_device")[1:])
+    return workdir
+
+
+def test_two_machines(start, alone, tmp_path):
     """One training that loses a machine and goes on; it ends as one that nothing disturbs on one machine."""
-    together = tmp_path / "together"
-    assert_a_lost_machine_is_told(together)
-    assert_both_end_where_one_is_asked_to(together)
-    with started(together, "--config.num_epochs=2", "--config.steps_per_execution=4") as workers:
-        spoken = finish(workers)
-    assert_both_end_cleanly_and_one_speaks(together, *spoken)
-    assert_the_same_as_on_one_machine(together, tmp_path / "alone")
+    assert_a_lost_machine_is_told("tensorflow", tmp_path, start)
+    assert_both_end_where_one_is_asked_to("tensorflow", tmp_path, start)
+    with started("tensorflow", tmp_path, start, "--config.steps_per_execution=4") as workers:
+        assert_both_end_cleanly_and_one_speaks(tmp_path, "on 2 CPUs of 2 machines.", *finish(workers))
+    assert_the_same_as_on_one_machine(tmp_path, alone)
 
 
-def assert_both_end_cleanly_and_one_speaks(workdir, chief, other):
+def test_two_machines_on_jax(start, alone, tmp_path):
+    """A lost one is noticed within a minute, by JAX: test_on_jax.py has what is said of it."""
+    assert_both_end_where_one_is_asked_to("jax", tmp_path, start)
+    with started("jax", tmp_path, start) as workers:
+        assert_both_end_cleanly_and_one_speaks(tmp_path, "on 4 CPUs of 2 machines with JAX.", *finish(workers))
+    assert_the_same_as_on_one_machine(tmp_path, alone)
+
+
+def assert_both_end_cleanly_and_one_speaks(workdir, place, chief, other):
     output, *rest = chief
     assert rest == ["", 0]
     assert other == ("", "", 0)
-    assert "on 2 CPUs of 2 machines" in output
+    assert place in output
     assert "Going on after step" in output
     assert {"model.keras", "metrics.json", "history.csv", "checkpoints"} < {path.name for path in workdir.iterdir()}
 
 
 def assert_the_same_as_on_one_machine(together, alone):
-    line = command(alone, f"--config.per_device_batch_size={BATCH}", "--config.num_epochs=2", "--strategy=one_device")
-    run(line[1:])
     for ours, expected in zip(weights(together), weights(alone), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
     for ours, expected in zip(history(together), history(alone), strict=True):
@@ -116,8 +156,8 @@ def assert_the_same_as_on_one_machine(together, alone):
         )
 
 
-def assert_a_lost_machine_is_told(workdir):
-    with started(workdir, "--config.num_epochs=2") as workers:
+def assert_a_lost_machine_is_told(backend, workdir, start):
+    with started(backend, workdir, start) as workers:
         wait_for(lambda: (workdir / "checkpoints" / "checkpoint").exists(), workers[0])
         workers[1].send_signal(signal.SIGKILL)
         _, errors = workers[0].communicate(timeout=300)
@@ -128,8 +168,8 @@ def assert_a_lost_machine_is_told(workdir):
     assert not (workdir / "metrics.json").exists()
 
 
-def assert_both_end_where_one_is_asked_to(workdir):
-    with started(workdir, "--config.num_epochs=2") as workers:
+def assert_both_end_where_one_is_asked_to(backend, workdir, start):
+    with started(backend, workdir, start) as workers:
         before = newest(workdir)
         wait_for(lambda: newest(workdir) != before, workers[0])
         workers[1].send_signal(signal.SIGTERM)

@@ -13,6 +13,7 @@ from keras_nest import cli
 from keras_nest.backends import BackendError, check_backend
 from keras_nest.cli.train import main
 from keras_nest.training.history import read_history
+from keras_nest.training.jax_devices import EXAMPLE
 from tests.models.test_backends import QUICK_COMPILATION
 from tests.training import on_jax, runs
 
@@ -23,7 +24,12 @@ REFUSED = {
     name: LEAVE_OUT.format(f"{name}={value}", "leave it out") for name, value in on_jax.FIELDS_OF_TENSORFLOW.items()
 }
 REFUSED["gan"] = LEAVE_OUT.format("trainer=gan", "train without --backend=jax")
-REFUSED["multi_worker"] = "On JAX a training runs on one machine; choose --strategy=auto."
+REFUSED["multi_worker"] = (
+    "JAX finds no other machines (jax.distributed.initialize() must be called before any JAX calls that might "
+    "initialise the XLA backend. This includes any computation, but also calls to jax.devices, jax.device_put, and "
+    "others); set "
+    f"TF_CONFIG on each of them, such as {EXAMPLE}, or leave --strategy=multi_worker out."
+)
 REFUSED["groups"] = (
     "4 devices cannot be divided into groups of 3 that share the weights (--model_parallel); choose a number that "
     "divides 4."
