@@ -188,7 +188,7 @@ def _finish(
         "seed": plan.config["seed"],
     }
     history = experiment.workdir / run_files.HISTORY
-    experiment.write(read_history(history) if plan.trains else [], confusion, metrics)
+    experiment.write(experiment.model_to_keep(), read_history(history) if plan.trains else [], confusion, metrics)
     return metrics
 
 

@@ -10,6 +10,7 @@ import keras
 from keras_nest.files import atomic_output
 from keras_nest.keras_private import save_weights
 from keras_nest.training.checkpoints import writing
+from keras_nest.training.jax_devices import readable
 from keras_nest.untrusted.json_text import read_object
 
 _RECORD = "best.json"
@@ -60,7 +61,7 @@ class Best:
         if not self._is_chief:
             return
         with writing(f"The best weights in {self._directory}"):
-            with atomic_output(self._file, overwrite=True) as partial:
+            with atomic_output(self._file, overwrite=True) as partial, readable(self._model.weights):
                 save_weights(self._model, partial)
             # Which file counts is said last, so that a record never stands beside the weights of another step.
             with atomic_output(self._directory / _RECORD, overwrite=True) as partial:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_nest import files, mirror
 from keras_nest.backends import on_tensorflow
+from keras_nest.training.jax_devices import readable
 from keras_nest.untrusted.json_text import read_object
 
 KEPT = 2
@@ -108,8 +109,9 @@ class Checkpoints:
             OSError: the disk does not take it; those before it are left as they were.
         """
         if not on_tensorflow():
-            for variable, tensor in zip(self._variables, self._tensors, strict=True):
-                tensor.assign(keras.ops.convert_to_numpy(variable.value))
+            with readable(self._variables):
+                for variable, tensor in zip(self._variables, self._tensors, strict=True):
+                    tensor.assign(keras.ops.convert_to_numpy(variable.value))
         if not self._is_chief:
             with tempfile.TemporaryDirectory() as unused:
                 self._checkpoint.write(f"{unused}/ckpt")

@@ -27,6 +27,7 @@ from keras_nest.training.callbacks import Loop, Profiler
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.evaluation import Evaluator, final_metrics
 from keras_nest.training.history import History, Row, flat_fields
+from keras_nest.training.jax_devices import readable
 from keras_nest.training.measures import Measures, measures_of
 from keras_nest.training.plan import Plan
 from keras_nest.training.progress import ProgressBar
@@ -149,10 +150,10 @@ class Experiment:
             **({"best_step": best.record["step"]} if best else {}),
             "seed": self.config.seed,
         }
-        # Reading it takes all machines.
-        confusion = self.evaluator.confusion
+        # Reading variables takes all machines, and so does making them.
+        confusion, model = self.evaluator.confusion, self.model_to_keep()
         if chief:
-            self.write(history.rows, confusion, metrics)
+            self.write(model, history.rows, confusion, metrics)
             remove(self.workdir / run_files.CONVERTED)
         return metrics
 
@@ -224,10 +225,11 @@ class Experiment:
             copy_averages(self.trainer.model, self.trainer.optimizer, self.model)
         return self.evaluator(distribute(self.strategy, self.test))
 
-    def write(self, rows: list[Row], confusion: np.ndarray | None, metrics: dict[str, Any]) -> None:
+    def write(self, model: ImageModel, rows: list[Row], confusion: np.ndarray | None, metrics: dict[str, Any]) -> None:
         """Writes the results: the model and what belongs to it, pictures, and last the metrics.
 
         Args:
+            model: as its file has it.
             rows: of the history; without any there are no curves.
             confusion: integer (K, K), a row for each true class; None draws none.
             metrics: content of metrics.json.
@@ -236,8 +238,8 @@ class Experiment:
             OSError: the disk does not take them.
         """
         if not self.config.eval_only:
-            with atomic_output(self.workdir / run_files.MODEL, overwrite=True) as partial:
-                self._model_to_keep().save(partial)
+            with atomic_output(self.workdir / run_files.MODEL, overwrite=True) as partial, readable(model.weights):
+                model.save(partial)
             # A history that was lost has not even the last evaluation.
             if rows:
                 pictures.write_curves(self.workdir / run_files.CURVES, rows, self._evaluated, self.measures)
@@ -247,7 +249,7 @@ class Experiment:
         directories.write_json(self.workdir / run_files.METRICS, metrics)
         self._summarize(metrics)
 
-    def _model_to_keep(self) -> ImageModel:
+    def model_to_keep(self) -> ImageModel:
         """The model as its file has it."""
         return in_units(self.model, self.info.scale) if self.info.target.task == REGRESSION else self.model
 

@@ -9,14 +9,17 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nest.backends import on_jax
 from keras_nest.optional import import_optional
 from keras_nest.training.model_parallel import ModelParallel
+from keras_nest.training.own_parts import OwnParts
 
 EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
 """What TF_CONFIG says."""
@@ -28,6 +31,10 @@ _PATIENCE = 10
 _LOST = re.compile(r"[A-Z_]+: .*(Gloo|NCCL|[Cc]onnection|[Hh]eartbeat|[Bb]arrier|[Cc]oordination)")
 
 
+class DataParallel(OwnParts, keras.distribution.DataParallel):
+    """Divides each batch among all devices."""
+
+
 class JaxDevices:
     """Stands where a `tf.distribute.Strategy` stands on TensorFlow.
 
@@ -35,7 +42,8 @@ class JaxDevices:
     program for all devices and its batch the whole one: losses, gradients, statistics and random draws are those of one
     device. TensorFlow, which prepares the data, gets no GPU.
 
-    Of several machines each has a process, which reads its own images. They find each other when the first is made, by
+    Of several machines each has a process, which reads its own images (see `distribute`; of other datasets, as they are
+    given to `fit`, Keras takes its part). They find each other when the first is made, by
     TF_CONFIG as under `MultiWorkerMirroredStrategy`, or as JAX finds them: on the hosts of a TPU slice, under SLURM,
     Open MPI and Kubernetes. Processes that `keras.distribution.initialize` has brought together are taken as they are.
 
@@ -64,27 +72,29 @@ class JaxDevices:
         self.machines, self.machine = jax.process_count(), jax.process_index()
         if self.machines > 1 and name == "one_device":
             raise ValueError(f"one_device is for one machine, and here are {self.machines}; choose --strategy=auto.")
-        if self.machines > 1 and model_parallel != 1:
-            raise ValueError(
-                f"Weights are divided among devices of one machine (--model_parallel), and here are {self.machines}; "
-                "choose a machine with more devices, or leave --model_parallel out."
-            )
-        if jax.local_device_count() * self.machines != jax.device_count():
+        local = jax.local_device_count()
+        if local * self.machines != jax.device_count():
             raise ValueError("The machines have different numbers of devices, which share no batch evenly.")
+        if self.machines > 1 and local % model_parallel:
+            raise ValueError(
+                f"Devices that share the weights (--model_parallel) are of one machine; {local} cannot be divided into "
+                f"groups of {model_parallel}."
+            )
         kind = jax.default_backend()
         if (name == "tpu" or tpu) and kind != "tpu":
             raise ConnectionError(f"JAX finds no TPU on this machine, only a {kind.upper()}; pip install 'jax[tpu]'.")
         with contextlib.suppress(RuntimeError):  # It has them already.
             tf.config.set_visible_devices([], "GPU")
-        devices = keras.distribution.list_devices()
+        # Those of a machine side by side: it reads images for them, and groups lie within it.
+        found = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        devices = [f"{device.platform}:{device.id}" for device in found]
         devices = devices[:1] if name == "one_device" else devices
         self._count, self._kind = len(devices), kind.upper()
         self._distribution: keras.distribution.Distribution | None = None
         if model_parallel != 1:
             self._distribution = ModelParallel(devices, model_parallel)
         elif self._count > 1:
-            # Each process reads its own part of the images.
-            self._distribution = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
+            self._distribution = DataParallel(devices=devices)
         self.num_replicas_in_sync = self._count // model_parallel
         keras.distribution.set_distribution(self._distribution)
 
@@ -128,6 +138,28 @@ class JaxDevices:
         # What is registered last is called first.
         atexit.register(_end_at_once)
         return told.partition(": ")[2].rstrip(".")
+
+
+def readable(variables: Iterable[keras.Variable]) -> contextlib.AbstractContextManager[Any]:
+    """A block in which variables are read as a whole, of which the devices of several machines have parts.
+
+    Their machine has all of the parts, see `ModelParallel`; JAX does not put them together. No model is made in it.
+
+    Args:
+        variables: to be read, by Keras' writers of files too.
+    """
+    if not on_jax():
+        return contextlib.nullcontext()
+    arrays = [(variable, variable.value) for variable in variables]
+    divided = [pair for pair in arrays if not (pair[1].is_fully_addressable or pair[1].is_fully_replicated)]
+    return keras.StatelessScope([(variable, _whole(array)) for variable, array in divided])
+
+
+def _whole(array: Any) -> np.ndarray:
+    values = np.empty(array.shape, array.dtype)
+    for shard in array.addressable_shards:
+        values[shard.index] = shard.data
+    return values
 
 
 def _end_at_once() -> None:

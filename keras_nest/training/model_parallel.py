@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import keras
 
+from keras_nest.training.own_parts import OwnParts
+
 BATCH, MODEL = "batch", "model"
 """Axes of the mesh of devices: those that have other images, and those that have other parts of the weights."""
 
@@ -27,7 +29,7 @@ AXES: Mapping[str, int] = {
 }
 
 
-class ModelParallel(keras.distribution.ModelParallel):
+class ModelParallel(OwnParts, keras.distribution.ModelParallel):
     """Divides each batch among groups of devices, and the weights of blocks among the devices of a group.
 
     What cannot be divided evenly stays whole on each device, as do patch and position embeddings, norms and the head.

@@ -15,6 +15,7 @@ from keras_nest.hints import did_you_mean
 from keras_nest.keras_private import set_cardinality
 from keras_nest.startup import is_google_cloud
 from keras_nest.training.jax_devices import EXAMPLE, JaxDevices
+from keras_nest.training.own_parts import OwnParts
 
 Strategy: TypeAlias = tf.distribute.Strategy | JaxDevices
 """Where a training runs."""
@@ -90,7 +91,7 @@ def distribute(
         ValueError: the size is not static, or cannot be divided.
     """
     if isinstance(strategy, JaxDevices):
-        return batches_of(Host(strategy.machine, strategy.machines))
+        return OwnParts.mark(batches_of(Host(strategy.machine, strategy.machines)))
     if strategy.num_replicas_in_sync == 1 and not is_tpu(strategy):
         return batches_of(Host(0, 1))
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_nest.models.base import ImageModel
+from keras_nest.training.jax_devices import readable
 
 Scale = tuple[float, float]
 """Mean and standard deviation, as `keras_nest.data.DatasetInfo.scale`."""
@@ -17,7 +18,9 @@ def in_units(model: ImageModel, scale: Scale) -> ImageModel:
     """
     mean, deviation = scale
     copy = type(model).from_config(model.get_config())
-    copy.set_weights(model.get_weights())
+    with readable(model.weights):
+        weights = model.get_weights()
+    copy.set_weights(weights)
     _scale_head(copy, deviation, mean)
     return copy
 

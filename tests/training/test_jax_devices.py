@@ -99,18 +99,20 @@ def test_machines_that_do_not_find_each_other(error, monkeypatch, begun):
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "devices", "words"),
     [
-        ({"name": "one_device"}, "one_device is for one machine, and here are 2; choose --strategy=auto."),
+        ({"name": "one_device"}, 4, "one_device is for one machine, and here are 2; choose --strategy=auto."),
         (
-            {"model_parallel": 2},
-            r"Weights are divided among devices of one machine \(--model_parallel\), and here are 2;",
+            {"model_parallel": 4},
+            4,
+            r"Devices that share the weights \(--model_parallel\) are of one machine; 2 cannot be",
         ),
-        ({}, "The machines have different numbers of devices"),
+        ({}, 3, "The machines have different numbers of devices"),
     ],
 )
-def test_what_several_machines_cannot_do(fields, words, monkeypatch, begun):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
+def test_what_several_machines_cannot_do(fields, devices, words, monkeypatch, begun):
+    for name, count in {"process_count": 2, "device_count": devices, "local_device_count": 2}.items():
+        monkeypatch.setattr(jax, name, lambda count=count: count)
     with pytest.raises(ValueError, match=f"^{words}"):
         JaxDevices(**fields)
 

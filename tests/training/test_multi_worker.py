@@ -131,10 +131,11 @@ def test_two_machines(start, alone, tmp_path):
 
 
 def test_two_machines_on_jax(start, alone, tmp_path):
-    """A lost one is noticed within a minute, by JAX: test_on_jax.py has what is said of it."""
+    """It goes on with weights that the devices of a machine share. What is said of a lost one: test_jax_devices.py."""
     assert_both_end_where_one_is_asked_to("jax", tmp_path, start)
-    with started("jax", tmp_path, start) as workers:
-        assert_both_end_cleanly_and_one_speaks(tmp_path, "on 4 CPUs of 2 machines with JAX.", *finish(workers))
+    with started("jax", tmp_path, start, "--model_parallel=2") as workers:
+        place = "on 4 CPUs of 2 machines with JAX, the weights divided among 2."
+        assert_both_end_cleanly_and_one_speaks(tmp_path, place, *finish(workers))
     assert_the_same_as_on_one_machine(tmp_path, alone)
 
 
