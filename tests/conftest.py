@@ -41,6 +41,7 @@ def pytest_collection_modifyitems(items):
         "test_data_explaining_and_how_to",
         "test_six_kills",
         "test_two_machines",
+        "test_two_machines_on_jax",
     }
     items.sort(key=lambda item: item.name not in longest)
 

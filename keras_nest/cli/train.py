@@ -25,6 +25,7 @@ from keras_nest.training.callbacks import NotFiniteError
 from keras_nest.training.checkpoints import OtherModelError, UnreadableError, saved_steps
 from keras_nest.training.config import Config
 from keras_nest.training.jax_devices import JaxDevices
+from keras_nest.training.jax_machines import why_lost
 from keras_nest.training.lock import InUseError
 from keras_nest.training.stopping import Stopped
 from keras_nest.training.strategies import Strategy, create_strategy, is_chief, wait_for_all
@@ -192,7 +193,7 @@ def execute(training: Callable[[], dict[str, Any]], strategy: Strategy, workdir:
             raise
         raise _exit(1, _lost_worker(str(error.message), workdir)) from None
     except (RuntimeError, ValueError) as error:
-        lost = strategy.why_lost(error) if isinstance(strategy, JaxDevices) else None
+        lost = why_lost(error) if isinstance(strategy, JaxDevices) and strategy.machines > 1 else None
         if lost is None:
             raise
         raise _exit(1, _lost_worker(lost, workdir)) from None

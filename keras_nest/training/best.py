@@ -10,7 +10,7 @@ import keras
 from keras_nest.files import atomic_output
 from keras_nest.keras_private import save_weights
 from keras_nest.training.checkpoints import writing
-from keras_nest.training.jax_devices import readable
+from keras_nest.training.jax_machines import readable
 from keras_nest.untrusted.json_text import read_object
 
 _RECORD = "best.json"

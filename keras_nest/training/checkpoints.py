@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_nest import files, mirror
 from keras_nest.backends import on_tensorflow
-from keras_nest.training.jax_devices import readable
+from keras_nest.training.jax_machines import readable
 from keras_nest.untrusted.json_text import read_object
 
 KEPT = 2

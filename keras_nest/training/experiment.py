@@ -27,7 +27,7 @@ from keras_nest.training.callbacks import Loop, Profiler
 from keras_nest.training.checkpoints import Checkpoints
 from keras_nest.training.evaluation import Evaluator, final_metrics
 from keras_nest.training.history import History, Row, flat_fields
-from keras_nest.training.jax_devices import readable
+from keras_nest.training.jax_machines import readable
 from keras_nest.training.measures import Measures, measures_of
 from keras_nest.training.plan import Plan
 from keras_nest.training.progress import ProgressBar

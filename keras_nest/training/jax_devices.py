@@ -3,32 +3,19 @@
 Groups of the devices of one machine can have parts of the weights, too, for models that are too large for one.
 """
 
-import atexit
 import contextlib
 import os
-import re
-import sys
-import threading
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nest.backends import on_jax
 from keras_nest.optional import import_optional
+from keras_nest.training.jax_machines import OwnParts, find_machines
 from keras_nest.training.model_parallel import ModelParallel
-from keras_nest.training.own_parts import OwnParts
-
-EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
-"""What TF_CONFIG says."""
 
 _LOCAL = "local"
-# Seconds. JAX waits five minutes for other machines, and says nothing.
-_PATIENCE = 10
-# A status of XLA, and what sums over the machines go through.
-_LOST = re.compile(r"[A-Z_]+: .*(Gloo|NCCL|[Cc]onnection|[Hh]eartbeat|[Bb]arrier|[Cc]oordination)")
 
 
 class DataParallel(OwnParts, keras.distribution.DataParallel):
@@ -42,10 +29,10 @@ class JaxDevices:
     program for all devices and its batch the whole one: losses, gradients, statistics and random draws are those of one
     device. TensorFlow, which prepares the data, gets no GPU.
 
-    Of several machines each has a process, which reads its own images (see `distribute`; of other datasets, as they are
-    given to `fit`, Keras takes its part). They find each other when the first is made, by
-    TF_CONFIG as under `MultiWorkerMirroredStrategy`, or as JAX finds them: on the hosts of a TPU slice, under SLURM,
-    Open MPI and Kubernetes. Processes that `keras.distribution.initialize` has brought together are taken as they are.
+    Of several machines each has a process. They find each other when the first of these is made, by TF_CONFIG as under
+    `MultiWorkerMirroredStrategy`, or as JAX finds them: on the hosts of a TPU slice, under SLURM, Open MPI and
+    Kubernetes. Processes that `keras.distribution.initialize` has brought together are taken as they are. With
+    `distribute` each reads images of its own; of other datasets that `fit` is given, Keras takes the part of each.
 
     Attributes:
         num_replicas_in_sync: number of devices, or of groups of them, each of which gets its own images.
@@ -126,90 +113,3 @@ class JaxDevices:
 
         own = np.asarray(numbers, np.float32)
         return np.reshape(multihost_utils.process_allgather(own), (self.machines, -1))
-
-    def why_lost(self, error: Exception) -> str | None:
-        """What JAX says of another machine that does not answer any more; None if an error says something else.
-
-        The process has to end then, and will not wait for that machine, for which JAX would wait a minute and abort.
-        """
-        told = str(error).partition("\n")[0]
-        if self.machines == 1 or not _LOST.match(told):
-            return None
-        # What is registered last is called first.
-        atexit.register(_end_at_once)
-        return told.partition(": ")[2].rstrip(".")
-
-
-def readable(variables: Iterable[keras.Variable]) -> contextlib.AbstractContextManager[Any]:
-    """A block in which variables are read as a whole, of which the devices of several machines have parts.
-
-    Their machine has all of the parts, see `ModelParallel`; JAX does not put them together. No model is made in it.
-
-    Args:
-        variables: to be read, by Keras' writers of files too.
-    """
-    if not on_jax():
-        return contextlib.nullcontext()
-    arrays = [(variable, variable.value) for variable in variables]
-    divided = [pair for pair in arrays if not (pair[1].is_fully_addressable or pair[1].is_fully_replicated)]
-    return keras.StatelessScope([(variable, _whole(array)) for variable, array in divided])
-
-
-def _whole(array: Any) -> np.ndarray:
-    values = np.empty(array.shape, array.dtype)
-    for shard in array.addressable_shards:
-        values[shard.index] = shard.data
-    return values
-
-
-def _end_at_once() -> None:
-    sys.stdout.flush()
-    os._exit(1)
-
-
-def find_machines() -> None:
-    """Makes this process one of several that train together; before JAX has looked for devices.
-
-    Raises:
-        ValueError: TF_CONFIG is not what it should be, JAX knows of no other machines, or has already begun.
-        ConnectionError: they do not answer.
-    """
-    import jax
-
-    if jax.distributed.is_initialized():
-        return
-    addresses, index = _machines_of_environment()
-    if len(addresses) == 1:  # Services of the cloud set TF_CONFIG for one machine, too.
-        return
-    told = f"Waiting for the other machines of TF_CONFIG, {len(addresses)} in all; each needs the same command."
-    waiting = threading.Timer(_PATIENCE, print, (told,), {"file": sys.stderr, "flush": True})
-    waiting.daemon = True
-    if addresses:
-        waiting.start()
-    try:
-        # Seeds of Python, where none is set, become the same on all machines.
-        keras.distribution.initialize(",".join(addresses) or None, len(addresses) or None, index)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        if addresses:
-            raise ConnectionError(f"The machines of TF_CONFIG do not find each other ({reason}).") from error
-        raise ValueError(
-            f"JAX finds no other machines ({reason}); set TF_CONFIG on each of them, such as {EXAMPLE}, or leave "
-            "--strategy=multi_worker out."
-        ) from error
-    finally:
-        waiting.cancel()
-
-
-def _machines_of_environment() -> tuple[list[str], int | None]:
-    """Addresses in TF_CONFIG, and which of them is this process; none without it."""
-    if not os.environ.get("TF_CONFIG"):
-        return [], None
-    try:
-        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-        jobs = resolver.cluster_spec().as_dict()
-        places = [(job, index) for job in ("chief", "worker") for index in range(len(jobs.get(job, [])))]
-        addresses = [jobs[job][index] for job, index in places]
-        return addresses, places.index((resolver.task_type, resolver.task_id))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"TF_CONFIG does not name machines, and which of them this is, as in {EXAMPLE}.") from error

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import keras
 
-from keras_nest.training.own_parts import OwnParts
+from keras_nest.training.jax_machines import OwnParts
 
 BATCH, MODEL = "batch", "model"
 """Axes of the mesh of devices: those that have other images, and those that have other parts of the weights."""

@@ -14,8 +14,8 @@ from keras_nest.data import Host
 from keras_nest.hints import did_you_mean
 from keras_nest.keras_private import set_cardinality
 from keras_nest.startup import is_google_cloud
-from keras_nest.training.jax_devices import EXAMPLE, JaxDevices
-from keras_nest.training.own_parts import OwnParts
+from keras_nest.training.jax_devices import JaxDevices
+from keras_nest.training.jax_machines import EXAMPLE, OwnParts
 
 Strategy: TypeAlias = tf.distribute.Strategy | JaxDevices
 """Where a training runs."""
@@ -42,7 +42,7 @@ def create_strategy(name: str = "auto", tpu: str | None = None, model_parallel: 
             images. 1 divides nothing but the batch.
 
     Returns:
-        A strategy, or what stands for one where Keras runs on JAX: all devices of JAX, or one, see `JaxDevices`.
+        A strategy, or what stands for one where Keras runs on JAX: all its devices, or one, see `JaxDevices`.
 
     Raises:
         ValueError: unknown name, TF_CONFIG is missing, the address of the TPU is none, weights cannot be divided so,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_nest.models.base import ImageModel
-from keras_nest.training.jax_devices import readable
+from keras_nest.training.jax_machines import readable
 
 Scale = tuple[float, float]
 """Mean and standard deviation, as `keras_nest.data.DatasetInfo.scale`."""

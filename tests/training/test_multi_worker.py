@@ -131,7 +131,7 @@ def test_two_machines(start, alone, tmp_path):
 
 
 def test_two_machines_on_jax(start, alone, tmp_path):
-    """It goes on with weights that the devices of a machine share. What is said of a lost one: test_jax_devices.py."""
+    """It goes on with weights that the devices of a machine share. What is said of a lost one: test_jax_machines.py."""
     assert_both_end_where_one_is_asked_to("jax", tmp_path, start)
     with started("jax", tmp_path, start, "--model_parallel=2") as workers:
         place = "on 4 CPUs of 2 machines with JAX, the weights divided among 2."

@@ -13,7 +13,7 @@ from keras_nest import cli
 from keras_nest.backends import BackendError, check_backend
 from keras_nest.cli.train import main
 from keras_nest.training.history import read_history
-from keras_nest.training.jax_devices import EXAMPLE
+from keras_nest.training.jax_machines import EXAMPLE
 from tests.models.test_backends import QUICK_COMPILATION
 from tests.training import on_jax, runs
 

@@ -1,4 +1,4 @@
-"""How machines find each other on JAX, and what is said when they do not, or one is lost; see test_multi_worker.py."""
+"""Machines on JAX: how they find each other, whose data is whose, what is said of a lost one."""
 
 import atexit
 import json
@@ -6,10 +6,12 @@ import json
 import jax
 import keras
 import pytest
+import tensorflow as tf
 
 from keras_nest.cli import train
-from keras_nest.training import jax_devices
-from keras_nest.training.jax_devices import JaxDevices, find_machines
+from keras_nest.training import jax_machines
+from keras_nest.training.jax_devices import JaxDevices
+from keras_nest.training.jax_machines import OwnParts, find_machines
 
 LOST = (
     "UNKNOWN: Gloo AllGather failed: Connection closed by peer [127.0.0.1]:33169",
@@ -76,11 +78,11 @@ def test_an_environment_that_names_none(text, monkeypatch, begun):
 
 def test_it_is_said_who_is_waited_for(monkeypatch, begun, capsys):
     name_machines(monkeypatch, {"worker": ["a:1", "b:2"]}, type="worker", index=0)
-    monkeypatch.setattr(jax_devices, "_PATIENCE", 0)
+    monkeypatch.setattr(jax_machines, "_PATIENCE", 0)
     timers = []
     monkeypatch.setattr(keras.distribution, "initialize", lambda *_: timers[0].join())
-    made = jax_devices.threading.Timer
-    monkeypatch.setattr(jax_devices.threading, "Timer", lambda *given: timers.append(made(*given)) or timers[0])
+    made = jax_machines.threading.Timer
+    monkeypatch.setattr(jax_machines.threading, "Timer", lambda *given: timers.append(made(*given)) or timers[0])
     find_machines()
     assert capsys.readouterr().err == (
         "Waiting for the other machines of TF_CONFIG, 2 in all; each needs the same command.\n"
@@ -142,7 +144,7 @@ def test_a_lost_machine_is_one_sentence(told, of_two, tmp_path, capsys):
         f"error: A machine of this training was lost ({told.splitlines()[0].split(': ', 1)[1][:20]}"
     )
     assert error.count("\n") == 1
-    assert jax_devices._end_at_once in at_end
+    assert jax_machines._end_at_once in at_end
 
 
 @pytest.mark.parametrize("machines", [1, 2])
@@ -156,4 +158,46 @@ def test_other_errors_stay_what_they_are(machines, of_two, tmp_path):
 
     with pytest.raises(RuntimeError, match=told.split(":")[0]):
         train.execute(training, devices, tmp_path)
-    assert jax_devices._end_at_once not in at_end
+    assert jax_machines._end_at_once not in at_end
+
+
+class Halving:
+    """What Keras' distributions do on one of two machines."""
+
+    machine = 0
+
+    def distribute_dataset(self, dataset):
+        return dataset.rebatch(2).shard(2, self.machine)
+
+
+class Distribution(OwnParts, Halving):
+    """As those of the package are made."""
+
+
+def batches(count=12):
+    return tf.data.Dataset.range(count).batch(4)
+
+
+def test_whole_batches_are_divided():
+    found = Distribution().distribute_dataset(batches())
+    assert [batch.tolist() for batch in found.as_numpy_iterator()] == [[0, 1], [4, 5], [8, 9]]
+    assert found.cardinality() == 3
+
+
+def test_own_parts_stay_what_they_are():
+    own = OwnParts.mark(batches())
+    assert Distribution().distribute_dataset(own) is own
+
+
+def test_endless_ones_stay_endless():
+    found = Distribution().distribute_dataset(batches().repeat())
+    assert found.cardinality() < 0
+    assert next(iter(found)).numpy().tolist() == [0, 1]
+
+
+def test_a_machine_that_gets_fewer_batches_says_so(monkeypatch):
+    """The other would wait for it: the last batch is a single image."""
+    monkeypatch.setattr(Halving, "machine", 1)
+    parts = Distribution().distribute_dataset(batches(9))
+    with pytest.raises(tf.errors.FailedPreconditionError, match="expected to contain 3 elements"):
+        list(parts)
