@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = measure(source, options.recipe, options.image_size, options.rounds, options.duration, beside)
     note = f"{len(source.train)} photographs of {WIDTH}x{HEIGHT} pixels, mean {_mean_kilobytes(source):.0f} kB."
     title = f"Recipe {options.recipe} at {options.image_size} pixels"
-    timing.report(title, rows, options.results / "input_pipeline.csv", note)
+    name = "input_pipeline_reference" if options.reference else "input_pipeline"
+    timing.report(title, rows, options.results / f"{name}.csv", note)
 
 
 def measure(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 
 from benchmarks import cores
+from benchmarks.input_pipeline import KERAS, REFERENCE
 from benchmarks.model_tables import exactness, published_models, selected_models, timm_names
 from benchmarks.speed_tables import forward, growth, latency, peers, peers_training, speed, startup, train_step
 from benchmarks.table_cells import RESULTS, ROOT, difference, markdown, ratio, read_rows
@@ -72,6 +73,14 @@ def input_pipeline() -> str:
         if row["candidate"] in _STAGES
     ]
     return markdown(["everything up to", "ms an image", "images/s"], rows, "lrr")
+
+
+def input_reference() -> str:
+    """The whole recipe here, in layers of Keras and in NesT's own code."""
+    rows = {row["candidate"]: float(row["median ms"]) for row in read_rows("input_pipeline_reference")}
+    names = {"mix": "here", REFERENCE: "NesT's own code", KERAS: "the nearest of `keras.layers`"}
+    cells = [[name, f"{rows[key]:.2f}", f"{rows[key] / rows['mix']:.2f}"] for key, name in names.items()]
+    return markdown(["NesT's recipe, whole", "ms an image", "ratio"], cells, "lrr")
 
 
 def input_cores() -> str:
@@ -263,6 +272,7 @@ TABLES: dict[str, Callable[[], str]] = {
         startup,
         speed,
         input_pipeline,
+        input_reference,
         input_cores,
         data_efficiency,
         gradcat,

@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import statistics
+import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -109,8 +110,19 @@ def _without_disturbed(rounds: Rounds[Name], runs: int) -> Rounds[Name]:
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function returns in a new process that goes with it, and with its memory and settings."""
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, initializer=_end_with_parent) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def _end_with_parent() -> None:
+    """Otherwise what is left of a benchmark that was killed computes on, beside the next one."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()  # type: ignore[union-attr]
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def best_of(call: Callable[[], Any], runs: int) -> float:

@@ -1,5 +1,10 @@
 """Interleaved timing: rounds, disturbed rounds, ratios and the table."""
 
+import subprocess
+import sys
+import textwrap
+
+import psutil
 import pytest
 
 from benchmarks import timing
@@ -56,3 +61,26 @@ def test_report_writes_what_it_shows(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("Title", "one", "1.235", "a note", str(path)))
     assert path.read_text().splitlines() == ["name,value", "one,1.23456", "two,"]
+
+
+def test_nothing_of_a_killed_benchmark_computes_on(tmp_path):
+    """It would be measured with the next one."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+        import os, time
+        from benchmarks import timing
+
+        def compute():
+            print(os.getpid(), flush=True)
+            time.sleep(60)
+
+        if __name__ == "__main__":
+            timing.in_own_process(compute)
+        """)
+    )
+    environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    child.wait(timeout=20)
