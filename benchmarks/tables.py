@@ -79,7 +79,7 @@ def input_reference() -> str:
     """The whole recipe here, in layers of Keras and in NesT's own code."""
     rows = {row["candidate"]: float(row["median ms"]) for row in read_rows("input_pipeline_reference")}
     names = {"mix": "here", REFERENCE: "NesT's own code", KERAS: "the nearest of `keras.layers`"}
-    cells = [[name, f"{rows[key]:.2f}", f"{rows[key] / rows['mix']:.2f}"] for key, name in names.items()]
+    cells = [[name, f"{rows[key]:.2f}", ratio(str(rows[key] / rows["mix"]))] for key, name in names.items()]
     return markdown(["NesT's recipe, whole", "ms an image", "ratio"], cells, "lrr")
 
 
