@@ -126,10 +126,11 @@ tpu-check: env .venv-tpu/.complete
 	$(FOUR_CORES) $(BIN)/python -m tpu_check.lower runs/tpu_check_jax --steps '$(TPU_STEPS)'
 	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check runs/tpu_check_jax --tpus $(TPUS) --results $(TPU_RESULTS)
 
-# NesT-T at 224 pixels and batch 64, which takes minutes to compile.
+# NesT-T at 224 pixels and batch 64, and ViT-H/14 on four cores that share its weights, which take minutes to compile.
 tpu-check-full: env .venv-tpu/.complete
 	$(BIN)/python -m tpu_check.lower --full-size runs/tpu_check_full
-	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check_full --tpus $(TPUS) --results results/tpu_check_full.csv
+	$(FOUR_CORES) $(BIN)/python -m tpu_check.lower --full-size runs/tpu_check_full_jax
+	.venv-tpu/bin/python -m tpu_check.compile runs/tpu_check_full runs/tpu_check_full_jax --tpus $(TPUS) --results results/tpu_check_full.csv
 
 .venv-tpu/.complete: tpu_check/requirements.txt
 	$(call environment,.venv-tpu,--requirement tpu_check/requirements.txt)

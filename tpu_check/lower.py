@@ -12,7 +12,7 @@ from keras_nest.backends import on_jax
 from keras_nest.console import console
 from keras_nest.files import local_path
 from keras_nest.training import create_strategy
-from tpu_check.steps import CASES, FULL_SIZE, ON_JAX, Case, batch_of, step_of, trainer_of
+from tpu_check.steps import CASES, FULL_SIZE, FULL_SIZE_ON_JAX, ON_JAX, Case, batch_of, step_of, trainer_of
 
 INDEX = "steps.json"
 
@@ -25,11 +25,12 @@ def main() -> None:
     parser.add_argument("--full-size", action="store_true", help="instead, what takes minutes to compile")
     options = parser.parse_args()
     chosen = (options.steps or "").split(";")
-    if options.steps and (unknown := set(chosen) - {*CASES, *ON_JAX, *FULL_SIZE}):
+    if options.steps and (unknown := set(chosen) - {*CASES, *ON_JAX, *FULL_SIZE, *FULL_SIZE_ON_JAX}):
         parser.error(f"there is no step {unknown.pop()!r}")
     options.directory.mkdir(parents=True, exist_ok=True)
     index = []
-    cases = FULL_SIZE if options.full_size else ON_JAX if on_jax() else CASES
+    small, full_size = (ON_JAX, FULL_SIZE_ON_JAX) if on_jax() else (CASES, FULL_SIZE)
+    cases = full_size if options.full_size else small
     for number, (name, case) in enumerate(cases.items()):
         if options.steps and name not in chosen:
             continue
