@@ -1,8 +1,10 @@
 """Interleaved timing: rounds, disturbed rounds, ratios and the table."""
 
+import contextlib
 import subprocess
 import sys
 import textwrap
+import time
 
 import psutil
 import pytest
@@ -83,4 +85,9 @@ def test_nothing_of_a_killed_benchmark_computes_on(tmp_path):
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    child.wait(timeout=20)
+    end = time.monotonic() + 20
+    with contextlib.suppress(psutil.NoSuchProcess):
+        # Whose parent is gone may stay a zombie for long.
+        while child.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < end
+            time.sleep(0.05)

@@ -88,9 +88,9 @@ def started(backend, workdir, start, *fields):
 
 
 def finish(workers):
-    """What each said, but for what JAX' library of sums says of itself, and its status."""
-    spoken = [worker.communicate(timeout=300) for worker in workers]
-    spoken = [(re.sub(r"(?m)^\[Gloo\].*\n", "", output), errors) for output, errors in spoken]
+    """What each said, and its status; without what JAX says of its sums, and of machines that begin later."""
+    unsaid = re.compile(r"(?m)^(\[Gloo\]|Waiting for the other machines of TF_CONFIG).*\n")
+    spoken = [[unsaid.sub("", words) for words in worker.communicate(timeout=300)] for worker in workers]
     return [(*words, worker.returncode) for words, worker in zip(spoken, workers, strict=True)]
 
 
