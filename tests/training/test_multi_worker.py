@@ -88,8 +88,8 @@ def started(backend, workdir, start, *fields):
 
 
 def finish(workers):
-    """What each said, and its status; without what JAX says of its sums, and of machines that begin later."""
-    unsaid = re.compile(r"(?m)^(\[Gloo\]|Waiting for the other machines of TF_CONFIG).*\n")
+    """What each said, and its status; without what JAX's threads say of sums, and of machines that begin later."""
+    unsaid = re.compile(r"(?m)^(.*(\[Gloo\]|peer ranks|Waiting for the other machines of TF_CONFIG).*|\d*)\n")
     spoken = [[unsaid.sub("", words) for words in worker.communicate(timeout=300)] for worker in workers]
     return [(*words, worker.returncode) for words, worker in zip(spoken, workers, strict=True)]
 
