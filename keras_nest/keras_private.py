@@ -297,6 +297,17 @@ class DatasetAround(tf.data.Dataset):
         return self._inner.element_spec
 
 
+def made_of(dataset: tf.data.Dataset) -> Iterator[tf.data.Dataset]:
+    """A data set of tf.data, and all that its stages were put upon.
+
+    Why: attributes of a data set are not those of what `map` and others make of it. If it changes: AttributeError when
+    several machines train on JAX.
+    """
+    yield dataset
+    for inner in dataset._inputs():
+        yield from made_of(inner)
+
+
 def set_cardinality(batches: tf.distribute.DistributedDataset, count: int) -> None:
     """Tells distributed batches how many they are.
 

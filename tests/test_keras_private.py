@@ -291,6 +291,13 @@ def test_a_data_set_around_another_one():
     assert [list(batch) for batch in around.map(lambda x: x + 1).as_numpy_iterator()] == [[1, 2], [3, 4]]
 
 
+def test_what_a_data_set_is_made_of():
+    inner = keras_private.DatasetAround(tf.data.Dataset.range(4))
+    around = inner.batch(2).enumerate().map(lambda number, batch: batch).prefetch(1)
+    assert any(each is inner for each in keras_private.made_of(around))
+    assert not any(each is inner for each in keras_private.made_of(tf.data.Dataset.range(4).batch(2)))
+
+
 def test_distributed_batches_are_counted():
     strategy = create_strategy("mirrored")
     batches = strategy.distribute_datasets_from_function(lambda context: tf.data.Dataset.range(8).batch(2).repeat())

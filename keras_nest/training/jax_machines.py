@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nest.backends import on_jax
+from keras_nest.keras_private import made_of
 
 EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
 """What TF_CONFIG says."""
@@ -77,13 +78,14 @@ class OwnParts:
 
     @staticmethod
     def mark(batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Says that they are this machine's part of each batch; what is made of them does not say so."""
+        """Says that they are this machine's part of each batch, and so is what is made of them."""
         batches.is_own_part = True
         return batches
 
     def distribute_dataset(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """What Keras asks for of the data of `fit`: of whole batches this machine's part."""
-        if getattr(dataset, "is_own_part", False):
+        # Models that look at the first batch, and class weights, put a stage upon it.
+        if any(getattr(each, "is_own_part", False) for each in made_of(dataset)):
             return dataset
         parts = super().distribute_dataset(dataset)  # type: ignore[misc]
         count = dataset.cardinality()

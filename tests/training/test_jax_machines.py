@@ -187,6 +187,8 @@ def test_whole_batches_are_divided():
 def test_own_parts_stay_what_they_are():
     own = OwnParts.mark(batches())
     assert Distribution().distribute_dataset(own) is own
+    looked_at = own.enumerate().map(lambda number, batch: batch).prefetch(1)
+    assert Distribution().distribute_dataset(looked_at) is looked_at
 
 
 def test_endless_ones_stay_endless():
