@@ -41,8 +41,17 @@ def modules(tree):
 
 
 # Our own attributes on our own objects, and methods of named tuples.
-# And of argparse, which has no other list of a parser's arguments.
-OURS = {"_actions", "_asdict", "_changes_to_make", "_config_as_built", "_fields", "_published_head", "_replace"}
+# And of argparse, which has no other list of a parser's arguments, and `os._exit`, which is public.
+OURS = {
+    "_actions",
+    "_exit",
+    "_asdict",
+    "_changes_to_make",
+    "_config_as_built",
+    "_fields",
+    "_published_head",
+    "_replace",
+}
 OURS |= {"_start_clock", "_states_as_built", "_take"}
 
 
