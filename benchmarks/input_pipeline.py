@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=local_path, default=pathlib.Path("results"), help="directory of the CSV file")
     parser.add_argument("--quick", action="store_true", help="a toy-size run that shows that it works")
     options = parser.parse_args(arguments)
+    if options.reference and not (options.reference / "libml" / "preprocess.py").is_file():
+        parser.error(f"--reference={options.reference} is no checkout of NesT's own code.")
     if options.quick:
         options.image_size, options.rounds, options.duration = 32, 1, 0.05
     _use_one_core()

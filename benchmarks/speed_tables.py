@@ -49,37 +49,6 @@ def train_step() -> str:
     return markdown(["NesT-T at 224, batch 8", "ms a step", "times Flax"], rows, "lrr")
 
 
-def peers_training() -> str:
-    """Milliseconds, and memory, of a train step in this package, Flax and timm."""
-    rows = read_rows("peers_training")
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    cells: dict[str, list[str]] = {}
-    for row in rows:
-        memory = f"{float(row['peak MiB']):,.0f}" if row["peak MiB"] else ""
-        found = [f"{float(row['median ms']):,.0f}", f"{float(row['times limit']):.2f}", memory]
-        cells.setdefault(row["candidate"], [row["candidate"]]).extend(found)
-    names = ["ms a step", "times limit", "MiB"]
-    header = ["", *(f"{SHORT_NAMES[m]}: {names[0]}" if i == 0 else names[i] for m in models for i in range(3))]
-    return markdown(header, cells.values(), "l" + 3 * len(models) * "r")
-
-
-def growth() -> str:
-    """By which factors time and memory grow between the ends of each line of the plots."""
-    lines: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in read_rows("growth"):
-        lines.setdefault((row["axis"], row["line"]), []).append(row)
-    rows = []
-    for (axis, line), points in lines.items():
-        first, last = (end(points, key=lambda row: float(row["value"])) for end in (min, max))
-        cells = [axis, line, *(f"{float(row['value']):.3g}" for row in (first, last))]
-        for column in ("ms an image", "peak MiB"):
-            before, after = float(first[column]), float(last[column])
-            cells += [f"{before:,.0f}", f"{after:,.0f}", f"{after / before:.2f}"]
-        rows.append(cells)
-    header = ["", "", "from", "to", "ms an image: from", "to", "ratio", "MiB: from", "to", "ratio"]
-    return markdown(header, rows, "llrrrrrrrr")
-
-
 def startup() -> str:
     """Seconds until the first answer of a new process."""
     rows = [

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from benchmarks import cores
 from benchmarks.input_pipeline import KERAS, REFERENCE
 from benchmarks.model_tables import exactness, published_models, selected_models, timm_names
-from benchmarks.speed_tables import forward, growth, latency, peers, peers_training, speed, startup, train_step
+from benchmarks.speed_tables import forward, latency, peers, speed, startup, train_step
 from benchmarks.table_cells import RESULTS, ROOT, difference, markdown, ratio, read_rows
 from keras_nest.console import console
 
@@ -44,7 +44,6 @@ _STAGES = {
     "color_jitter": "color jitter",
     "erasing": "random erasing",
     "mix": "mixup or CutMix",
-    "keras.layers": "the nearest of `keras.layers`",
 }
 
 
@@ -270,8 +269,6 @@ TABLES: dict[str, Callable[[], str]] = {
         forward,
         peers,
         train_step,
-        peers_training,
-        growth,
         startup,
         speed,
         input_pipeline,

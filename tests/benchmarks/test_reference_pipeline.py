@@ -74,6 +74,12 @@ def test_it_is_measured_in_the_same_rounds(checkout):
     assert row["ms added"] == ""
 
 
+def test_another_directory_is_refused_before_any_work(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        input_pipeline.main(["--quick", f"--reference={tmp_path}"])
+    assert f"--reference={tmp_path} is no checkout of NesT's own code." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "amounts"),
     [

@@ -25,6 +25,8 @@ from tests.models.test_backends import QUICK_COMPILATION
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH, WORKERS = 48, 2
+# Of each machine.
+DEVICES = {"tensorflow": 1, "jax": 2}
 # As configs/digits_nest.py has them, but smaller, and without stochastic depth, of which each replica of TensorFlow
 # draws its own masks.
 MODEL = {
@@ -47,9 +49,6 @@ FIELDS = (
 )
 # ml_collections loads configuration files with it.
 pytestmark = pytest.mark.slow
-
-
-DEVICES = {"tensorflow": 1, "jax": 2}
 
 
 def command(workdir, start, *fields):
